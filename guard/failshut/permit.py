@@ -1,0 +1,277 @@
+"""What a permit and a closing say, and when they are believed.
+
+A permit is a function of the evidence log and the key: two governors that decide the same write the same
+bytes. So the claims have one order, every time in it is evidence time, and nothing here asks a clock. Times
+are whole milliseconds in claims of our own; the standard `iat`, `nbf` and `exp` stand beside them for
+readers that know only JWT, with `exp` rounded up so that such a reader never sees less life than there is.
+What a token says is checked whole when it is read: a claim that is missing, of a wrong type or against
+another makes the token unreadable, never half a permit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, cast
+
+from failshut.cause import Cause
+from failshut.epoch import digits, is_epoch
+from failshut.keys import check_gate
+from failshut.signing import (
+    TYP_CLOSING,
+    TYP_PERMIT,
+    KeySet,
+    SigningKey,
+    TokenError,
+    UnreadableToken,
+    read_token,
+)
+
+ISSUER: Final = "failshut"
+Mode = Literal["armed", "proving", "bypass"]
+InFlight = Literal["cancel", "finish"]
+#: A reading in brief: name, status, text.
+Reading = tuple[str, str, str]
+
+MODES: Final = frozenset({"armed", "proving", "bypass"})
+IN_FLIGHT: Final = frozenset({"cancel", "finish"})
+TTL_MS_MAX: Final = 24 * 3600 * 1000
+
+
+class ForeignGate(TokenError):
+    """A valid token of another gate, which opens nothing here."""
+
+    cause = Cause.FOREIGN
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Permit:
+    """The signed, expiring statement that opens a gate. Times in whole milliseconds since 1970."""
+
+    gate: str
+    epoch: str
+    """The fencing number, 16 digits."""
+    offset: int
+    """Where in the evidence log the decision stands."""
+    partition: int
+    policy: str
+    """Digest of the gate's policy document, `sha256:...`."""
+    mode: Mode
+    evidence_ms: int
+    """Evidence time: also the time of issue."""
+    nbf_ms: int
+    exp_ms: int
+    """End: at most `evidence_ms + ttl_ms`; earlier where a bypass ends."""
+    ttl_ms: int
+    readings: tuple[Reading, ...] = ()
+    subjects: tuple[str, ...] = ()
+    """Patterns of who may execute; empty: nobody."""
+    context: dict[str, str] = field(default_factory=dict)
+    """What a guard must be configured with, each entry."""
+    operations: tuple[str, ...] = ("*",)
+    in_flight: InFlight = "cancel"
+
+    def __post_init__(self) -> None:
+        _check_common(self.gate, self.epoch, self.offset, self.partition)
+        if not self.policy.startswith("sha256:"):
+            raise ValueError("policy is not a sha256: digest")
+        if self.mode not in MODES or self.in_flight not in IN_FLIGHT:
+            raise ValueError("mode or in_flight is none of the known ones")
+        if not 0 < self.ttl_ms <= TTL_MS_MAX:
+            raise ValueError(f"ttl_ms {self.ttl_ms} is not between 1 and {TTL_MS_MAX}")
+        if not 0 < self.nbf_ms < self.exp_ms:
+            raise ValueError("a permit begins before it ends")
+        if self.exp_ms > self.evidence_ms + self.ttl_ms:
+            raise ValueError("a permit may not outlive its evidence")
+
+    @property
+    def jti(self) -> str:
+        """The permit's id: `GATE:EPOCH:OFFSET`."""
+        return f"{self.gate}:{self.epoch}:{digits(self.offset)}"
+
+    def claims(self) -> dict[str, Any]:
+        """The claims, in the order in which they are signed."""
+        return {
+            "iss": ISSUER,
+            "jti": self.jti,
+            "gate": self.gate,
+            "epoch": self.epoch,
+            "offset": self.offset,
+            "partition": self.partition,
+            "policy": self.policy,
+            "mode": self.mode,
+            "evidence_ms": self.evidence_ms,
+            "iat_ms": self.evidence_ms,
+            "nbf_ms": self.nbf_ms,
+            "exp_ms": self.exp_ms,
+            "iat": self.evidence_ms // 1000,
+            "nbf": self.nbf_ms // 1000,
+            "exp": -(-self.exp_ms // 1000),
+            "readings": [list(reading) for reading in self.readings],
+            "subjects": list(self.subjects),
+            "context": dict(sorted(self.context.items())),
+            "operations": list(self.operations),
+            "in_flight": self.in_flight,
+            "ttl_ms": self.ttl_ms,
+        }
+
+    @classmethod
+    def from_claims(cls, claims: dict[str, Any]) -> Permit:
+        """Read verified claims. Raises UnreadableToken unless they are exactly what `claims()` writes."""
+        try:
+            permit = cls(
+                gate=_text(claims, "gate"),
+                epoch=_text(claims, "epoch"),
+                offset=_int(claims, "offset"),
+                partition=_int(claims, "partition"),
+                policy=_text(claims, "policy"),
+                mode=cast(Mode, _text(claims, "mode")),
+                evidence_ms=_int(claims, "evidence_ms"),
+                nbf_ms=_int(claims, "nbf_ms"),
+                exp_ms=_int(claims, "exp_ms"),
+                ttl_ms=_int(claims, "ttl_ms"),
+                readings=_readings(claims),
+                subjects=_texts(claims, "subjects"),
+                context=_context(claims),
+                operations=_texts(claims, "operations"),
+                in_flight=cast(InFlight, _text(claims, "in_flight")),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise UnreadableToken(f"not a permit's claims: {error}") from error
+        if permit.claims() != claims:
+            raise UnreadableToken("a permit's claims do not agree with each other")
+        return permit
+
+    def sign(self, key: SigningKey) -> str:
+        """The permit as a token."""
+        return key.sign(self.claims(), TYP_PERMIT)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Closing:
+    """The signed statement that a gate is closed. It does not expire."""
+
+    gate: str
+    epoch: str
+    offset: int
+    partition: int
+    policy: str
+    """Digest of the gate's policy document, or empty where it has none."""
+    cause: Cause
+    because: str
+    evidence_ms: int
+    breaker: str
+    """The breaker's state, such as `TRIPPED`."""
+    in_flight: InFlight = "cancel"
+
+    def __post_init__(self) -> None:
+        _check_common(self.gate, self.epoch, self.offset, self.partition)
+        if not isinstance(self.cause, Cause) or self.in_flight not in IN_FLIGHT:
+            raise ValueError("cause or in_flight is none of the known ones")
+
+    @property
+    def jti(self) -> str:
+        """The closing's id: `GATE:EPOCH:OFFSET`."""
+        return f"{self.gate}:{self.epoch}:{digits(self.offset)}"
+
+    def claims(self) -> dict[str, Any]:
+        """The claims, in the order in which they are signed."""
+        return {
+            "iss": ISSUER,
+            "jti": self.jti,
+            "gate": self.gate,
+            "epoch": self.epoch,
+            "offset": self.offset,
+            "partition": self.partition,
+            "policy": self.policy,
+            "cause": self.cause.value,
+            "because": self.because,
+            "evidence_ms": self.evidence_ms,
+            "breaker": self.breaker,
+            "in_flight": self.in_flight,
+        }
+
+    @classmethod
+    def from_claims(cls, claims: dict[str, Any]) -> Closing:
+        """Read verified claims. Raises UnreadableToken unless they are exactly what `claims()` writes."""
+        try:
+            closing = cls(
+                gate=_text(claims, "gate"),
+                epoch=_text(claims, "epoch"),
+                offset=_int(claims, "offset"),
+                partition=_int(claims, "partition"),
+                policy=_text(claims, "policy"),
+                cause=Cause(_text(claims, "cause")),
+                because=_text(claims, "because"),
+                evidence_ms=_int(claims, "evidence_ms"),
+                breaker=_text(claims, "breaker"),
+                in_flight=cast(InFlight, _text(claims, "in_flight")),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise UnreadableToken(f"not a closing's claims: {error}") from error
+        if closing.claims() != claims:
+            raise UnreadableToken("a closing's claims do not agree with each other")
+        return closing
+
+    def sign(self, key: SigningKey) -> str:
+        """The closing as a token."""
+        return key.sign(self.claims(), TYP_CLOSING)
+
+
+def verify(token: str | bytes, keys: KeySet, gate: str) -> Permit | Closing:
+    """The permit or closing in `token`, if a known key signed it for `gate`. Compares no time.
+
+    Raises:
+        UnreadableToken, WrongType, UnknownKey, BadSignature, ForeignGate: all are TokenErrors with a cause.
+    """
+    typ, claims = read_token(token, keys, TYP_PERMIT, TYP_CLOSING)
+    statement = Permit.from_claims(claims) if typ == TYP_PERMIT else Closing.from_claims(claims)
+    if statement.gate != gate:
+        raise ForeignGate(f"a token of gate {statement.gate}")
+    return statement
+
+
+def _check_common(gate: str, epoch: str, offset: int, partition: int) -> None:
+    check_gate(gate)
+    if not is_epoch(epoch):
+        raise ValueError("epoch is not 16 digits below 2**53")
+    if offset < 0 or partition < 0:
+        raise ValueError("offset and partition count from 0")
+    digits(offset)
+
+
+def _text(claims: dict[str, Any], name: str) -> str:
+    value = claims[name]
+    if not isinstance(value, str):
+        raise TypeError(f"{name} is not text")
+    return value
+
+
+def _int(claims: dict[str, Any], name: str) -> int:
+    value = claims[name]
+    if type(value) is not int:  # a bool is an int, and no time
+        raise TypeError(f"{name} is not a whole number")
+    return value
+
+
+def _texts(claims: dict[str, Any], name: str) -> tuple[str, ...]:
+    value = claims[name]
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise TypeError(f"{name} is not a list of texts")
+    return tuple(value)
+
+
+def _readings(claims: dict[str, Any]) -> tuple[Reading, ...]:
+    value = claims["readings"]
+    if not isinstance(value, list):
+        raise TypeError("readings is not a list")
+    for item in value:
+        if not isinstance(item, list) or len(item) != 3 or not all(isinstance(part, str) for part in item):
+            raise TypeError("a reading is not three texts")
+    return tuple((name, status, text) for name, status, text in value)
+
+
+def _context(claims: dict[str, Any]) -> dict[str, str]:
+    value = claims["context"]
+    if not isinstance(value, dict) or not all(isinstance(item, str) for item in value.values()):
+        raise TypeError("context is not an object of texts")
+    return dict(value)
