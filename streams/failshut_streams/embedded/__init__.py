@@ -1,0 +1,27 @@
+"""Real servers on this machine, from packages alone.
+
+A demonstration and a test need an Apache Kafka and a Redis that really run: fakes answer politely exactly
+where the real ones do not. This package starts them as child processes, on free ports of 127.0.0.1, without
+Docker and without Java on the machine, and takes care that none outlives the process that started it.
+
+Its limits: one machine, no TLS, no passwords, no durability worth the name. Not for production; docker/
+shows a cluster.
+"""
+
+from failshut_streams.embedded.cluster import KafkaCluster
+from failshut_streams.embedded.errors import EmbeddedUnavailable
+from failshut_streams.embedded.jars import KAFKA_VERSION, Progress
+from failshut_streams.embedded.kafka import Kafka
+from failshut_streams.embedded.ports import free_port
+from failshut_streams.embedded.store import Redis, Valkey
+
+__all__ = [
+    "KAFKA_VERSION",
+    "EmbeddedUnavailable",
+    "Kafka",
+    "KafkaCluster",
+    "Progress",
+    "Redis",
+    "Valkey",
+    "free_port",
+]
