@@ -93,9 +93,7 @@ def kafka_jars(cache: Path | None = None, on_progress: Progress | None = None) -
     return [folder / jar.file_name for jar in jars]
 
 
-def _fetch_all(
-    missing: list[Jar], folder: Path, pool: ThreadPoolExecutor, total: int, on_progress: Progress | None
-) -> None:
+def _fetch_all(missing: list[Jar], folder: Path, pool: ThreadPoolExecutor, total: int, on_progress: Progress | None) -> None:
     done = total - len(missing)
     staging = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder))
     give_up = threading.Event()
@@ -142,8 +140,7 @@ def _fetch(jar: Jar, staging: Path, folder: Path, give_up: threading.Event) -> N
             return
         failure = f"its SHA-256 is {_sha256(file)}, not {jar.sha256}"
     raise EmbeddedUnavailable(
-        f"{jar.group}:{jar.artifact}:{jar.version} could not be downloaded in {_ATTEMPTS} attempts: "
-        f"{failure}",
+        f"{jar.group}:{jar.artifact}:{jar.version} could not be downloaded in {_ATTEMPTS} attempts: {failure}",
         "check the network and proxy settings and try again; what is downloaded is kept. "
         "Or name a broker that runs already: failshut run --broker kafka://HOST:PORT",
     )

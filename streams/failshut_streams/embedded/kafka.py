@@ -160,9 +160,7 @@ class Kafka(Server):
             "--config",
             str(properties),
         ]
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=_FORMAT_SECONDS_MAX, check=False
-        )
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_FORMAT_SECONDS_MAX, check=False)
         if done.returncode != 0:
             raise EmbeddedUnavailable(
                 f"Apache Kafka could not format {self._data}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}",

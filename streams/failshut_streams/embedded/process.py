@@ -43,9 +43,9 @@ class _Launcher:
     """
 
     def __init__(self) -> None:
-        self._jobs: queue.SimpleQueue[
-            tuple[Callable[[], subprocess.Popen[bytes]], Future[subprocess.Popen[bytes]]]
-        ] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[tuple[Callable[[], subprocess.Popen[bytes]], Future[subprocess.Popen[bytes]]]] = (
+            queue.SimpleQueue()
+        )
         self._lock = threading.Lock()
         self._owner_pid = 0
 
@@ -134,6 +134,11 @@ class Server(ABC):
         return self._process is not None and self._process.poll() is None
 
     @property
+    def paused(self) -> bool:
+        """Whether `pause` was the last thing done to the running process."""
+        return self.running and self._paused
+
+    @property
     def log_path(self) -> Path:
         """The server's log."""
         return self.folder / f"{self.name}.log"
@@ -201,16 +206,15 @@ class Server(ABC):
                 )
             if time.monotonic() > deadline:
                 raise EmbeddedUnavailable(
-                    f"{self.name} did not answer within {timeout_seconds:g} s. "
-                    f"The end of its log:\n{self._log_tail()}",
+                    f"{self.name} did not answer within {timeout_seconds:g} s. The end of its log:\n{self._log_tail()}",
                     f"read {self.log_path}; a busy machine may need a longer timeout",
                 )
             time.sleep(_POLL_SECONDS)
 
     def stop(self) -> None:
         """Ask it to stop (SIGTERM), kill it after `stop_seconds_max`; does nothing when it is not running."""
-        if self.running:
-            process = self._running()
+        process = self._process
+        if process is not None:
             process.send_signal(signal.SIGTERM)
             process.send_signal(signal.SIGCONT)  # a paused process would not see the SIGTERM
             try:
@@ -222,9 +226,9 @@ class Server(ABC):
 
     def kill(self) -> None:
         """SIGKILL, at once; does nothing when it is not running."""
-        if self.running:
-            self._running().kill()
-            self._running().wait()
+        if self._process is not None:
+            self._process.kill()  # of a process that has ended already it asks nothing
+            self._process.wait()
         self._forget()
 
     def pause(self) -> None:
@@ -245,9 +249,7 @@ class Server(ABC):
     def __enter__(self) -> Self:
         return self.start()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.stop()
 
     # -- inside

@@ -38,9 +38,7 @@ class _Store(Server):
         if not self.running:
             return False
         try:
-            with socket.create_connection(
-                ("127.0.0.1", self.port), timeout=_ANSWER_SECONDS_MAX
-            ) as connection:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=_ANSWER_SECONDS_MAX) as connection:
                 connection.settimeout(_ANSWER_SECONDS_MAX)
                 connection.sendall(b"INFO server\r\nQUIT\r\n")
                 answer = b""
@@ -114,7 +112,5 @@ class Redis(_Store):
 
 
 def _redis_binary() -> Path | None:
-    found = shutil.which(
-        "redis-server", path=os.pathsep.join((os.environ.get("PATH", ""), "/usr/bin", "/usr/sbin"))
-    )
+    found = shutil.which("redis-server", path=os.pathsep.join((os.environ.get("PATH", ""), "/usr/bin", "/usr/sbin")))
     return Path(found) if found else None

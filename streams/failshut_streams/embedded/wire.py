@@ -52,11 +52,7 @@ class _Reader:
 def brokers(host: str, port: int, *, timeout_seconds: float) -> Answer | None:
     """Ask the broker at host:port; None when it does not answer, or not sensibly, in time."""
     # No topics are asked for, and none may be created by asking.
-    body = (
-        struct.pack(">hhih", _METADATA, _VERSION, _CORRELATION, len(_CLIENT))
-        + _CLIENT
-        + struct.pack(">ib", 0, 0)
-    )
+    body = struct.pack(">hhih", _METADATA, _VERSION, _CORRELATION, len(_CLIENT)) + _CLIENT + struct.pack(">ib", 0, 0)
     deadline = time.monotonic() + timeout_seconds
     try:
         with socket.create_connection((host, port), timeout=timeout_seconds) as connection:

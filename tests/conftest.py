@@ -1,0 +1,81 @@
+"""Real servers for the tests, started once for a session, and names that no other test uses."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+import redis as redis_py
+
+from failshut_streams.embedded import Kafka, Redis, Valkey
+from failshut_streams.embedded import free_port as take_free_port
+
+AnyStore = TypeVar("AnyStore", Valkey, Redis)
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
+    """An embedded Apache Kafka for the whole session.
+
+    A test that stops, pauses or kills a broker takes `Kafka(tmp_path)` for itself.
+    """
+    with Kafka(tmp_path_factory.mktemp("kafka")) as broker:
+        yield broker
+
+
+@pytest.fixture(scope="session")
+def _valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
+    with Valkey(tmp_path_factory.mktemp("valkey")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def _redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
+    if not Redis.available():
+        pytest.skip("Redis is not installed here (apt-get install redis-server): what Valkey shows stands alone")
+    with Redis(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture
+def store(_valkey: Valkey) -> Valkey:
+    """An empty Valkey; the same process for all tests, brought back if a test stopped or paused it."""
+    return _emptied(_valkey)
+
+
+@pytest.fixture
+def redis_server(_redis: Redis) -> Redis:
+    """Debian's Redis, empty; skips, and says so, where it is not installed."""
+    return _emptied(_redis)
+
+
+@pytest.fixture
+def suffix() -> str:
+    """A few letters that no other test uses, for names of gates, groups and topics."""
+    return secrets.token_hex(4)
+
+
+@pytest.fixture
+def topic_name(request: pytest.FixtureRequest, suffix: str) -> Callable[[str], str]:
+    """A function that makes a topic's name out of a short one; other tests do not use it."""
+    module = Path(str(request.path)).stem.removeprefix("test_").replace("_", "-")
+    return lambda name: f"{module}.{name}.{suffix}"
+
+
+@pytest.fixture
+def free_port() -> Callable[[], int]:
+    """A function that returns another free port each time."""
+    return take_free_port
+
+
+def _emptied(server: AnyStore) -> AnyStore:
+    if server.running and not server.paused:
+        with redis_py.Redis.from_url(server.url, socket_timeout=5) as client:
+            client.flushall()
+            client.script_flush()
+        return server
+    server.kill()
+    return server.start()
