@@ -1,0 +1,60 @@
+# Everything that a clone needs, from Python 3.11 to 3.13 and make alone. The first call sets up .venv with pinned,
+# hashed packages; later calls find its stamp and take no time.
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint fix bench model clean
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+help:  ## say what there is
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
+
+demo: $(STAMP)  ## a monitor, three services and six kinds of trouble (DEMO_SECONDS=90: one round, then a table)
+	@$(BIN)/failshut demo
+
+test: lint  ## every check
+	@$(BIN)/pytest
+
+lint: $(STAMP)  ## ruff and mypy
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+fix: $(STAMP)  ## let ruff repair and format
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+bench: $(STAMP)  ## one benchmark: make bench NAME=guard_check
+	@if [ -z "$(NAME)" ] || [ ! -f "benchmarks/$(NAME).py" ]; then \
+	    echo "Which? make bench NAME=..., one of:" >&2; \
+	    ls benchmarks | sed -n 's/^\([a-z][a-z_]*\)\.py$$/  \1/p' >&2; exit 2; fi
+	@$(BIN)/python "benchmarks/$(NAME).py"
+
+model: $(STAMP)  ## check the protocol's models with SPIN, where it is installed
+	@$(BIN)/python docs/model/run.py
+
+clean:  ## remove what make and the demonstration made (downloads in the cache stay)
+	rm -rf $(VENV) .failshut .mypy_cache .pytest_cache .ruff_cache .hypothesis dist build docs/model/build
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A Python that fits and can make a virtual environment: the plain python3 first, then by version.
+$(STAMP): requirements/dev.lock pyproject.toml
+	@set -e; \
+	if ! $(BIN)/python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null; then \
+	    for python in $(PYTHON) python3 python3.13 python3.12 python3.11; do \
+	        if "$$python" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' \
+	            2>/dev/null; then found=$$python; break; fi; \
+	    done; \
+	    if [ -z "$$found" ]; then \
+	        echo "No Python from 3.11 to 3.13 with the modules venv and ensurepip was found." >&2; \
+	        echo "Install one (Debian: apt-get install python3-venv) or name it: make PYTHON=/path/to/python ..." >&2; \
+	        exit 1; fi; \
+	    echo "Setting up $(VENV) with $$("$$found" --version)"; \
+	    "$$found" -m venv --clear $(VENV); \
+	fi; \
+	export PIP_DISABLE_PIP_VERSION_CHECK=1; \
+	$(BIN)/python -m pip install --require-hashes --no-deps -r requirements/dev.lock; \
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .; \
+	touch $(STAMP)
