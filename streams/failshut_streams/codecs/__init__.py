@@ -1,0 +1,32 @@
+"""Codecs: from one Kafka record to items, purely.
+
+`NativeDecoder` reads the topic `telemetry`, `OtlpDecoder` the topic `otlp_metrics`; both have
+`decode(key, value, headers, append_ms) -> list[Item]`, which never raises. docs/telemetry.md says what producers
+may send.
+"""
+
+from .dead_letter import DeadLetter, Origin, decode_dead_letter, encode_dead_letter, unreadable_reason
+from .items import Beat, Fault, Headers, Item, LagPoint, Outcome, Sample
+from .names import BadName, series_id, split_series
+from .native import NativeDecoder
+from .otlp import OtlpDecoder
+
+__all__ = [
+    "BadName",
+    "Beat",
+    "DeadLetter",
+    "Fault",
+    "Headers",
+    "Item",
+    "LagPoint",
+    "NativeDecoder",
+    "Origin",
+    "OtlpDecoder",
+    "Outcome",
+    "Sample",
+    "decode_dead_letter",
+    "encode_dead_letter",
+    "series_id",
+    "split_series",
+    "unreadable_reason",
+]

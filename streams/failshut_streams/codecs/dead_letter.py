@@ -1,0 +1,66 @@
+"""The dead-letter envelope: what could not be read, where it stood and why, and enough of it to find the producer.
+
+JSON, because whoever opens it has a pager in the other hand. Bytes are base64; the envelope is bounded whatever the
+record was. One envelope a record, not one an element.
+"""
+
+from base64 import b64encode
+from collections.abc import Iterable
+
+import msgspec
+
+from .items import Fault, Item, fault
+
+VERSION = 1
+VALUE_BYTES_KEPT = 4096
+KEY_BYTES_KEPT = 1024
+
+
+class Origin(msgspec.Struct, frozen=True):
+    """Where a record stands. `append_ms` is the broker's time."""
+
+    topic: str
+    partition: int
+    offset: int
+    append_ms: int
+
+
+class DeadLetter(msgspec.Struct, frozen=True):
+    """The envelope. `key` and `value` are base64 of their first bytes, or None where the record had none."""
+
+    v: int
+    reason: str
+    origin: Origin
+    key: str | None
+    value: str | None
+    size: int
+
+
+def unreadable_reason(items: Iterable[Item]) -> str | None:
+    """Why a record with these items belongs into the dead-letter topic, or None where it does not."""
+    reasons = [item.reason for item in items if type(item) is Fault and item.series is None]
+    if not reasons:
+        return None
+    return reasons[0] if len(reasons) == 1 else f"{reasons[0]} (and {len(reasons) - 1} more elements)"
+
+
+def encode_dead_letter(reason: str, origin: Origin, key: bytes | None, value: bytes | None) -> bytes:
+    """The bytes of an envelope. Same record and reason, same bytes."""
+    return msgspec.json.encode(
+        DeadLetter(
+            v=VERSION,
+            reason=fault(None, reason).reason,
+            origin=origin,
+            key=None if key is None else b64encode(key[:KEY_BYTES_KEPT]).decode(),
+            value=None if value is None else b64encode(value[:VALUE_BYTES_KEPT]).decode(),
+            size=0 if value is None else len(value),
+        )
+    )
+
+
+def decode_dead_letter(envelope: bytes) -> DeadLetter:
+    """An envelope read back. Raises `msgspec.ValidationError` for another version or shape."""
+    letter = msgspec.json.decode(envelope, type=DeadLetter)
+    if letter.v != VERSION:
+        raise msgspec.ValidationError(f"a dead letter of version {letter.v}, this code reads {VERSION}")
+    return letter

@@ -1,0 +1,81 @@
+"""What one record of a front-door topic says, as items in order.
+
+A decoder turns a record into a list of these and never raises: what it cannot read is an item too, a `Fault`.
+An item's place in the list is its index, and so part of what a decision may cite; a decoder must therefore give
+the same list for the same record, always.
+
+Times are whole milliseconds since 1970 (UTC), never later than the record's append time. `time_ms` is None where
+the producer claimed no time: the record's append time counts.
+"""
+
+from collections.abc import Sequence
+from typing import Literal, TypeAlias
+
+import msgspec
+
+Headers: TypeAlias = Sequence[tuple[str, bytes | None]]
+
+REASON_CHARS_MAX = 200
+
+
+class Sample(msgspec.Struct, frozen=True, gc=False):
+    """One finite number of one series."""
+
+    series: str
+    value: float
+    time_ms: int | None
+    instance: str | None
+
+
+class Beat(msgspec.Struct, frozen=True, gc=False):
+    """A service says that it is alive."""
+
+    source: str
+    time_ms: int | None
+
+
+class LagPoint(msgspec.Struct, frozen=True):
+    """How far a consumer group is in a topic: partition -> (committed offset or -1, end offset)."""
+
+    group: str
+    topic: str
+    time_ms: int | None
+    partitions: dict[int, tuple[int, int]]
+
+
+class Outcome(msgspec.Struct, frozen=True, gc=False):
+    """How `count` executions of one gate and epoch ended; `lost` outcomes before this one were never sent."""
+
+    gate: str
+    epoch: str
+    token: str
+    outcome: Literal["ok", "failed", "cancelled"]
+    count: int
+    id: str
+    lost: int
+
+
+class Fault(msgspec.Struct, frozen=True, gc=False):
+    """Something that is no evidence of health.
+
+    With a series: non-conforming evidence of that series (NaN, infinity, a wrong type, a time that no clock shows).
+    Without one: unreadable, so that the record goes to the dead-letter topic as well.
+    """
+
+    series: str | None
+    reason: str
+
+
+Item: TypeAlias = Sample | Beat | LagPoint | Outcome | Fault
+
+
+def fault(series: str | None, reason: object) -> Fault:
+    """A fault whose reason is safe to print, to sign and to encode, whatever the producer sent.
+
+    >>> fault(None, "bad \\x1b[2J")
+    Fault(series=None, reason='bad ?[2J')
+    """
+    text = str(reason)[:REASON_CHARS_MAX]
+    if not text.isprintable():
+        text = "".join(char if char.isprintable() else "?" for char in text)
+    return Fault(series, text)

@@ -1,0 +1,174 @@
+"""The second reading, of what the fast decoder refuses: slower, and it loses no more than it must.
+
+The fast decoder refuses a whole message for one NaN. Here the message is taken apart first and each element judged
+alone, against the same shapes, so that the two readers cannot disagree: a good element counts, a bad one that names
+its series is a fault of that series, and only the rest is unreadable.
+
+What it tolerates: NaN, Infinity, numbers beyond a double (read as infinity), a byte order mark, control characters
+and invalid UTF-8 inside strings (a name that has them is refused, the element's neighbours are not). What nests too
+deep, or is no JSON at all, is unreadable as a whole.
+"""
+
+import base64
+import json
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from .items import Beat, Fault, Item, LagPoint, Outcome, Sample, fault
+from .names import Instances, SeriesNames, check_name
+from .times import bounded
+from .wire import BeatWire, LagWire, SampleWire, Wire
+
+BOM = b"\xef\xbb\xbf"
+# More digits than 64 bits have: a float. It also keeps clear of Python's limit on int(), which would raise.
+INT_DIGITS_MAX = 18
+
+
+class Unreadable(Exception):
+    """A message that cannot be read as a whole. The text says why."""
+
+
+def _integer(digits: str) -> int | float:
+    return int(digits) if len(digits) <= INT_DIGITS_MAX else _wide_integer(digits)
+
+
+def _wide_integer(digits: str) -> int | float:
+    number = float(digits)
+    return int(digits) if abs(number) < 2.0**63 else number
+
+
+def parse(value: bytes) -> Any:
+    """The JSON value in these bytes. Raises `Unreadable`."""
+    try:
+        text = value.removeprefix(BOM).decode("utf-8", "surrogateescape")
+        return json.loads(text, parse_int=_integer, strict=False)
+    except RecursionError:
+        raise Unreadable("JSON nests too deep") from None
+    except ValueError as error:
+        raise Unreadable(f"not JSON: {error}") from None
+
+
+def finish(wire: Wire, names: SeriesNames, instances: Instances, append_ms: int, default_ms: int | None = None) -> Item:
+    """The item that a well-formed element stands for. Raises ValueError (a bad name, a bad time)."""
+    time_ms = default_ms if wire.time is None else bounded(wire.time, append_ms)
+    if isinstance(wire, SampleWire):
+        if not math.isfinite(wire.value):
+            raise ValueError("value is not finite")
+        instance = None if wire.instance is None else instances[wire.instance]
+        return Sample(names[wire.service, wire.metric], wire.value, time_ms, instance)
+    if isinstance(wire, BeatWire):
+        return Beat(check_name("service", wire.service), time_ms)
+    if isinstance(wire, LagWire):
+        return LagPoint(check_name("group", wire.group), check_name("topic", wire.topic), time_ms, wire.partitions)
+    if wire.token:
+        check_name("token", wire.token)
+    gate, identity = check_name("gate", wire.gate), check_name("id", wire.id)
+    return Outcome(gate, wire.epoch, wire.token, wire.outcome, wire.count, identity, wire.lost)
+
+
+class LenientReader:
+    """Reads one parsed message element by element. Shares the decoder's tables of names."""
+
+    def __init__(self, names: SeriesNames, instances: Instances, elements_max: int) -> None:
+        self._names = names
+        self._instances = instances
+        self._elements_max = elements_max
+
+    def read(self, value: bytes, append_ms: int, default_time: object = None, inside: bool = False) -> list[Item]:
+        """The items of a message, one for each element at least. Raises `Unreadable`.
+
+        `default_time` is the claim that an enclosing CloudEvent makes for elements that make none themselves;
+        `inside` says that there is one, so that no second may follow.
+        """
+        items: list[Item] = []
+        for element, default, nested in self._elements(parse(value), default_time, inside):
+            if len(items) >= self._elements_max:
+                raise Unreadable(f"more than {self._elements_max} elements")
+            items.append(self._item(element, default, nested, append_ms))
+        return items
+
+    def _elements(self, message: Any, default: object, inside: bool) -> Iterator[tuple[Any, object, bool]]:
+        for element in message if isinstance(message, list) else (message,):
+            if inside or not is_cloud_event(element):
+                yield element, default, inside
+                continue
+            try:
+                data, time = cloud_event(element)
+            except Unreadable as error:
+                yield error, None, True
+                continue
+            yield from self._elements(data, time, True)
+
+    def _item(self, element: Any, default: object, inside: bool, append_ms: int) -> Item:
+        if isinstance(element, Unreadable):
+            return fault(None, element)
+        if not isinstance(element, dict):
+            return fault(None, f"an element is an object, not {json_type(element)}")
+        if inside and is_cloud_event(element):
+            return fault(None, "a CloudEvent inside a CloudEvent")
+        if default is not None and element.get("time") is None:
+            element = {**element, "time": default}
+        try:
+            kind = element.get("kind", "sample")
+            shape: Any = SampleWire if kind == "sample" else Wire
+            wire = msgspec.convert(element, shape, str_keys=True)
+            return finish(wire, self._names, self._instances, append_ms)
+        # UnicodeError is a ValueError: text with lone surrogates, where msgspec wants UTF-8.
+        except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError) as error:
+            return self._fault(element, error)
+
+    def _fault(self, element: dict[str, Any], error: Exception) -> Fault:
+        service, metric = element.get("service"), element.get("metric")
+        if isinstance(service, str) and isinstance(metric, str):
+            try:
+                return fault(self._names[service, metric], error)
+            except ValueError as bad_name:
+                return fault(None, bad_name)
+        return fault(None, error)
+
+
+def is_cloud_event(element: Any) -> bool:
+    """Whether an element is an envelope in the structured form of CloudEvents."""
+    return isinstance(element, dict) and element.get("specversion") is not None
+
+
+def cloud_event(event: dict[str, Any]) -> tuple[Any, object]:
+    """Data and claimed time of a structured CloudEvent. Raises `Unreadable`."""
+    if event["specversion"] != "1.0":
+        raise Unreadable("a CloudEvent of another version than 1.0")
+    if not is_json(event.get("datacontenttype")):
+        raise Unreadable("the data of the CloudEvent are not JSON")
+    data, encoded = event.get("data"), event.get("data_base64")
+    if (data is None) == (encoded is None):
+        raise Unreadable("a CloudEvent has either data or data_base64")
+    if encoded is not None:
+        try:
+            data = parse(base64.b64decode(encoded, validate=True))
+        except (TypeError, ValueError):
+            raise Unreadable("data_base64 is not base64") from None
+    return data, event.get("time")
+
+
+def is_json(content_type: object) -> bool:
+    """Whether a media type is JSON; none is.
+
+    >>> is_json(None), is_json("application/vnd.x+json; charset=utf-8"), is_json("application/avro")
+    (True, True, False)
+    """
+    if content_type is None:
+        return True
+    if not isinstance(content_type, str):
+        return False
+    media_type = content_type.partition(";")[0].strip().lower()
+    return media_type in ("application/json", "text/json") or media_type.endswith("+json")
+
+
+def json_type(value: object) -> str:
+    """The name of a parsed value's JSON type."""
+    if value is None:
+        return "null"
+    names = {bool: "a boolean", int: "a number", float: "a number", str: "a string", list: "a list"}
+    return names.get(type(value), "an object")
