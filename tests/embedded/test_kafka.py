@@ -17,9 +17,9 @@ pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
 
 @asynccontextmanager
-async def producer_to(bootstrap: str) -> AsyncIterator[AIOKafkaProducer]:
+async def producer_to(bootstrap: str, timeout_ms: int = 10_000) -> AsyncIterator[AIOKafkaProducer]:
     """A producer that waits for every copy."""
-    producer = AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all", request_timeout_ms=10_000)
+    producer = AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all", request_timeout_ms=timeout_ms)
     await producer.start()
     try:
         yield producer
@@ -71,7 +71,7 @@ async def test_time_is_the_brokers_to_claim(kafka: Kafka, topic_name: Callable[[
 async def test_naming_a_topic_does_not_create_it(kafka: Kafka, topic_name: Callable[[str], str]) -> None:
     """A mistyped topic is an error, not a topic without LogAppendTime."""
     name = topic_name("mistyped")
-    async with producer_to(kafka.bootstrap) as producer:
+    async with producer_to(kafka.bootstrap, timeout_ms=2_000) as producer:
         with pytest.raises(KafkaError):
             await producer.send_and_wait(name, b"lost")
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap)

