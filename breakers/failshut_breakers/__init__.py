@@ -1,0 +1,1 @@
+"""The deciding half of Failshut: evidence, policies, conditions, breakers, governors; permits and the store."""

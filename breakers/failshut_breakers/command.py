@@ -1,0 +1,107 @@
+"""Operator commands: signed, by name, with a reason.
+
+Commands travel through the control topic like all evidence, so a replay sees them where the live governor
+did. Each names what it answers: a reset and a bypass name the epoch of the closing that the operator saw, so
+that a later demand voids them. A router verifies the signature (it holds the operators' public keys); what
+does not verify goes to the dead-letter topic.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+COMMAND_TYPE = "failshut-command+jwt"
+GATE_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
+MAX_WHY = 500
+
+
+class CommandError(Exception):
+    """A command that cannot be taken: malformed, unsigned, or by nobody known."""
+
+
+class _Base(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    by: Annotated[str, Field(min_length=1, max_length=200)]
+    why: Annotated[str, Field(min_length=1, max_length=MAX_WHY)]
+    id: Annotated[str, Field(min_length=1, max_length=64)]
+
+
+class _ForGate(_Base):
+    gate: Annotated[str, Field(pattern=GATE_PATTERN)]
+
+
+class Hold(_ForGate):
+    """Close the gate until an operator resets it."""
+
+    kind: Literal["hold"] = "hold"
+
+
+class Reset(_ForGate):
+    """Ask for a tripped or held breaker to prove itself. `epoch` is that of the closing that it answers."""
+
+    kind: Literal["reset"] = "reset"
+    epoch: Annotated[int, Field(ge=0)]
+
+
+class Bypass(_ForGate):
+    """Hold the gate open against the demands of the named conditions until `until_ms`, an absolute end."""
+
+    kind: Literal["bypass"] = "bypass"
+    epoch: Annotated[int, Field(ge=0)]
+    conditions: Annotated[tuple[str, ...], Field(min_length=1, max_length=64)]
+    until_ms: Annotated[int, Field(gt=0)]
+
+
+class Activate(_Base):
+    """Put a policy bundle in force: file name to YAML text. Refused unless its version is higher than the one in force."""
+
+    kind: Literal["activate"] = "activate"
+    version: Annotated[int, Field(ge=1, lt=2**53)]
+    files: Annotated[dict[str, str], Field(max_length=1000)]
+
+
+class OpenTerm(_Base):
+    """Open a term: a new evidence log, or the same one after its offsets were lost."""
+
+    kind: Literal["term"] = "term"
+    term: Annotated[int, Field(ge=1, lt=2**13)]
+    evidence_id: Annotated[str, Field(min_length=1, max_length=64)]
+    evidence_partitions: Annotated[int, Field(ge=1, le=4096)]
+    starts: dict[str, dict[int, int]]
+
+
+class AcceptGap(_Base):
+    """Sign that what a front-door partition held before `upto` is lost and will not be seen."""
+
+    kind: Literal["accept_gap"] = "accept_gap"
+    topic: str
+    partition: Annotated[int, Field(ge=0)]
+    upto: Annotated[int, Field(ge=0)]
+
+
+Command = Annotated[
+    Hold | Reset | Bypass | Activate | OpenTerm | AcceptGap,
+    Field(discriminator="kind"),
+]
+GateCommand = Hold | Reset | Bypass
+
+_adapter: TypeAdapter[Hold | Reset | Bypass | Activate | OpenTerm | AcceptGap] = TypeAdapter(Command)
+
+
+def parse_command(claims: str | bytes | dict[str, object]) -> Hold | Reset | Bypass | Activate | OpenTerm | AcceptGap:
+    """Read the claims of a command (verified elsewhere).
+
+    Raises:
+        CommandError: the claims are not a command's.
+    """
+    try:
+        if isinstance(claims, dict):
+            return _adapter.validate_python(claims)
+        return _adapter.validate_json(claims)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise CommandError(f"not a command: {where}: {first['msg']}") from error

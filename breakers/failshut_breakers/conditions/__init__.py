@@ -1,0 +1,34 @@
+"""The conditions of a policy, one kind per file. `build` makes the one that a policy asks for."""
+
+from failshut_breakers.conditions.base import Condition, Demand, Moment, Status
+from failshut_breakers.conditions.failure_rate import FailureRateCondition
+from failshut_breakers.conditions.heartbeat import HeartbeatCondition
+from failshut_breakers.conditions.lag import LagCondition
+from failshut_breakers.conditions.on_series import ConformanceCondition, DriftCondition
+from failshut_breakers.conditions.unreadable import UnreadableCondition
+from failshut_breakers.policy import (
+    ConditionPolicy,
+    Conformance,
+    Drift,
+    FailureRate,
+    Heartbeat,
+    Lag,
+)
+
+__all__ = ["Condition", "Demand", "Moment", "Status", "build"]
+
+
+def build(policy: ConditionPolicy) -> Condition:
+    """Return the condition that a policy asks for, with no evidence yet."""
+    match policy:
+        case Drift():
+            return DriftCondition(policy)
+        case Conformance():
+            return ConformanceCondition(policy)
+        case Heartbeat():
+            return HeartbeatCondition(policy)
+        case Lag():
+            return LagCondition(policy)
+        case FailureRate():
+            return FailureRateCondition(policy)
+    return UnreadableCondition(policy)

@@ -1,0 +1,50 @@
+"""Records on the topics that feed the gate which nobody could read: so many in a window are a demand."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from failshut.cause import Cause
+from failshut_breakers.conditions.base import Condition, Demand, Moment, Status
+from failshut_breakers.evidence import Reading
+from failshut_breakers.evidence import Unreadable as UnreadableReading
+from failshut_breakers.policy import Unreadable
+
+
+class UnreadableCondition(Condition):
+    """At least `at_least` unreadable records in the window."""
+
+    cause = Cause.UNREADABLE
+
+    def __init__(self, policy: Unreadable) -> None:
+        super().__init__(policy.name, policy.action)
+        self._window_ms = policy.window
+        self._at_least = policy.at_least
+        # Only the newest `at_least` times can decide, so no more are kept.
+        self._times: deque[int] = deque(maxlen=policy.at_least)
+        self._judge(0)
+
+    def feed(self, reading: Reading, lo: int, moment: Moment) -> list[Demand]:
+        if not isinstance(reading, UnreadableReading):
+            return []
+        demands = []
+        for offset, index, time_ms, reason in reading.rows:
+            if offset < lo:
+                continue
+            demanded = self.status is Status.DEMANDS
+            self._times.append(time_ms)
+            self._judge(max(time_ms, moment.evidence_ms))
+            if self.status is Status.DEMANDS and not demanded:
+                demands.append(Demand(offset, index, f"{self.text}: {reason}"))
+        return demands
+
+    def tick(self, moment: Moment) -> bool:
+        self._judge(moment.evidence_ms)
+        return False
+
+    def _judge(self, now_ms: int) -> None:
+        while self._times and self._times[0] <= now_ms - self._window_ms:
+            self._times.popleft()
+        full = len(self._times) == self._at_least
+        self.status = Status.DEMANDS if full else Status.HOLDS
+        self.text = f"{len(self._times)} unreadable records in {self._window_ms / 1000:g} s"

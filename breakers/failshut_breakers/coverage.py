@@ -1,0 +1,163 @@
+"""What has been vouched for: joins runs, and says how far evidence time has come.
+
+Per front-door partition a coverage knows the position up to which runs join without a hole, and the newest
+mark below it. Evidence time is the oldest of those marks over all partitions, as many as the largest
+partition count seen in any mark says there are: a partition that nobody vouches for holds it back.
+
+A coverage belongs to a routing version. It counts runs that were cut under that version or a newer one, and
+older runs all of whose records were appended before the activation: they could not have held what only the
+new policy asks for. It starts at the newest mark boundary before the activation that the version before has
+covered. Append times are compared, never a mark's own time: a writer that was paused puts an old time behind
+new records.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from enum import Enum
+
+from failshut_breakers.evidence import Run, Term
+
+BOUNDARIES_KEPT = 1024
+"""Mark boundaries remembered per partition, for activations that arrive late. Forgetting older ones can only refuse."""
+
+VERSIONS_KEPT = 256
+"""Activations remembered. A run cut under an older routing than these no longer counts."""
+
+BROKER_SKEW_MS = 1_000
+"""How far brokers' clocks may be apart: an activation and a telemetry partition may be stamped by two of them."""
+
+MAX_PARTITIONS = 10_000
+"""A mark that claims more partitions than this is not believed and stops evidence time."""
+
+CONTROL = "control"
+"""The topic of commands and activations. Every router reads it whole, under whatever routing."""
+
+Key = tuple[str, int]
+
+
+class Admission(Enum):
+    """What a run is to a coverage."""
+
+    FRESH = "fresh"
+    DUPLICATE = "duplicate"
+    GAP = "gap"
+    OLDER = "older"  # cut under a routing version that may lack what this one needs
+    FOREIGN = "foreign"  # of a topic that the term does not know
+
+
+@dataclass(slots=True)
+class Coverage:
+    """How far the runs of one routing version (and newer ones) vouch for the front door."""
+
+    version: int
+    # Every version since some old one, with the time before which all was appended that it cannot lack.
+    chain: tuple[tuple[int, int], ...] = ()
+    starts: dict[Key, int] = field(default_factory=dict)  # where covering began; 0 for partitions added later
+    covered: dict[Key, int] = field(default_factory=dict)
+    marks: dict[Key, int] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+    boundaries: dict[Key, deque[tuple[int, int, int]]] = field(default_factory=dict)  # append_ms, time_ms, position
+    gaps: dict[Key, int] = field(default_factory=dict)  # where a refused run began
+    evidence_ms: int = 0
+    newest_ms: int = 0
+
+    @classmethod
+    def of_term(cls, term: Term, version: int) -> Coverage:
+        """Return the first coverage of a term, which starts where the term's record says."""
+        starts = {(topic, partition): at for topic, parts in term.starts.items() for partition, at in parts.items()}
+        counts = {topic: max([1, *(partition + 1 for partition in parts)]) for topic, parts in term.starts.items()}
+        return cls(version, ((version, 0),), starts=starts, covered=dict(starts), counts=counts)
+
+    def succeeded_by(self, version: int, activated_ms: int) -> Coverage:
+        """Return the coverage of a newer version: it starts at the last mark boundaries before its activation."""
+        before_ms = activated_ms - BROKER_SKEW_MS
+        chain = (*self.chain[-VERSIONS_KEPT:], (version, before_ms))
+        after = Coverage(version, chain, dict(self.starts), dict(self.starts), counts=dict(self.counts))
+        for key, boundaries in self.boundaries.items():
+            for append_ms, time_ms, position in boundaries:
+                if append_ms < before_ms or key[0] == CONTROL:
+                    after.covered[key], after.marks[key] = position, time_ms
+                    after.boundaries.setdefault(key, deque(maxlen=BOUNDARIES_KEPT)).append((append_ms, time_ms, position))
+        for key, position in self.covered.items():
+            if key[0] == CONTROL:  # read whole by every router, under whatever routing
+                after.covered[key] = position
+        after.newest_ms = self.newest_ms
+        after._reckon()
+        return after
+
+    def admit(self, run: Run) -> tuple[Admission, int]:
+        """Take note of a run; return what it is to this coverage, and the first offset that counts."""
+        key = (run.topic, run.partition)
+        if run.routing < self.version and run.topic != CONTROL and self._lacks(run):
+            return Admission.OLDER, 0
+        if run.topic not in self.counts:
+            return Admission.FOREIGN, 0
+        covered = self.covered.get(key, 0)
+        if run.previous > covered:
+            self.gaps[key] = run.previous
+            return Admission.GAP, 0
+        if run.upto <= covered:
+            return Admission.DUPLICATE, 0
+        self.advance(run)
+        return Admission.FRESH, covered
+
+    def _lacks(self, run: Run) -> bool:
+        """Return whether the run may lack what an activation that its router had not taken up asks for."""
+        if run.routing < self.chain[0][0]:
+            return True  # cut under a version so old that its successors are forgotten
+        return any(version > run.routing and run.append_ms >= before_ms for version, before_ms in self.chain)
+
+    def advance(self, run: Run) -> None:
+        """Count a run as covered, with the mark that ends it."""
+        key = (run.topic, run.partition)
+        self.covered[key] = max(self.covered.get(key, 0), run.upto)
+        if key in self.gaps and self.covered[key] >= self.gaps[key]:
+            del self.gaps[key]
+        mark = run.mark
+        if mark is None:
+            return
+        grown = mark.partitions > self.counts[run.topic]
+        if grown:
+            self.counts[run.topic] = mark.partitions
+        before_ms = self.marks.get(key, 0)
+        if mark.time_ms > before_ms:
+            self.marks[key] = mark.time_ms
+            self.newest_ms = max(self.newest_ms, mark.time_ms)
+        self.boundaries.setdefault(key, deque(maxlen=BOUNDARIES_KEPT)).append((run.append_ms, mark.time_ms, run.upto))
+        if grown or before_ms <= self.evidence_ms:  # only the oldest partition holds evidence time back
+            self._reckon()
+
+    def accept_gap(self, topic: str, partition: int, upto: int) -> None:
+        """An operator signs for what will not be seen."""
+        key = (topic, partition)
+        self.starts[key] = max(self.starts.get(key, 0), upto)
+        self.covered[key] = max(self.covered.get(key, 0), upto)
+        if self.covered[key] >= self.gaps.get(key, 0):
+            self.gaps.pop(key, None)
+
+    def same_reach(self, other: Coverage) -> bool:
+        """Return whether two coverages have come equally far, so that one of them can go."""
+        return self.covered == other.covered and self.marks == other.marks and not self.gaps and not other.gaps
+
+    def missing(self) -> list[Key]:
+        """Return the partitions that hold evidence time back because no mark of theirs is known."""
+        return [key for key in self._keys() if key not in self.marks]
+
+    def oldest(self) -> Key | None:
+        """Return the partition whose newest mark is the oldest, if all have one."""
+        keys = self._keys()
+        if not keys or any(key not in self.marks for key in keys):
+            return None
+        return min(keys, key=lambda key: (self.marks[key], key))
+
+    def _keys(self) -> list[Key]:
+        if sum(self.counts.values()) > MAX_PARTITIONS:
+            return [("", 0)]  # no such partition: nothing is vouched for
+        return [(topic, partition) for topic in sorted(self.counts) for partition in range(self.counts[topic])]
+
+    def _reckon(self) -> None:
+        oldest_ms = min((self.marks.get(key, 0) for key in self._keys()), default=0)
+        # Evidence time never goes back, not even when a new partition appears: it stands still.
+        self.evidence_ms = max(self.evidence_ms, oldest_ms)

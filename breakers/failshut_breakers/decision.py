@@ -1,0 +1,92 @@
+"""Decisions: what a governor says about a gate, as values.
+
+A decision is the final state that one evidence record leads to, or a note that something happened that left
+the gate as it was. Its bytes are a function of the log: two governors over the same evidence write the same
+ones, and a reader of the decisions topic drops a second copy by (gate, epoch, offset, kind).
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from failshut.cause import Cause
+from failshut_breakers.evidence import Place
+
+
+class Kind(StrEnum):
+    """What a decision does to the gate."""
+
+    OPEN = "open"  # the gate was closed and a permit is issued
+    RENEW = "renew"  # the gate stays open: a permit with a later end
+    CLOSE = "close"  # the gate closes, or stays closed for another cause; a record that does not expire
+    NOTE = "note"  # nothing is written to the store: a command was refused, the breaker waits
+
+
+class Breaker(StrEnum):
+    """The states of a gate's breaker. Never called open or closed."""
+
+    ARMED = "ARMED"
+    TRIPPED = "TRIPPED"
+    PROVING = "PROVING"
+    HELD = "HELD"
+
+
+class Brief(msgspec.Struct, frozen=True, array_like=True):
+    """A condition's reading in brief: its name, `holds` | `demands` | `insufficient`, and a few words for a person on call."""
+
+    name: str
+    status: str
+    text: str
+
+
+class Decision(msgspec.Struct, frozen=True, omit_defaults=False):
+    """One decision about one gate. Times are whole milliseconds of evidence time, never of a wall clock."""
+
+    schema: int
+    kind: Kind
+    gate: str
+    epoch: str
+    partition: int
+    offset: int
+    breaker: Breaker
+    cause: Cause | None
+    because: str
+    evidence_ms: int
+    policy: str
+    mode: str
+    exp_ms: int
+    ttl_ms: int
+    in_flight: str
+    origin: Place | None
+    readings: list[Brief]
+    subjects: list[str]
+    operations: list[str]
+    context: dict[str, str]
+    tokens: int
+    probe_epoch: str
+    by: str
+
+
+_encoder = msgspec.json.Encoder(order="deterministic")
+_decoder = msgspec.json.Decoder(Decision)
+
+
+def encode_decision(decision: Decision) -> bytes:
+    """Return the wire form (JSON) of a decision: the same bytes for equal decisions."""
+    return _encoder.encode(decision)
+
+
+def decode_decision(data: bytes) -> Decision:
+    """Read a decision.
+
+    Raises:
+        ValueError: these bytes are not a decision.
+    """
+    return _decoder.decode(data)
+
+
+def epoch_text(epoch: int) -> str:
+    """Return an epoch as it travels: sixteen digits, so that text compares as numbers do."""
+    return f"{epoch:016d}"

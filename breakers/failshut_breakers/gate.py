@@ -1,0 +1,326 @@
+"""One gate's governor: evidence to conditions, conditions to breaker, breaker to a decision.
+
+For each evidence record a gate feeds its conditions whole blocks, merges what they demand with the commands
+and outcomes of the record by their place, applies these in order, and then concludes once: at most one
+decision about the gate's state for a record. Everything here is a function of the evidence: no clock, no I/O,
+no randomness, no order that a hash decides.
+
+A condition demands a trip or a lapse. Trips latch in the breaker. Lapses are interlocks: the gate is closed
+while they stand and comes back when fresh evidence returns. Not enough evidence is an interlock too.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from failshut.cause import Cause
+from failshut_breakers import gate_orders
+from failshut_breakers.breaker import Breaker, Closing, Proving
+from failshut_breakers.command import Bypass, GateCommand
+from failshut_breakers.conditions import Condition, Demand, Moment, Status, build
+from failshut_breakers.decision import Breaker as State
+from failshut_breakers.decision import Decision, Kind, epoch_text
+from failshut_breakers.evidence import (
+    Beats,
+    Faults,
+    Lags,
+    Outcomes,
+    Place,
+    Reading,
+    Samples,
+    epoch_of,
+)
+from failshut_breakers.policy import ConditionPolicy, Conformance, Drift, Entry, FailureRate, Heartbeat, Lag
+
+DECISION_SCHEMA = 1
+RENEWALS_PER_TTL = 6
+"""A permit is renewed when evidence time has come this fraction of its ttl further, so that renewals are bounded."""
+
+
+class Record(NamedTuple):
+    """The evidence record that a gate is judging: where it stands, and where it came from."""
+
+    term: int
+    evidence_partition: int
+    offset: int
+    topic: str
+    partition: int
+
+
+class Wanted(NamedTuple):
+    """What the gate should be now, by its evidence."""
+
+    mode: str  # "" is closed
+    cause: Cause | None
+    because: str
+
+
+class Gate:
+    """The state of one gate. Picklable; owned by the governor of its evidence partition."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.entry = Entry(name, "", "", None, "no policy yet")
+        self.version = -1  # routing version from which its evidence counts
+        self.conditions: list[Condition] = []
+        self.by_key: dict[tuple[str, ...], list[Condition]] = {}
+        self.breaker = Breaker()
+        self.bypass: Bypass | None = None
+        self.epoch = 0
+        self.shown = Wanted("", None, "")  # what the last decision made of the gate
+        self.permit_ms = 0  # evidence time of the last permit
+        self.renewed = False  # a closing that must be said again: a later demand, a new policy
+        self.origin: Place | None = None  # what moved the gate in this record
+        self.by = ""
+        self.prove_at_conclusion = False  # a reset was granted in this record
+        self.notes: list[tuple[Cause | None, str, Place, str]] = []
+
+    # --- the policy ---
+
+    def activate(self, entry: Entry, version: int, place: Place, signer: str) -> None:
+        """Take up another policy: conditions start without evidence, a breaker that is tripped or held stays so."""
+        self.entry, self.version = entry, version
+        self._build_conditions()
+        self.bypass = None
+        self.renewed, self.origin, self.by = True, place, signer
+
+    def _build_conditions(self) -> None:
+        policies = self.entry.policy.conditions if self.entry.policy else ()
+        self.conditions = [build(policy) for policy in policies]
+        self.by_key = {}
+        for policy, condition in zip(policies, self.conditions, strict=True):
+            self.by_key.setdefault(_key_of_policy(policy), []).append(condition)
+
+    def hold(self, cause: Cause, because: str, place: Place, at_ms: int) -> None:
+        """Make the gate HELD: only an operator leads out of it."""
+        self.breaker.move(State.HELD, Closing(cause, because, place, at_ms=at_ms))
+        self.bypass = None
+        self.renewed, self.origin = True, place
+
+    # --- evidence ---
+
+    def read(self, record: Record, readings: list[Reading], lo: int, moment: Moment) -> None:
+        """Judge what a run holds for this gate, in order. `lo` is the first front-door offset that counts."""
+        events: list[tuple[int, int, int, object]] = []
+        for reading in readings:
+            key = _key_of(reading)
+            for condition in self.by_key.get(key, ()):
+                for demand in condition.feed(reading, lo, moment):
+                    events.append((demand.offset, demand.index, 0, (condition, demand)))
+            if isinstance(reading, Outcomes):
+                events += [(row[0], row[1], 1, row) for row in reading.rows if row[0] >= lo and row[4]]
+        demanding = {condition.name for condition in self._standing()}
+        events.sort(key=lambda event: event[:3])
+        for offset, index, kind, event in events:
+            place = Place(record.topic, record.partition, offset, index)
+            if kind == 0:
+                condition, demand = event  # type: ignore[misc]
+                self._demand(condition, demand, demanding, place, moment)
+            else:
+                gate_orders.on_outcome(self, event, place, moment)  # type: ignore[arg-type]
+
+    def order(self, command: GateCommand, place: Place, moment: Moment, kid: str) -> None:
+        """Take an operator's command. What is refused is noted, never dropped in silence."""
+        refusal = gate_orders.take(self, command, place, moment)
+        if refusal:
+            self.notes.append((None, f"{command.kind} refused: {refusal}", place, f"{command.by} ({kid[:12]})"))
+        else:
+            self.origin, self.by = place, f"{command.by} ({kid[:12]}): {command.why}"
+
+    def tick(self, place: Place, moment: Moment) -> None:
+        """Take note that evidence time has come further."""
+        demanding = {condition.name for condition in self._standing()}
+        for condition in self.conditions:
+            if condition.tick(moment):
+                self._demand(condition, Demand(place.offset, place.index, condition.text), demanding, place, moment)
+        gate_orders.on_time(self, place, moment)
+
+    def fault(self, error: Exception, place: Place, moment: Moment) -> None:
+        """Hold the gate: its own step failed, and nothing that it says can be relied on."""
+        because = f"a fault in this gate's step: {type(error).__name__}: {error}"[:300]
+        if self.breaker.state is not State.HELD:
+            self.hold(Cause.FAULT, because, place, moment.newest_ms)
+        self.notes, self.prove_at_conclusion = [], False
+        self._build_conditions()  # half-changed ones are not to be relied on
+
+    def _demand(self, condition: Condition, demand: Demand, demanding: set[str], place: Place, moment: Moment) -> None:
+        policy = self.entry.policy
+        if policy is None or not condition.trips or self.bypasses(condition.name):
+            return
+        demanding.add(condition.name)
+        if len(demanding) >= policy.demands_to_trip:
+            self.trip(Closing(condition.cause, demand.text, place, frozenset(demanding), moment.newest_ms))
+
+    def trip(self, closing: Closing) -> None:
+        """Trip the breaker, or say again why it is tripped or held: a later demand voids a reset that had not seen it."""
+        if self.breaker.state is State.HELD:
+            held = self.breaker.closing
+            because = f"{held.because}; and {closing.because}" if held and "; and " not in held.because else closing.because
+            cause = held.cause if held else closing.cause
+            closing = Closing(cause, because, closing.origin, closing.conditions, closing.at_ms)
+            self.breaker.move(State.HELD, closing)
+        else:
+            self.breaker.move(State.TRIPPED, closing)
+        self.bypass = None
+        self.renewed, self.origin = True, closing.origin
+
+    def prove(self, record_epoch: int, moment: Moment) -> None:
+        """Begin PROVING, or arm at once where the policy wants no probes."""
+        policy = self.entry.policy
+        if policy is None or policy.reset.probes == 0:
+            self.breaker.move(State.ARMED)
+        else:
+            proving = Proving(record_epoch, policy.reset.probes, moment.newest_ms + policy.reset.deadline)
+            self.breaker.move(State.PROVING, proving=proving)
+        self.bypass = None
+        self.renewed = True
+
+    def bypasses(self, name: str) -> bool:
+        """Return whether an operator's bypass covers a condition."""
+        return self.bypass is not None and name in self.bypass.conditions
+
+    def persists(self) -> bool:
+        """Return whether what trips the breaker still stands, so that a reset is refused."""
+        return self.entry.policy is None or len(self._standing()) >= self.entry.policy.demands_to_trip
+
+    def _standing(self) -> list[Condition]:
+        return [
+            condition
+            for condition in self.conditions
+            if condition.trips and condition.status is Status.DEMANDS and not self.bypasses(condition.name)
+        ]
+
+    # --- the decision ---
+
+    def wanted(self, moment: Moment) -> Wanted:
+        """Return what the gate should be, by everything that it knows."""
+        policy, closing = self.entry.policy, self.breaker.closing
+        if policy is None:
+            return Wanted("", Cause.BAD_POLICY if self.entry.digest else Cause.NO_POLICY, self.entry.fault)
+        mode = "proving" if self.breaker.state is State.PROVING else "armed"
+        if self.breaker.state in (State.TRIPPED, State.HELD):
+            cause, because = (closing.cause, closing.because) if closing else (Cause.FAULT, "no closing is known")
+            demanded = closing.conditions if closing else frozenset()
+            covered = self.bypass is not None and bool(demanded) and demanded <= set(self.bypass.conditions)
+            if self.breaker.state is State.HELD or not covered:
+                return Wanted("", cause, because)
+        if self.bypass is not None:
+            mode = "bypass"
+        if not moment.evidence_ms:
+            return Wanted("", Cause.INSUFFICIENT, "no evidence time yet: not every partition has been marked")
+        for condition in self.conditions:
+            if self.bypasses(condition.name):
+                continue
+            if condition.status is Status.INSUFFICIENT:
+                return Wanted("", Cause.INSUFFICIENT, condition.text)
+            if condition.status is Status.DEMANDS and not condition.trips:
+                return Wanted("", condition.cause, condition.text)
+        return Wanted(mode, None, self._holding())
+
+    def conclude(self, record: Record, moment: Moment) -> list[Decision]:
+        """Return the decisions of this record: notes, and at most one about the gate's state."""
+        decisions = [self._decision(record, moment, Kind.NOTE, *note) for note in self.notes]
+        self.notes = []
+        if self.breaker.state in (State.ARMED, State.PROVING) and self._standing() and self.persists():
+            standing = self._standing()
+            names = frozenset(condition.name for condition in standing)
+            self.trip(Closing(standing[0].cause, standing[0].text, self.origin, names, moment.newest_ms))
+        if self.prove_at_conclusion and not self.renewed:
+            self.prove(epoch_of(record.term, record.offset), moment)
+        self.prove_at_conclusion = False
+        wanted = self.wanted(moment)
+        kind = self._kind(wanted, moment)
+        if kind is not None:
+            if kind is not Kind.RENEW:
+                self.epoch = epoch_of(record.term, record.offset)
+            if wanted.mode:
+                self.permit_ms = moment.evidence_ms
+            self.shown = wanted
+            decisions.append(self._decision(record, moment, kind, wanted.cause, wanted.because, self.origin, self.by))
+        self.renewed, self.origin, self.by = False, None, ""
+        return decisions
+
+    def _kind(self, wanted: Wanted, moment: Moment) -> Kind | None:
+        shown, policy = self.shown, self.entry.policy
+        if not wanted.mode:
+            return Kind.CLOSE if self.renewed or shown.mode or shown.cause is not wanted.cause else None
+        if wanted.mode != shown.mode or self.renewed:
+            return Kind.OPEN
+        if policy is None or moment.evidence_ms - self.permit_ms < max(1, policy.permit.ttl // RENEWALS_PER_TTL):
+            return None
+        return Kind.RENEW
+
+    def _holding(self) -> str:
+        holds = sum(condition.status is Status.HOLDS for condition in self.conditions)
+        return f"{holds} of {len(self.conditions)} conditions hold"
+
+    def _decision(
+        self, record: Record, moment: Moment, kind: Kind, cause: Cause | None, because: str, origin: Place | None, by: str
+    ) -> Decision:
+        policy = self.entry.policy
+        opens = kind in (Kind.OPEN, Kind.RENEW) and policy is not None
+        tokens, probe_epoch = self._tokens() if opens else (0, "")
+        ttl_ms = policy.permit.ttl if policy else 0
+        exp_ms = moment.evidence_ms + ttl_ms if opens else 0
+        if opens and self.bypass is not None:
+            exp_ms = min(exp_ms, self.bypass.until_ms)
+        return Decision(
+            schema=DECISION_SCHEMA,
+            kind=kind,
+            gate=self.name,
+            epoch=epoch_text(self.epoch),
+            partition=record.evidence_partition,
+            offset=record.offset,
+            breaker=self.breaker.state,
+            cause=cause,
+            because=because,
+            evidence_ms=moment.evidence_ms,
+            policy=self.entry.digest,
+            mode=self.shown.mode if opens else "",
+            exp_ms=exp_ms,
+            ttl_ms=ttl_ms,
+            in_flight=policy.in_flight if policy else "cancel",
+            origin=origin,
+            readings=[condition.brief() for condition in self.conditions],
+            subjects=list(policy.subjects) if opens and policy else [],
+            operations=list(policy.operations) if opens and policy else [],
+            context=dict(policy.context) if opens and policy else {},
+            tokens=tokens,
+            probe_epoch=probe_epoch,
+            by=by,
+        )
+
+    def _tokens(self) -> tuple[int, str]:
+        """Return how many probe tokens this permit brings, and of which PROVING. They are said once: lost ones stay lost."""
+        proving = self.breaker.proving
+        if proving is None:
+            return 0, ""
+        tokens = 0 if proving.announced else proving.probes
+        proving.announced = True
+        return tokens, epoch_text(proving.epoch)
+
+
+def _key_of(reading: Reading) -> tuple[str, ...]:
+    match reading:
+        case Samples() | Faults():
+            return ("series", reading.series)
+        case Beats():
+            return ("source", reading.source)
+        case Lags():
+            return ("lag", reading.group, reading.topic)
+        case Outcomes():
+            return ("outcomes",)
+    return ("unreadable",)
+
+
+def _key_of_policy(policy: ConditionPolicy) -> tuple[str, ...]:
+    match policy:
+        case Drift() | Conformance():
+            return ("series", policy.series)
+        case Heartbeat():
+            return ("source", policy.source) if policy.source else ("series", policy.series or "")
+        case Lag():
+            return ("lag", policy.group, policy.topic)
+        case FailureRate():
+            return ("outcomes",)
+    return ("unreadable",)

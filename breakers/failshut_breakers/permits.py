@@ -1,0 +1,88 @@
+"""Decisions become statements: permits that open a gate, closings that stay.
+
+A permit is a function of the decision and the key, so two governors over the same log write the same bytes. Only one thing here
+looks at a wall clock, and it can only refuse: a governor does not sign for evidence that lies in its own future.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, cast
+
+from failshut.cause import Cause
+from failshut.permit import Closing, InFlight, Mode, Permit
+from failshut.signing import SigningKey
+from failshut_breakers.decision import Decision, Kind
+
+MAX_BECAUSE = 300
+MAX_BRIEF = 120
+
+
+class Statement(NamedTuple):
+    """What is written to the store for a decision."""
+
+    gate: str
+    kind: str  # "permit" or "closing"
+    epoch: str
+    offset: int
+    token: str
+    exp_ms: int  # 0: does not expire
+    tokens: int
+    probe_epoch: str
+
+
+class FutureEvidence(Exception):
+    """Evidence time is ahead of this governor's wall clock: it does not sign. The gate lapses unless that passes."""
+
+
+def statement_of(decision: Decision, key: SigningKey, wall_ms: int) -> Statement:
+    """Return the signed statement of a decision that is not a note.
+
+    Raises:
+        FutureEvidence: a permit for evidence that lies after `wall_ms`.
+        ValueError: a note, which is written nowhere.
+    """
+    if decision.kind is Kind.NOTE:
+        raise ValueError("a note is not written to the store")
+    if decision.kind is Kind.CLOSE:
+        closing = Closing(
+            gate=decision.gate,
+            epoch=decision.epoch,
+            offset=decision.offset,
+            partition=decision.partition,
+            policy=decision.policy,
+            cause=decision.cause or Cause.FAULT,
+            because=decision.because[:MAX_BECAUSE],
+            evidence_ms=decision.evidence_ms,
+            breaker=decision.breaker.value,
+            in_flight=cast(InFlight, decision.in_flight),
+        )
+        return Statement(decision.gate, "closing", decision.epoch, decision.offset, closing.sign(key), 0, 0, "")
+    if decision.evidence_ms > wall_ms:
+        raise FutureEvidence(f"evidence of {decision.gate} is {decision.evidence_ms - wall_ms} ms ahead of this clock")
+    permit = Permit(
+        gate=decision.gate,
+        epoch=decision.epoch,
+        offset=decision.offset,
+        partition=decision.partition,
+        policy=decision.policy,
+        mode=cast(Mode, decision.mode),
+        evidence_ms=decision.evidence_ms,
+        nbf_ms=decision.evidence_ms,
+        exp_ms=decision.exp_ms,
+        ttl_ms=decision.ttl_ms,
+        readings=tuple((brief.name, brief.status, brief.text[:MAX_BRIEF]) for brief in decision.readings),
+        subjects=tuple(decision.subjects),
+        context=decision.context,
+        operations=tuple(decision.operations),
+        in_flight=cast(InFlight, decision.in_flight),
+    )
+    return Statement(
+        decision.gate,
+        "permit",
+        decision.epoch,
+        decision.offset,
+        permit.sign(key),
+        decision.exp_ms,
+        decision.tokens,
+        decision.probe_epoch,
+    )

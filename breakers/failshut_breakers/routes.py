@@ -1,0 +1,50 @@
+"""Which readings concern which gate: a pure function of the policies in force.
+
+Routers look every sample up here, so the tables are plain dictionaries of tuples. A gate whose policy is at fault is fed nothing: it is
+closed, and its next policy starts without evidence.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from failshut_breakers.policy import Conformance, Drift, Heartbeat, Lag, PolicyBook
+
+Gates = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Routes:
+    """Who is fed by what. `routing` names the activation that these come from."""
+
+    routing: int = -1
+    series: dict[str, Gates] = field(default_factory=dict)
+    sources: dict[str, Gates] = field(default_factory=dict)
+    lags: dict[tuple[str, str], Gates] = field(default_factory=dict)
+    gates: Gates = ()  # every gate with a policy: whom unreadable records and outcomes may concern
+
+    @classmethod
+    def of(cls, book: PolicyBook) -> Routes:
+        """Return the routes of the policies in force."""
+        series: dict[str, set[str]] = {}
+        sources: dict[str, set[str]] = {}
+        lags: dict[tuple[str, str], set[str]] = {}
+        policies = {gate: entry.policy for gate, entry in book.entries.items() if entry.policy is not None}
+        for gate, policy in policies.items():
+            for condition in policy.conditions:
+                match condition:
+                    case Drift() | Conformance():
+                        series.setdefault(condition.series, set()).add(gate)
+                    case Heartbeat() if condition.source:
+                        sources.setdefault(condition.source, set()).add(gate)
+                    case Heartbeat():
+                        series.setdefault(condition.series or "", set()).add(gate)
+                    case Lag():
+                        lags.setdefault((condition.group, condition.topic), set()).add(gate)
+        return cls(
+            routing=book.routing,
+            series={name: tuple(sorted(gates)) for name, gates in series.items()},
+            sources={name: tuple(sorted(gates)) for name, gates in sources.items()},
+            lags={name: tuple(sorted(gates)) for name, gates in lags.items()},
+            gates=tuple(sorted(policies)),
+        )

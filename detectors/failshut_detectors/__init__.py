@@ -1,0 +1,8 @@
+"""Online detectors: one pass, constant memory, no clock, no look-ahead. One detector per file."""
+
+from failshut_detectors.adwin import Adwin
+from failshut_detectors.contract import Alarm, Detector, number
+from failshut_detectors.fhddm import Fhddm
+from failshut_detectors.page_hinkley import PageHinkley
+
+__all__ = ["Adwin", "Alarm", "Detector", "Fhddm", "PageHinkley", "number"]
