@@ -1,0 +1,233 @@
+"""The Faust app of a worker: batched topics, their hooks, and the process that runs them."""
+
+from __future__ import annotations
+
+import faulthandler
+import logging
+import os
+import sys
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from typing import Any, Literal, NoReturn, TypeVar, cast
+
+import faust
+from faust.types import TP
+
+from failshut_streams.transport.chunk import Assignment, Chunk, ChunkGap, Commit, Position
+from failshut_streams.transport.consumer import ChunkConsumer, ChunkTransport
+from failshut_streams.transport.settings import Settings
+
+StartHook = Callable[[Assignment], Awaitable[Mapping[TP, int]]]
+RevokedHook = Callable[[frozenset[TP]], Awaitable[None]]
+Gaps = Literal["raise", "deliver"]
+HookT = TypeVar("HookT", StartHook, RevokedHook)
+
+_EXIT_STUCK = 70
+
+
+class ChunkSchema(faust.Schema[Any, Any]):
+    """Hands chunks over as they are."""
+
+    def compile(self, app: Any, **_: Any) -> Any:
+        """Return Faust's decoder: the event's value is the chunk."""
+        create_event = app.create_event
+
+        async def decode(message: Any, *, propagate: bool = False) -> Any:
+            return create_event(None, message.value, message.headers, message)
+
+        return decode
+
+
+class ChunkApp(faust.App):
+    """A Faust app that delivers its batched topics in chunks.
+
+    Args:
+        settings: how to read.
+        options: further options of `faust.App`; they win over what the settings say.
+    """
+
+    def __init__(self, settings: Settings, **options: Any) -> None:
+        self.settings = settings
+        self._batched: set[str] = set()
+        self._start_hooks: dict[str, StartHook] = {}
+        self._revoked_hooks: dict[str, RevokedHook] = {}
+        super().__init__(settings.group, **{**settings.faust(), **options})
+
+    # -- topics and hooks
+
+    def batched_topic(self, *names: str) -> Any:
+        """Return a Faust topic whose events are chunks, for exactly one agent with concurrency 1.
+
+        Raises:
+            ValueError: one of the names has been taken.
+        """
+        if taken := self._batched.intersection(names):
+            raise ValueError(f"a batched topic has one agent, and there is one for {sorted(taken)}")
+        self._batched.update(names)
+        # Acknowledgements off: Faust then has nothing to commit for them, ever.
+        return self.topic(*names, schema=ChunkSchema(), acks=False)
+
+    def batched(self, topic: str) -> bool:
+        """Whether a topic is delivered in chunks."""
+        return topic in self._batched
+
+    def on_assigned(self, *topics: str) -> Callable[[StartHook], StartHook]:
+        """Register the hook that says where partitions of these topics start.
+
+        It runs after an assignment, when tables are recovered and before anything is delivered, and returns
+        positions by partition; a partition that it leaves out starts at its commit, or as the start policy
+        says. An error in it, or `hook_seconds_max`, stops the worker.
+        """
+        return self._register(self._start_hooks, topics)
+
+    def on_revoked(self, *topics: str) -> Callable[[RevokedHook], RevokedHook]:
+        """Register the hook that is told which partitions of these topics are about to go.
+
+        It runs when nothing more is delivered and commits still count; also before a clean stop, but not
+        when the worker stops over an error.
+        """
+        return self._register(self._revoked_hooks, topics)
+
+    def _register(self, hooks: dict[str, HookT], topics: tuple[str, ...]) -> Callable[[HookT], HookT]:
+        def register(hook: HookT) -> HookT:
+            for topic in topics:
+                if not self.batched(topic):
+                    raise ValueError(f"{topic} is not a batched topic")
+                if hooks.setdefault(topic, hook) is not hook:
+                    raise ValueError(f"{topic} has a hook already")
+            return hook
+
+        return register
+
+    async def find_starts(self, assignment: Assignment) -> dict[TP, int]:
+        """Ask the hooks where the partitions start. The consumer's to call."""
+        starts: dict[TP, int] = {}
+        for hook in _distinct(self._start_hooks):
+            topics = {topic for topic, found in self._start_hooks.items() if found is hook}
+            tps = frozenset(tp for tp in assignment.tps if tp.topic in topics)
+            if not tps:
+                continue
+            committed = {tp: at for tp, at in assignment.committed.items() if tp in tps}
+            said = await hook(Assignment(assignment.generation, tps, committed))
+            if wrong := {tp: at for tp, at in said.items() if tp not in tps or at < 0}:
+                raise ValueError(f"the hook {hook!r} names positions that it cannot: {wrong}")
+            starts.update(said)
+        return starts
+
+    async def tell_revoked(self, tps: frozenset[TP]) -> None:
+        """Tell the hooks which partitions go. The consumer's to call."""
+        if self.crashed:
+            return
+        for hook in _distinct(self._revoked_hooks):
+            topics = {topic for topic, found in self._revoked_hooks.items() if found is hook}
+            if going := frozenset(tp for tp in tps if tp.topic in topics):
+                await hook(going)
+
+    # -- for agents
+
+    @property
+    def _chunks(self) -> ChunkConsumer:
+        return cast(ChunkConsumer, self.consumer)
+
+    async def commit_chunks(self, commits: Iterable[Commit]) -> frozenset[TP]:
+        """Commit positions, with their metadata.
+
+        Returns:
+            The partitions whose commit Kafka has. One that is missing has been revoked, or sought, since the
+            chunk was read: nothing is committed for it, and its next reading starts at the older commit.
+
+        Raises:
+            CommitBeyondDelivery: an offset lies beyond what the agent was given.
+            TimeoutError: Kafka did not answer within `commit_seconds_max`; the commit may have been made.
+            KafkaError: Kafka refused.
+        """
+        return await self._chunks.commit_said(commits)
+
+    async def committed(self, tps: Iterable[TP]) -> Mapping[TP, Position]:
+        """Return what the group has committed; partitions without a commit are absent."""
+        thread = self._chunks._thread
+        return await thread.within(thread.committed(tps))
+
+    async def seek_chunks(self, positions: Mapping[TP, int]) -> frozenset[TP]:
+        """Go on reading elsewhere; what was read before and not yet delivered is dropped.
+
+        Returns:
+            The partitions that were sought. The others are not being read here, or not yet.
+        """
+        return await self._chunks.seek_readings(positions)
+
+    async def chunks(self, stream: Any, *, gaps: Gaps = "raise") -> AsyncIterator[Chunk]:
+        """Yield a batched topic's chunks to its agent; asking for the next one makes room for another.
+
+        Args:
+            stream: what Faust gives the agent.
+            gaps: `raise`, or `deliver`, for an agent that looks at `Chunk.joins` itself.
+
+        Raises:
+            ChunkGap: a chunk does not start where the one before it ended.
+        """
+        async for chunk in stream:
+            reading = self._chunks.reading_of(chunk)
+            if reading is None:
+                continue
+            chunk.previous = reading.delivered
+            if gaps == "raise" and chunk.previous is not None and not chunk.joins:
+                raise ChunkGap(chunk.tp, chunk.previous, chunk.fetched_from)
+            reading.delivered = chunk.upto
+            yield chunk
+            self._chunks.release(reading)
+
+    # -- Faust's seams
+
+    def _new_transport(self) -> Any:
+        return ChunkTransport(self.conf.broker_consumer, self)
+
+    def _new_producer_transport(self) -> Any:
+        return ChunkTransport(self.conf.broker_producer, self)
+
+    def on_rebalance_end(self) -> None:
+        """Faust calls this when an assignment's tables are recovered: reading may begin."""
+        super().on_rebalance_end()
+        self._chunks.on_recovered()
+
+    async def on_stop(self) -> None:
+        """Run the hooks while commits still work, then stop as Faust does."""
+        if self._consumer is not None:
+            await self._chunks.end()
+        await super().on_stop()
+
+
+def run(app: ChunkApp, *, stop_seconds_max: float = 20.0, loglevel: str | int = "INFO") -> NoReturn:
+    """Run a worker process until it is told to stop (SIGTERM, SIGINT) or must stop.
+
+    Exits with 0 after a clean stop and with 1 after an error. A stop that hangs for longer than
+    `stop_seconds_max` is cut off with status 70 and every thread's stack on standard error.
+    """
+    worker = _Worker(app, stop_seconds_max=stop_seconds_max, loglevel=loglevel)
+    worker.execute_from_commandline()
+    raise AssertionError("a Faust worker exits by itself")
+
+
+class _Worker(faust.Worker):
+    def __init__(self, app: ChunkApp, *, stop_seconds_max: float, **options: Any) -> None:
+        self._stop_seconds_max = stop_seconds_max
+        self._watchdog: threading.Timer | None = None
+        super().__init__(app, redirect_stdouts=False, **options)
+
+    async def stop(self) -> None:
+        if self._watchdog is None:
+            self._watchdog = threading.Timer(self._stop_seconds_max, _cut_off)
+            self._watchdog.daemon = True
+            self._watchdog.start()
+        await super().stop()
+
+
+def _cut_off() -> None:
+    faulthandler.dump_traceback(all_threads=True)
+    logging.shutdown()
+    sys.stderr.flush()
+    os._exit(_EXIT_STUCK)
+
+
+def _distinct(hooks: Mapping[str, HookT]) -> list[HookT]:
+    return list(dict.fromkeys(hooks.values()))

@@ -1,0 +1,225 @@
+"""Which partitions are read, from where, and what is committed: the main thread's half.
+
+A partition goes through: assigned -> (tables recovered, hooks run, position set) -> reading -> revoked. No
+chunk is fetched outside "reading". Faust itself resumes partitions before it has cleared the agents' queues,
+and seeks them at moments of its own; for batched topics both are taken out of its hands here.
+
+Nothing of a batched topic is ever committed but by `commit_said`: its Faust topic has acknowledgements off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from itertools import count
+from typing import TYPE_CHECKING, Any, cast
+
+from aiokafka.errors import IllegalStateError
+from faust.tables.manager import TableManager
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP, ConsumerMessage
+
+from failshut_streams.transport.chunk import (
+    Assignment,
+    Chunk,
+    Commit,
+    CommitBeyondDelivery,
+    Position,
+    Reading,
+)
+from failshut_streams.transport.fetch import ChunkThread
+from failshut_streams.transport.settings import Settings
+
+if TYPE_CHECKING:
+    from failshut_streams.transport.app import ChunkApp
+
+
+class _ReadOffsets(defaultdict[TP, int | None]):
+    """Faust's notes on how far it has read, without batched topics.
+
+    Faust drops what lies below its note, and writes the note after delivery: a seek back in between would
+    lose chunks in silence.
+    """
+
+    def __init__(self, batched: Callable[[str], bool]) -> None:
+        super().__init__(lambda: None)
+        self._batched = batched
+
+    def __setitem__(self, tp: TP, offset: int | None) -> None:
+        if not self._batched(tp.topic):
+            super().__setitem__(tp, offset)
+
+
+class ChunkConsumer(driver.Consumer):
+    """Faust's consumer, with readings of batched topics."""
+
+    _thread: ChunkThread
+
+    def __init__(self, transport: Any, *args: Any, **kwargs: Any) -> None:
+        app = cast("ChunkApp", transport.app)
+        self.settings: Settings = app.settings
+        self.batched: Callable[[str], bool] = app.batched
+        #: Assigned, but not begun: the generation and its batched partitions.
+        self._waiting: tuple[int, frozenset[TP]] | None = None
+        self._beginning: asyncio.Future[Any] | None = None
+        self._readings: dict[TP, Reading] = {}
+        self._held = True
+        self._numbers = count(1)
+        self._position_lock = asyncio.Lock()
+        super().__init__(transport, *args, **kwargs)
+        self._read_offset = _ReadOffsets(self.batched)
+
+    @property
+    def _chunk_app(self) -> ChunkApp:
+        return cast("ChunkApp", self.app)
+
+    def _new_consumer_thread(self) -> ChunkThread:
+        return ChunkThread(self, loop=self.loop, beacon=self.beacon)
+
+    # -- assignment
+
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        """Note what is ours; reading begins when its tables are recovered."""
+        self._waiting = (generation_id, frozenset(tp for tp in assigned if self.batched(tp.topic)))
+        await super().on_partitions_assigned(assigned, generation_id)
+
+    def on_recovered(self) -> None:
+        """Begin readings, unless the recovery that has ended was that of an older assignment."""
+        recovery = cast(TableManager, self.app.tables).recovery
+        if self._waiting is None or recovery.signal_recovery_start.is_set():
+            return
+        generation, tps = self._waiting
+        if recovery._generation_id != generation:
+            return
+        self._waiting = None
+        if tps:
+            self._beginning = self.add_future(self._begin(generation, tps))
+
+    async def _begin(self, generation: int, tps: frozenset[TP]) -> None:
+        try:
+            async with asyncio.timeout(self.settings.hook_seconds_max):
+                committed = await self._thread.within(self._thread.committed(tps))
+                starts = await self._chunk_app.find_starts(Assignment(generation, tps, committed))
+        except IllegalStateError as error:
+            self.log.info("Generation %s was over before it began: %s", generation, error)
+            return
+        known = {tp: at.offset for tp, at in committed.items()} | starts
+        async with self._position_lock:
+            self._held = False
+            await self._begin_readings({tp: known.get(tp) for tp in tps})
+
+    async def _begin_readings(self, starts: Mapping[TP, int | None]) -> frozenset[TP]:
+        era = self._thread.era
+        limit = self.settings.chunks_in_flight_max
+        readings = [Reading(tp, next(self._numbers), at, limit) for tp, at in starts.items()]
+        # The main thread's table first: a chunk that overtakes it would be dropped as foreign.
+        self._readings.update({reading.tp: reading for reading in readings})
+        return await self._thread.within(self._thread.begin(era, readings))
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        """Stop fetching, clear the queues, run the hooks, then end all readings.
+
+        All of them: in the eager protocol a rebalance takes every partition, whatever the new owner's name.
+        """
+        self._hold()
+        await super().on_partitions_revoked(revoked)
+        await self._end_readings()
+
+    async def end(self) -> None:
+        """The same when the worker stops cleanly."""
+        self._hold()
+        await self._end_readings()
+
+    def _hold(self) -> None:
+        self._held = True
+        self._waiting = None
+        if self._beginning is not None:
+            self._beginning.cancel()
+            self._beginning = None
+        self._thread.hold()
+
+    async def _end_readings(self) -> None:
+        try:
+            async with asyncio.timeout(self.settings.hook_seconds_max):
+                await self._chunk_app.tell_revoked(frozenset(self._readings))
+        except Exception as error:  # noqa: BLE001 a hook's error of any kind ends the worker
+            await self.crash(error)
+        finally:
+            self._readings.clear()
+
+    # -- delivery
+
+    def _to_message(self, tp: TP, record: Any) -> ConsumerMessage:
+        if type(record) is not Chunk:
+            return super()._to_message(tp, record)
+        newest = record.records[-1] if record.records else None
+        return ConsumerMessage(
+            record.topic,
+            record.partition,
+            record.upto - 1,
+            newest.timestamp_ms / 1000 if newest else 0.0,
+            newest.timestamp_type if newest else 0,
+            None,
+            None,
+            cast(Any, record),
+            None,
+            0,
+            0,
+            tp,
+            generation_id=self.app.consumer_generation_id,
+        )
+
+    def reading_of(self, chunk: Chunk) -> Reading | None:
+        """The reading that the chunk belongs to; None if it is over and the chunk must be dropped."""
+        reading = self._readings.get(chunk.tp)
+        return reading if reading is not None and reading.number == chunk.reading else None
+
+    def release(self, reading: Reading) -> None:
+        """The agent is through with one chunk; wake the fetcher if it was waiting for that."""
+        was_full = reading.room <= 0
+        reading.released += 1
+        if was_full and not self._thread.thread_loop.is_closed():
+            self._thread.thread_loop.call_soon_threadsafe(self._thread.wake)
+
+    def on_buffer_full(self, tp: TP) -> None:
+        """Faust's own back-pressure, for ordinary topics; batched ones have `Reading.room`."""
+        if not self.batched(tp.topic):
+            super().on_buffer_full(tp)
+
+    def verify_event_path(self, now: float, tp: TP) -> None:
+        """Faust's complaint about slow commits, for ordinary topics; here the agents say when."""
+        if not self.batched(tp.topic):
+            super().verify_event_path(now, tp)
+
+    # -- what agents say
+
+    async def commit_said(self, commits: Iterable[Commit]) -> frozenset[TP]:
+        """Commit; returns the partitions whose commit Kafka has. See `ChunkApp.commit_chunks`."""
+        positions: dict[TP, Position] = {}
+        async with self._position_lock:
+            for said in commits:
+                reading = self._readings.get(said.tp)
+                if reading is None or reading.number != said.reading:
+                    continue
+                if reading.delivered is None or not 0 <= said.offset <= reading.delivered:
+                    raise CommitBeyondDelivery(f"{said.tp}: {said.offset} is not committed, reading is at {reading.delivered}")
+                positions[said.tp] = Position(said.offset, said.metadata)
+            if not positions:
+                return frozenset()
+            async with asyncio.timeout(self.settings.commit_seconds_max):
+                return await self._thread.within(self._thread.commit_said(positions))
+
+    async def seek_readings(self, positions: Mapping[TP, int]) -> frozenset[TP]:
+        """Begin new readings at these positions. See `ChunkApp.seek_chunks`."""
+        async with self._position_lock:
+            if self._held:
+                return frozenset()
+            ours: dict[TP, int | None] = {tp: at for tp, at in positions.items() if tp in self._readings}
+            return await self._begin_readings(ours) if ours else frozenset()
+
+
+class ChunkTransport(driver.Transport):
+    """Faust's Kafka transport with `ChunkConsumer`."""
+
+    Consumer = ChunkConsumer

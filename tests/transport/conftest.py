@@ -1,0 +1,197 @@
+"""One real broker for the folder's tests, topics of their own for each, and workers as processes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+from failshut_streams.embedded import Kafka
+
+READER = Path(__file__).parent / "apps" / "reader.py"
+WAIT_SECONDS_MAX = 60.0
+
+
+@pytest.fixture(scope="session")
+def transport_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
+    """An Apache Kafka of this folder's own."""
+    kafka = Kafka(tmp_path_factory.mktemp("kafka"))
+    kafka.start()
+    try:
+        yield kafka
+    finally:
+        kafka.stop()
+
+
+class Broker:
+    """What the tests ask of the broker."""
+
+    def __init__(self, bootstrap: str) -> None:
+        self.bootstrap = bootstrap
+
+    async def topic(self, partitions: int = 1, **config: str) -> str:
+        name = f"t{uuid.uuid4().hex[:8]}"
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap)
+        await admin.start()
+        try:
+            await admin.create_topics([NewTopic(name, partitions, 1, topic_configs=config)])
+        finally:
+            await admin.close()
+        return name
+
+    async def produce(self, topic: str, values: list[str], partition: int = 0, compression: str | None = None) -> None:
+        producer = AIOKafkaProducer(bootstrap_servers=self.bootstrap, compression_type=compression, linger_ms=5, acks="all")
+        await producer.start()
+        try:
+            sent = [await producer.send(topic, value.encode(), partition=partition) for value in values]
+            await asyncio.gather(*sent)
+        finally:
+            await producer.stop()
+
+    async def transactions(self, topic: str, sizes: list[int]) -> None:
+        """Each transaction leaves a marker, an offset without a record; odd ones are aborted."""
+        producer = AIOKafkaProducer(bootstrap_servers=self.bootstrap, transactional_id=uuid.uuid4().hex)
+        await producer.start()
+        try:
+            for size in sizes:
+                async with producer.transaction():
+                    for index in range(size):
+                        await producer.send_and_wait(topic, str(index).encode(), partition=0)
+        finally:
+            await producer.stop()
+
+    async def delete_before(self, topic: str, offset: int) -> None:
+        """What retention does, at once."""
+        from aiokafka.admin import RecordsToDelete
+
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap)
+        await admin.start()
+        try:
+            await admin.delete_records({TopicPartition(topic, 0): RecordsToDelete(before_offset=offset)})
+        finally:
+            await admin.close()
+
+    async def committed(self, group: str, topic: str, partition: int = 0) -> tuple[int, str] | None:
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap)
+        await admin.start()
+        try:
+            offsets = await admin.list_consumer_group_offsets(group)
+        finally:
+            await admin.close()
+        found = offsets.get(TopicPartition(topic, partition))
+        return None if found is None or found.offset < 0 else (found.offset, found.metadata)
+
+    async def newest_values(self, topic: str) -> dict[bytes, Any]:
+        """A compacted topic's content."""
+        consumer = AIOKafkaConsumer(bootstrap_servers=self.bootstrap, auto_offset_reset="earliest")
+        await consumer.start()
+        found: dict[bytes, Any] = {}
+        try:
+            partitions = [TopicPartition(topic, p) for p in consumer.partitions_for_topic(topic) or ()]
+            if not partitions:
+                await consumer._client.fetch_all_metadata()
+                partitions = [TopicPartition(topic, p) for p in consumer.partitions_for_topic(topic) or ()]
+            consumer.assign(partitions)
+            ends = await consumer.end_offsets(partitions)
+            for tp in partitions:
+                await consumer.seek_to_beginning(tp)
+                while await consumer.position(tp) < ends[tp]:
+                    for records in (await consumer.getmany(timeout_ms=500)).values():
+                        found.update({record.key: json.loads(record.value) for record in records})
+        finally:
+            await consumer.stop()
+        return found
+
+
+class Reader:
+    """A worker process and what it has written down."""
+
+    def __init__(self, spec: dict[str, Any]) -> None:
+        self.out = Path(spec["out"])
+        self.out.touch()
+        self.log = self.out.with_suffix(".log")
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen([sys.executable, str(READER), json.dumps(spec)], stdout=log, stderr=log)
+
+    def events(self, kind: str = "chunk") -> list[dict[str, Any]]:
+        lines = self.out.read_text().splitlines(keepends=True)
+        said = [json.loads(line) for line in lines if line.endswith("\n")]
+        return [event for event in said if event["event"] == kind]
+
+    def offsets(self, partition: int = 0) -> list[int]:
+        chunks = [chunk for chunk in self.events() if chunk["partition"] == partition]
+        return [offset for chunk in chunks for offset in chunk["offsets"]]
+
+    async def until(self, what: Callable[[], Any], seconds_max: float = WAIT_SECONDS_MAX) -> Any:
+        end = time.monotonic() + seconds_max
+        while not (found := what()):
+            assert self.process.poll() is None, f"ended with {self.process.returncode}:\n{self.tail()}"
+            assert time.monotonic() < end, f"waited in vain:\n{self.tail()}"
+            await asyncio.sleep(0.05)
+        return found
+
+    async def exit_status(self, seconds_max: float = WAIT_SECONDS_MAX) -> int:
+        end = time.monotonic() + seconds_max
+        while self.process.poll() is None:
+            assert time.monotonic() < end, f"did not end:\n{self.tail()}"
+            await asyncio.sleep(0.05)
+        return self.process.returncode
+
+    async def terminate(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return await self.exit_status()
+
+    async def kill(self) -> None:
+        self.process.kill()
+        await self.exit_status()
+
+    def tail(self) -> str:
+        return self.log.read_text()[-6000:]
+
+
+@pytest.fixture
+def broker(transport_kafka: Kafka) -> Broker:
+    """The broker, for tests."""
+    return Broker(transport_kafka.bootstrap)
+
+
+@pytest.fixture
+async def reader(broker: Broker, tmp_path: Path) -> AsyncIterator[Callable[..., Reader]]:
+    """Start a worker that reads `topic`; settings that wait little, unless told otherwise."""
+    started: list[Reader] = []
+
+    def start(topic: str, *, group: str | None = None, settings: dict[str, Any] | None = None, **spec: Any):
+        full = {
+            "group": group or f"g{uuid.uuid4().hex[:8]}",
+            "broker": f"kafka://{broker.bootstrap}",
+            "topic": topic,
+            "folder": str(tmp_path),
+            "out": str(tmp_path / f"reader{len(started)}.jsonl"),
+            "settings": {
+                "session_timeout_ms": 3000,
+                "heartbeat_interval_ms": 500,
+                "chunk_records_max": 10,
+                **(settings or {}),
+            },
+            **spec,
+        }
+        one = Reader(full)
+        started.append(one)
+        return one
+
+    yield start
+    for one in started:
+        if one.process.poll() is None:
+            one.process.kill()
+            one.process.wait()
