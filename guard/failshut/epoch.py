@@ -38,13 +38,7 @@ def epoch_of(term: int, offset: int) -> str:
 
 def is_epoch(text: object) -> bool:
     """Whether `text` is an epoch as it travels: 16 ASCII digits, below 2**53."""
-    return (
-        isinstance(text, str)
-        and len(text) == WIDTH
-        and text.isascii()
-        and text.isdigit()
-        and int(text) < 1 << 53
-    )
+    return isinstance(text, str) and len(text) == WIDTH and text.isascii() and text.isdigit() and int(text) < 1 << 53
 
 
 def term_of(epoch: str) -> int:

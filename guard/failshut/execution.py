@@ -1,0 +1,244 @@
+"""One admitted piece of work: from its admission to its outcome.
+
+`with` runs it where it stands; it learns of a closing when it calls `check()`. `async with` is cancelled:
+the task gets a CancelledError at its next await, and leaving the block turns that into Withheld, just as
+`asyncio.timeout` turns its own into TimeoutError; a cancellation that somebody else asked for stays one.
+Whether a closing or a lapse reaches what already runs is the policy's to say (`in_flight`).
+
+The order in `__aenter__` is what makes it safe: first register, then look at the lease. A closing first
+takes the lease away and then tells those registered, so it is seen on one of the two ways. Limit: an
+execution that never awaits and never calls `check()` cannot be stopped; hand `epoch` to the resource, so
+that it can refuse an old one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from failshut.cause import Cause
+from failshut.lease import Denial, Lease, Slot, Withdrawal
+from failshut.outcomes import CANCELLED, FAILED, OK
+from failshut.permit import Permit
+from failshut.withheld import Withheld
+
+if TYPE_CHECKING:
+    from failshut.gate import Gate
+    from failshut.guard import Guard
+
+
+class Execution:
+    """One execution of a gate; made by `Gate.execution`, entered once.
+
+    Attributes:
+        subject, operation, parent: as given.
+        permit: what admitted it; only inside the block.
+        token: the probe token that it took, or an empty text.
+    """
+
+    __slots__ = (
+        "_birth",
+        "_cancelling",
+        "_entered",
+        "_gate",
+        "_guard",
+        "_interruption",
+        "_loop",
+        "_permit",
+        "_slot",
+        "_task",
+        "_timer",
+        "_withdrawal",
+        "operation",
+        "parent",
+        "subject",
+        "token",
+    )
+
+    def __init__(self, gate: Gate, subject: str, operation: str | None, parent: object) -> None:
+        self._gate = gate
+        self.subject = subject
+        self.operation = operation
+        self.parent = parent
+        self.token = ""
+        self._entered = False
+        self._permit: Permit | None = None
+        self._task: asyncio.Task[object] | None = None
+        self._interruption: Withheld | None = None
+
+    @property
+    def permit(self) -> Permit:
+        """The permit that admitted this execution. Raises RuntimeError before it was admitted."""
+        if self._permit is None:
+            raise RuntimeError("not admitted: use it as `with gate.execution(...) as execution`")
+        return self._permit
+
+    @property
+    def epoch(self) -> str:
+        """The fencing token: 16 digits; a later epoch is greater, as text and as a number."""
+        return self.permit.epoch
+
+    @property
+    def fencing_token(self) -> int:
+        """The epoch as a number below 2**53, for resources that compare numbers."""
+        return int(self.permit.epoch)
+
+    def check(self) -> None:
+        """Raise Withheld if this execution may not go on: after a closing or a lapse that cancels what runs.
+
+        Never waits.
+        """
+        withheld = self._why_not()
+        if withheld is not None:
+            raise withheld
+
+    # with ----------------------------------------------------------------------------------------------------------
+
+    def __enter__(self) -> Execution:
+        guard, slot = self._start()
+        permit = self._already_admitted()
+        if permit is None:
+            end = guard.deadline()
+            permit = self._gate.admit(guard.obtain(slot, end), self.subject, self.operation, probing=True)
+            if permit.mode == "proving":
+                self._take_token(guard.probe(slot, permit, end), permit)
+        self._permit = permit
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._report(exc_type)
+
+    # async with ----------------------------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Execution:
+        guard, slot = self._start()
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("an execution is entered inside a task")
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._cancelling = task.cancelling()
+        slot.running.add(self)
+        try:
+            permit = self._already_admitted()
+            if permit is None:
+                end = guard.deadline()
+                state = await guard.obtain_async(slot, end)
+                permit = self._gate.admit(state, self.subject, self.operation, probing=True)
+                if permit.mode == "proving":
+                    self._take_token(await guard.probe_async(slot, permit, end), permit)
+        except BaseException:
+            slot.running.discard(self)
+            raise
+        self._permit, self._task = permit, task
+        self._look()
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        task, self._task = self._task, None
+        self._slot.running.discard(self)
+        if self._timer is not None:
+            self._timer.cancel()
+        self._report(exc_type)
+        if self._interruption is None or task is None:
+            return
+        remaining = task.uncancel()
+        if exc_type is not None and issubclass(exc_type, asyncio.CancelledError) and remaining <= self._cancelling:
+            raise self._interruption from exc
+
+    def look_soon(self) -> None:
+        """Have the execution look, in its own event loop; called from the guard's threads."""
+        try:
+            self._loop.call_soon_threadsafe(self._look)
+        except RuntimeError:
+            pass  # its loop is closed: nothing of it runs any more
+
+    def _look(self) -> None:
+        """In the event loop: go on and look again when the lease ends, or cancel the task."""
+        if self._task is None or self._interruption is not None:
+            return
+        withheld = self._why_not()
+        if withheld is not None:
+            self._interruption = withheld
+            self._task.cancel(str(withheld))
+            return
+        state = self._slot.state
+        if isinstance(state, Lease) and self.permit.in_flight == "cancel":
+            if self._timer is not None:
+                self._timer.cancel()
+            now = self._guard.moment()
+            seconds = min(state.mono_end - now.mono, state.wall_end - now.wall)
+            self._timer = self._loop.call_later(max(0.001, seconds), self._look)
+
+    # Both ----------------------------------------------------------------------------------------------------------
+
+    def _start(self) -> tuple[Guard, Slot]:
+        """What must be remembered before the lease is looked at. Raises Withheld, RuntimeError."""
+        if self._entered:
+            raise RuntimeError("an execution is entered once: ask the gate for another one")
+        self._entered = True
+        self._guard, self._slot = self._gate.bind()
+        self._withdrawal: Withdrawal | None = self._slot.withdrawal
+        self._birth = self._slot.birth
+        return self._guard, self._slot
+
+    def _already_admitted(self) -> Permit | None:
+        """The hot path of `Gate.check`; None where all five checks must be made. Never while proving."""
+        lease, clocks = self._slot.state, self._guard.configuration.clocks
+        if (
+            isinstance(lease, Lease)
+            and (self.subject if self.operation is None else (self.subject, self.operation)) in lease.admitted
+            and clocks.monotonic() < lease.mono_end
+            and clocks.wall() < lease.wall_end
+        ):
+            return lease.permit
+        return None
+
+    def _take_token(self, answer: str | Denial, permit: Permit) -> None:
+        if isinstance(answer, Denial):
+            raise Withheld(self._gate.name, answer.cause, answer.because)
+        slot, state = self._slot, self._slot.state
+        if not (slot.alive(self._guard.moment()) and isinstance(state, Lease) and state.permit.epoch == permit.epoch):
+            self._guard.outcomes.put((self._gate.name, permit.epoch, answer, CANCELLED))
+            denial = slot.denial(self._guard.moment())
+            raise Withheld(self._gate.name, denial.cause, denial.because)
+        self.token = answer
+
+    def _why_not(self) -> Withheld | None:
+        """Why this execution may not go on; None if it may."""
+        name, slot, permit = self._gate.name, self._slot, self.permit
+        if slot.birth is not self._birth:
+            return Withheld(name, Cause.FORKED)
+        withdrawal = slot.withdrawal
+        if withdrawal is not None and withdrawal is not self._withdrawal:
+            if withdrawal.in_flight == "cancel":
+                return Withheld(name, withdrawal.cause, withdrawal.because)
+            return None  # may finish, and whatever follows a closing is not for what ran before it
+        if permit.in_flight == "finish":
+            return None
+        now, state = self._guard.moment(), slot.state
+        if not isinstance(state, Lease) or now.mono >= state.mono_end or now.wall >= state.wall_end:
+            denial = slot.denial(now)
+            return Withheld(name, denial.cause, denial.because)
+        if state.permit.epoch != permit.epoch:  # another decision: does it still cover this execution?
+            try:
+                self._gate.admit(state, self.subject, self.operation, probing=bool(self.token))
+            except Withheld as withheld:
+                return withheld
+        return None
+
+    def _report(self, exc_type: type[BaseException] | None) -> None:
+        if self._permit is None or self._slot.birth is not self._birth:
+            return  # a forked child leaves the block as well: its parent reports
+        if exc_type is None:
+            outcome = OK
+        elif issubclass(exc_type, Exception) and not issubclass(exc_type, Withheld):
+            outcome = FAILED
+        else:
+            outcome = CANCELLED
+        self._guard.outcomes.put((self._gate.name, self._permit.epoch, self.token, outcome))

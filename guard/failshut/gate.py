@@ -1,0 +1,201 @@
+"""A gate: the named point of execution where a service asks before each side effect.
+
+The hot path is one set look-up and two comparisons: who was admitted under the current lease is admitted
+until the lease ends by either clock. It touches no socket, no signature and no lock. Everything else, such
+as a first call, a lapsed lease or a subject not seen before, goes the slow way, which waits for the guard's
+background at most the deadline.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import time
+from collections.abc import Callable, Mapping
+from fnmatch import fnmatchcase
+from typing import Any, Final, ParamSpec, TypeVar, cast
+
+from failshut.cause import Cause
+from failshut.execution import Execution
+from failshut.guard import Guard, default_guard
+from failshut.keys import check_gate
+from failshut.lease import ADMITTED_MAX, Denial, Lease, Slot
+from failshut.permit import Permit
+from failshut.withheld import Withheld
+
+P = ParamSpec("P")
+R = TypeVar("R")
+#: A text, or a function that makes one from the guarded function's arguments.
+Naming = str | Callable[..., str]
+
+_NOWHERE: Final = Slot("nowhere", 0)
+
+
+class Gate:
+    """A named point of execution. Cheap to make, safe to share between threads, event loops and forked processes.
+
+    Args:
+        name: such as `payments.refund`.
+        context: where this code runs, added to the guard's own context.
+        policy: if given, the one policy digest (`sha256:...`) that this gate accepts.
+        guard: the guard to ask; by default the process's own (see `failshut.configure`).
+    """
+
+    __slots__ = ("_context", "_given", "_guard", "_monotonic", "_policy", "_slot", "_wall", "name")
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        context: Mapping[str, str] | None = None,
+        policy: str = "",
+        guard: Guard | None = None,
+    ) -> None:
+        self.name = check_gate(name)
+        self._given = guard
+        self._policy = policy
+        self._context: dict[str, str] = dict(context or {})
+        self._guard: Guard | None = None
+        self._slot = _NOWHERE
+        self._monotonic = time.monotonic
+        self._wall = time.time
+
+    def check(self, subject: str, operation: str | None = None) -> Permit:
+        """The permit under which `subject` may execute `operation` now.
+
+        Raises:
+            Withheld: with its cause, within the guard's deadline. While the gate is proving it always does
+                (probe_required): only `execution` takes a probe token.
+        """
+        lease = self._slot.state
+        if (
+            (subject if operation is None else (subject, operation)) in lease.admitted
+            and self._monotonic() < lease.mono_end  # type: ignore[union-attr] # a Denial admits nobody
+            and self._wall() < lease.wall_end  # type: ignore[union-attr]
+        ):
+            return lease.permit  # type: ignore[union-attr]
+        guard, slot = self.bind()
+        return self.admit(guard.obtain(slot, guard.deadline()), subject, operation)
+
+    def execution(self, subject: str, operation: str | None = None, parent: object = None) -> Execution:
+        """One piece of work, to be run inside `with` or `async with`; entering it raises Withheld where denied."""
+        return Execution(self, subject, operation, parent)
+
+    def prepare(self, seconds: float = 1.0) -> bool:
+        """Begin to watch, so that the first check finds a lease; whether there is one within `seconds`.
+
+        Never raises. For the start of a service, not for deciding.
+        """
+        end = time.monotonic() + seconds
+        while True:
+            try:
+                guard, slot = self.bind()
+            except Withheld:
+                return False
+            if isinstance(guard.obtain(slot, guard.deadline()), Lease):
+                return True
+            if time.monotonic() >= end:
+                return False
+            time.sleep(0.005)
+
+    def guarded(
+        self, *, subject: Naming, operation: Naming | None = None, execution_argument: str = ""
+    ) -> Callable[[Callable[P, R]], Callable[P, R]]:
+        """Decorate a function, `def` or `async def`, so that each call is one execution.
+
+        Args:
+            subject: who executes: a text, or a function of the call's arguments that returns it.
+            operation: what is done, likewise.
+            execution_argument: if given, the function gets the execution under this keyword.
+
+        Raises TypeError for generator functions, whose body would run after the execution has ended.
+        """
+
+        def decorate(function: Callable[P, R]) -> Callable[P, R]:
+            if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+                raise TypeError("a generator runs after it was called: guard what it does inside it")
+
+            def begin(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Execution:
+                execution = self.execution(
+                    _named(subject, args, kwargs),
+                    None if operation is None else _named(operation, args, kwargs),
+                )
+                if execution_argument:
+                    kwargs[execution_argument] = execution
+                return execution
+
+            if inspect.iscoroutinefunction(function):
+
+                @functools.wraps(function)
+                async def run_async(*args: Any, **kwargs: Any) -> Any:
+                    async with begin(args, kwargs):
+                        return await function(*args, **kwargs)
+
+                return cast(Callable[P, R], run_async)
+
+            @functools.wraps(function)
+            def run(*args: Any, **kwargs: Any) -> Any:
+                with begin(args, kwargs):
+                    return function(*args, **kwargs)
+
+            return cast(Callable[P, R], run)
+
+        return decorate
+
+    # For executions ------------------------------------------------------------------------------------------------
+
+    def bind(self) -> tuple[Guard, Slot]:
+        """The guard and the slot of this gate; after `configure` those of the new guard. Raises Withheld."""
+        guard = self._guard
+        if guard is None or (guard.closed and self._given is None):
+            try:
+                guard = self._given or default_guard()
+                slot = guard.slot(self.name, {**guard.configuration.context, **self._context}, self._policy)
+            except ValueError as error:
+                raise Withheld(self.name, Cause.STORE_UNREACHABLE, f"the guard is not configured: {error}") from None
+            clocks = guard.configuration.clocks
+            self._monotonic, self._wall = clocks.monotonic, clocks.wall
+            self._slot, self._guard = slot, guard
+        return guard, self._slot
+
+    def admit(self, state: Lease | Denial, subject: str, operation: str | None, probing: bool = False) -> Permit:
+        """All five checks: identity, policy, environment, operation, proof. Raises Withheld."""
+        if isinstance(state, Denial):
+            raise Withheld(self.name, state.cause, state.because)
+        permit = state.permit
+        if not _matches(permit.subjects, subject):
+            raise Withheld(self.name, Cause.IDENTITY, f"{subject!r} is not among the permitted subjects")
+        if self._policy and permit.policy != self._policy:
+            raise Withheld(self.name, Cause.POLICY, f"the permit is for {permit.policy}, expected {self._policy}")
+        self._check_environment(permit)
+        # Without an operation the caller claims none in particular: only a permit for all of them covers that.
+        if not _matches(permit.operations, "" if operation is None else operation):
+            raise Withheld(self.name, Cause.OPERATION, f"operation {operation!r} is not permitted")
+        if permit.mode == "proving":
+            if not probing:
+                raise Withheld(self.name, Cause.PROBE_REQUIRED)
+        else:
+            if len(state.admitted) >= ADMITTED_MAX:
+                state.admitted.clear()
+            state.admitted.add(subject if operation is None else (subject, operation))
+        return permit
+
+    def _check_environment(self, permit: Permit) -> None:
+        if not permit.context:
+            return
+        here = {**(self._guard.configuration.context if self._guard else {}), **self._context}
+        for name, value in permit.context.items():
+            if here.get(name) != value:
+                found = f"{here[name]!r}" if name in here else "nothing"
+                raise Withheld(self.name, Cause.ENVIRONMENT, f"{name} must be {value!r}; this guard says {found}")
+
+    def __repr__(self) -> str:
+        return f"Gate({self.name!r})"
+
+
+def _matches(patterns: tuple[str, ...], text: str) -> bool:
+    return isinstance(text, str) and any(fnmatchcase(text, pattern) for pattern in patterns)
+
+
+def _named(naming: Naming, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+    return naming if isinstance(naming, str) else naming(*args, **kwargs)

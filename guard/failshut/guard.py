@@ -1,0 +1,334 @@
+"""A configured guard: its gates' slots, its keys, its queue of outcomes and its watcher, in one process.
+
+Callers come here only off the hot path: when there is no lease, they wait for the watcher, never longer
+than the deadline, and get a lease or a denial. A process has one default guard, from `configure()` or the
+environment; more can be made by hand. Forking is normal: the child drops leases, connections and waiting
+outcomes, keeps the epochs that it has seen, and starts threads of its own when a gate is first asked for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import socket
+import threading
+import time
+from collections.abc import Mapping
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
+from typing import Any, Final
+
+from failshut.cause import Cause
+from failshut.config import Configuration, from_environment
+from failshut.keysource import KeySource
+from failshut.lease import Denial, Lease, Moment, Slot
+from failshut.outcomes import CANCELLED, OutcomeQueue
+from failshut.permit import Permit
+from failshut.store import Unreachable
+from failshut.watcher import ProbeRequest, ReadRequest, Watcher
+
+SLOTS_MAX: Final = 4096
+SHUTDOWN_SECONDS: Final = 0.5
+
+#: What tells gates apart: name, context, pinned policy.
+SlotKey = tuple[str, tuple[tuple[str, str], ...], str]
+
+
+class Guard:
+    """Looks for permits on behalf of the gates of one configuration. All methods may be called from any thread."""
+
+    def __init__(self, configuration: Configuration) -> None:
+        self.configuration = configuration
+        self.faults = 0
+        """Errors in the background threads that nobody foresaw; each ended a turn and opened nothing."""
+        self.last_fault = ""
+        self.closed = False
+        self._keys = KeySource(configuration.jwks)
+        self._slots: dict[SlotKey, Slot] = {}
+        self._begin()
+        _guards.append(self)
+
+    def _begin(self) -> None:
+        """What a process may not inherit from another."""
+        self._lock = threading.Lock()
+        self._watcher: Watcher | None = None
+        self.outcomes = OutcomeQueue(self.configuration.outcomes_max)
+        self.instance = self.configuration.instance or f"{socket.gethostname()}:{os.getpid()}"
+
+    def close(self) -> None:
+        """Write the outcomes that wait, end the threads; from now on every gate of this guard denies."""
+        with self._lock:
+            self.closed = True
+            if self in _guards:
+                _guards.remove(self)
+            watcher, self._watcher = self._watcher, None
+        if watcher is not None:
+            watcher.stop(SHUTDOWN_SECONDS)
+        for slot in self.slots():
+            slot.withhold(Denial(Cause.NO_PERMIT, "the guard was shut down"))
+
+    # For gates -----------------------------------------------------------------------------------------------------
+
+    def slot(self, gate: str, context: Mapping[str, str], policy: str) -> Slot:
+        """The slot of a gate; gates that say the same share it. Raises ValueError beyond 4,096 of them."""
+        key = (gate, tuple(sorted(context.items())), policy)
+        with self._lock:
+            slot = self._slots.get(key)
+            if slot is None:
+                if len(self._slots) >= SLOTS_MAX:
+                    raise ValueError(f"more than {SLOTS_MAX} gates in one guard")
+                slots = dict(self._slots)  # readers go through the old one meanwhile
+                slot = slots[key] = Slot(gate, self.configuration.clock_tolerance_ms)
+                self._slots = slots
+            return slot
+
+    def deadline(self) -> float:
+        """When a caller that begins to wait now must have its answer; in seconds of `time.monotonic`."""
+        return time.monotonic() + self.configuration.deadline_ms / 1000
+
+    def obtain(self, slot: Slot, end: float) -> Lease | Denial:
+        """A lease that is alive now, or why there is none; waits until `end` at most."""
+        request = self._start_read(slot)
+        if isinstance(request, ReadRequest):
+            try:
+                request.done.result(_left(end))
+            except FutureTimeout:
+                return self._settle(slot, late=True)
+            return self._settle(slot)
+        return request
+
+    async def obtain_async(self, slot: Slot, end: float) -> Lease | Denial:
+        """As `obtain`, without holding up the event loop."""
+        request = self._start_read(slot)
+        if isinstance(request, ReadRequest):
+            return self._settle(slot, late=not await _arrived(request.done, end))
+        return request
+
+    def probe(self, slot: Slot, permit: Permit, end: float) -> str | Denial:
+        """One probe token of the permit's PROVING, or why there is none; waits until `end` at most."""
+        request = self._start_probe(slot, permit)
+        if isinstance(request, Denial):
+            return request
+        try:
+            request.done.result(_left(end))
+        except (FutureTimeout, Unreachable):
+            pass  # what came of it is read below, where it also may have come late
+        return self._probe_answer(request, permit)
+
+    async def probe_async(self, slot: Slot, permit: Permit, end: float) -> str | Denial:
+        """As `probe`, without holding up the event loop."""
+        request = self._start_probe(slot, permit)
+        if isinstance(request, Denial):
+            return request
+        try:
+            await _arrived(request.done, end)
+        except asyncio.CancelledError:
+            answer = self._probe_answer(request, permit)
+            if isinstance(answer, str):
+                self.outcomes.put((slot.gate, permit.epoch, answer, CANCELLED))
+            raise
+        return self._probe_answer(request, permit)
+
+    def moment(self) -> Moment:
+        """Both clocks, now."""
+        clocks = self.configuration.clocks
+        return Moment(clocks.monotonic(), clocks.wall())
+
+    # For the watcher -----------------------------------------------------------------------------------------------
+
+    def slots(self) -> list[Slot]:
+        """All slots; a copy."""
+        return list(self._slots.values())
+
+    def take(self, slot: Slot, record: bytes | None, pttl_ms: int, before: Moment) -> None:
+        """What a read found for one gate. A fault here is this gate's alone."""
+        with self._lock:
+            if self.closed:
+                return
+            try:
+                slot.take(record, pttl_ms, before, self._keys.verified)
+            except Exception as error:  # noqa: BLE001 - one gate's record must not blind the guard for the others
+                self.note_fault(error)
+                slot.withhold(Denial(Cause.UNVERIFIED, f"a record that cannot be judged: {type(error).__name__}"))
+            slot.concluded_mono = time.monotonic()
+        slot.interrupt_if_withheld()
+
+    def unreachable(self, slots: list[Slot], why: str) -> None:
+        """A read failed: leases stay what they are, and run out."""
+        with self._lock:
+            for slot in slots:
+                slot.unreachable = why
+                slot.concluded_mono = time.monotonic()
+
+    def pushed(self, gate: str, token: bytes) -> list[Slot]:
+        """What a push says; returns the slots that must be read again."""
+        again = []
+        for slot in self.slots():
+            if slot.gate != gate:
+                continue
+            with self._lock:
+                if self.closed:
+                    return []
+                try:
+                    settled = slot.push(token, self._keys.verified)
+                except Exception as error:  # noqa: BLE001 - as in take
+                    self.note_fault(error)
+                    slot.withhold(Denial(Cause.UNVERIFIED, "a push that cannot be judged"))
+                    settled = False
+            slot.interrupt_if_withheld()
+            if not settled:
+                again.append(slot)
+        return again
+
+    def refresh_keys(self) -> bool:
+        """Follow the key set; whether it changed, and all gates must be judged anew."""
+        version = self._keys.version
+        self._keys.refresh()
+        if self._keys.version == version:
+            return False
+        with self._lock:
+            for slot in self._slots.values():
+                slot.forget_verified()
+        return True
+
+    def note_fault(self, error: Exception) -> None:
+        """Count an error that nobody foresaw."""
+        self.faults += 1
+        self.last_fault = f"{type(error).__name__}: {error}"[:300]
+
+    # Within --------------------------------------------------------------------------------------------------------
+
+    def _start_read(self, slot: Slot) -> ReadRequest | Lease | Denial:
+        """A lease or a denial that holds without asking, or the request to wait for."""
+        if slot.alive(self.moment()):
+            return self._settle(slot)
+        watcher = self._running()
+        if isinstance(watcher, Denial):
+            return watcher
+        now = time.monotonic()
+        if now - slot.concluded_mono < 2 * slot.interval_ms / 1000:
+            return slot.denial(self.moment())
+        since = watcher.asking_since
+        if since and now - since > self.configuration.deadline_ms / 1000:
+            waited_ms = int((now - since) * 1000)
+            return Denial(Cause.STORE_UNREACHABLE, f"the store has not answered for {waited_ms} ms")
+        request = ReadRequest(slot)
+        if not watcher.ask(request):
+            return Denial(Cause.DEADLINE, "too many callers wait for the store")
+        return request
+
+    def _start_probe(self, slot: Slot, permit: Permit) -> ProbeRequest | Denial:
+        watcher = self._running()
+        if isinstance(watcher, Denial):
+            return watcher
+        request = ProbeRequest(slot, permit.epoch)
+        if not watcher.ask(request):
+            return Denial(Cause.DEADLINE, "too many callers wait for the store")
+        return request
+
+    def _probe_answer(self, request: ProbeRequest, permit: Permit) -> str | Denial:
+        if request.leave():
+            return Denial(Cause.DEADLINE, "no probe token within the deadline")
+        error = request.done.exception()
+        if error is not None:
+            return Denial(Cause.STORE_UNREACHABLE, str(error))
+        token = request.done.result()
+        if not token:
+            return Denial(Cause.PROBES_SPENT)
+        if token.partition(":")[0] != permit.epoch:
+            return Denial(Cause.STALE, f"a probe token of another proving: {token[:64]}")
+        return token
+
+    def _settle(self, slot: Slot, late: bool = False) -> Lease | Denial:
+        """The slot's state as of now."""
+        now, state = self.moment(), slot.state
+        if isinstance(state, Lease) and now.mono < state.mono_end and now.wall < state.wall_end:
+            return state
+        if late:
+            return Denial(Cause.DEADLINE, f"no answer from the store within {self.configuration.deadline_ms} ms")
+        return slot.denial(now)
+
+    def _running(self) -> Watcher | Denial:
+        """The watcher, started if need be, or why there is none."""
+        if not self.configuration.store_url:
+            return Denial(Cause.STORE_UNREACHABLE, "no store is configured: set FAILSHUT_STORE")
+        watcher = self._watcher
+        if watcher is not None and watcher.running() and not self.closed:
+            return watcher
+        with self._lock:
+            if self.closed:
+                return Denial(Cause.NO_PERMIT, "the guard was shut down")
+            if self._watcher is None or not self._watcher.running():
+                try:
+                    watcher = Watcher(self)
+                    watcher.start()
+                except RuntimeError as error:  # no threads left, or the interpreter is ending
+                    return Denial(Cause.STORE_UNREACHABLE, f"the guard cannot start its watcher: {error}")
+                self._watcher = watcher
+            return self._watcher
+
+    def after_fork(self) -> None:
+        """In the child: drop what belongs to the parent."""
+        self._begin()
+        for slot in self._slots.values():
+            slot.after_fork()
+
+
+def _left(end: float) -> float:
+    return max(0.0, end - time.monotonic())
+
+
+async def _arrived(future: Future[Any], end: float) -> bool:
+    """Wait for another thread's answer; False where it did not come in time."""
+    waiter = asyncio.wrap_future(future)
+    done, _ = await asyncio.wait({waiter}, timeout=_left(end))
+    if done and not waiter.cancelled():
+        waiter.exception()  # read by whoever asks the future itself; here it only must not be left unread
+    return bool(done)
+
+
+_guards: list[Guard] = []
+_default: Guard | None = None
+_default_lock = threading.Lock()
+
+
+def configure(**settings: Any) -> Guard:
+    """Set this process's default guard; what is not given comes from the environment.
+
+    Arguments are those of `Configuration`: store_url, jwks, context, deadline_ms, clock_tolerance_ms, ... The guard that
+    was the default before is shut down, and its gates ask the new one. Raises ValueError for what cannot be meant.
+    """
+    global _default
+    guard = Guard(from_environment(**settings))
+    with _default_lock:
+        former, _default = _default, guard
+    if former is not None:
+        former.close()
+    return guard
+
+
+def default_guard() -> Guard:
+    """This process's default guard, made from the environment if there is none. Raises ValueError."""
+    global _default
+    with _default_lock:
+        if _default is None:
+            _default = Guard(from_environment())
+        return _default
+
+
+def _after_fork_in_child() -> None:
+    global _default_lock
+    _default_lock = threading.Lock()
+    for guard in _guards:
+        guard.after_fork()
+
+
+def _at_exit() -> None:
+    for guard in list(_guards):
+        guard.close()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
+atexit.register(_at_exit)

@@ -1,0 +1,267 @@
+"""When a guard may act on a permit: leases, and what takes them away.
+
+A permit is true until it ends, but a guard cannot know that its own clock is right. So a lease ends at the
+earlier of two clocks: the monotonic one, at the moment before the read plus the life that the store still
+gave the permit, and the wall clock, at the permit's own end less the tolerance. The monotonic end of one
+permit only ever shrinks and `nbf` is compared at each read, so a wall clock that is stepped back prolongs
+nothing. A `Slot` remembers, per gate, the newest verified statement; whatever is older is refused, and any
+read that is not a valid, current permit takes the lease away.
+
+Everything here is a function of arguments and memory: no clock, no I/O. Limit: an absent record and an
+older epoch both deny, so a store that is restored from a backup closes its gates until the monitor writes
+anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
+
+from failshut import epoch as epochs
+from failshut.cause import Cause
+from failshut.permit import Closing, InFlight, Permit, verify
+from failshut.signing import KeySet, TokenError
+
+#: Subjects and operations that one lease remembers as admitted; at the bound it forgets them all and checks anew.
+ADMITTED_MAX: Final = 10_000
+READ_INTERVAL_MS_MAX: Final = 250
+
+Verify = Callable[[bytes, str], Permit | Closing]
+
+
+class Lease:
+    """The right to act on one permit until two ends, in seconds of the guard's two clocks.
+
+    Immutable but for `admitted`, which a renewal with the same authority takes over: who passed the first four checks
+    passes them again as long as the permit says the same.
+    """
+
+    __slots__ = ("admitted", "mono_end", "permit", "wall_end")
+
+    def __init__(self, permit: Permit, mono_end: float, wall_end: float, admitted: set[Any]) -> None:
+        self.permit = permit
+        self.mono_end = mono_end
+        self.wall_end = wall_end
+        self.admitted = admitted
+
+
+class Denial:
+    """No lease, and why. `admitted` is empty for ever, so the hot path needs no second question."""
+
+    __slots__ = ("admitted", "because", "cause")
+
+    def __init__(self, cause: Cause, because: str = "") -> None:
+        self.cause = cause
+        self.because = because or cause.meaning
+        self.admitted: frozenset[Any] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawal:
+    """A closing that reached this guard; a new object each time, so that an execution notices by identity."""
+
+    cause: Cause
+    because: str
+    in_flight: InFlight
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """Both clocks, read together before the store was asked. Seconds."""
+
+    mono: float
+    wall: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """The newest verified statement of a gate: what a guard never falls behind."""
+
+    fence: str = epochs.fence(epochs.ZERO, 0)
+    epoch: str = epochs.ZERO
+    closed: bool = False
+    mono_end: float = float("inf")
+
+
+class Running(Protocol):
+    """An execution that can be told to look whether it may go on."""
+
+    def look_soon(self) -> None:
+        """Have it look, in its own event loop; called from the guard's threads."""
+
+
+@dataclass(slots=True, eq=False)
+class Slot:
+    """One gate as one guard sees it. Written under the guard's lock, read by callers without one."""
+
+    gate: str
+    tolerance_ms: int
+    state: Lease | Denial = field(default_factory=lambda: Denial(Cause.NO_PERMIT, "not read yet"))
+    withdrawal: Withdrawal | None = None
+    """The last closing; None until there was one."""
+    seen: _Seen = field(default_factory=_Seen)
+    concluded_mono: float = float("-inf")
+    """When the last attempt to read ended, whether it succeeded or not."""
+    unreachable: str = ""
+    """Why the last attempt to read failed; empty after one that succeeded."""
+    interval_ms: int = READ_INTERVAL_MS_MAX
+    birth: object = field(default_factory=object)
+    """Another object in each process: an execution knows by it that it was forked away from its permit."""
+    running: set[Running] = field(default_factory=set)
+    """Asynchronous executions that a withdrawal must reach."""
+    _verified: tuple[bytes, Permit | Closing] | None = None
+    _last_end_ms: int = 0
+
+    def alive(self, now: Moment) -> bool:
+        """Whether there is a lease and neither of its ends has passed."""
+        state = self.state
+        return isinstance(state, Lease) and now.mono < state.mono_end and now.wall < state.wall_end
+
+    def take(self, record: bytes | None, pttl_ms: int, before: Moment, verified: Verify) -> None:
+        """Judge what the store held for this gate: the new state is a lease or a denial, never the old one."""
+        self.unreachable = ""
+        if record is None or pttl_ms == -2:
+            self._deny(self._absent(before))
+            return
+        try:
+            statement = self._statement(record, verified)
+        except TokenError as error:
+            self._deny(Denial(error.cause, str(error)))
+            return
+        if isinstance(statement, Closing):
+            self._take_closing(statement)
+        else:
+            self._take_permit(statement, pttl_ms, before)
+
+    def push(self, token: bytes, verified: Verify) -> bool:
+        """Judge a pushed closing. False where the store must be read again at once."""
+        try:
+            statement = self._statement(token, verified)
+        except TokenError as error:
+            self._deny(Denial(error.cause, f"a push that does not verify: {error}"))
+            return False
+        if not isinstance(statement, Closing):
+            self._deny(Denial(Cause.UNVERIFIED, "a push that is not a closing"))
+            return False
+        if epochs.fence(statement.epoch, statement.offset) < self.seen.fence:
+            return False  # an old closing, sent again: the store says what holds
+        self._take_closing(statement)
+        return True
+
+    def denial(self, now: Moment) -> Denial:
+        """Why there is no lease now; asked only where `alive` is false."""
+        state = self.state
+        if isinstance(state, Denial) and (self.withdrawal is not None and self.seen.closed):
+            return state  # a closing stays true when the store goes away
+        if self.unreachable:
+            return Denial(Cause.STORE_UNREACHABLE, self.unreachable)
+        if isinstance(state, Denial):
+            return state
+        return Denial(Cause.LAPSED, _ran_out(state.permit, now))
+
+    def forget_verified(self) -> None:
+        """Verify the next record anew, for instance because the key set changed."""
+        self._verified = None
+
+    def withhold(self, denial: Denial) -> None:
+        """Take the lease away for a reason that is in no record."""
+        self.state = denial
+
+    def interrupt_if_withheld(self) -> None:
+        """Have running executions look, where there is no lease any more. Called without the guard's lock."""
+        if isinstance(self.state, Denial):
+            for execution in list(self.running):
+                execution.look_soon()
+
+    def after_fork(self) -> None:
+        """In the child: keep what was seen, which only ever denies, and nothing else."""
+        self.state = Denial(Cause.NO_PERMIT, "not read yet in this process")
+        self.birth = object()
+        self.running = set()
+        self.concluded_mono = float("-inf")
+        self.unreachable = ""
+        self._verified = None
+
+    def _statement(self, token: bytes, verified: Verify) -> Permit | Closing:
+        if self._verified is not None and self._verified[0] == token:
+            return self._verified[1]
+        statement = verified(token, self.gate)
+        self._verified = (token, statement)
+        return statement
+
+    def _take_closing(self, closing: Closing) -> None:
+        fence = epochs.fence(closing.epoch, closing.offset)
+        if fence < self.seen.fence:
+            self._deny(Denial(Cause.STALE, f"a closing of epoch {closing.epoch}, older than {self.seen.epoch}"))
+            return
+        again = self.seen.closed and fence == self.seen.fence and isinstance(self.state, Denial)
+        self.seen = _Seen(fence, closing.epoch, True)
+        self._deny(Denial(closing.cause, closing.because))
+        if not again:
+            self.withdrawal = Withdrawal(closing.cause, closing.because, closing.in_flight)
+
+    def _take_permit(self, permit: Permit, pttl_ms: int, before: Moment) -> None:
+        fence = epochs.fence(permit.epoch, permit.offset)
+        seen = self.seen
+        if permit.epoch < seen.epoch or (seen.closed and fence <= seen.fence):
+            self._deny(Denial(Cause.STALE, f"a permit of epoch {permit.epoch}; epoch {seen.epoch} was seen"))
+            return
+        wall_ms = before.wall * 1000
+        end_ms = permit.exp_ms - self.tolerance_ms
+        life_ms = min(pttl_ms, permit.ttl_ms, end_ms - wall_ms)
+        mono_end = before.mono + life_ms / 1000
+        if fence > seen.fence:
+            self.seen = _Seen(fence, permit.epoch, False, mono_end)
+        else:  # the same permit again, or an older one of its epoch: its end never grows
+            mono_end = min(mono_end, seen.mono_end)
+            self.seen = _Seen(seen.fence, seen.epoch, False, mono_end)
+        self._last_end_ms = permit.exp_ms
+        self.interval_ms = max(1, min(READ_INTERVAL_MS_MAX, permit.ttl_ms // 4))
+        if pttl_ms == -1:
+            self._deny(Denial(Cause.UNVERIFIED, "the store would keep this permit for ever: not the monitor's writing"))
+        elif wall_ms < permit.nbf_ms - self.tolerance_ms:
+            behind = permit.nbf_ms - int(wall_ms)
+            self._deny(Denial(Cause.CLOCK, f"this host's clock is {behind} ms behind the permit's beginning"))
+        elif mono_end <= before.mono or end_ms <= wall_ms:
+            self._deny(Denial(Cause.LAPSED, _ran_out(permit, before)))
+        else:
+            self.state = Lease(permit, mono_end, end_ms / 1000, self._admitted(permit))
+
+    def _admitted(self, permit: Permit) -> set[Any]:
+        state = self.state
+        if isinstance(state, Lease) and _authority(state.permit) == _authority(permit):
+            return state.admitted
+        return set()
+
+    def _absent(self, before: Moment) -> Denial:
+        if self._last_end_ms and before.wall * 1000 >= self._last_end_ms - self.tolerance_ms:
+            return Denial(Cause.LAPSED)
+        return Denial(Cause.NO_PERMIT)
+
+    def _deny(self, denial: Denial) -> None:
+        self.state = denial
+
+
+def verifier(keys: KeySet) -> Verify:
+    """`verify` with the keys given: what `Slot.take` asks for each token that it has not seen."""
+    return lambda token, gate: verify(token, keys, gate)
+
+
+def _authority(permit: Permit) -> tuple[Any, ...]:
+    """What decides who is admitted: as long as it is equal, those admitted stay so."""
+    return (
+        permit.epoch,
+        permit.mode,
+        permit.policy,
+        permit.subjects,
+        permit.operations,
+        permit.context,
+        permit.in_flight,
+    )
+
+
+def _ran_out(permit: Permit, now: Moment) -> str:
+    past_ms = int(now.wall * 1000) - permit.exp_ms
+    when = f"{past_ms} ms ago" if past_ms >= 0 else f"for this guard, {-past_ms} ms before its own end"
+    return f"the permit of evidence time {permit.evidence_ms} ran out {when}"

@@ -1,0 +1,73 @@
+"""How executions ended, on their way to the monitor: a bounded queue that a caller never waits for.
+
+A caller appends and goes on; a background thread counts what is alike and writes it to the store in
+batches. At the bound, and where a batch may or may not have arrived, outcomes are dropped and counted per
+gate, and the next entry of that gate carries the number: an outcome is written at most once, because twice
+would be a failure rate that is not true.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, deque
+from typing import Final
+
+from failshut.store import Outcomes
+
+OK: Final = "ok"
+FAILED: Final = "failed"
+CANCELLED: Final = "cancelled"
+
+#: gate, epoch, probe token or empty, outcome
+Ended = tuple[str, str, str, str]
+#: Entries in one batch; the rest waits for the next.
+BATCH_MAX: Final = 500
+
+
+class OutcomeQueue:
+    """Outcomes that wait to be written. Any thread may put; one thread takes."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._queue: deque[Ended] = deque()
+        self._lock = threading.Lock()  # only where something is lost
+        self._lost: Counter[str] = Counter()
+
+    def put(self, ended: Ended) -> None:
+        """Queue one outcome; at the bound it is counted as lost instead."""
+        if len(self._queue) >= self._limit:
+            self.lose(ended[0], 1)
+        else:
+            self._queue.append(ended)
+
+    def take(self) -> list[Outcomes]:
+        """What waits, counted, as the entries of one batch; also the losses that they report."""
+        counts: Counter[Ended] = Counter()
+        while len(counts) < BATCH_MAX:
+            try:
+                counts[self._queue.popleft()] += 1
+            except IndexError:
+                break
+        batch = []
+        for (gate, epoch, token, outcome), count in counts.items():
+            with self._lock:
+                lost = self._lost.pop(gate, 0)
+            batch.append(Outcomes(gate, epoch, token, outcome, count, lost))
+        return batch
+
+    def dropped(self, batch: list[Outcomes]) -> None:
+        """A batch may not have arrived: its outcomes, and the losses that it reported, count as lost."""
+        for entry in batch:
+            self.lose(entry.gate, entry.count + entry.lost)
+
+    def lose(self, gate: str, count: int) -> None:
+        """Count outcomes that will not be written."""
+        with self._lock:
+            self._lost[gate] += count
+
+    def lost(self, gate: str) -> int:
+        """Losses that no entry has reported yet."""
+        return self._lost[gate]
+
+    def __len__(self) -> int:
+        return len(self._queue)

@@ -1,0 +1,291 @@
+"""The background of a guard: two threads that talk to the store so that callers never do.
+
+The watcher reads the gates in use (at a quarter of the permit's life, at most 250 ms apart), fetches what
+callers wait for, and writes outcomes. The listener does nothing but wait for pushed closings, so that a
+slow read delays none. Both are daemons with connections of their own. An error of the store is counted,
+waited out with a bounded backoff and never changes a lease: it runs out. An error that nobody foresaw ends
+the turn, not the thread, and changes no lease either.
+
+Requests of callers are bounded and carry their own answer; who gave up is not served, and a probe token
+that arrives after its caller left is reported as cancelled, so that the monitor knows it is gone.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Final
+
+from failshut.lease import READ_INTERVAL_MS_MAX, Slot
+from failshut.outcomes import CANCELLED
+from failshut.store import GATES_PER_READ_MAX, Outcomes, Store, Subscription, Unreachable
+
+if TYPE_CHECKING:
+    from failshut.guard import Guard
+
+REQUESTS_MAX: Final = 10_000
+BACKOFF_SECONDS_MIN: Final = 0.05
+BACKOFF_SECONDS_MAX: Final = 1.0
+OUTCOMES_SECONDS: Final = 0.1
+LISTEN_SECONDS: Final = 0.25
+SILENCE_SECONDS_MAX: Final = 2.0
+
+
+class ReadRequest:
+    """A caller waits until a read of this gate has ended, one way or the other."""
+
+    def __init__(self, slot: Slot | None) -> None:
+        self.slot = slot
+        self.done: Future[None] = Future()
+
+
+class ProbeRequest:
+    """A caller waits for a probe token; it may leave, and then the token is not lost without a word."""
+
+    def __init__(self, slot: Slot, epoch: str) -> None:
+        self.slot = slot
+        self.epoch = epoch
+        self.done: Future[str] = Future()
+        self._lock = threading.Lock()
+        self._left = False
+
+    def answer(self, token: str) -> bool:
+        """Hand over the token; False if the caller has left."""
+        with self._lock:
+            if self._left:
+                return False
+            if not self.done.done():
+                self.done.set_result(token)
+            return True
+
+    def fail(self, error: Unreachable) -> None:
+        """Say that there is no answer to be had."""
+        with self._lock:
+            if not self._left and not self.done.done():
+                self.done.set_exception(error)
+
+    def leave(self) -> bool:
+        """The caller stops waiting; False if the answer came first and must be used."""
+        with self._lock:
+            if self.done.done():
+                return False
+            self._left = True
+            return True
+
+    @property
+    def left(self) -> bool:
+        """Whether the caller stopped waiting."""
+        return self._left
+
+
+Request = ReadRequest | ProbeRequest
+
+
+class Watcher:
+    """Both threads of one guard in one process. Started once; a guard makes a new one where this ended."""
+
+    def __init__(self, guard: Guard) -> None:
+        self._guard = guard
+        self._requests: SimpleQueue[Request] = SimpleQueue()
+        self._stopping = threading.Event()
+        self._backoff = 0.0
+        self._retry_at = 0.0
+        self._pending: list[Outcomes] = []
+        self._outcomes_at = 0.0
+        configuration = guard.configuration
+        self._store = Store(configuration.store_url, configuration.store_timeout_ms)
+        self.asking_since = 0.0
+        """Monotonic time at which the question under way was put to the store; 0 if there is none."""
+        self._threads = [
+            threading.Thread(target=self._watch, name="failshut-watcher", daemon=True),
+            threading.Thread(target=self._attend, name="failshut-listener", daemon=True),
+        ]
+
+    def start(self) -> None:
+        """Start both threads. Raises RuntimeError where the interpreter cannot start one."""
+        for thread in self._threads:
+            thread.start()
+
+    def running(self) -> bool:
+        """Whether both threads live."""
+        return all(thread.is_alive() for thread in self._threads)
+
+    def stop(self, seconds: float) -> None:
+        """Write what outcomes wait, end both threads and wait for them, at most `seconds` in all."""
+        self._stopping.set()
+        self._requests.put(ReadRequest(None))
+        end = time.monotonic() + seconds
+        for thread in self._threads:
+            if thread is not threading.current_thread():
+                thread.join(max(0.0, end - time.monotonic()))
+
+    def ask(self, request: Request) -> bool:
+        """Queue a caller's request; False at the bound."""
+        if self._requests.qsize() >= REQUESTS_MAX:
+            return False
+        self._requests.put(request)
+        return True
+
+    def _watch(self) -> None:
+        self._repeat(self._turn, self._recover)
+        self._write_outcomes(last=True)
+        self._store.close()
+
+    def _attend(self) -> None:
+        self._repeat(self._listen, lambda: None)
+
+    def _repeat(self, turn: Callable[[], None], recover: Callable[[], None]) -> None:
+        """Take turns until stopped. An error that nobody foresaw ends the turn and opens nothing."""
+        while not self._stopping.is_set():
+            try:
+                turn()
+            except Exception as error:  # noqa: BLE001 - leases run out by themselves; a dead thread would end service
+                self._guard.note_fault(error)
+                recover()
+                self._stopping.wait(BACKOFF_SECONDS_MIN)
+
+    def _recover(self) -> None:
+        self.asking_since = 0.0
+        self._store.close()
+
+    # The watcher's thread ------------------------------------------------------------------------------------------
+
+    def _turn(self) -> None:
+        """Wait until something is due or wanted, then read, fetch and write."""
+        reads, probes = self._wait()
+        try:
+            now = time.monotonic()
+            wanted = {request.slot for request in reads if request.slot is not None}
+            due = [slot for slot in self._guard.slots() if slot in wanted or self._due(slot, now)]
+            if self._guard.refresh_keys():
+                due = self._guard.slots()
+            for start in range(0, len(due), GATES_PER_READ_MAX):
+                self._read(due[start : start + GATES_PER_READ_MAX])
+            for probe in probes:
+                self._fetch_probe(probe)
+        finally:  # whoever waits is told, also where this turn failed
+            for request in reads:
+                if not request.done.done():
+                    request.done.set_result(None)
+            for probe in probes:
+                probe.fail(Unreachable("the guard's watcher failed", maybe_applied=True))
+        self._write_outcomes()
+
+    def _wait(self) -> tuple[list[ReadRequest], list[ProbeRequest]]:
+        requests: list[Request] = []
+        try:
+            requests.append(self._requests.get(timeout=self._pause()))
+            while len(requests) < REQUESTS_MAX:
+                requests.append(self._requests.get_nowait())
+        except Empty:
+            pass
+        reads = [request for request in requests if isinstance(request, ReadRequest)]
+        return reads, [request for request in requests if isinstance(request, ProbeRequest)]
+
+    def _pause(self) -> float:
+        """Seconds until the next gate is due."""
+        now = time.monotonic()
+        pause = min((self._due_at(slot) - now for slot in self._guard.slots()), default=READ_INTERVAL_MS_MAX / 1000)
+        if len(self._guard.outcomes) or self._pending:
+            pause = min(pause, max(self._outcomes_at, self._retry_at) - now)
+        return max(0.001, min(pause, READ_INTERVAL_MS_MAX / 1000))
+
+    def _due_at(self, slot: Slot) -> float:
+        return max(slot.concluded_mono + slot.interval_ms / 1000, self._retry_at)
+
+    def _due(self, slot: Slot, now: float) -> bool:
+        return now >= self._due_at(slot)
+
+    def _read(self, slots: list[Slot]) -> None:
+        before = self._guard.moment()
+        self.asking_since = time.monotonic()
+        try:
+            answers = self._store.read([slot.gate for slot in slots])
+        except Unreachable as error:
+            self._failed()
+            self._guard.unreachable(slots, str(error))
+        else:
+            self._backoff = self._retry_at = 0.0
+            for slot, (record, pttl_ms) in zip(slots, answers, strict=True):
+                self._guard.take(slot, record, pttl_ms, before)
+        finally:
+            self.asking_since = 0.0
+
+    def _fetch_probe(self, request: ProbeRequest) -> None:
+        if request.left:
+            return
+        self.asking_since = time.monotonic()
+        try:
+            token = self._store.pop_probe(request.slot.gate)
+        except Unreachable as error:
+            self._failed()
+            request.fail(error)
+            return
+        finally:
+            self.asking_since = 0.0
+        if not request.answer(token) and token:
+            self._guard.outcomes.put((request.slot.gate, request.epoch, token, CANCELLED))
+
+    def _failed(self) -> None:
+        self._backoff = min(BACKOFF_SECONDS_MAX, max(BACKOFF_SECONDS_MIN, self._backoff * 2))
+        self._retry_at = time.monotonic() + self._backoff
+
+    def _write_outcomes(self, last: bool = False) -> None:
+        """One batch to the store. Where it surely did not arrive it waits; where that is unknown it counts as lost."""
+        now = time.monotonic()
+        if not last and now < max(self._outcomes_at, self._retry_at):
+            return
+        batch = self._pending or self._guard.outcomes.take()
+        if not batch:
+            return
+        self._outcomes_at = now + OUTCOMES_SECONDS
+        self._pending = []
+        try:
+            self._store.append(batch, self._guard.instance)
+        except Unreachable as error:
+            self._failed()
+            if error.maybe_applied:
+                self._guard.outcomes.dropped(batch)
+            else:
+                self._pending = batch
+
+    # The listener's thread -----------------------------------------------------------------------------------------
+
+    def _listen(self) -> None:
+        """One subscription, from its making to its end."""
+        configuration = self._guard.configuration
+        subscription: Subscription | None = None
+        try:
+            subscription = Subscription(configuration.store_url, configuration.store_timeout_ms)
+            for slot in self._guard.slots():  # a closing may have been pushed while nobody listened
+                self.ask(ReadRequest(slot))
+            self._hear(subscription)
+        except Unreachable:
+            self._stopping.wait(BACKOFF_SECONDS_MIN * 4)
+        finally:
+            if subscription is not None:
+                subscription.close()
+
+    def _hear(self, subscription: Subscription) -> None:
+        heard = asked = time.monotonic()
+        while not self._stopping.is_set():
+            came, push = subscription.next(LISTEN_SECONDS)
+            now = time.monotonic()
+            if came:
+                heard = now
+            elif now - heard > SILENCE_SECONDS_MAX:
+                return  # a connection that is dead without saying so hears no closing: make a new one
+            elif now - asked > SILENCE_SECONDS_MAX / 4:
+                asked = now
+                subscription.ping()
+            if push:
+                self._pushed(push)
+
+    def _pushed(self, push: bytes) -> None:
+        name, _, token = push.partition(b"\n")
+        gate = name.decode("utf-8", "replace")
+        for slot in self._guard.pushed(gate, token):
+            self.ask(ReadRequest(slot))
