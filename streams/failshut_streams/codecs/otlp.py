@@ -284,7 +284,7 @@ def _parts(point: Any) -> Iterator[float | None]:
     """Count, sum, mean, minimum and maximum of a distribution's point; None for what it does not say."""
     count = point.count
     yield float(count)
-    is_summary = isinstance(point, SummaryDataPoint)  # its sum is not optional
+    is_summary = isinstance(point, SummaryDataPoint | otlp_json.SummaryPoint)  # its sum is not optional
     total = point.sum if is_summary or point.HasField("sum") else None
     yield total
     yield total / count if count and total is not None else None

@@ -41,12 +41,21 @@ class NumberPoint(_Message):
 
 
 class DistributionPoint(_Message):
-    """A point of a histogram, an exponential histogram or a summary."""
+    """A point of a histogram or an exponential histogram."""
 
     count: Unsigned = 0
     sum: float | None = None
     min: float | None = None
     max: float | None = None
+    time_unix_nano: Unsigned = 0
+    flags: Unsigned = 0
+
+
+class SummaryPoint(_Message):
+    """A point of a summary. Its sum is not optional: a writer leaves 0 out."""
+
+    count: Unsigned = 0
+    sum: float = 0.0
     time_unix_nano: Unsigned = 0
     flags: Unsigned = 0
 
@@ -82,7 +91,7 @@ class Histogram(_Temporal):
 class Summary(_Message):
     """Distributions since the start, as Prometheus clients make them."""
 
-    data_points: list[DistributionPoint] = []
+    data_points: list[SummaryPoint] = []
 
 
 class Metric(_Message):
@@ -142,12 +151,12 @@ class MetricsData(_Message):
 
 
 # The kinds of a metric and the shape of their points.
-POINTS: dict[str, type[NumberPoint] | type[DistributionPoint]] = {
+POINTS: dict[str, type[NumberPoint] | type[DistributionPoint] | type[SummaryPoint]] = {
     "gauge": NumberPoint,
     "sum": NumberPoint,
     "histogram": DistributionPoint,
     "exponential_histogram": DistributionPoint,
-    "summary": DistributionPoint,
+    "summary": SummaryPoint,
 }
 
 decode = msgspec.json.Decoder(MetricsData, strict=False).decode
