@@ -92,16 +92,13 @@ class Broker:
         found = offsets.get(TopicPartition(topic, partition))
         return None if found is None or found.offset < 0 else (found.offset, found.metadata)
 
-    async def newest_values(self, topic: str) -> dict[bytes, Any]:
+    async def newest_values(self, topic: str, partition_count: int) -> dict[bytes, Any]:
         """A compacted topic's content."""
         consumer = AIOKafkaConsumer(bootstrap_servers=self.bootstrap, auto_offset_reset="earliest")
         await consumer.start()
         found: dict[bytes, Any] = {}
         try:
-            partitions = [TopicPartition(topic, p) for p in consumer.partitions_for_topic(topic) or ()]
-            if not partitions:
-                await consumer._client.fetch_all_metadata()
-                partitions = [TopicPartition(topic, p) for p in consumer.partitions_for_topic(topic) or ()]
+            partitions = [TopicPartition(topic, p) for p in range(partition_count)]
             consumer.assign(partitions)
             ends = await consumer.end_offsets(partitions)
             for tp in partitions:

@@ -1,6 +1,7 @@
 """A Faust table beside batched topics, and SIGKILL."""
 
 import asyncio
+import json
 import random
 
 import pytest
@@ -52,5 +53,6 @@ async def test_a_table_and_batched_topics_survive_sigkill(broker, reader):
 
     await worker.until(all_read)
     assert await worker.terminate() == 0
-    found = {key.decode().strip('"'): value for key, value in (await broker.newest_values(changelog)).items()}
+    newest = await broker.newest_values(changelog, PARTITIONS)
+    found = {json.loads(key): value for key, value in newest.items()}
     assert found == expected
