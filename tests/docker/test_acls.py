@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import yaml
 from confluent_kafka import KafkaError, KafkaException, Producer
 from confluent_kafka.admin import (
     AclBinding,
+    AclBindingFilter,
     AclOperation,
     AclPermissionType,
     AdminClient,
@@ -82,6 +84,15 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
         "allow.everyone.if.no.acl.found": "false",
         "super.users": "User:ANONYMOUS",  # the inner listener, which is this test's and the broker's own
     }
+    everything = AclBindingFilter(
+        ResourceType.ANY,
+        None,
+        ResourcePatternType.ANY,
+        None,
+        None,
+        AclOperation.ANY,
+        AclPermissionType.ANY,
+    )
     folder = tmp_path_factory.mktemp("guarded")
     with Kafka(folder, port=inside, voters={1: controller}, settings=settings) as broker:
         admin = AdminClient({"bootstrap.servers": broker.bootstrap})
@@ -89,6 +100,11 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
             result.result(30)
         for result in admin.create_acls(bindings()).values():
             result.result(30)
+        # The controller has them; the broker follows its log.
+        deadline = time.monotonic() + 30
+        while len(admin.describe_acls(everything).result(30)) < len(bindings()):
+            assert time.monotonic() < deadline, "the broker did not take up the table"
+            time.sleep(0.05)
         yield outside
 
 

@@ -43,7 +43,7 @@ def test_the_compose_file_fits_the_schema(compose: dict[str, Any]) -> None:
     """Compose's own JSON schema (from the package check-jsonschema) accepts the file, and would not accept a slip."""
     path = distribution("check-jsonschema").locate_file("check_jsonschema/builtin_schemas/vendor/compose-spec.json")
     schema = json.loads(Path(str(path)).read_text())
-    validator = jsonschema.validators.validator_for(schema)(schema)
+    validator = jsonschema.Draft7Validator(schema)
     assert [error.message for error in validator.iter_errors(compose)] == []
     slip = {**compose, "services": {"worker": {"image": "failshut", "enviroment": {}}}}
     assert list(validator.iter_errors(slip))
