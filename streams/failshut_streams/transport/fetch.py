@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -31,15 +31,24 @@ T = TypeVar("T")
 _REASSIGNMENT_POLL_SECONDS = 0.1
 
 
-def light_record(_tp: TopicPartition, record: Any) -> Record:
-    """A `Record`, in place of aiokafka's own, which costs four times as much to make."""
-    return Record(
-        record.offset,
-        record.timestamp,
-        record.timestamp_type,
-        record.key,
-        record.value,
-        tuple(record.headers),
+def light_record(
+    _tp: TopicPartition,
+    record: Any,
+    _new: Callable[[type[Record], tuple[Any, ...]], Record] = tuple.__new__,
+    _type: type[Record] = Record,
+) -> Record:
+    """A `Record`, in place of aiokafka's own, which takes twice as long to make. Called for every record."""
+    headers = record.headers
+    return _new(
+        _type,
+        (
+            record.offset,
+            record.timestamp,
+            record.timestamp_type,
+            record.key,
+            record.value,
+            tuple(headers) if headers else (),
+        ),
     )
 
 
