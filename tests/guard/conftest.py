@@ -1,0 +1,63 @@
+"""A monitor that does as it is told, and guards that end with their test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from monitor import Monitor
+
+from failshut import Clocks, Configuration, Gate, Guard
+from failshut_streams.embedded import Valkey
+
+
+class FakeClocks:
+    """The host's two clocks, to be stepped; the store keeps its own."""
+
+    def __init__(self) -> None:
+        real = Clocks()
+        self._real = real
+        self.wall_offset = 0.0
+        self.monotonic_offset = 0.0
+
+    def clocks(self) -> Clocks:
+        return Clocks(lambda: self._real.monotonic() + self.monotonic_offset, lambda: self._real.wall() + self.wall_offset)
+
+
+@pytest.fixture
+def clocks() -> FakeClocks:
+    return FakeClocks()
+
+
+@pytest.fixture
+def monitor(store: Valkey, suffix: str) -> Iterator[Monitor]:
+    monitor = Monitor(store.url, f"test.{suffix}")
+    yield monitor
+    monitor.shut_down()
+
+
+@pytest.fixture
+def make_guard(monitor: Monitor) -> Iterator[Callable[..., Guard]]:
+    """Guards on the monitor's store and keys; patient with a busy machine unless told otherwise."""
+    guards: list[Guard] = []
+
+    def make(**settings: Any) -> Guard:
+        settings = {"store_url": monitor.url, "jwks": monitor.jwks, "deadline_ms": 2000} | settings
+        guard = Guard(Configuration(**settings))
+        guards.append(guard)
+        return guard
+
+    yield make
+    for guard in guards:
+        guard.close()
+
+
+@pytest.fixture
+def guard(make_guard: Callable[..., Guard]) -> Guard:
+    return make_guard()
+
+
+@pytest.fixture
+def gate(guard: Guard, monitor: Monitor) -> Gate:
+    return Gate(monitor.gate, guard=guard)

@@ -1,0 +1,198 @@
+"""Plays the monitor for tests of the guard: decides what it is told, signs, and writes where the monitor writes.
+
+It is deliberately simple: no compare-and-swap, no evidence. What a guard sees of it is what it would see of the real one:
+the same tokens, under the same keys, with the same expiry, and the same push.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import redis
+
+from failshut import Cause, Closing, Gate, Permit, Withheld, keys
+from failshut.epoch import epoch_of
+from failshut.signing import SigningKey
+
+POLICY = "sha256:" + "0" * 64
+SUBJECT = "agent:refund-7"
+
+
+def now_ms() -> int:
+    return int(time.time() * 1000)
+
+
+class Monitor:
+    def __init__(self, url: str, gate: str, key: SigningKey | None = None) -> None:
+        self.url = url
+        self.gate = gate
+        self.key = key or SigningKey.generate()
+        self.client = redis.Redis.from_url(url, socket_timeout=5)
+        self.term = 1
+        self.offset = 100
+        """Offset of the newest decision; each one takes the next."""
+        self.epoch = epoch_of(self.term, self.offset)
+        self.ttl_ms = 3000
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    @property
+    def jwks(self) -> dict[str, Any]:
+        return self.key.key_set().to_dict()
+
+    def permit(self, **changes: Any) -> Permit:
+        """A permit of now, under the current epoch."""
+        self.offset += 1
+        evidence_ms = changes.pop("evidence_ms", now_ms())
+        ttl_ms = changes.pop("ttl_ms", self.ttl_ms)
+        claims: dict[str, Any] = {
+            "gate": self.gate,
+            "epoch": self.epoch,
+            "offset": self.offset,
+            "partition": 0,
+            "policy": POLICY,
+            "mode": "armed",
+            "evidence_ms": evidence_ms,
+            "nbf_ms": evidence_ms,
+            "exp_ms": evidence_ms + ttl_ms,
+            "ttl_ms": ttl_ms,
+            "subjects": ("agent:refund-*",),
+        }
+        return Permit(**(claims | changes))
+
+    def write(self, permit: Permit, key: SigningKey | None = None, *, gate: str = "") -> str:
+        """Write a permit as the monitor does, to expire with it."""
+        token = permit.sign(key or self.key)
+        self.client.set(keys.record(gate or self.gate), token, pxat=permit.exp_ms)
+        return token
+
+    def issue(self, **changes: Any) -> Permit:
+        """Sign and write a permit of now."""
+        permit = self.permit(**changes)
+        self.write(permit)
+        return permit
+
+    def reopen(self, **changes: Any) -> Permit:
+        """A new decision: a later epoch, and a permit under it."""
+        self.offset += 1
+        self.epoch = epoch_of(self.term, self.offset)
+        return self.issue(**changes)
+
+    def closing(self, cause: Cause = Cause.DRIFT, because: str = "mean 48 to 97", **changes: Any) -> Closing:
+        """A new decision that closes the gate."""
+        self.offset += 1
+        self.epoch = epoch_of(self.term, self.offset)
+        claims: dict[str, Any] = {
+            "gate": self.gate,
+            "epoch": self.epoch,
+            "offset": self.offset,
+            "partition": 0,
+            "policy": POLICY,
+            "cause": cause,
+            "because": because,
+            "evidence_ms": now_ms(),
+            "breaker": "TRIPPED",
+        }
+        return Closing(**(claims | changes))
+
+    def close(self, cause: Cause = Cause.DRIFT, *, write: bool = True, push: bool = True, **changes: Any) -> Closing:
+        """Close the gate: a record that stays, and a push."""
+        self.stop_renewing()
+        closing = self.closing(cause, **changes)
+        token = closing.sign(self.key)
+        if write:
+            self.client.set(keys.record(self.gate), token)
+        if push:
+            self.client.publish(keys.PUSH, keys.push_message(self.gate, token))
+        return closing
+
+    def prove(self, probes: int, **changes: Any) -> Permit:
+        """A PROVING with so many probe tokens."""
+        self.offset += 1
+        self.epoch = epoch_of(self.term, self.offset)
+        for number in range(probes):
+            self.client.lpush(keys.probes(self.gate), keys.probe_token(self.epoch, number))
+        return self.issue(mode="proving", **changes)
+
+    def outcomes(self) -> list[dict[str, str]]:
+        """All entries of the stream of outcomes."""
+        entries: Any = self.client.xrange(keys.OUTCOMES)
+        return [{name.decode(): value.decode() for name, value in fields.items()} for _, fields in entries]
+
+    def keep_renewing(self, every: float = 0.1, **changes: Any) -> None:
+        """Renew in the background, as evidence time goes on, whatever becomes of the store."""
+        self.stop_renewing()
+        stop = self._stop = threading.Event()
+        client = redis.Redis.from_url(self.url, socket_timeout=1)
+
+        def renew() -> None:
+            while not stop.is_set():
+                permit = self.permit(**changes)
+                try:
+                    client.set(keys.record(self.gate), permit.sign(self.key), pxat=permit.exp_ms)
+                except (redis.RedisError, OSError):
+                    pass  # a store in trouble: what the test is about
+                stop.wait(every)
+            client.close()
+
+        self._thread = threading.Thread(target=renew, daemon=True)
+        self._thread.start()
+
+    def stop_renewing(self) -> None:
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(10)
+            self._thread = None
+
+    def shut_down(self) -> None:
+        self.stop_renewing()
+        self.client.close()
+
+
+def eventually(true: Callable[[], Any], seconds: float = 20.0) -> Any:
+    """Wait until `true()` is, and return it; fail after a generous while."""
+    end = time.monotonic() + seconds
+    while True:
+        value = true()
+        if value:
+            return value
+        assert time.monotonic() < end, "did not happen"
+        time.sleep(0.005)
+
+
+def withheld(gate: Gate, subject: str = SUBJECT, operation: str | None = None) -> Withheld | None:
+    """How the gate denies; None where it admits."""
+    try:
+        gate.check(subject, operation)
+    except Withheld as denial:
+        return denial
+    return None
+
+
+def denied_with(gate: Gate, *causes: Cause, seconds: float = 20.0) -> Withheld:
+    """Wait until the gate denies with one of these causes."""
+
+    def denied() -> Withheld | None:
+        denial = withheld(gate)
+        return denial if denial is not None and denial.cause in causes else None
+
+    found: Withheld = eventually(denied, seconds)
+    return found
+
+
+def admitted(gate: Gate, seconds: float = 20.0) -> Permit:
+    """Wait until the gate admits."""
+    permits: list[Permit] = []
+
+    def admits() -> bool:
+        try:
+            permits.append(gate.check(SUBJECT))
+        except Withheld:
+            return False
+        return True
+
+    eventually(admits, seconds)
+    return permits[-1]

@@ -1,0 +1,438 @@
+"""Trouble between guard and store, on real servers: what denies, with which cause, and that it recovers."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from conftest import FakeClocks
+from monitor import SUBJECT, Monitor, admitted, denied_with, eventually, now_ms, withheld
+from test_guard_permit import header, token_of
+
+from failshut import Cause, Check, Gate, Guard, Withheld, keys
+from failshut.epoch import epoch_of
+from failshut.signing import SigningKey
+from failshut_streams.embedded import Redis, Valkey
+
+pytestmark = pytest.mark.store
+
+
+@pytest.fixture(params=["store", "redis_server"])
+def server(request: pytest.FixtureRequest) -> Valkey | Redis:
+    """Each trouble on both servers."""
+    found: Valkey | Redis = request.getfixturevalue(request.param)
+    return found
+
+
+@pytest.fixture
+def monitor(server: Valkey | Redis, suffix: str) -> Iterator[Monitor]:
+    monitor = Monitor(server.url, f"test.{suffix}")
+    yield monitor
+    monitor.shut_down()
+
+
+def test_a_permit_admits_and_its_absence_denies(monitor: Monitor, gate: Gate) -> None:
+    """The plain case, there and back."""
+    denial = withheld(gate)
+    assert denial is not None
+    assert (denial.cause, denial.failed, denial.gate) == (Cause.NO_PERMIT, Check.PROOF, monitor.gate)
+    permit = monitor.issue()
+    assert admitted(gate) == permit
+
+
+def test_a_flushed_store_denies(monitor: Monitor, gate: Gate) -> None:
+    """FLUSHALL closes at the next read, long before the permit's end, and a renewal opens again."""
+    monitor.ttl_ms = 60_000
+    monitor.issue()
+    admitted(gate)
+    monitor.client.flushall()
+    denied_with(gate, Cause.NO_PERMIT)
+    monitor.issue()
+    admitted(gate)
+
+
+def test_a_permit_that_is_not_renewed_lapses(monitor: Monitor, gate: Gate) -> None:
+    """Nobody says anything, and the gate closes."""
+    monitor.issue(ttl_ms=1000)
+    admitted(gate)
+    denied_with(gate, Cause.LAPSED)
+    monitor.issue()
+    admitted(gate)
+
+
+def _garbage(monitor: Monitor) -> tuple[bytes | str, Cause]:
+    return b"\xff\x00 garbage", Cause.UNVERIFIED
+
+
+def _empty(monitor: Monitor) -> tuple[bytes | str, Cause]:
+    return b"", Cause.UNVERIFIED
+
+
+def _other_gate(monitor: Monitor) -> tuple[bytes | str, Cause]:
+    return monitor.permit(gate="another.gate").sign(monitor.key), Cause.FOREIGN
+
+
+def _older(monitor: Monitor) -> tuple[bytes | str, Cause]:
+    return monitor.permit(epoch=epoch_of(1, 1)).sign(monitor.key), Cause.STALE
+
+
+def _other_key(monitor: Monitor) -> tuple[bytes | str, Cause]:
+    return monitor.permit().sign(SigningKey.generate()), Cause.UNVERIFIED
+
+
+def _no_algorithm(monitor: Monitor) -> tuple[bytes | str, Cause]:
+    token = token_of(header(alg="none", kid=monitor.key.kid), monitor.permit().claims(), monitor.key)
+    return token.rpartition(".")[0] + ".", Cause.UNVERIFIED
+
+
+def _other_type(monitor: Monitor) -> tuple[bytes | str, Cause]:
+    return monitor.key.sign(monitor.permit().claims(), "failshut-command+jwt"), Cause.UNVERIFIED
+
+
+def _over(monitor: Monitor) -> tuple[bytes | str, Cause]:
+    return monitor.permit(evidence_ms=now_ms() - 5000, ttl_ms=4000).sign(monitor.key), Cause.LAPSED
+
+
+def _future(monitor: Monitor) -> tuple[bytes | str, Cause]:
+    return monitor.permit(evidence_ms=now_ms() + 600_000).sign(monitor.key), Cause.CLOCK
+
+
+@pytest.mark.parametrize(
+    "replacement",
+    [_garbage, _empty, _other_gate, _older, _other_key, _no_algorithm, _other_type, _over, _future],
+)
+def test_a_replaced_permit_denies(
+    monitor: Monitor, gate: Gate, replacement: Callable[[Monitor], tuple[bytes | str, Cause]]
+) -> None:
+    """Whatever lies in a permit's place closes the gate, says why, and does no lasting harm."""
+    monitor.ttl_ms = 60_000
+    monitor.issue()
+    admitted(gate)
+    record, cause = replacement(monitor)
+    monitor.client.set(keys.record(monitor.gate), record, px=60_000)
+    denied_with(gate, cause)
+    if cause is Cause.CLOCK:
+        monitor.reopen()
+    monitor.issue()
+    admitted(gate)
+
+
+def test_a_record_of_another_type_denies(monitor: Monitor, gate: Gate) -> None:
+    """A list where a string should be is garbage like any other, and blinds no other gate."""
+    monitor.ttl_ms = 60_000
+    other = Gate(f"{monitor.gate}.other", guard=gate._given)
+    for name in (monitor.gate, other.name):
+        monitor.write(monitor.permit(gate=name), gate=name)
+    admitted(gate)
+    admitted(other)
+    monitor.client.delete(keys.record(monitor.gate))
+    monitor.client.lpush(keys.record(monitor.gate), "x")
+    denied_with(gate, Cause.UNVERIFIED)
+    monitor.write(monitor.permit(gate=other.name), gate=other.name)
+    assert withheld(other) is None
+
+
+def test_a_permit_that_will_not_expire_denies(monitor: Monitor, gate: Gate) -> None:
+    """PERSIST on a permit closes its gate."""
+    monitor.ttl_ms = 60_000
+    monitor.issue()
+    admitted(gate)
+    monitor.client.persist(keys.record(monitor.gate))
+    denied_with(gate, Cause.UNVERIFIED)
+
+
+def test_a_closing_by_push_and_one_by_read_alone_both_close(monitor: Monitor, gate: Gate) -> None:
+    """Push makes it fast, the record makes it sure; either is enough."""
+    monitor.ttl_ms = 60_000
+    for write, push in ((True, False), (False, True), (True, True)):
+        monitor.reopen()
+        admitted(gate)
+        monitor.close(Cause.DRIFT, write=write, push=push)
+        assert denied_with(gate, Cause.DRIFT).because == "mean 48 to 97"
+
+
+def test_a_closing_that_is_only_pushed_holds_against_the_old_permit(monitor: Monitor, gate: Gate) -> None:
+    """The permit that still lies in the store is older than the closing: stale, not open."""
+    monitor.ttl_ms = 60_000
+    monitor.issue()
+    admitted(gate)
+    monitor.close(Cause.DRIFT, write=False)
+    denied_with(gate, Cause.STALE)
+
+
+@pytest.mark.parametrize("push", [b"", b"no newline", b"%s\ngarbage", b"\xff\n\xff", b"%s\n"])
+def test_a_push_that_does_not_verify_closes_until_the_store_is_read_again(
+    monitor: Monitor, gate: Gate, guard: Guard, push: bytes
+) -> None:
+    """Noise on the push channel costs a read, harms nothing else, and does not end the listening."""
+    monitor.ttl_ms = 60_000
+    monitor.issue()
+    admitted(gate)
+    eventually(lambda: monitor.client.publish(keys.PUSH, push.replace(b"%s", monitor.gate.encode())))
+    admitted(gate)
+    monitor.close(Cause.HEARTBEAT, write=False)
+    denied_with(gate, Cause.HEARTBEAT, Cause.STALE)
+    assert guard.faults == 0
+
+
+def test_a_stopped_store_denies_when_the_lease_ends_and_an_empty_restart_denies(
+    server: Valkey | Redis, monitor: Monitor, gate: Gate
+) -> None:
+    """No connection: the lease runs out. Back but empty: no permit. Written anew: it admits."""
+    monitor.keep_renewing()
+    admitted(gate)
+    server.kill()
+    denied_with(gate, Cause.STORE_UNREACHABLE)
+    monitor.stop_renewing()
+    server.start()
+    denied_with(gate, Cause.NO_PERMIT, Cause.LAPSED)
+    monitor.keep_renewing()
+    admitted(gate)
+    monitor.close(Cause.LAG, write=False)  # the subscription is back as well
+    eventually(lambda: (monitor.close(Cause.LAG, write=False), withheld(gate).cause is Cause.LAG)[1])  # type: ignore[union-attr]
+
+
+def test_a_paused_store_denies_when_the_lease_ends(server: Valkey | Redis, monitor: Monitor, gate: Gate) -> None:
+    """SIGSTOP: connections stay up and nothing answers; the gate closes all the same, and comes back."""
+    monitor.keep_renewing()
+    admitted(gate)
+    server.pause()
+    try:
+        denied_with(gate, Cause.STORE_UNREACHABLE, Cause.DEADLINE)
+    finally:
+        server.resume()
+    admitted(gate)
+
+
+def test_a_cold_guard_before_a_paused_store_denies_within_its_deadline(
+    server: Valkey | Redis, monitor: Monitor, make_guard: Callable[..., Guard]
+) -> None:
+    """The first check of all, with nobody answering: typed, bounded, and open once the store answers."""
+    monitor.ttl_ms = 60_000
+    monitor.issue()
+    gate = Gate(monitor.gate, guard=make_guard(deadline_ms=50))
+    server.pause()
+    try:
+        for _ in range(20):
+            began = time.monotonic()
+            denial = withheld(gate)
+            assert denial is not None
+            assert denial.cause in (Cause.DEADLINE, Cause.STORE_UNREACHABLE)
+            assert time.monotonic() - began < 5
+    finally:
+        server.resume()
+    admitted(gate)
+
+
+def test_a_slow_store_costs_a_caller_its_deadline_and_no_more(monitor: Monitor, make_guard: Callable[..., Guard]) -> None:
+    """A store that takes longer than a caller waits: the caller is told, the background gets its answer later."""
+    monitor.ttl_ms = 60_000
+    monitor.issue()
+    gate = Gate(monitor.gate, guard=make_guard(deadline_ms=20, store_timeout_ms=20_000))
+    monitor.client.execute_command("CLIENT", "PAUSE", 1500, "ALL")
+    denial = withheld(gate)
+    assert denial is not None
+    assert denial.cause in (Cause.DEADLINE, Cause.STORE_UNREACHABLE)
+    admitted(gate)
+
+
+def test_nobody_at_the_stores_address_denies(monitor: Monitor, make_guard: Callable[..., Guard], free_port: Any) -> None:
+    """A refused connection is `store_unreachable`, at the first check and at every later one."""
+    gate = Gate(monitor.gate, guard=make_guard(store_url=f"redis://127.0.0.1:{free_port()}/0"))
+    for _ in range(3):
+        denial = withheld(gate)
+        assert denial is not None
+        assert denial.cause is Cause.STORE_UNREACHABLE
+
+
+def test_a_server_that_speaks_something_else_denies(monitor: Monitor, make_guard: Callable[..., Guard]) -> None:
+    """Answers that are not the protocol are no driver's exception for the caller."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        stop = threading.Event()
+
+        def babble() -> None:
+            listener.settimeout(0.1)
+            while not stop.is_set():
+                try:
+                    connection, _ = listener.accept()
+                except OSError:
+                    continue
+                with connection:
+                    try:
+                        connection.recv(1000)
+                        connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n*9\r\n")
+                    except OSError:
+                        pass
+
+        thread = threading.Thread(target=babble)
+        thread.start()
+        try:
+            guard = make_guard(store_url=f"redis://127.0.0.1:{listener.getsockname()[1]}/0")
+            denied_with(Gate(monitor.gate, guard=guard), Cause.STORE_UNREACHABLE)
+        finally:
+            stop.set()
+            thread.join()
+
+
+@pytest.mark.parametrize("url", ["", "http://127.0.0.1", "redis://127.0.0.1:notaport/0", "nonsense"])
+def test_a_store_address_that_is_none_denies(monitor: Monitor, make_guard: Callable[..., Guard], url: str) -> None:
+    """A wrong URL closes; it does not raise something else, or hang."""
+    denied_with(Gate(monitor.gate, guard=make_guard(store_url=url)), Cause.STORE_UNREACHABLE)
+
+
+def test_a_wall_clock_stepped_back_denies_and_prolongs_nothing(
+    monitor: Monitor, make_guard: Callable[..., Guard], clocks: FakeClocks
+) -> None:
+    """Ten minutes back: no lease gets longer by it, and permits are from the future until the clock is right."""
+    gate = Gate(monitor.gate, guard=make_guard(clocks=clocks.clocks()))
+    monitor.issue(ttl_ms=3000)
+    admitted(gate)
+    clocks.wall_offset = -600.0
+    denied_with(gate, Cause.CLOCK)
+    monitor.keep_renewing()
+    for _ in range(20):
+        assert withheld(gate) is not None
+        time.sleep(0.02)
+    clocks.wall_offset = 0.0
+    admitted(gate)
+
+
+def test_a_small_step_back_does_not_outlive_the_monotonic_end(
+    monitor: Monitor, make_guard: Callable[..., Guard], clocks: FakeClocks
+) -> None:
+    """Within the tolerance a step back is forgiven, and the lease still ends when it was going to."""
+    gate = Gate(monitor.gate, guard=make_guard(clocks=clocks.clocks()))
+    monitor.issue(ttl_ms=2000)
+    admitted(gate)
+    clocks.wall_offset = -0.4
+    clocks.monotonic_offset = 2.0  # the rest of its life passes on the clock that nobody can step
+    denied_with(gate, Cause.LAPSED)
+
+
+def test_a_wall_clock_stepped_forward_denies_at_once(
+    monitor: Monitor, make_guard: Callable[..., Guard], clocks: FakeClocks
+) -> None:
+    """A host that believes it is later than the permit's end does not act on it, from the very next check on."""
+    gate = Gate(monitor.gate, guard=make_guard(clocks=clocks.clocks()))
+    monitor.ttl_ms = 60_000
+    monitor.issue()
+    admitted(gate)
+    clocks.wall_offset = 600.0
+    denial = withheld(gate)
+    assert denial is not None
+    assert denial.cause is Cause.LAPSED
+    clocks.wall_offset = 0.0
+    admitted(gate)
+
+
+def test_an_error_that_nobody_foresaw_lets_the_lease_run_out_and_the_watcher_goes_on(
+    monitor: Monitor, gate: Gate, guard: Guard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bug in the background closes the gate by lapse, is counted, and ends with its cause."""
+    monitor.keep_renewing(ttl_ms=1000)
+    admitted(gate)
+    watcher = guard._watcher
+    assert watcher is not None
+
+    def broken(_: Any) -> None:
+        raise AssertionError("a bug")
+
+    monkeypatch.setattr(watcher, "_read", broken)
+    denied_with(gate, Cause.LAPSED, Cause.DEADLINE)
+    assert guard.faults > 0
+    assert "a bug" in guard.last_fault
+    monkeypatch.undo()
+    admitted(gate)
+
+
+def test_a_record_that_breaks_the_judging_closes_its_own_gate_alone(
+    monitor: Monitor, gate: Gate, guard: Guard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fault while one gate is judged denies that gate and leaves the others as they are."""
+    other = Gate(f"{monitor.gate}.other", guard=guard)
+    monitor.ttl_ms = 60_000
+    for name in (monitor.gate, other.name):
+        monitor.write(monitor.permit(gate=name), gate=name)
+    admitted(gate)
+    admitted(other)
+    good = guard._keys.verified
+
+    def broken(token: bytes, name: str) -> Any:
+        if name == monitor.gate:
+            raise RecursionError("a bug")
+        return good(token, name)
+
+    monkeypatch.setattr(guard._keys, "verified", broken)
+    for name in (monitor.gate, other.name):
+        monitor.write(monitor.permit(gate=name), gate=name)
+    denied_with(gate, Cause.UNVERIFIED)
+    assert withheld(other) is None
+    monkeypatch.undo()
+    admitted(gate)
+
+
+def test_a_watcher_thread_that_died_is_started_anew(monitor: Monitor, gate: Gate, guard: Guard) -> None:
+    """Even the death of the background threads closes only until the next check."""
+    monitor.keep_renewing(ttl_ms=1000)
+    admitted(gate)
+    former = guard._watcher
+    assert former is not None
+    former.stop(10)
+    admitted(gate)
+    eventually(lambda: (withheld(gate), guard._watcher is not former)[1])
+    admitted(gate)
+
+
+def test_threads_are_not_to_be_had(monitor: Monitor, make_guard: Callable[..., Guard], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no thread can be started, as at the interpreter's end, the guard denies."""
+    gate = Gate(monitor.gate, guard=make_guard())
+
+    def refuse(_: Any) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    denial = withheld(gate)
+    assert denial is not None
+    assert denial.cause is Cause.STORE_UNREACHABLE
+
+
+def test_no_keys_deny_and_a_key_file_is_followed(monitor: Monitor, make_guard: Callable[..., Guard], tmp_path: Any) -> None:
+    """No key file: nothing verifies. Written, rotated, withdrawn: the guard follows without a restart."""
+    monitor.ttl_ms = 60_000
+    path = tmp_path / "jwks.json"
+    monitor.issue()
+    gate = Gate(monitor.gate, guard=make_guard(jwks=str(path)))
+    denied_with(gate, Cause.UNVERIFIED)
+    monitor.key.write_jwks(path)
+    admitted(gate)
+    former, monitor.key = monitor.key, SigningKey.generate()
+    monitor.issue()
+    denied_with(gate, Cause.UNVERIFIED)
+    former.key_set().joined(monitor.key.key_set()).write(path)
+    admitted(gate)
+    former.write_jwks(path)  # the newer key is withdrawn: what it signed counts no more
+    denied_with(gate, Cause.UNVERIFIED)
+    path.write_text("{")
+    eventually(lambda: "not JSON" in getattr(withheld(gate), "because", ""))
+    former.key_set().joined(monitor.key.key_set()).write(path)
+    admitted(gate)
+
+
+def test_a_closing_overtakes_whatever_renews(monitor: Monitor, gate: Gate) -> None:
+    """Permits of the former epoch that a lagging writer puts back after the closing open nothing."""
+    monitor.ttl_ms = 60_000
+    monitor.issue()
+    admitted(gate)
+    former_epoch = monitor.epoch
+    monitor.close(Cause.FAILURE_RATE)
+    denied_with(gate, Cause.FAILURE_RATE)
+    monitor.issue(epoch=former_epoch)
+    denied_with(gate, Cause.STALE)
+    with pytest.raises(Withheld):
+        gate.check(SUBJECT)
+    monitor.reopen()
+    admitted(gate)
