@@ -98,7 +98,7 @@ def test_a_binary_event_that_we_do_not_speak_is_unreadable(headers: list[tuple[s
         {"datacontenttype": "application/avro"},
         {"datacontenttype": 5},
         {"data": None},
-        {"data_base64": "AAAA"},
+        {"data_base64": base64.b64encode(json.dumps(DATA).encode()).decode()},
         {"data": None, "data_base64": "no base64!"},
         {"data": None, "data_base64": 5},
         {"data": None, "data_base64": "é"},

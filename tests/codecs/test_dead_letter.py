@@ -37,6 +37,8 @@ def test_every_record_has_a_bounded_envelope(reason: str, key: bytes | None, val
     envelope = encode_dead_letter(reason, ORIGIN, key, value)
     assert len(envelope) < 9000
     letter = decode_dead_letter(envelope)
+    assert letter.reason.isprintable()
+    assert len(letter.reason) <= 200
     assert letter.origin == ORIGIN
     assert letter.size == len(value or b"")
     assert (letter.key is None, letter.value is None) == (key is None, value is None)

@@ -249,11 +249,14 @@ def test_a_byte_order_mark_is_skipped() -> None:
     assert decode(b"\xef\xbb\xbf" + GOOD) == decode(GOOD)
 
 
-def test_invalid_utf8_costs_its_own_element_alone() -> None:
+def test_invalid_text_costs_its_own_element_alone() -> None:
     """The neighbours of a damaged name count, and damage in a field that nobody reads costs nothing."""
     damaged = b'{"service":"\xff","metric":"eur","value":1}'
     assert [type(item) for item in decode(b"[" + GOOD + b"," + damaged + b"]")] == [Sample, Fault]
-    assert decode(GOOD[:-1] + b',"attributes":{"a":"\xff"}}') == decode(GOOD)
+    for unread in (b"\xff", b"\n", b"\x00"):
+        element = GOOD[:-1] + b',"attributes":{"a":"' + unread + b'"}}'
+        assert decode(element) == decode(GOOD)
+        assert decode(b"[" + element + b"," + with_value(b"NaN") + b"]")[0] == decode(GOOD)[0]
 
 
 def test_an_instance_is_printable_text() -> None:

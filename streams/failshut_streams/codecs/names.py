@@ -9,7 +9,7 @@ slower for the moment, and counted in `cleared`, because a producer that makes u
 """
 
 NAME_CHARS_MAX = 512
-NAMES_MAX = 10_000
+NAMES_MAX = 20_000
 
 
 class BadName(ValueError):
