@@ -228,17 +228,18 @@ class SigningKey:
         return f"SigningKey(kid={self.kid!r})"
 
 
-def read_token(token: str | bytes, keys: KeySet, *typs: str) -> tuple[str, dict[str, Any]]:
+def read_token(token: str | bytes, keys: KeySet, *typs: str, bytes_max: int = TOKEN_BYTES_MAX) -> tuple[str, dict[str, Any]]:
     """Verify a JWT and return its `typ`, one of `typs`, and its claims.
 
     The algorithm is pinned, and the header holds `alg`, `kid` and `typ`, nothing else. No time is compared.
+    An operator's command, which may carry policies, is longer than a permit: `bytes_max` is the reader's to say.
 
     Raises:
         TokenError: one of its subclasses; no other exception, whatever the bytes.
     """
     raw = token.encode("utf-8", "replace") if isinstance(token, str) else token
-    if len(raw) > TOKEN_BYTES_MAX:
-        raise UnreadableToken(f"{len(raw)} bytes; a token has at most {TOKEN_BYTES_MAX}")
+    if len(raw) > bytes_max:
+        raise UnreadableToken(f"{len(raw)} bytes; a token has at most {bytes_max}")
     header = _header(raw)
     typ, kid = header["typ"], header["kid"]
     if typ not in typs:
