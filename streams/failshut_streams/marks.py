@@ -1,0 +1,219 @@
+"""Time marks: how time enters at the front door.
+
+A governor acts on records alone, so time is a record too. Every worker takes its wall clock time, then asks the brokers
+how many partitions the front-door topics have, then writes a mark to each of them. The order matters: a partition that is
+not in the count was not there at that time, so that evidence time cannot pass what a new partition holds. A router takes
+the smaller of a mark's time and its append time.
+
+A mark that does not arrive is no danger: evidence time stands still, permits lapse, gates close. So marks are never retried
+by us (an old one is of no use), there is at most one under way for each partition, and a broker that is down is tried again
+at the next period. `acks=1`: a mark claims nothing until a router has read it, and a router reads only what is replicated;
+waiting for the replicas before counting it as written would make marks late and nothing safer.
+
+Limits: a mark is as right as its writer's clock where that is slow: evidence then looks older than it is, and gates close.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Final, Self
+
+import msgspec
+from aiokafka import AIOKafkaProducer, TopicPartition
+
+from failshut_breakers.coverage import MAX_PARTITIONS
+from failshut_breakers.evidence import Mark
+from failshut_streams.metadata import PartitionCounts
+from failshut_streams.topics import Topics, bootstrap_servers
+
+MARK_KEY: Final = b"failshut.mark"
+"""The key of every mark; on control it lets compaction keep the newest alone."""
+MARK_VERSION: Final = 1
+MARK_BYTES_MAX: Final = 32
+EVERY_MS: Final = 200
+
+_TIME_MS_MAX = 100_000_000_000_000
+_FIRST_ANSWER_SECONDS_MAX = 2.0
+
+log = logging.getLogger(__name__)
+
+
+class BadMark(msgspec.Struct, frozen=True):
+    """A record with a mark's key that is no mark: an unreadable record like any other."""
+
+    reason: str
+
+
+class _Wire(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
+    version: int
+    time_ms: int
+    partitions: int
+
+
+_decoder = msgspec.msgpack.Decoder(_Wire)
+
+
+def encode_mark(time_ms: int, partitions: int) -> bytes:
+    """Return the value of a mark."""
+    return msgspec.msgpack.encode([MARK_VERSION, time_ms, partitions])
+
+
+def decode_mark(value: bytes | None) -> Mark | BadMark:
+    """Read the value of a record whose key is MARK_KEY: a mark, or why it is none. Never raises."""
+    if value is None or len(value) > MARK_BYTES_MAX:
+        return BadMark("a mark without a value" if value is None else f"a mark of {len(value)} bytes")
+    try:
+        wire = _decoder.decode(value)
+    except msgspec.MsgspecError:
+        return BadMark("not a mark")
+    if wire.version != MARK_VERSION:
+        return BadMark(f"a mark of another version than {MARK_VERSION}")
+    if not 0 < wire.time_ms < _TIME_MS_MAX or not 0 < wire.partitions <= MAX_PARTITIONS:
+        return BadMark("a mark with an impossible time or partition count")
+    return Mark(wire.time_ms, wire.partitions)
+
+
+def wall_ms() -> int:
+    """Return the wall clock's time."""
+    return time.time_ns() // 1_000_000
+
+
+def mark_producer(broker: str, every_ms: int = EVERY_MS) -> AIOKafkaProducer:
+    """Return a producer for marks, not started: one of its own, so that marks wait behind nobody's batches."""
+    return AIOKafkaProducer(
+        bootstrap_servers=bootstrap_servers(broker),
+        acks=1,
+        linger_ms=0,
+        request_timeout_ms=max(1_000, 5 * every_ms),
+        retry_backoff_ms=50,
+        metadata_max_age_ms=2_000,
+    )
+
+
+def _ignore(_: bool) -> None:
+    """Nobody listens."""
+
+
+class MarkWriter:
+    """Writes marks until it is stopped. `clock_ms` is the wall clock; a test puts its own there.
+
+    `written` and `failed` count marks; a period in which no broker answered counts as one failed. `held` counts marks that were
+    not written because the one before was still under way. `on_result` is told of each mark: whether it was acknowledged.
+    """
+
+    def __init__(
+        self,
+        producer: AIOKafkaProducer,
+        topics: Topics,
+        every_ms: int = EVERY_MS,
+        *,
+        clock_ms: Callable[[], int] = wall_ms,
+        on_result: Callable[[bool], None] = _ignore,
+    ) -> None:
+        self._producer = producer
+        self._topics = topics
+        self._every_s = every_ms / 1000
+        self._clock_ms = clock_ms
+        self._on_result = on_result
+        self._counts = PartitionCounts(producer.client, topics.front_door)
+        self._under_way: set[TopicPartition] = set()
+        self._stopping = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._well = True
+        self.written = 0
+        self.failed = 0
+        self.held = 0
+
+    async def start(self) -> None:
+        """Begin writing. The producer has been started."""
+        self._task = asyncio.create_task(self._run(), name="failshut-marks")
+
+    async def stop(self) -> None:
+        """Write no more and return when the writer has ended."""
+        self._stopping.set()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        await self._counts.close()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    async def write_once(self) -> int:
+        """Write one mark to every partition of the front door; return how many were handed to the producer.
+
+        Raises:
+            KafkaError, OSError: the brokers could not be asked. Nothing was written then.
+        """
+        time_ms = self._clock_ms()
+        counts = await self._counts.now(_FIRST_ANSWER_SECONDS_MAX, self._every_s)
+        await self._learn(counts)
+        sent = 0
+        for topic, partitions in counts.items():
+            value = encode_mark(time_ms, partitions)
+            known = self._known(topic)
+            for partition in range(partitions):
+                if TopicPartition(topic, partition) in self._under_way:
+                    self.held += 1
+                elif partition not in known:
+                    self._settle(False)  # unmarked, it holds evidence time back
+                else:
+                    await self._send(TopicPartition(topic, partition), value)
+                    sent += 1
+        return sent
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        while not self._stopping.is_set():
+            began = loop.time()
+            try:
+                await self.write_once()
+            except Exception as error:  # noqa: BLE001  # whatever it is, no mark is written, which closes gates by itself
+                self._settle(False, error)
+            await asyncio.sleep(max(0.001, self._every_s - (loop.time() - began)))
+
+    async def _learn(self, counts: dict[str, int]) -> None:
+        """Let the producer know of partitions that it has not seen."""
+        client = self._producer.client
+        for topic in counts:
+            client.add_topic(topic)
+        if any(len(self._known(topic)) < partitions for topic, partitions in counts.items()):
+            await asyncio.wait([client.force_metadata_update()], timeout=_FIRST_ANSWER_SECONDS_MAX)
+
+    def _known(self, topic: str) -> set[int]:
+        return self._producer.client.cluster.partitions_for_topic(topic) or set()
+
+    async def _send(self, place: TopicPartition, value: bytes) -> None:
+        acknowledged = await self._producer.send(place.topic, value, MARK_KEY, partition=place.partition)
+        self._under_way.add(place)
+
+        def done(future: asyncio.Future[object]) -> None:
+            self._under_way.discard(place)
+            error = asyncio.CancelledError() if future.cancelled() else future.exception()
+            self._settle(error is None, error)
+
+        acknowledged.add_done_callback(done)
+
+    def _settle(self, written: bool, error: BaseException | None = None) -> None:
+        """Count a result; say when marks begin to fail and when they are well again, not each time."""
+        if written:
+            self.written += 1
+        else:
+            self.failed += 1
+        if written != self._well:
+            self._well = written
+            if written:
+                log.info("time marks are written again")
+            else:
+                log.warning("time marks are not written, evidence time stands still: %s", error or "a partition is unknown")
+        self._on_result(written)

@@ -1,0 +1,266 @@
+"""The operator's side of the control topic: signed commands in, and what control holds now.
+
+A command counts because of its signature, not because of who could write to the topic. Each has a key of its own there, so that
+compaction removes none: a command that went with a later one of its kind (forged, refused, or about another gate) would leave
+routers that start afterwards with other policies than those that run.
+
+Limits: an acknowledged command is on the log; that a governor obeyed it is in the decisions. Who may write to control can
+still remove a command by using its key again, so the topic's ACL admits operators and workers alone; a gate that loses its
+policy that way closes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Final, Self
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+from aiokafka.structs import ConsumerRecord
+
+from failshut.signing import TYP_COMMAND, KeySet, SigningKey, TokenError, read_token
+from failshut_breakers.command import Activate, Command, CommandError, OpenTerm, parse_command
+from failshut_streams.marks import MARK_KEY, wall_ms
+from failshut_streams.topics import CONTROL_BYTES_MAX, FRONT_DOOR, BrokerUnreachable, Topics, TopicsFound, bootstrap_servers
+
+COMMAND_BYTES_MAX: Final = CONTROL_BYTES_MAX - 64 * 1024
+"""The longest command, as a token; what is left of the topic's limit is the record around it."""
+
+_TEXT_MAX = 200
+
+
+class TermError(Exception):
+    """A term cannot be opened as asked: the one that is open is of another evidence topic."""
+
+
+class Unacknowledged(Exception):
+    """The broker did not acknowledge a command in time. It may be on the log all the same: look before sending it again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A verified command as it stands in control."""
+
+    offset: int
+    time_ms: int
+    command: Command
+
+
+def read_command(token: bytes | None, keys: KeySet) -> Command:
+    """Verify and read a command: the value of a control record whose key is not a mark's.
+
+    Raises:
+        CommandError: no command, too long, unsigned, forged, signed by nobody known, or with claims that are none.
+    """
+    if not token:
+        raise CommandError("no value")
+    try:
+        _, claims = read_token(token, keys, TYP_COMMAND, bytes_max=COMMAND_BYTES_MAX)
+    except TokenError as error:
+        raise CommandError(f"{type(error).__name__}: {error}") from error
+    return parse_command(claims)
+
+
+def command_key(command: Command) -> bytes:
+    """Return the record key of a command: its own, so that compaction keeps it."""
+    return f"{command.kind}/{command.id}".encode()
+
+
+def new_id() -> str:
+    """Return an id that no other command has."""
+    return uuid.uuid4().hex
+
+
+class Operator:
+    """Sends commands and reads control. `keys` says whose commands are believed when reading; by default one's own alone."""
+
+    def __init__(
+        self,
+        broker: str,
+        signing_key: SigningKey,
+        prefix: str = "",
+        name: str = "operator",
+        *,
+        keys: KeySet | None = None,
+        timeout_s: float = 15.0,
+    ) -> None:
+        self.topics = Topics(prefix)
+        self.name = name
+        self._servers = bootstrap_servers(broker)
+        self._key = signing_key
+        self._keys = signing_key.key_set() if keys is None else keys
+        self._timeout_s = timeout_s
+        self._producer: AIOKafkaProducer | None = None
+
+    async def __aenter__(self) -> Self:
+        producer = AIOKafkaProducer(
+            bootstrap_servers=self._servers,
+            acks="all",
+            enable_idempotence=True,
+            request_timeout_ms=int(self._timeout_s * 1000),
+            max_request_size=CONTROL_BYTES_MAX,
+        )
+        try:
+            await producer.start()
+        except (KafkaError, OSError) as error:
+            await producer.stop()
+            raise BrokerUnreachable(f"{','.join(self._servers)}: {type(error).__name__}: {error}") from error
+        self._producer = producer
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            await producer.stop()
+
+    async def send(self, command: Command) -> int:
+        """Sign a command and write it to control; return its offset once every replica in step has it.
+
+        Raises:
+            CommandError: longer than a command may be.
+            Unacknowledged: no acknowledgement in time.
+        """
+        if self._producer is None:
+            raise RuntimeError("use `async with Operator(...)`")
+        token = self._key.sign(command.model_dump(mode="json"), TYP_COMMAND).encode()
+        if len(token) > COMMAND_BYTES_MAX:
+            raise CommandError(f"a command of {len(token)} bytes; it has at most {COMMAND_BYTES_MAX}")
+        try:
+            async with asyncio.timeout(2 * self._timeout_s):
+                sent = await self._producer.send_and_wait(self.topics.control, token, command_key(command), partition=0)
+        except MessageSizeTooLargeError as error:
+            raise CommandError(f"control does not take a command of {len(token)} bytes") from error
+        except (KafkaError, OSError, TimeoutError) as error:
+            raise Unacknowledged(f"{command.kind} {command.id}: {type(error).__name__}: {error}"[:_TEXT_MAX]) from error
+        return int(sent.offset)
+
+    async def commands(self) -> list[Recorded]:
+        """Return every believable command that control holds now, oldest first. What does not verify is passed over.
+
+        Raises:
+            BrokerUnreachable: control could not be read to its end in time.
+        """
+        recorded = []
+        try:
+            async with asyncio.timeout(4 * self._timeout_s):
+                async for record in self._control():
+                    try:
+                        command = read_command(record.value, self._keys)
+                    except CommandError:
+                        continue
+                    recorded.append(Recorded(record.offset, record.timestamp, command))
+        except (KafkaError, OSError, TimeoutError) as error:
+            raise BrokerUnreachable(f"control could not be read: {type(error).__name__}: {error}") from error
+        return recorded
+
+    async def last_activation(self) -> tuple[int, int] | None:
+        """Return version and offset of the believable activation with the highest version, or None if there is none."""
+        found = [
+            (recorded.command.version, recorded.offset)
+            for recorded in await self.commands()
+            if isinstance(recorded.command, Activate)
+        ]
+        return max(found, key=lambda pair: (pair[0], -pair[1]), default=None)
+
+    async def activate(self, files: Mapping[str, str], why: str = "policy activation") -> tuple[int, int]:
+        """Put a bundle in force (file name to YAML text); return its version and its offset.
+
+        The version is the wall clock in milliseconds, so that operators who do not know each other's keys do not collide, and
+        above every version that is believed.
+        """
+        last = await self.last_activation()
+        version = max(wall_ms(), 0 if last is None else last[0] + 1)
+        command = Activate(by=self.name, why=why, id=new_id(), version=version, files=dict(files))
+        return version, await self.send(command)
+
+    async def open_term(
+        self, found: TopicsFound, why: str = "first term", *, renew: bool = False
+    ) -> tuple[OpenTerm, int, bool]:
+        """Open the first term, or the next with `renew`; return the term, its offset, and whether it was opened now.
+
+        A term that is open is left alone. Covering starts at the oldest record that each front-door partition still holds: 0 in
+        new topics.
+
+        Raises:
+            TermError: the open term is of another evidence topic, or of another partition count, and `renew` is not set.
+        """
+        terms = [
+            (recorded.command, recorded.offset) for recorded in await self.commands() if isinstance(recorded.command, OpenTerm)
+        ]
+        last, offset = max(terms, key=lambda pair: (pair[0].term, -pair[1]), default=(None, -1))
+        if last is not None and not renew:
+            if (last.evidence_id, last.evidence_partitions) != (found.evidence_id, found.evidence_partitions):
+                raise TermError(
+                    f"term {last.term} is of evidence topic {last.evidence_id} with {last.evidence_partitions} partitions; "
+                    f"there is {found.evidence_id} with {found.evidence_partitions}. Evidence was lost or replaced, so gates "
+                    "stay closed until an operator opens a new term"
+                )
+            return last, offset, False
+        term = OpenTerm(
+            by=self.name,
+            why=why,
+            id=new_id(),
+            term=1 if last is None else last.term + 1,
+            evidence_id=found.evidence_id,
+            evidence_partitions=found.evidence_partitions,
+            starts=await self._starts(found),
+        )
+        return term, await self.send(term), True
+
+    async def _starts(self, found: TopicsFound) -> dict[str, dict[int, int]]:
+        """Return the first offset of every front-door partition, by role."""
+        places = {
+            TopicPartition(self.topics.physical(role), partition): (role, partition)
+            for role in FRONT_DOOR
+            for partition in range(found.partitions(role))
+        }
+        starts: dict[str, dict[int, int]] = {role: {} for role in FRONT_DOOR}
+        consumer = await self._consumer()
+        try:
+            for place, offset in (await consumer.beginning_offsets(list(places))).items():
+                role, partition = places[place]
+                # Control is read whole: compaction makes holes in it, and takes no command away.
+                starts[role][partition] = 0 if self.topics.physical(role) == self.topics.control else int(offset)
+        except (KafkaError, OSError) as error:
+            raise BrokerUnreachable(f"{type(error).__name__}: {error}") from error
+        finally:
+            await consumer.stop()
+        return starts
+
+    async def _consumer(self) -> AIOKafkaConsumer:
+        """Return a started consumer without a group."""
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self._servers,
+            group_id=None,
+            enable_auto_commit=False,
+            request_timeout_ms=int(self._timeout_s * 1000),
+            max_partition_fetch_bytes=CONTROL_BYTES_MAX,
+            auto_offset_reset="earliest",
+        )
+        try:
+            await consumer.start()
+        except (KafkaError, OSError) as error:
+            await consumer.stop()
+            raise BrokerUnreachable(f"{','.join(self._servers)}: {type(error).__name__}: {error}") from error
+        return consumer
+
+    async def _control(self) -> AsyncIterator[ConsumerRecord]:
+        """Yield what control holds now, but for marks."""
+        place = TopicPartition(self.topics.control, 0)
+        consumer = await self._consumer()
+        try:
+            consumer.assign([place])
+            end = (await consumer.end_offsets([place]))[place]
+            while await consumer.position(place) < end:
+                for records in (await consumer.getmany(place, timeout_ms=500)).values():
+                    for record in records:
+                        if record.key != MARK_KEY and record.offset < end:
+                            yield record
+        finally:
+            await consumer.stop()
