@@ -206,6 +206,10 @@ def test_limits_hold_for_otlp_too() -> None:
     value = ExportMetricsServiceRequest(resource_metrics=[resource(gauge(1.0, 2.0), gauge(3.0))]).SerializeToString()
     assert len(OtlpDecoder(elements_max=3, bytes_max=len(value)).decode(None, value, (), APPEND_MS)) == 3
     assert OtlpDecoder(elements_max=2).decode(None, value, (), APPEND_MS) == [Fault(None, "more than 2 elements")]
+    empty = ExportMetricsServiceRequest(resource_metrics=[resource(*[pb.Metric()] * 3)]).SerializeToString()
+    many = b'{"resourceMetrics":[5,5,5]}'
+    for bad in (empty, many):
+        assert OtlpDecoder(elements_max=2).decode(None, bad, (), APPEND_MS) == [Fault(None, "more than 2 elements")]
     (item,) = OtlpDecoder(bytes_max=len(value) - 1).decode(None, value, (), APPEND_MS)
     assert isinstance(item, Fault)
 
@@ -324,7 +328,7 @@ messages = st.lists(
 )
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(messages)
 def test_json_and_protobuf_of_one_message_give_the_same(message: list[pb.ResourceMetrics]) -> None:
     """Every item, in the same order (`decode` compares the two), with finite values and bounded times."""
@@ -335,7 +339,7 @@ def test_json_and_protobuf_of_one_message_give_the_same(message: list[pb.Resourc
             assert item.time_ms is None or 0 <= item.time_ms <= APPEND_MS
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(messages)
 def test_every_point_is_accounted_for(message: list[pb.ResourceMetrics]) -> None:
     """A point of a message alone yields the items that it yields among the others; only "no value" yields none."""
@@ -381,7 +385,7 @@ trees = st.recursive(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(st.data())
 def test_no_json_makes_the_decoder_raise(data: st.DataObject) -> None:
     """Any node of a good message may be anything: there are items, and none of them is not finite."""

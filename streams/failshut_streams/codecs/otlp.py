@@ -42,8 +42,8 @@ JSON_LEAD = b"\xef\xbb\xbf \t\r\n"
 class OtlpDecoder:
     """Decodes records of `otlp_metrics`. One per worker: it keeps the tables of names.
 
-    `encoding` "auto" tells JSON from protobuf by the first byte; the limits are those of `NativeDecoder`, points
-    being the elements.
+    `encoding` "auto" tells JSON from protobuf by the first byte; the limits are those of `NativeDecoder`, items
+    being the elements: a histogram's point has up to five.
     """
 
     def __init__(
@@ -130,9 +130,8 @@ class _Walk:
             return
         data = getattr(metric, kind)
         points = data.data_points
-        if len(self.items) + len(points) > self._elements_max:
-            raise Unreadable(f"more than {self._elements_max} elements")
         suffixes = _suffixes(kind, data)
+        self._bound(len(points) * len(suffixes))
         refusal: object = None if suffixes else "no aggregation temporality"
         try:
             if len(suffixes) == 1:
@@ -153,7 +152,12 @@ class _Walk:
             found = [fault(self._names[self._service, name + suffix], reason) for suffix in suffixes]
         except ValueError as error:
             found = [fault(None, error)]
+        self._bound(len(found))
         self.items.extend(found)
+
+    def _bound(self, more: int) -> None:
+        if len(self.items) + more > self._elements_max:
+            raise Unreadable(f"more than {self._elements_max} elements")
 
     def _checked_instance(self) -> str | None:
         return None if self._instance is None else self._instances[self._instance]
@@ -241,8 +245,7 @@ class _Walk:
         except REFUSED as error:
             self.faults(name, SUFFIXES[kind], error)
             return
-        if len(self.items) + len(raw) > self._elements_max:
-            raise Unreadable(f"more than {self._elements_max} elements")
+        self._bound(len(raw))
         good: list[Any] = []
         bad: list[Exception] = []
         for point in raw:
