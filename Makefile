@@ -29,7 +29,7 @@ fix: $(STAMP)  ## let ruff repair and format
 bench: $(STAMP)  ## one benchmark: make bench NAME=guard_check
 	@if [ -z "$(NAME)" ] || [ ! -f "benchmarks/$(NAME).py" ]; then \
 	    echo "Which? make bench NAME=..., one of:" >&2; \
-	    ls benchmarks | sed -n 's/^\([a-z][a-z_]*\)\.py$$/  \1/p' >&2; exit 2; fi
+	    ls benchmarks 2>/dev/null | sed -n 's/^\([a-z][a-z_]*\)\.py$$/  \1/p' >&2; exit 2; fi
 	@$(BIN)/python "benchmarks/$(NAME).py"
 
 model: $(STAMP)  ## check the protocol's models with SPIN, where it is installed

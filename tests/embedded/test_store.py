@@ -200,6 +200,7 @@ def test_it_dies_with_its_owner(tmp_path: Path, how: str) -> None:
         owner.communicate()
 
 
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # forking with threads is what services do
 def test_a_forked_child_leaves_its_parents_server_alone(server: Valkey | Redis) -> None:
     """Exit handlers are inherited by a fork; the child's exit must not stop what is its parent's."""
     child = os.fork()

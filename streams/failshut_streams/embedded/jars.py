@@ -13,7 +13,7 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor, as_completed, wait
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -106,6 +106,7 @@ def _fetch_all(missing: list[Jar], folder: Path, pool: ThreadPoolExecutor, total
                 give_up.set()
                 for other in fetches:
                     other.cancel()
+                wait(fetches)  # none may still write where we clear up
                 raise
             done += 1
             if on_progress is not None:
