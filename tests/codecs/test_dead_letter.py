@@ -29,6 +29,7 @@ def test_an_envelope_says_reason_origin_and_the_first_bytes() -> None:
     assert base64.b64decode(letter["key"]) == b"refunds/eur"
     assert base64.b64decode(letter["value"]) == b"x" * 4096
     assert letter["size"] == 10_000
+    assert base64.b64decode(json.loads(encode_dead_letter("x", ORIGIN, b"k" * 2000, None))["key"]) == b"k" * 1024
 
 
 @given(st.text(), st.none() | st.binary(max_size=3000), st.none() | st.binary(max_size=9000))
