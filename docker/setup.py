@@ -1,8 +1,9 @@
 """Passwords and keys for docker/compose.yaml, made once and kept.
 
-Writes docker/.env (mode 0600) with a random password for each user of Kafka and Redis, and docker/keys/ with the
-key that signs permits and the JWKS file that guards verify them with. What exists is never overwritten: a new
-signing key closes every gate until guards have its JWKS.
+Writes docker/.env (mode 0600) with a random password for each user of Kafka and Redis; docker/keys/worker/ with the
+key that signs permits, the JWKS file that guards verify them with, and the public keys of operators; and
+docker/keys/operator.pem, the operator's own key, which no worker sees. What exists is never overwritten: a new signing
+key closes every gate until guards have its JWKS.
 """
 
 from __future__ import annotations
@@ -30,14 +31,14 @@ def write_environment(path: Path, uid: int) -> bool:
     return True
 
 
-def write_keys(folder: Path, uid: int) -> bool:
-    """Write a signing key and its JWKS file, readable for the workers' user; False where there is a key."""
-    folder.mkdir(mode=0o755, exist_ok=True)
-    private = folder / "signing.pem"
+def write_key(private: Path, public: Path, uid: int) -> bool:
+    """Write a private key for the user `uid` and its JWKS file; False where there is a key."""
     if private.exists():
         return False
+    for folder in (private.parent, public.parent):
+        folder.mkdir(mode=0o755, parents=True, exist_ok=True)
     key = SigningKey.generate()
-    key.write_jwks(folder / "jwks.json")
+    key.write_jwks(public)
     key.save(private)
     if os.geteuid() == 0:
         os.chown(private, uid, uid)
@@ -48,9 +49,12 @@ def main(folder: Path = HERE) -> None:
     """Make what is missing and say what was made."""
     # The container's user must be able to read the key: ours if we are somebody, the image's if we are root.
     uid = os.geteuid() or IMAGE_UID
+    keys = folder / "keys"
+    monitor, operator = keys / "worker" / "monitor.pem", keys / "operator.pem"
     for made, path in (
         (write_environment(folder / ".env", uid), folder / ".env"),
-        (write_keys(folder / "keys", uid), folder / "keys" / "signing.pem"),
+        (write_key(monitor, keys / "worker" / "monitor.jwks.json", uid), monitor),
+        (write_key(operator, keys / "worker" / "operators.jwks.json", os.geteuid()), operator),
     ):
         print(f"{'wrote' if made else 'kept '} {path}")
     print("Next: docker compose -f docker/compose.yaml up --build")

@@ -64,7 +64,7 @@ def test_every_mounted_file_is_there(compose: dict[str, Any]) -> None:
     mounts = [mount.split(":")[0] for service in compose["services"].values() for mount in service.get("volumes", [])]
     local = [mount for mount in mounts if mount.startswith(".")]
     assert local
-    assert [mount for mount in local if not (DOCKER / mount).exists() and mount != "./keys"] == []
+    assert [mount for mount in local if not (DOCKER / mount).exists() and mount != "./keys/worker"] == []
 
 
 def test_every_variable_is_made_by_setup(tmp_path: Path, setup: ModuleType) -> None:
@@ -85,16 +85,28 @@ def test_setup_keeps_what_exists(tmp_path: Path, setup: ModuleType) -> None:
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     setup.main(tmp_path)
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
-    for secret in (tmp_path / ".env", tmp_path / "keys" / "signing.pem"):
+    private = [path for path, content in before.items() if b"PRIVATE" in content]
+    assert sorted(path.name for path in private) == ["monitor.pem", "operator.pem"]
+    for secret in (tmp_path / ".env", *private):
         assert stat.S_IMODE(secret.stat().st_mode) == 0o600
-    assert "PRIVATE" not in (tmp_path / "keys" / "jwks.json").read_text()
+
+
+def test_no_worker_holds_an_operators_key(tmp_path: Path, setup: ModuleType, compose: dict[str, Any]) -> None:
+    """What workers mount has the operators' public keys alone: a worker cannot command itself."""
+    setup.main(tmp_path)
+    assert compose["services"]["worker"]["volumes"] == ["./keys/worker:/keys:ro"]
+    assert sorted(path.name for path in (tmp_path / "keys" / "worker").iterdir()) == [
+        "monitor.jwks.json",
+        "monitor.pem",
+        "operators.jwks.json",
+    ]
 
 
 def test_secrets_stay_out_of_git() -> None:
     """The files that setup.py makes are ignored."""
     if not (DOCKER.parent / ".git").exists() or shutil.which("git") is None:
         pytest.skip("not a git checkout")
-    for path in ("docker/.env", "docker/keys/signing.pem"):
+    for path in ("docker/.env", "docker/keys/operator.pem", "docker/keys/worker/monitor.pem"):
         assert subprocess.run(["git", "check-ignore", "-q", path], cwd=DOCKER.parent).returncode == 0, path
 
 
@@ -124,4 +136,4 @@ def test_the_image_installs_from_hashes_alone() -> None:
 def test_the_workers_user_can_read_the_key(tmp_path: Path, setup: ModuleType) -> None:
     """Made by root, the key belongs to the image's user."""
     setup.main(tmp_path)
-    assert (tmp_path / "keys" / "signing.pem").stat().st_uid == setup.IMAGE_UID
+    assert (tmp_path / "keys" / "worker" / "monitor.pem").stat().st_uid == setup.IMAGE_UID
