@@ -29,8 +29,10 @@ def bounded(claim: int | float | datetime, append_ms: int) -> int:
     (1700000000500, 1600000000000)
     """
     if type(claim) is int and MILLISECONDS_FROM <= claim <= append_ms:
-        return claim  # what most producers send
-    if isinstance(claim, datetime):
+        return claim
+    if type(claim) is float and 0.0 <= claim < 1e11:
+        time_ms = int(claim * 1000.0 + 0.5)
+    elif isinstance(claim, datetime):
         time_ms = (claim - EPOCH) // MILLISECOND
         if time_ms < 0:
             raise BadTime("time is before 1970")
