@@ -140,7 +140,7 @@ class ChunkThread(AIOKafkaConsumerThread):
 
     async def getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:  # noqa: ASYNC109 Faust's name
         """Chunks of batched topics, and records of ordinary ones, by partition."""
-        return await self.call_thread(self._take, self._ensure_consumer(), active_partitions, timeout)
+        return await self.within(self._take(self._ensure_consumer(), active_partitions, timeout))
 
     async def _take(self, consumer: AIOKafkaConsumer, active: set[TP] | None, seconds: float) -> Any:
         deadline = monotonic() + seconds

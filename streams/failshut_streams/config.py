@@ -1,0 +1,55 @@
+"""What may be set about a worker, each with its unit, checked when it is made.
+
+Nothing here has a default that permits: without operators' keys no command counts, without a signing key no permit is issued.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+def _worker_id() -> str:
+    return f"{socket.gethostname()}-{os.getpid()}"
+
+
+class WorkerConfig(BaseModel):
+    """A worker's configuration.
+
+    `group` is the name under which workers share partitions; a hot standby runs under another. `prefix` stands before
+    every topic's name, so that several installations share a cluster.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    broker: Annotated[str, Field(pattern=r"^kafka://[^/\s]+$")]
+    store: Annotated[str, Field(pattern=r"^(redis|rediss|unix)://\S+$")]
+    signing_key: Path
+    operators: Path
+    prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{0,64}$")] = ""
+    group: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,128}$")] = "failshut"
+    worker_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,200}$")] = Field(default_factory=_worker_id)
+    evidence_partitions: Annotated[int, Field(ge=1, le=1024)] = 4
+    telemetry_partitions: Annotated[int, Field(ge=1, le=1024)] = 4
+    otlp_partitions: Annotated[int, Field(ge=1, le=1024)] = 4
+    mark_every_ms: Annotated[int, Field(ge=20, le=60_000)] = 200
+    snapshot_every_ms: Annotated[int, Field(ge=100, le=3_600_000)] = 5_000
+    commit_every_ms: Annotated[int, Field(ge=50, le=60_000)] = 1_000
+    lag_every_ms: Annotated[int, Field(ge=100, le=3_600_000)] = 1_000
+    session_timeout_ms: Annotated[int, Field(ge=1_000, le=600_000)] = 6_000
+    fetch_max_wait_ms: Annotated[int, Field(ge=1, le=10_000)] = 100
+    chunk_records_max: Annotated[int, Field(ge=1, le=100_000)] = 2_000
+    request_timeout_ms: Annotated[int, Field(ge=1_000, le=600_000)] = 20_000
+    store_timeout_ms: Annotated[int, Field(ge=10, le=60_000)] = 1_000
+    group_instance_id: str | None = None
+    metrics_port: Annotated[int, Field(ge=0, le=65_535)] | None = None
+    log_level: str = "INFO"
+
+    @property
+    def bootstrap(self) -> list[str]:
+        """Return the brokers' addresses."""
+        return self.broker.removeprefix("kafka://").replace(";", ",").split(",")

@@ -1,0 +1,286 @@
+"""The control topic: operators' commands, policy activations, terms. Every router reads it whole.
+
+`ControlCutter` is the pure half: records in, runs of evidence and dead letters out, and the policies in force
+as they stand after them. `ControlReader` is the other half: it reads the topic's one partition from its
+beginning to its end before anything is routed, and follows it from then on.
+
+What is not signed by a known operator commands nothing. One exception proves the rule: an activation that
+cannot be verified closes the gates that it names, because a policy that somebody tampered with is no ground
+to keep executing on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import jwt
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from failshut.signing import KeySet
+from failshut_breakers.command import (
+    AcceptGap,
+    Activate,
+    Bypass,
+    Command,
+    CommandError,
+    Hold,
+    OpenTerm,
+    Reset,
+    parse_command,
+)
+from failshut_breakers.coverage import CONTROL
+from failshut_breakers.evidence import (
+    SCHEMA,
+    AcceptedGap,
+    Activation,
+    Commanded,
+    Mark,
+    Notice,
+    Reading,
+    Run,
+    Term,
+)
+from failshut_breakers.policy import PolicyBook
+from failshut_breakers.routes import Routes
+from failshut_streams.cutter import DeadRecord, PartitionOf
+from failshut_streams.marks import MARK_KEY, BadMark, decode_mark
+from failshut_streams.operator import read_command
+from failshut_streams.transport import Record
+
+UNSIGNED = "the policy bundle is not signed by a known operator"
+
+
+@dataclass
+class ControlCut:
+    """What a batch of control records became. `applied` are the activations that were taken up: offset and append time."""
+
+    runs: list[tuple[int, Run]] = field(default_factory=list)
+    dead: list[DeadRecord] = field(default_factory=list)
+    applied: list[tuple[int, int]] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+
+
+class ControlCutter:
+    """Cuts the control partition, and keeps the policies in force."""
+
+    def __init__(
+        self,
+        operators: KeySet,
+        evidence_id: str,
+        evidence_partitions: int,
+        router: str,
+        partition_of: PartitionOf,
+        forward_every_ms: int,
+    ) -> None:
+        self.operators = operators
+        self.book = PolicyBook()
+        self.routes = Routes.of(self.book)
+        self.term: Term | None = None
+        self.applied: list[
+            tuple[int, int]
+        ] = []  # every activation taken up: offset, append time; grows by hand-made commands alone
+        self._evidence_id = evidence_id
+        self._partitions = evidence_partitions
+        self._router = router
+        self._partition_of = partition_of
+        self._forward_every_ms = forward_every_ms
+        self._forwarded_ms = 0
+        self._told = [0] * evidence_partitions
+
+    def applied_since(self, routing: int) -> int | None:
+        """Return the append time of the oldest activation above a routing version, or None if there is none."""
+        return next((append_ms for offset, append_ms in self.applied if offset > routing), None)
+
+    def forget_told(self, evidence_partition: int) -> None:
+        """Let the next run tell an evidence partition everything from the beginning: its governor has lost what came before."""
+        self._told[evidence_partition] = 0
+
+    def cut(self, records: Iterable[Record], upto: int) -> ControlCut:
+        """Cut a batch of records, the next of the partition, up to a position."""
+        cut = ControlCut()
+        pending = _Pending()
+        for record in records:
+            pending.append_ms = record.timestamp_ms
+            if record.key == MARK_KEY:
+                mark = self._mark(record, cut)
+                if mark is None:
+                    continue
+                time_ms = min(mark.time_ms, record.timestamp_ms)
+                if time_ms >= self._forwarded_ms + self._forward_every_ms:
+                    self._forwarded_ms = time_ms
+                    self._tell(pending, cut, record.offset + 1, Mark(time_ms, mark.partitions))
+                continue
+            self._take(record, pending, cut)
+        self._tell(pending, cut, upto, None)
+        return cut
+
+    def everything(self, records: Iterable[Record], upto: int) -> ControlCut:
+        """Cut the whole partition as one run for each evidence partition: what a router tells first of all."""
+        cut, pending, newest = ControlCut(), _Pending(), None
+        for record in records:
+            pending.append_ms = max(pending.append_ms, record.timestamp_ms)
+            if record.key != MARK_KEY:
+                self._take(record, pending, cut)
+            elif (mark := self._mark(record, cut)) is not None:
+                newest = Mark(min(mark.time_ms, record.timestamp_ms), mark.partitions)
+        pending.all_told = True
+        self._forwarded_ms = newest.time_ms if newest else 0
+        self._tell(pending, cut, upto, newest)
+        return cut
+
+    @staticmethod
+    def _mark(record: Record, cut: ControlCut) -> Mark | None:
+        """Return the mark, or None for a record that only has its key: that one is dead."""
+        mark = decode_mark(record.value)
+        if isinstance(mark, BadMark):
+            cut.dead.append(DeadRecord(record, mark.reason))
+            return None
+        return mark
+
+    def _take(self, record: Record, pending: _Pending, cut: ControlCut) -> None:
+        try:
+            command = read_command(record.value, self.operators)
+        except CommandError as error:
+            cut.dead.append(DeadRecord(record, str(error)))
+            self._take_unsigned(record, pending, cut)
+            return
+        signer = str(jwt.get_unverified_header(record.value or b"").get("kid", ""))  # verified by now
+        match command:
+            case Activate():
+                self._activate(record, command, signer, "", pending, cut)
+            case OpenTerm():
+                if self.term is None or command.term > self.term.term:
+                    self.term = Term(
+                        record.offset,
+                        record.timestamp_ms,
+                        command.term,
+                        command.evidence_id,
+                        command.evidence_partitions,
+                        command.starts,
+                        signer,
+                    )
+                    pending.notices.append(self.term)
+            case AcceptGap():
+                gap = AcceptedGap(record.offset, record.timestamp_ms, command.topic, command.partition, command.upto, signer)
+                pending.notices.append(gap)
+            case Hold() | Reset() | Bypass():
+                if command.gate not in self.book.entries:
+                    cut.dead.append(DeadRecord(record, f"a command for a gate that no policy speaks of: {command.gate}"))
+                    return
+                commanded = Commanded(record.offset, record.timestamp_ms, command.model_dump_json(), signer)
+                pending.readings.setdefault(command.gate, []).append(commanded)
+
+    def _take_unsigned(self, record: Record, pending: _Pending, cut: ControlCut) -> None:
+        """Let an activation that cannot be verified close the gates that it names."""
+        command = _unverified(record.value or b"")
+        if isinstance(command, Activate):
+            self._activate(record, command, "", UNSIGNED, pending, cut)
+
+    def _activate(self, record: Record, command: Activate, signer: str, fault: str, pending: _Pending, cut: ControlCut) -> None:
+        refusal, changed = self.book.apply(record.offset, command.version, command.files, fault)
+        if refusal:
+            cut.refused.append(f"activation at control offset {record.offset} refused: {refusal}")
+        # Governors judge for themselves, by the same function over the same records.
+        pending.notices.append(Activation(record.offset, record.timestamp_ms, command.version, command.files, signer, fault))
+        if not refusal and changed:
+            self.routes = Routes.of(self.book)
+            cut.applied.append((record.offset, record.timestamp_ms))
+            self.applied.append((record.offset, record.timestamp_ms))
+
+    def _tell(self, pending: _Pending, cut: ControlCut, upto: int, mark: Mark | None) -> None:
+        by_partition: dict[int, dict[str, list[Reading]]] = {}
+        for gate, readings in pending.readings.items():
+            by_partition.setdefault(self._partition_of(gate), {})[gate] = readings
+        everyone = mark is not None or bool(pending.notices) or pending.all_told
+        for partition in range(self._partitions):
+            if not everyone and partition not in by_partition:
+                continue
+            run = Run(
+                schema=SCHEMA,
+                evidence_id=self._evidence_id,
+                evidence_partitions=self._partitions,
+                term=self.term.term if self.term else 0,
+                routing=self.book.routing,
+                router=self._router,
+                topic=CONTROL,
+                partition=0,
+                previous=self._told[partition],
+                upto=upto,
+                append_ms=pending.append_ms,
+                mark=mark,
+                readings=by_partition.get(partition, {}),
+                notices=list(pending.notices),
+            )
+            cut.runs.append((partition, run))
+            self._told[partition] = upto
+        pending.readings, pending.notices, pending.all_told = {}, [], False
+
+
+@dataclass
+class _Pending:
+    """What the run that is being cut will hold."""
+
+    readings: dict[str, list[Reading]] = field(default_factory=dict)
+    notices: list[Notice] = field(default_factory=list)
+    append_ms: int = 0
+    all_told: bool = False
+
+
+class ControlReader:
+    """Reads the control partition from its beginning. Not in a group: every router reads it whole."""
+
+    def __init__(self, bootstrap: list[str], topic: str) -> None:
+        self._tp = TopicPartition(topic, 0)
+        self._bootstrap = bootstrap
+        self._consumer: AIOKafkaConsumer
+        self.position = 0
+
+    async def start(self) -> None:
+        """Connect, and go to the beginning."""
+        self._consumer = AIOKafkaConsumer(
+            bootstrap_servers=self._bootstrap,
+            group_id=None,
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+            fetch_max_wait_ms=50,
+            metadata_max_age_ms=1_000,
+        )
+        await self._consumer.start()
+        self._consumer.assign([self._tp])
+        self._consumer.seek(self._tp, 0)
+        self.position = 0
+
+    async def stop(self) -> None:
+        """Disconnect."""
+        await self._consumer.stop()
+
+    async def all_of_it(self) -> list[Record]:
+        """Return every record from the position to what is the end now."""
+        end = (await self._consumer.end_offsets([self._tp]))[self._tp]
+        records: list[Record] = []
+        while self.position < end:
+            records += await self.next_batch(timeout_ms=500)
+        return records
+
+    async def next_batch(self, timeout_ms: int) -> list[Record]:
+        """Return the next records, if any come in time.
+
+        Raises:
+            KafkaError: among others OffsetOutOfRangeError, where the beginning is gone: nothing may be routed then.
+        """
+        batches = await self._consumer.getmany(self._tp, timeout_ms=timeout_ms, max_records=5_000)
+        self.position = await self._consumer.position(self._tp)
+        return [
+            Record(at.offset, at.timestamp, at.timestamp_type, at.key, at.value, ())
+            for batch in batches.values()
+            for at in batch
+        ]
+
+
+def _unverified(token: bytes) -> Command | None:
+    """Return the command in a token that cannot be verified, or None where it holds none: for naming gates."""
+    try:
+        return parse_command(jwt.decode(token, options={"verify_signature": False}))
+    except (jwt.PyJWTError, CommandError, ValueError, RecursionError):
+        return None

@@ -1,0 +1,134 @@
+"""What follows from decisions: statements in the store, records in the decisions topic.
+
+Decisions arrive faster than the store may answer, so at most one statement is kept for each gate, the newest:
+a store that is slow or down costs permits their renewal (they lapse) and never delays a governor. A closing
+waits until it is written, or until a newer decision takes its place. What is pending is bounded by the number
+of gates.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable
+
+from aiokafka import AIOKafkaProducer
+
+from failshut.signing import SigningKey
+from failshut_breakers.decision import Decision, Kind, encode_decision
+from failshut_breakers.permits import FutureEvidence, Statement, statement_of
+from failshut_breakers.store import Store, StoreUnreachable
+
+logger = logging.getLogger(__name__)
+
+RETRY_SECONDS = 0.1
+WRITES_MAX = 500
+"""Statements in one round trip."""
+
+
+def wall_ms() -> int:
+    """Return the wall clock in whole milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+class Effects:
+    """Carries out decisions. `count` is told of each result, for metrics."""
+
+    def __init__(
+        self,
+        store: Store,
+        key: SigningKey,
+        producer: AIOKafkaProducer,
+        decisions_topic: str,
+        count: Callable[[str, int], None],
+        clock: Callable[[], int] = wall_ms,
+    ) -> None:
+        self._store, self._key, self._producer, self._topic = store, key, producer, decisions_topic
+        self._count = count
+        self._clock = clock
+        self._pending: dict[str, Decision] = {}
+        self._wake = asyncio.Event()
+        self._sends: list[asyncio.Future[object]] = []
+        self.last: dict[str, Decision] = {}  # of every gate that this worker governs
+        self.reachable = True
+
+    async def take(self, decisions: Iterable[Decision]) -> None:
+        """Take decisions in the order of the log. Returns when their records are on their way."""
+        for decision in decisions:
+            if decision.kind is not Kind.NOTE:
+                self._pending[decision.gate] = self.last[decision.gate] = decision
+                self._wake.set()
+            sent = await self._producer.send(self._topic, encode_decision(decision), key=decision.gate.encode(), partition=None)
+            self._sends.append(sent)
+        if len(self._sends) > WRITES_MAX:
+            await self.settle()
+
+    async def settle(self) -> None:
+        """Wait until the decisions topic has everything.
+
+        Raises:
+            KafkaError: it does not: the worker must stop before any snapshot says otherwise.
+        """
+        sends, self._sends = self._sends, []
+        if sends:
+            await asyncio.gather(*sends)
+
+    def forget(self, gates: Iterable[str]) -> None:
+        """Let go of gates that another worker governs now."""
+        for gate in gates:
+            self._pending.pop(gate, None)
+            self.last.pop(gate, None)
+
+    async def write_regularly(self) -> None:
+        """Write what is pending for as long as the worker lives."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            try:
+                await self.write_pending()
+                self.reachable = True
+            except StoreUnreachable as error:
+                if self.reachable:
+                    logger.warning("the store does not answer; permits lapse until it does: %s", error)
+                self.reachable = False
+                self._count("store_unreachable", 1)
+                self._wake.set()
+                await asyncio.sleep(RETRY_SECONDS)
+
+    async def write_pending(self) -> None:
+        """Sign and write the newest decision of each gate.
+
+        Raises:
+            StoreUnreachable: the store did not answer; what is not superseded stays pending.
+        """
+        batch = dict(list(self._pending.items())[:WRITES_MAX])
+        pairs: list[tuple[Statement, bytes]] = []
+        now_ms = self._clock()
+        for gate, decision in batch.items():
+            del self._pending[gate]
+            if decision.kind is not Kind.CLOSE and decision.exp_ms <= now_ms:
+                self._count("lapsed_unsigned", 1)
+                continue
+            try:
+                pairs.append((statement_of(decision, self._key, now_ms), encode_decision(decision)))
+            except FutureEvidence as error:
+                logger.warning("not signed: %s", error)
+                self._count("future_evidence", 1)
+        try:
+            taken = await self._store.write(pairs)
+        except StoreUnreachable:
+            for gate, decision in batch.items():
+                self._pending.setdefault(gate, decision)
+            raise
+        self._count("written", sum(taken))
+        self._count("refused", len(taken) - sum(taken))
+        if self._pending:
+            self._wake.set()
+
+    def write_again(self, gates: Iterable[str]) -> None:
+        """Have the last decision of gates written once more: the store has lost it."""
+        for gate in gates:
+            if gate in self.last:
+                self._pending.setdefault(gate, self.last[gate])
+                self._wake.set()

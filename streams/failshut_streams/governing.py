@@ -1,0 +1,138 @@
+"""The governor agent: evidence in, decisions out, snapshots behind them.
+
+Every evidence partition that this worker has is one `Governor`, rebuilt from its snapshot and the log behind
+it. A snapshot that is missing or does not verify means a replay from the beginning; a log whose beginning is
+gone, or that does not follow the snapshot, means a governor that knows nothing: its gates start HELD, and
+routers are asked to tell their partition all of control once more.
+
+Snapshots lie in a Faust table, in the changelog's partition of the same number. Kafka's commit is a hint for
+people who look at lag: it names the snapshot before the last, and nothing ever starts from it.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from typing import Any
+
+from faust.types import TP
+
+from failshut_breakers.evidence import decode_run
+from failshut_breakers.governor import Governor
+from failshut_streams.config import WorkerConfig
+from failshut_streams.cutter import PartitionOf
+from failshut_streams.effects import Effects
+from failshut_streams.snapshots import BadSnapshot, restore_snapshot, take_snapshot
+from failshut_streams.transport import Assignment, Chunk, ChunkApp, Commit
+
+logger = logging.getLogger(__name__)
+
+TellAgain = Callable[[int], Awaitable[None]]
+
+
+class Governing:
+    """Governs one worker's share of the evidence."""
+
+    def __init__(
+        self,
+        app: ChunkApp,
+        config: WorkerConfig,
+        table: MutableMapping[str, bytes],
+        evidence_id: str,
+        snapshot_key: bytes,
+        partition_of: PartitionOf,
+        tell_again: TellAgain,
+    ) -> None:
+        self.app, self.config, self.table = app, config, table
+        self.evidence_id = evidence_id
+        self.governors: dict[int, Governor] = {}
+        self.effects: Effects  # set before anything is delivered
+        self._snapshot_key = snapshot_key
+        self._partition_of = partition_of
+        self._tell_again = tell_again
+        self._snapped_s: dict[int, float] = {}
+        self._hints: dict[TP, Commit] = {}
+
+    async def find_starts(self, assignment: Assignment) -> Mapping[TP, int]:
+        """Rebuild a governor for each partition; reading starts behind its snapshot."""
+        starts: dict[TP, int] = {}
+        for tp in assignment.tps:
+            governor = self._restored(tp.partition)
+            self.governors[tp.partition] = governor
+            self._snapped_s[tp.partition] = time.monotonic()
+            starts[tp] = governor.offset + 1
+        return starts
+
+    async def let_go(self, tps: frozenset[TP]) -> None:
+        """Forget partitions that go to another worker, with a last snapshot of each."""
+        for tp in tps:
+            governor = self.governors.pop(tp.partition, None)
+            self._hints.pop(tp, None)
+            if governor is not None:
+                self.effects.forget(list(governor.gates))
+        await self.effects.settle()
+
+    async def run(self, stream: Any) -> None:
+        """Govern for as long as the worker lives."""
+        async for chunk in self.app.chunks(stream, gaps="deliver"):
+            if chunk.partition not in self.governors:
+                continue  # let go while the chunk was on its way
+            if chunk.previous is not None and not chunk.joins:
+                await self._lost(chunk)
+            await self._judge(chunk)
+
+    async def _judge(self, chunk: Chunk) -> None:
+        governor = self.governors[chunk.partition]
+        for record in chunk.records:
+            decisions = governor.step(record.offset, decode_run(record.value or b""))
+            if decisions:
+                await self.effects.take(decisions)
+        if time.monotonic() - self._snapped_s[chunk.partition] >= self.config.snapshot_every_ms / 1000:
+            await self._snapshot(chunk, governor)
+
+    async def _snapshot(self, chunk: Chunk, governor: Governor) -> None:
+        await self.effects.settle()  # a decision that is not on record must be taken again after a restart
+        if governor.offset < 0:
+            return
+        self.table[str(chunk.partition)] = take_snapshot(governor, self._snapshot_key)
+        self._snapped_s[chunk.partition] = time.monotonic()
+        before = self._hints.get(chunk.tp)
+        self._hints[chunk.tp] = chunk.done(min(chunk.upto, governor.offset + 1))
+        if before is not None:
+            await self.app.commit_chunks([before])
+
+    def _restored(self, partition: int) -> Governor:
+        data = self.table.get(str(partition))
+        if data is not None:
+            try:
+                return restore_snapshot(data, self._snapshot_key, self.evidence_id, partition, self._owns(partition))
+            except BadSnapshot as error:
+                logger.error(
+                    "the snapshot of evidence partition %d is refused: %s. The partition is replayed from its beginning; "
+                    "its gates lapse until that is done",
+                    partition,
+                    error,
+                )
+        return self._empty(partition)
+
+    def _empty(self, partition: int) -> Governor:
+        return Governor(partition, self.evidence_id, self.config.evidence_partitions, self._owns(partition))
+
+    def _owns(self, partition: int) -> Callable[[str], bool]:
+        return lambda gate: self._partition_of(gate) == partition
+
+    async def _lost(self, chunk: Chunk) -> None:
+        logger.error(
+            "evidence partition %d: expected to go on at %s, the log goes on at %d: what lay between is gone. Its gates start "
+            "HELD; reset each when you trust its evidence",
+            chunk.partition,
+            chunk.previous,
+            chunk.fetched_from,
+        )
+        governor = self.governors[chunk.partition]
+        self.effects.forget(list(governor.gates))
+        empty = self._empty(chunk.partition)
+        empty.whole = False
+        self.governors[chunk.partition] = empty
+        await self._tell_again(chunk.partition)

@@ -1,0 +1,250 @@
+"""The router agent: front-door chunks in, runs of evidence out, positions committed behind them.
+
+One lock is held while a chunk or a batch of control records is cut and handed over, so that a run never
+stands before the activation under which it was cut. Taking up an activation means: tell every evidence
+partition, wait until that is acknowledged, then go back in every front-door partition to the last mark before
+it, for the oldest activation that is newly taken up.
+
+A position is committed only at a boundary whose runs are acknowledged, and says under which routing it was
+reached. A partition whose commit speaks of an older routing starts at the last mark before what came since.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from aiokafka import AIOKafkaProducer, TopicPartition
+from faust.types import TP
+
+from failshut_breakers.coverage import BROKER_SKEW_MS
+from failshut_streams.boundary import last_boundary_before
+from failshut_streams.codecs import NativeDecoder, Origin, OtlpDecoder, encode_dead_letter
+from failshut_streams.config import WorkerConfig
+from failshut_streams.control import ControlCut, ControlCutter, ControlReader
+from failshut_streams.cutter import Cutter, DeadRecord, Log, PartitionOf
+from failshut_streams.evidence_writer import EvidenceWriter
+from failshut_streams.topics import Topics
+from failshut_streams.transport import Assignment, Chunk, ChunkApp, Commit
+
+logger = logging.getLogger(__name__)
+
+NOTHING_BEFORE = 1 << 62
+"""The routing of a partition that is read from where the term began: there is nothing to go back to."""
+
+
+class NoTerm(Exception):
+    """No operator has opened a term of the evidence log: nothing can be vouched for."""
+
+
+class WrongLog(Exception):
+    """The term speaks of another evidence topic than the one that the broker has."""
+
+
+class Router:
+    """Routes one worker's share of the front door, and all of control."""
+
+    def __init__(
+        self,
+        app: ChunkApp,
+        config: WorkerConfig,
+        topics: Topics,
+        control: ControlCutter,
+        evidence_id: str,
+        partition_of: PartitionOf,
+    ) -> None:
+        self.app, self.config, self.topics, self.control = app, config, topics, control
+        self.evidence_id = evidence_id
+        self.cutters: dict[TP, Cutter] = {}
+        self._partition_of = partition_of
+        self._forward_every_ms = config.mark_every_ms * 3 // 4
+        self._decoders = {topics.telemetry: NativeDecoder().decode, topics.otlp_metrics: OtlpDecoder().decode}
+        self._roles = {topics.telemetry: "telemetry", topics.otlp_metrics: "otlp_metrics"}
+        self._lock = asyncio.Lock()
+        self._ready = asyncio.Event()
+        self._newest: dict[TP, int] = {}  # the newest reading of a partition that was seen
+        self._void: dict[TP, int] = {}  # readings up to this one were given up by going back
+        self._started_under: dict[TP, int] = {}  # the routing that was known when a start was found
+        self._reached: dict[TP, Commit] = {}
+        self._reader = ControlReader(config.bootstrap, topics.control)
+        self._writer: EvidenceWriter
+        self._producer: AIOKafkaProducer
+
+    # --- control ---
+
+    async def start(self, producer: AIOKafkaProducer) -> None:
+        """Read control to its end and tell every evidence partition. Nothing is routed before.
+
+        Raises:
+            NoTerm, WrongLog: nothing can be vouched for.
+        """
+        self._producer = producer
+        self._writer = EvidenceWriter(producer, self.topics.evidence)
+        await self._reader.start()
+        records = await self._reader.all_of_it()
+        cut = self.control.everything(records, self._reader.position)
+        term = self.control.term
+        if term is None:
+            raise NoTerm("no term is open: open one with `failshut term open`; until then every gate stays closed")
+        if (term.evidence_id, term.evidence_partitions) != (self.evidence_id, self.config.evidence_partitions):
+            raise WrongLog(
+                f"term {term.term} is of evidence topic {term.evidence_id} with {term.evidence_partitions} partitions; the "
+                f"broker has {self.evidence_id} with {self.config.evidence_partitions}. Every gate stays closed until an "
+                f"operator opens a new term"
+            )
+        await self._hand_over_control(cut)
+        self._ready.set()
+
+    async def follow_control(self) -> None:
+        """Follow the control topic for as long as the worker lives."""
+        while True:
+            records = await self._reader.next_batch(timeout_ms=1_000)
+            if records:
+                async with self._lock:
+                    await self._hand_over_control(self.control.cut(records, self._reader.position))
+
+    async def tell_again(self, evidence_partition: int) -> None:
+        """Tell an evidence partition all of control once more: its governor has lost what came before."""
+        await self._ready.wait()
+        again = ControlReader(self.config.bootstrap, self.topics.control)
+        await again.start()
+        try:
+            records = await again.all_of_it()
+        finally:
+            await again.stop()
+        teller = ControlCutter(
+            self.control.operators,
+            self.evidence_id,
+            self.config.evidence_partitions,
+            self.config.worker_id,
+            self._partition_of,
+            self._forward_every_ms,
+        )
+        cut = teller.everything(records, again.position)
+        async with self._lock:
+            await self._writer.write([(at, run) for at, run in cut.runs if at == evidence_partition])
+            await self._writer.flush()
+
+    async def _hand_over_control(self, cut: ControlCut) -> None:
+        for refusal in cut.refused:
+            logger.warning("%s", refusal)
+        await self._bury(self.topics.control, 0, cut.dead)
+        await self._writer.write(cut.runs)
+        if cut.applied and self._ready.is_set():
+            await self._writer.flush()
+            await self._go_back(self.cutters, cut.applied[0][1] - BROKER_SKEW_MS)
+
+    async def _go_back(self, cutters: Mapping[TP, Cutter], append_ms: int) -> None:
+        """Go back to the last mark before an activation: its runs begin there."""
+        positions: dict[TP, int] = {}
+        for tp, cutter in cutters.items():
+            remembered = cutter.last_boundary_before(append_ms)
+            positions[tp] = await self._search(tp, append_ms) if remembered is None else remembered
+        sought = await self.app.seek_chunks(positions) if positions else frozenset()
+        for tp in sought:
+            self._void[tp] = self._newest[tp]
+            self._reached.pop(tp, None)
+
+    async def _search(self, tp: TP, append_ms: int) -> int:
+        begin = self._begin(tp)
+        return await last_boundary_before(self.config.bootstrap, TopicPartition(tp.topic, tp.partition), append_ms, begin)
+
+    def _begin(self, tp: TP) -> int:
+        term = self.control.term
+        return term.starts.get(self._roles[tp.topic], {}).get(tp.partition, 0) if term else 0
+
+    # --- the front door ---
+
+    async def find_starts(self, assignment: Assignment) -> Mapping[TP, int]:
+        """Say where each partition starts: at its commit, or before whatever the commit's routing did not know."""
+        await self._ready.wait()
+        starts: dict[TP, int] = {}
+        routing_now = self.control.routes.routing
+        for tp in assignment.tps:
+            at = assignment.committed.get(tp)
+            self._started_under[tp] = NOTHING_BEFORE if at is None else routing_now
+            if at is None:
+                starts[tp] = self._begin(tp)
+                continue
+            routing = int(at.metadata) if at.metadata.removeprefix("-").isdigit() else -1
+            since_ms = self.control.applied_since(routing)
+            if since_ms is not None:
+                starts[tp] = min(at.offset, await self._search(tp, since_ms - BROKER_SKEW_MS))
+            else:
+                starts[tp] = at.offset
+        return starts
+
+    async def let_go(self, tps: frozenset[TP]) -> None:
+        """Forget partitions that go to another worker, after committing what is acknowledged."""
+        await self.commit()
+        async with self._lock:
+            for tp in tps:
+                self.cutters.pop(tp, None)
+                self._newest.pop(tp, None)
+                self._void.pop(tp, None)
+                self._reached.pop(tp, None)
+
+    async def run(self, stream: Any) -> None:
+        """Route chunks for as long as the worker lives."""
+        async for chunk in self.app.chunks(stream, gaps="deliver"):
+            self._newest[chunk.tp] = chunk.reading
+            async with self._lock:
+                if chunk.reading > self._void.get(chunk.tp, -1):
+                    await self._route(chunk)
+
+    async def _route(self, chunk: Chunk) -> None:
+        cutter = self.cutters.get(chunk.tp)
+        if cutter is None:
+            since_ms = self.control.applied_since(self._started_under.pop(chunk.tp, -1))
+            cutter = self.cutters[chunk.tp] = self._new_cutter(chunk)
+            if since_ms is not None:  # an activation came between finding the start and the first chunk
+                await self._go_back({chunk.tp: cutter}, since_ms - BROKER_SKEW_MS)
+                return
+        routes = self.control.routes
+        cut = cutter.cut(chunk, routes)
+        await self._bury(self._roles[chunk.topic], chunk.partition, cut.dead)
+        await self._writer.write(cut.runs)
+        if cut.boundary is not None:
+            self._reached[chunk.tp] = chunk.done(cut.boundary, str(routes.routing))
+
+    def _new_cutter(self, chunk: Chunk) -> Cutter:
+        term = self.control.term
+        log = Log(self.evidence_id, self.config.evidence_partitions, term.term if term else 0, self.config.worker_id)
+        decode = self._decoders[chunk.topic]
+        return Cutter(self._roles[chunk.topic], chunk.partition, log, self._partition_of, decode)
+
+    async def _bury(self, role: str, partition: int, dead: list[DeadRecord]) -> None:
+        """Send records to the dead-letter topic, with their reason. The stream goes on when they are acknowledged."""
+        sends = []
+        for record, reason in dead:
+            origin = Origin(role, partition, record.offset, record.timestamp_ms)
+            letter = encode_dead_letter(reason, origin, record.key, record.value)
+            sends.append(await self._producer.send(self.topics.dead_letter, letter, key=record.key))
+        if sends:
+            await asyncio.gather(*sends)
+
+    # --- commits ---
+
+    async def commit(self) -> None:
+        """Commit the boundaries whose runs are acknowledged.
+
+        Raises:
+            KafkaError: runs were not acknowledged: the worker must stop, its successor writes them again.
+        """
+        async with self._lock:
+            await self._writer.flush()
+            reached, self._reached = self._reached, {}
+        if reached:
+            await self.app.commit_chunks(reached.values())
+
+    async def commit_regularly(self) -> None:
+        """Commit every `commit_every_ms` for as long as the worker lives."""
+        while True:
+            await asyncio.sleep(self.config.commit_every_ms / 1000)
+            await self.commit()
+
+    async def stop(self) -> None:
+        """Stop reading control."""
+        await self._reader.stop()

@@ -1,0 +1,90 @@
+"""Snapshots of a governor: rebuilt state is never trusted, so it is authenticated, and what does not verify is
+as good as absent.
+
+A snapshot is the governor's state, compressed, under an HMAC whose key is derived from the signing key: who
+can forge one can sign permits anyway. It names its evidence topic and partition, so that it cannot stand in
+for another. It is read only after its HMAC has been checked, because its content (pickle) is code to whoever
+reads it.
+
+Absent, forged and of another version are three results: None, BadSnapshot, BadSnapshot with its reason. All
+lead to the same: the partition is replayed from the term's start.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import pickle
+import platform
+import zlib
+from importlib.metadata import version
+
+import msgspec
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from failshut.signing import SigningKey
+from failshut_breakers.evidence import SCHEMA
+from failshut_breakers.governor import Governor, Owns
+
+VERSION = 1
+BYTES_MAX = 64 * 1024 * 1024
+"""A snapshot that unpacks to more is refused."""
+
+
+class BadSnapshot(Exception):
+    """Bytes that are not a snapshot of this partition, made by this code with this key."""
+
+
+class _Envelope(msgspec.Struct, array_like=True):
+    version: int
+    code: str
+    evidence_id: str
+    partition: int
+    offset: int
+    state: bytes
+
+
+def snapshot_key(key: SigningKey) -> bytes:
+    """Return the key under which snapshots are authenticated."""
+    return HKDF(hashes.SHA256(), 32, salt=None, info=b"failshut snapshot").derive(key.to_pem())
+
+
+def take_snapshot(governor: Governor, key: bytes) -> bytes:
+    """Return an authenticated snapshot of a governor."""
+    state = zlib.compress(pickle.dumps(governor, protocol=5), level=1)
+    body = msgspec.msgpack.encode(_Envelope(VERSION, _code(), governor.evidence_id, governor.partition, governor.offset, state))
+    return hmac.digest(key, body, "sha256") + body
+
+
+def restore_snapshot(data: bytes, key: bytes, evidence_id: str, partition: int, owns: Owns) -> Governor:
+    """Return the governor of a snapshot.
+
+    Raises:
+        BadSnapshot: it does not verify, or is of another topic, partition or version of this code.
+    """
+    tag, body = data[: hashlib.sha256().digest_size], data[hashlib.sha256().digest_size :]
+    if not hmac.compare_digest(tag, hmac.digest(key, body, "sha256")):
+        raise BadSnapshot("it is not authentic")
+    try:
+        envelope = msgspec.msgpack.decode(body, type=_Envelope)
+    except msgspec.MsgspecError as error:
+        raise BadSnapshot(f"not a snapshot: {error}") from error
+    if (envelope.version, envelope.code) != (VERSION, _code()):
+        raise BadSnapshot(f"made by {envelope.code}, snapshot version {envelope.version}; this is {_code()}, {VERSION}")
+    if (envelope.evidence_id, envelope.partition) != (evidence_id, partition):
+        raise BadSnapshot(f"of partition {envelope.partition} of evidence topic {envelope.evidence_id}")
+    unpacker = zlib.decompressobj()
+    state = unpacker.decompress(envelope.state, BYTES_MAX)
+    if not unpacker.eof:
+        raise BadSnapshot(f"it unpacks to more than {BYTES_MAX} bytes")
+    governor = pickle.loads(state)  # noqa: S301 - authenticated above
+    if not isinstance(governor, Governor) or governor.offset != envelope.offset:
+        raise BadSnapshot("its state is not a governor's")
+    governor.owns = owns
+    return governor
+
+
+def _code() -> str:
+    """Return what a snapshot's state depends on: pickles of one interpreter and detector library are not read by another."""
+    return f"evidence {SCHEMA}, river {version('river')}, python {platform.python_version()}"

@@ -1,0 +1,170 @@
+"""One worker: every agent of the monitor in one process.
+
+It prepares what must be there before anything is read (keys, topics, the evidence topic's id), then runs a
+Faust app with two agents on batched topics, the router on the front door and the governor on evidence, and
+beside them what makes time and carries out decisions: marks, control, commits, the store, outcomes, lag. Any
+of these that fails for good ends the worker with a status that is not zero: its partitions go to another, and
+its gates lapse if there is none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import time
+from functools import lru_cache
+from typing import Any
+
+from failshut.signing import KeySet, SigningKey
+from failshut_breakers.store import Store
+from failshut_streams import topics as topic_setup
+from failshut_streams.config import WorkerConfig
+from failshut_streams.control import ControlCutter
+from failshut_streams.effects import Effects
+from failshut_streams.evidence_writer import REQUEST_BYTES_MAX, make_producer
+from failshut_streams.governing import Governing
+from failshut_streams.marks import MarkWriter, mark_producer
+from failshut_streams.router import Router
+from failshut_streams.snapshots import snapshot_key
+from failshut_streams.topics import Counts, Topics, TopicsFound
+from failshut_streams.transport import ChunkApp, Settings
+from failshut_streams.transport import run as run_app
+
+logger = logging.getLogger(__name__)
+
+
+class WorkerApp(ChunkApp):
+    """The Faust app of a worker, with the parts that live as long as it does."""
+
+    def __init__(self, config: WorkerConfig, found: TopicsFound, signing_key: SigningKey, operators: KeySet) -> None:
+        timeout_ms = config.session_timeout_ms
+        super().__init__(
+            Settings(
+                group=f"{config.prefix}{config.group}",
+                broker=config.broker.replace(",", ";"),
+                chunk_records_max=config.chunk_records_max,
+                fetch_max_wait_ms=config.fetch_max_wait_ms,
+                session_timeout_ms=timeout_ms,
+                heartbeat_interval_ms=max(100, timeout_ms // 4),
+                request_timeout_ms=max(config.request_timeout_ms, timeout_ms + 1_000),
+                group_instance_id=config.group_instance_id,
+            ),
+            producer_max_request_size=REQUEST_BYTES_MAX,
+            datadir=None,
+        )
+        self.failshut = config
+        topics = found.topics
+        partitions, evidence_id = found.evidence_partitions, found.evidence_id
+        partition_of = lru_cache(maxsize=100_000)(lambda gate: topic_setup.partition_of(gate, partitions))
+        control = ControlCutter(
+            operators, evidence_id, partitions, config.worker_id, partition_of, config.mark_every_ms * 3 // 4
+        )
+        self.routing = Router(self, config, topics, control, evidence_id, partition_of)
+        table = self.Table(
+            "snapshots",
+            partitions=partitions,
+            key_type=str,
+            value_type=bytes,
+            extra_topic_configs={"max.message.bytes": str(REQUEST_BYTES_MAX)},
+        )
+        key = snapshot_key(signing_key)
+        self.governing = Governing(self, config, table, evidence_id, key, partition_of, self.routing.tell_again)
+        self._topics = topics
+        self._signing_key = signing_key
+        self._parts: list[Any] = []
+        self._loops: list[asyncio.Future[Any]] = []
+        self._wire()
+
+    def _wire(self) -> None:
+        front_door = self.batched_topic(self._topics.telemetry, self._topics.otlp_metrics)
+        evidence = self.batched_topic(self._topics.evidence)
+        self.on_assigned(self._topics.telemetry, self._topics.otlp_metrics)(self.routing.find_starts)
+        self.on_revoked(self._topics.telemetry, self._topics.otlp_metrics)(self.routing.let_go)
+        self.on_assigned(self._topics.evidence)(self.governing.find_starts)
+        self.on_revoked(self._topics.evidence)(self.governing.let_go)
+        self.agent(front_door, name="router")(self.routing.run)
+        self.agent(evidence, name="governor")(self.governing.run)
+
+    async def on_start(self) -> None:
+        """Start what agents rely on, before the first assignment."""
+        await super().on_start()
+        config = self.failshut
+        producer = make_producer(config.bootstrap, config.request_timeout_ms, config.worker_id)
+        deciding = make_producer(config.bootstrap, config.request_timeout_ms, config.worker_id)
+        marking = mark_producer(config.broker, config.mark_every_ms)
+        for part in (producer, deciding, marking):
+            await part.start()
+            self._parts.append(part)
+        store = Store(config.store, config.store_timeout_ms / 1000)
+        self.governing.effects = Effects(store, self._signing_key, deciding, self._topics.decisions, self._count)
+        marks = MarkWriter(marking, self._topics, config.mark_every_ms)
+        await marks.start()
+        self._parts += [marks, store]
+        await self.routing.start(producer)
+        self._parts.append(self.routing)
+        # What fails in one of these ends the worker.
+        self._loops = [
+            self.add_future(forever)
+            for forever in (
+                self.routing.follow_control(),
+                self.routing.commit_regularly(),
+                self.governing.effects.write_regularly(),
+            )
+        ]
+
+    async def on_stop(self) -> None:
+        """Let go of everything, in the reverse order."""
+        await super().on_stop()
+        for loop in self._loops:
+            loop.cancel()
+        await asyncio.gather(*self._loops, return_exceptions=True)
+        for part in reversed(self._parts):
+            stop = getattr(part, "stop", None) or part.close
+            try:
+                await asyncio.wait_for(stop(), 5)
+            except Exception as error:  # noqa: BLE001 - a part that cannot stop must not keep the others from it
+                logger.warning("%s did not stop: %s", type(part).__name__, error)
+
+    def _count(self, what: str, amount: int) -> None:
+        """Count for metrics."""
+
+
+async def _prepare(config: WorkerConfig) -> TopicsFound:
+    counts = Counts(
+        telemetry=config.telemetry_partitions,
+        otlp_metrics=config.otlp_partitions,
+        evidence=config.evidence_partitions,
+    )
+    return await topic_setup.ensure(config.broker, Topics(config.prefix), counts)
+
+
+def run(config: WorkerConfig) -> int:
+    """Run a worker until it is told to stop or must stop; return the exit status.
+
+    Raises:
+        TopicsUnfit, BrokerUnreachable: nothing was started.
+        OSError, ValueError: a key cannot be read.
+    """
+    signing_key = SigningKey.load(config.signing_key)
+    operators = KeySet.load(config.operators)
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)  # the one that Faust goes on with
+    found = loop.run_until_complete(_prepare(config))
+    config = config.model_copy(update={"evidence_partitions": found.evidence_partitions})
+    began = time.monotonic()
+    try:
+        run_app(WorkerApp(config, found, signing_key, operators), loglevel=config.log_level)
+    except SystemExit as end:
+        logger.info("the worker ends after %.0f s", time.monotonic() - began)
+        return end.code if isinstance(end.code, int) else 1
+    return 0
+
+
+def main() -> None:
+    """Run a worker from its configuration as JSON, the one argument."""
+    sys.exit(run(WorkerConfig.model_validate_json(sys.argv[1])))
+
+
+if __name__ == "__main__":
+    main()
