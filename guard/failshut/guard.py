@@ -270,7 +270,10 @@ class Guard:
 
     def after_fork(self) -> None:
         """In the child: drop what belongs to the parent."""
+        parents = self._watcher
         self._begin()
+        if parents is not None:
+            parents.abandon()
         for slot in self._slots.values():
             slot.after_fork()
 

@@ -24,7 +24,7 @@ class NoKeys(TokenError):
 
 
 class KeySource:
-    """The guard's key set. Used by its background threads alone."""
+    """The guard's key set. Used by its two background threads alone."""
 
     def __init__(self, jwks: str | os.PathLike[str] | Mapping[str, Any]) -> None:
         self._path = "" if isinstance(jwks, Mapping) else os.fspath(jwks)
@@ -72,6 +72,7 @@ class KeySource:
     def _verify(self, token: bytes, gate: str) -> Permit | Closing:
         if self._keys is None:
             self.refresh()
-        if self._keys is None:
+        keys = self._keys  # once: the other thread may find the file gone meanwhile
+        if keys is None:
             raise NoKeys(self._why)
-        return verify(token, self._keys, gate)
+        return verify(token, keys, gate)

@@ -8,6 +8,7 @@ wrong is one error, `Unreachable`, which says whether the command may have been 
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
@@ -101,6 +102,11 @@ class Store:
         if client is not None:
             _close(client)
 
+    def abandon(self) -> None:
+        """In a forked child: let go of the parent's connection without a word to the server."""
+        client, self._client = self._client, None
+        _let_go(client)
+
     def _ask(self, question: Callable[[redis.Redis], T]) -> T:
         connected = self._client is not None
         try:
@@ -152,6 +158,11 @@ class Subscription:
         except (redis.RedisError, OSError) as error:
             raise Unreachable(_text(error), maybe_applied=False) from error
 
+    def abandon(self) -> None:
+        """In a forked child: let go of the parent's subscription without a word to the server."""
+        client, self._client, self._pubsub = self._client, None, None
+        _let_go(client)
+
     def close(self) -> None:
         """Drop the subscription and its connection."""
         for part in (self._pubsub, self._client):
@@ -189,6 +200,23 @@ def _close(part: Any) -> None:
         part.close()
     except (redis.RedisError, OSError):
         pass  # it is thrown away for having failed
+
+
+def _let_go(client: Any) -> None:
+    """Close inherited sockets in this process only.
+
+    redis-py's own ways take locks that another thread may have held at the fork, so this goes past them. Where a future
+    version keeps its connections elsewhere, the descriptors stay open in the child and nothing else changes.
+    """
+    pool = getattr(client, "connection_pool", None)
+    for place in ("_available_connections", "_in_use_connections"):
+        for connection in list(getattr(pool, place, ())):
+            inherited = getattr(connection, "_sock", None)
+            if isinstance(inherited, socket.socket):
+                try:
+                    inherited.close()
+                except OSError:
+                    pass  # it was gone already
 
 
 def _text(error: Exception) -> str:

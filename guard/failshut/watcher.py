@@ -97,6 +97,7 @@ class Watcher:
         self._outcomes_at = 0.0
         configuration = guard.configuration
         self._store = Store(configuration.store_url, configuration.store_timeout_ms)
+        self._subscription: Subscription | None = None
         self.asking_since = 0.0
         """Monotonic time at which the question under way was put to the store; 0 if there is none."""
         self._threads = [
@@ -121,6 +122,12 @@ class Watcher:
         for thread in self._threads:
             if thread is not threading.current_thread():
                 thread.join(max(0.0, end - time.monotonic()))
+
+    def abandon(self) -> None:
+        """In a forked child, where these threads do not exist: let go of what they had open."""
+        self._store.abandon()
+        if self._subscription is not None:
+            self._subscription.abandon()
 
     def ask(self, request: Request) -> bool:
         """Queue a caller's request; False at the bound."""
@@ -257,17 +264,17 @@ class Watcher:
     def _listen(self) -> None:
         """One subscription, from its making to its end."""
         configuration = self._guard.configuration
-        subscription: Subscription | None = None
         try:
-            subscription = Subscription(configuration.store_url, configuration.store_timeout_ms)
+            self._subscription = Subscription(configuration.store_url, configuration.store_timeout_ms)
             for slot in self._guard.slots():  # a closing may have been pushed while nobody listened
                 self.ask(ReadRequest(slot))
-            self._hear(subscription)
+            self._hear(self._subscription)
         except Unreachable:
             self._stopping.wait(BACKOFF_SECONDS_MIN * 4)
         finally:
-            if subscription is not None:
-                subscription.close()
+            if self._subscription is not None:
+                self._subscription.close()
+                self._subscription = None
 
     def _hear(self, subscription: Subscription) -> None:
         heard = asked = time.monotonic()

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from monitor import SUBJECT, Monitor, admitted, denied_with, eventually, withheld
 
@@ -70,6 +71,35 @@ def test_a_child_starts_with_nothing_and_finds_its_own(monitor: Monitor, gate: G
     assert all(Child(child).result())
     assert guard._watcher is parents
     admitted(gate)
+
+
+def test_a_child_keeps_no_connection_of_its_parent(monitor: Monitor, gate: Gate, guard: Guard) -> None:
+    """Inherited descriptors are closed in the child, or the server would go on writing to nobody; the parent's stay."""
+    monitor.keep_renewing()
+    admitted(gate)
+    watcher = guard._watcher
+    assert watcher is not None
+    eventually(lambda: watcher._subscription and watcher._subscription._pubsub)
+
+    def ports() -> set[int]:
+        found = set()
+        for client in (watcher._store._client, watcher._subscription._client):  # type: ignore[union-attr]
+            pool = client.connection_pool  # type: ignore[union-attr]
+            for connection in [*pool._available_connections, *pool._in_use_connections]:
+                found.add(connection._sock.getsockname()[1])
+        return found
+
+    parents = ports()
+    assert len(parents) == 2
+
+    def child() -> bool:
+        mine = {connection.laddr.port for connection in psutil.Process().net_connections("tcp")}
+        return not mine & parents
+
+    assert Child(child).result()
+    assert ports() == parents
+    monitor.close(Cause.LAG)
+    denied_with(gate, Cause.LAG)
 
 
 def test_a_child_takes_no_push_from_its_parent(monitor: Monitor, gate: Gate) -> None:

@@ -304,23 +304,32 @@ def test_a_wall_clock_stepped_back_denies_and_prolongs_nothing(
 def test_a_small_step_back_does_not_outlive_the_monotonic_end(
     monitor: Monitor, make_guard: Callable[..., Guard], clocks: FakeClocks
 ) -> None:
-    """Within the tolerance a step back is forgiven, and the lease still ends when it was going to."""
-    gate = Gate(monitor.gate, guard=make_guard(clocks=clocks.clocks()))
-    monitor.issue(ttl_ms=2000)
+    """Within the tolerance a step back is forgiven, and the lease still ends when it was going to, unread."""
+    guard = make_guard(clocks=clocks.clocks())
+    gate = Gate(monitor.gate, guard=guard)
+    monitor.issue(ttl_ms=60_000)
     admitted(gate)
+    assert guard._watcher is not None
+    guard._watcher.stop(10)  # nobody reads: the check alone must notice
     clocks.wall_offset = -0.4
-    clocks.monotonic_offset = 2.0  # the rest of its life passes on the clock that nobody can step
-    denied_with(gate, Cause.LAPSED)
+    gate.check(SUBJECT)
+    clocks.monotonic_offset = 60.0  # its life passes on the clock that nobody can step
+    denial = withheld(gate)
+    assert denial is not None
+    assert denial.cause is Cause.LAPSED
 
 
 def test_a_wall_clock_stepped_forward_denies_at_once(
     monitor: Monitor, make_guard: Callable[..., Guard], clocks: FakeClocks
 ) -> None:
     """A host that believes it is later than the permit's end does not act on it, from the very next check on."""
-    gate = Gate(monitor.gate, guard=make_guard(clocks=clocks.clocks()))
+    guard = make_guard(clocks=clocks.clocks())
+    gate = Gate(monitor.gate, guard=guard)
     monitor.ttl_ms = 60_000
     monitor.issue()
     admitted(gate)
+    assert guard._watcher is not None
+    guard._watcher.stop(10)  # nobody reads: the check alone must notice
     clocks.wall_offset = 600.0
     denial = withheld(gate)
     assert denial is not None
