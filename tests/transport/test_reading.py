@@ -143,3 +143,13 @@ async def test_the_hook_says_where_reading_starts(broker, reader):
     assert second.events("assigned")[0]["committed"] == {"0": [43, "inside"]}
     assert second.offsets() == list(range(25, 50))
     assert second.events()[0]["previous"] == 25
+
+
+async def test_a_hole_alone_is_a_chunk_without_records(broker, reader):
+    """When a full chunk ends right before a marker, the marker's place still arrives, and can be committed."""
+    topic = await broker.topic()
+    await broker.transactions(topic, [10])
+    worker = reader(topic, group="hole")
+    await worker.until(lambda: len(worker.events("committed")) == 2)
+    assert [(c["start"], c["upto"], len(c["offsets"])) for c in worker.events()] == [(0, 10, 10), (10, 11, 0)]
+    assert await broker.committed("hole", topic) == (11, "upto 11")

@@ -1,5 +1,6 @@
 """How a worker ends, and what is committed when it has."""
 
+import json
 import time
 
 import pytest
@@ -42,6 +43,19 @@ async def test_the_revoked_hook_may_commit_before_a_clean_stop(broker, reader):
     assert await worker.terminate() == 0
     assert worker.events("revoked") == [{"event": "revoked", "partitions": [0]}]
     assert await broker.committed("farewell", topic) == (20, "at revocation")
+
+
+async def test_hooks_find_no_agent_in_the_middle_of_a_chunk(broker, reader):
+    """When a partition is let go its agent is through with its chunk, and gets no other."""
+    topic = await broker.topic()
+    await broker.produce(topic, numbers(500))
+    worker = reader(topic, agent="slow")
+    await worker.until(lambda: len(worker.events()) > len(worker.events("through")) >= 2)
+    assert await worker.terminate() == 0
+    order = [json.loads(line)["event"] for line in worker.out.read_text().splitlines()]
+    assert order.count("revoked") == 1
+    assert order[-1] == "revoked"
+    assert order.count("chunk") == order.count("through") < 20
 
 
 async def test_an_agent_that_raises_ends_the_worker(broker, reader):

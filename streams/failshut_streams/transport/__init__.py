@@ -29,6 +29,8 @@ are recovered and the agent's hook has said where to start, and an agent that ra
 - `app.seek_chunks({tp: offset})` goes on elsewhere; a chunk that was on its way is dropped, and commits of
   chunks that were read before it are refused.
 - `chunk.records` may be empty: a hole (transaction markers, compaction) that is read past.
+- `app.on_revoked(*topics)` is told what goes, at a rebalance and before a clean stop, when no agent is in the
+  middle of a chunk: state is settled then, and a commit still counts.
 - Positions that were not committed are read again after every rebalance, by whoever has the partition then:
   a hook that knows better than the commit says so.
 - Limits: the eager rebalance protocol (all partitions are let go and got again); what one compressed batch

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import faulthandler
 import logging
 import os
@@ -51,6 +52,10 @@ class ChunkApp(faust.App):
         self._batched: set[str] = set()
         self._start_hooks: dict[str, StartHook] = {}
         self._revoked_hooks: dict[str, RevokedHook] = {}
+        #: How many agents are in the middle of a chunk; idle is set while none is.
+        self._inside = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
         super().__init__(settings.group, **{**settings.faust(), **options})
 
     # -- topics and hooks
@@ -83,8 +88,8 @@ class ChunkApp(faust.App):
     def on_revoked(self, *topics: str) -> Callable[[RevokedHook], RevokedHook]:
         """Register the hook that is told which partitions of these topics are about to go.
 
-        It runs when nothing more is delivered and commits still count; also before a clean stop, but not
-        when the worker stops over an error.
+        It runs when nothing more is delivered, no agent is in the middle of a chunk, and commits still count;
+        also before a clean stop, but not when the worker stops over an error.
         """
         return self._register(self._revoked_hooks, topics)
 
@@ -115,9 +120,10 @@ class ChunkApp(faust.App):
         return starts
 
     async def tell_revoked(self, tps: frozenset[TP]) -> None:
-        """Tell the hooks which partitions go. The consumer's to call."""
+        """Tell the hooks which partitions go, once agents are through. The consumer's to call."""
         if self.crashed:
             return
+        await self._idle.wait()
         for hook in _distinct(self._revoked_hooks):
             topics = {topic for topic, found in self._revoked_hooks.items() if found is hook}
             if going := frozenset(tp for tp in tps if tp.topic in topics):
@@ -174,7 +180,14 @@ class ChunkApp(faust.App):
             if gaps == "raise" and chunk.previous is not None and not chunk.joins:
                 raise ChunkGap(chunk.tp, chunk.previous, chunk.fetched_from)
             reading.delivered = chunk.upto
-            yield chunk
+            self._inside += 1
+            self._idle.clear()
+            try:
+                yield chunk
+            finally:
+                self._inside -= 1
+                if not self._inside:
+                    self._idle.set()
             self._chunks.release(reading)
 
     # -- Faust's seams

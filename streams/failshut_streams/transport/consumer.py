@@ -64,6 +64,7 @@ class ChunkConsumer(driver.Consumer):
         self._waiting: tuple[int, frozenset[TP]] | None = None
         self._beginning: asyncio.Future[Any] | None = None
         self._readings: dict[TP, Reading] = {}
+        #: From a revocation to the next assignment's start: nothing is delivered, commits still count.
         self._held = True
         self._numbers = count(1)
         self._position_lock = asyncio.Lock()
@@ -118,7 +119,7 @@ class ChunkConsumer(driver.Consumer):
         return await self._thread.within(self._thread.begin(era, readings))
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
-        """Stop fetching, clear the queues, run the hooks, then end all readings.
+        """Stop fetching, clear the queues, wait for agents, run the hooks, then end all readings.
 
         All of them: in the eager protocol a rebalance takes every partition, whatever the new owner's name.
         """
@@ -172,6 +173,8 @@ class ChunkConsumer(driver.Consumer):
 
     def reading_of(self, chunk: Chunk) -> Reading | None:
         """The reading that the chunk belongs to; None if it is over and the chunk must be dropped."""
+        if self._held:
+            return None
         reading = self._readings.get(chunk.tp)
         return reading if reading is not None and reading.number == chunk.reading else None
 

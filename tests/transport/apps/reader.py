@@ -79,7 +79,7 @@ last: dict[object, tuple[int, int]] = {}
 @app.agent(topic)
 async def read(stream):
     async for chunk in app.chunks(stream, gaps=gaps):
-        reading = app.consumer.reading_of(chunk)
+        reading = app.consumer._readings[chunk.tp]
         say(
             "chunk",
             partition=chunk.partition,
@@ -93,6 +93,7 @@ async def read(stream):
             in_flight=reading.taken - reading.released,
         )
         await act(chunk)
+        say("through")
 
 
 async def act(chunk) -> None:
@@ -110,6 +111,7 @@ async def act(chunk) -> None:
     elif agent_does == "slow":
         await asyncio.sleep(0.2)
     elif agent_does == "go back once" and "back" not in once and chunk.upto >= 40:
+        await asyncio.sleep(0.2)  # the next chunks are in the queue by now
         once.add("back")
         sought = await app.seek_chunks({chunk.tp: 10})
         say("sought", partitions=sorted(tp.partition for tp in sought))
