@@ -23,6 +23,7 @@ from failshut_breakers.units import DurationMs
 
 MAX_CONDITIONS = 64
 MAX_POLICY_CHARS = 64_000
+MAX_FAULT_CHARS = 1_000
 SERIES_PATTERN = r"^[^/\s][^/]{0,199}/[^\s][^\n]{0,199}$"
 
 Series = Annotated[str, Field(pattern=SERIES_PATTERN)]
@@ -259,13 +260,20 @@ def _default_name(kind: str, condition: _Condition) -> str:
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """YAML that refuses a key given twice: the second would silently win."""
+    """YAML that refuses a key given twice, of which the second would silently win, and aliases, which grow without a bound."""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            line = self.peek_event().start_mark.line + 1  # type: ignore[no-untyped-call]
+            raise PolicyError(f"line {line}: aliases are not taken: write it out")
+        return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise PolicyError(f"line {node.start_mark.line + 1}: {key!r} is given twice")
+        seen: set[str] = set()
+        for key in [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]:
+            if key.value in seen:
+                raise PolicyError(f"line {key.start_mark.line + 1}: {key.value!r} is given twice")
+            seen.add(key.value)
         return super().construct_mapping(node, deep)
 
 
@@ -279,7 +287,9 @@ def parse_policy(text: str) -> Policy:
         raise PolicyError(f"a policy of {len(text)} characters; at most {MAX_POLICY_CHARS}")
     try:
         raw = yaml.load(text, _StrictLoader)  # noqa: S506 - a SafeLoader's subclass
-    except (yaml.YAMLError, RecursionError) as error:
+    except PolicyError:
+        raise
+    except Exception as error:  # tags and dates raise whatever they like
         raise PolicyError("not YAML: " + " ".join(str(error).split())[:300]) from error
     if not isinstance(raw, dict):
         raise PolicyError("not a policy: expected a mapping with `gate`, `permit` and `conditions`")
@@ -288,17 +298,26 @@ def parse_policy(text: str) -> Policy:
     except ValidationError as error:
         faults = error.errors(include_url=False)
         lines = [f"{'.'.join(str(part) for part in fault['loc']) or 'policy'}: {fault['msg']}" for fault in faults[:5]]
-        raise PolicyError("; ".join(lines).replace("Value error, ", "")) from error
+        words = "; ".join(lines).replace("Value error, ", "")[:MAX_FAULT_CHARS]
+        # A fault is written to the log: what is no Unicode there would stop the worker.
+        raise PolicyError(words.encode("utf-8", "backslashreplace").decode()) from error
+    except RecursionError as error:
+        raise PolicyError("nested too deeply") from error
 
 
 def digest_of(text: str) -> str:
     """Return the digest by which permits and decisions name a policy document."""
-    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+    return "sha256:" + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+_GATE_NAMED = re.compile(
+    r"""(?:^|[{,])[ \t]*["']?gate["']?[ \t]*:[ \t]*["']?([A-Za-z0-9][A-Za-z0-9._-]{0,127})(?=["'\s,}]|$)""", re.M
+)
 
 
 def gates_named(text: str) -> list[str]:
     """Return the gates that a text speaks of, even where it is not a policy: whom its fault concerns."""
-    return re.findall(r"^gate:\s*[\"']?([A-Za-z0-9][A-Za-z0-9._-]{0,127})[\"']?\s*(?:#.*)?$", text, re.MULTILINE)
+    return _GATE_NAMED.findall(text)
 
 
 @dataclass(frozen=True)

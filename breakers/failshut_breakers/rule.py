@@ -44,6 +44,11 @@ class Rule:
         """Return whether a finite value conforms."""
         return self._predicate(value)
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Rule) and self.text == other.text
+
+    __hash__ = None  # type: ignore[assignment] # policies are compared, never put in sets
+
     def __reduce__(self) -> tuple[type[Rule], tuple[str]]:
         return (Rule, (self.text,))
 
@@ -119,7 +124,11 @@ def _number(node: ast.expr, text: str) -> float:
     while isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.UAdd):
         sign = -sign if isinstance(node.op, ast.USub) else sign
         node = node.operand
-    value = node.value if isinstance(node, ast.Constant) else None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    raw = node.value if isinstance(node, ast.Constant) else None
+    try:
+        value = float(raw) if isinstance(raw, int | float) and not isinstance(raw, bool) else math.nan
+    except OverflowError:  # an integer beyond what a float holds
+        value = math.nan
+    if not math.isfinite(value):
         raise RuleError(f"not a rule: {text!r}: only finite numbers stand beside `value`")
-    return sign * float(value)
+    return sign * value

@@ -8,24 +8,29 @@ from typing import Annotated
 from pydantic import BeforeValidator, PlainSerializer
 
 _UNITS_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
-_DURATION = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)\s*$")
+_DURATION = re.compile(r"^\s*(\d{1,15}(?:\.\d{1,15})?)\s*(ms|s|m|h|d|w)\s*$", re.ASCII)
+MAX_DURATION_MS = 36_525 * _UNITS_MS["d"]
+"""A hundred years: whatever is longer was not meant."""
 
 
 def parse_duration_ms(text: object) -> int:
     """Return a duration in whole milliseconds.
 
     Raises:
-        ValueError: not a positive number with one of the units ms, s, m, h, d, w.
+        ValueError: not a positive number with one of the units ms, s, m, h, d, w, or longer than a hundred years.
 
     >>> parse_duration_ms("1.5s")
     1500
     """
     match = _DURATION.match(text) if isinstance(text, str) else None
     if match is None:
-        raise ValueError(f"{text!r} is not a duration: write a number with a unit (ms, s, m, h, d, w), such as 3s")
+        shown = repr(text)[:100]
+        raise ValueError(f"{shown} is not a duration: write a number with a unit (ms, s, m, h, d, w), such as 3s")
     duration_ms = round(float(match[1]) * _UNITS_MS[match[2]])
     if duration_ms <= 0:
         raise ValueError(f"{text!r} is not a duration: it must be at least 1ms")
+    if duration_ms > MAX_DURATION_MS:
+        raise ValueError(f"{text!r} is not a duration: it is longer than a hundred years")
     return duration_ms
 
 

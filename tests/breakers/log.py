@@ -1,0 +1,350 @@
+"""Evidence logs, written the way that front door, routers and governors write them, but in one thread and without a clock.
+
+`FrontDoor` holds what producers, mark writers and operators append. `Router` cuts it into runs, under the policies that
+it has read so far. `Log` is the evidence topic, in its wire form. `World` is one of each, with governors that are fed
+at once, for tests that tell a story: `world.samples([48.0])`, `world.mark()`, `world.command(...)`, and the decisions come back.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from failshut_breakers.coverage import BROKER_SKEW_MS
+from failshut_breakers.decision import Decision, Kind
+from failshut_breakers.evidence import (
+    SCHEMA,
+    AcceptedGap,
+    Activation,
+    Beats,
+    Commanded,
+    Faults,
+    Lags,
+    Mark,
+    Notice,
+    Outcomes,
+    Reading,
+    Run,
+    Samples,
+    Term,
+    Unreadable,
+    decode_run,
+    encode_run,
+)
+from failshut_breakers.gate import Gate
+from failshut_breakers.governor import Governor
+from failshut_breakers.policy import PolicyBook
+from failshut_breakers.routes import Routes
+
+EVIDENCE_ID = "evidence-id"
+START_MS = 1_700_000_000_000
+Key = tuple[str, int]
+TELEMETRY: Key = ("telemetry", 0)
+CONTROL: Key = ("control", 0)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A front-door record: when it was appended, and what a decoder would make of it (tuples, see `World`), or a mark."""
+
+    append_ms: int
+    items: tuple[tuple[Any, ...], ...] = ()
+    mark: Mark | None = None
+
+
+class FrontDoor:
+    """What stands in the front-door topics."""
+
+    def __init__(self, telemetry_partitions: int = 1) -> None:
+        self.counts = {"telemetry": telemetry_partitions, "otlp_metrics": 1, "control": 1}
+        self.logs: dict[Key, list[Entry]] = {
+            (topic, partition): [] for topic, count in self.counts.items() for partition in range(count)
+        }
+
+    def append(self, key: Key, append_ms: int, *items: tuple[Any, ...]) -> int:
+        """Append a record; return its offset."""
+        self.logs[key].append(Entry(append_ms, items))
+        return len(self.logs[key]) - 1
+
+    def mark(self, key: Key, time_ms: int, append_ms: int | None = None) -> None:
+        """Append a mark of a writer whose clock says `time_ms`."""
+        append_ms = time_ms if append_ms is None else append_ms
+        mark = Mark(min(time_ms, append_ms), self.counts[key[0]])
+        self.logs[key].append(Entry(append_ms, mark=mark))
+
+    def mark_all(self, time_ms: int) -> None:
+        for key in list(self.logs):
+            self.mark(key, time_ms)
+
+
+class Log:
+    """The evidence topic: per partition the wire form of runs."""
+
+    def __init__(self, partitions: int = 1) -> None:
+        self.records: list[list[bytes]] = [[] for _ in range(partitions)]
+
+    def partition_of(self, gate: str) -> int:
+        return zlib.crc32(gate.encode()) % len(self.records)
+
+    def governor(self, partition: int = 0) -> Governor:
+        return Governor(partition, EVIDENCE_ID, len(self.records), lambda gate: self.partition_of(gate) == partition)
+
+    def runs(self, partition: int = 0) -> list[Run]:
+        return [decode_run(data) for data in self.records[partition]]
+
+
+@dataclass
+class Router:
+    """Cuts a front door into runs. `told` is, per front-door and evidence partition, how far it has been told."""
+
+    door: FrontDoor
+    log: Log
+    name: str = "router"
+    position: dict[Key, int] = field(default_factory=dict)
+    boundary: dict[Key, int] = field(default_factory=dict)  # what may be committed: behind the last mark
+    told: dict[tuple[Key, int], int] = field(default_factory=dict)
+    book: PolicyBook = field(default_factory=PolicyBook)
+    routes: Routes = field(default_factory=Routes)
+    term: int = 0
+
+    def pending(self, key: Key) -> int:
+        return len(self.door.logs[key]) - self.position.get(key, 0)
+
+    def route(self, key: Key, most: int | None = None) -> None:
+        """Route up to `most` records (all) of a partition: a run ends at each mark, and where the chunk ends."""
+        at = self.position.get(key, 0)
+        upto = min(len(self.door.logs[key]), at + (most if most is not None else 1 << 60))
+        first = at
+        while at < upto:
+            at += 1
+            if self.door.logs[key][at - 1].mark is not None or at == upto or key == CONTROL:
+                self._write(key, first, at)
+                if key == CONTROL:
+                    self._take_up(at - 1)
+                first = at
+
+    def route_all(self) -> None:
+        self.route(CONTROL)
+        for key in sorted(self.door.logs):
+            self.route(key)
+
+    def restart(self, committed: dict[Key, int] | None = None) -> None:
+        """Start again from what was committed, with control read to its end first."""
+        self.book, self.routes, self.term, self.told = PolicyBook(), Routes(), 0, {}
+        self.position = dict(self.boundary if committed is None else committed)
+        for offset in range(len(self.door.logs[CONTROL])):
+            self._take_up(offset)
+
+    def _take_up(self, offset: int) -> None:
+        entry = self.door.logs[CONTROL][offset]
+        for item in entry.items:
+            if item[0] == "term":
+                self.term = max(self.term, item[1]["term"])
+            if item[0] == "activate":
+                before = self.book.routing
+                self.book.apply(offset, item[1], item[2], item[4])
+                if self.book.routing != before:
+                    self.routes = Routes.of(self.book)
+                    self._go_back(entry.append_ms)
+
+    def _go_back(self, activated_ms: int) -> None:
+        for key, log in self.door.logs.items():
+            if key == CONTROL:
+                continue
+            last = 0
+            for offset, entry in enumerate(log[: self.position.get(key, 0)]):
+                if entry.mark is not None and entry.append_ms < activated_ms - BROKER_SKEW_MS:
+                    last = offset + 1
+            self.position[key] = min(self.position.get(key, 0), last)
+            for partition in range(len(self.log.records)):
+                self.told[key, partition] = self.position[key]
+
+    def _write(self, key: Key, first: int, upto: int) -> None:
+        entries = list(enumerate(self.door.logs[key][first:upto], first))
+        gathered: list[dict[str, list[Reading]]] = [{} for _ in self.log.records]
+        notices: list[Notice] = []
+        for offset, entry in entries:
+            for index, item in enumerate(entry.items):
+                notices += self._notice(offset, entry, item)
+                for gate, reading in self._readings(offset, index, entry, item):
+                    _add(gathered[self.log.partition_of(gate)].setdefault(gate, []), reading)
+        if any(isinstance(notice, Term) for notice in notices):
+            self.term = max(self.term, *(notice.term for notice in notices if isinstance(notice, Term)))
+        last = entries[-1][1]
+        self.position[key] = upto
+        for partition, records in enumerate(self.log.records):
+            if not gathered[partition] and not notices and last.mark is None:
+                continue
+            previous = self.told.get((key, partition), first)
+            run = Run(
+                *(SCHEMA, EVIDENCE_ID, len(self.log.records), self.term, self.routes.routing, self.name, *key, previous, upto),
+                *(last.append_ms, last.mark, gathered[partition], notices),
+            )
+            records.append(encode_run(run))
+            self.told[key, partition] = upto
+        if last.mark is not None:
+            self.boundary[key] = upto
+
+    def _notice(self, offset: int, entry: Entry, item: tuple[Any, ...]) -> list[Notice]:
+        at = (offset, entry.append_ms)
+        match item:
+            case ("term", claims):
+                term = Term(*at, claims["term"], EVIDENCE_ID, len(self.log.records), claims["starts"], "operator")
+                return [term]
+            case ("activate", version, files, signer, fault):
+                return [Activation(*at, version, files, signer, fault)]
+            case ("accept_gap", topic, partition, upto):
+                return [AcceptedGap(*at, topic, partition, upto, "operator")]
+        return []
+
+    def _readings(self, offset: int, index: int, entry: Entry, item: tuple[Any, ...]) -> list[tuple[str, Reading]]:
+        at, routes = (offset, index, entry.append_ms), self.routes
+        reading: Reading
+        gates: Iterable[str]
+        match item:
+            case ("sample", series, value):
+                gates, reading = routes.series.get(series, ()), Samples(series, [(*at, value)])
+            case ("fault", series, reason):
+                gates, reading = routes.series.get(series, ()), Faults(series, [(*at, reason)])
+            case ("beat", source, time_ms):
+                row = (offset, index, entry.append_ms if time_ms is None else time_ms)
+                gates, reading = routes.sources.get(source, ()), Beats(source, [row])
+            case ("lag", group, topic, partitions):
+                gates, reading = routes.lags.get((group, topic), ()), Lags(group, topic, [(*at, partitions)])
+            case ("outcome", gate, epoch, token, ok, count):
+                gates, reading = (gate,), Outcomes([(*at, epoch, token, ok, count)])
+            case ("unreadable", reason):
+                gates, reading = routes.gates, Unreadable([(*at, reason)])
+            case ("command", claims, kid):
+                gates, reading = (claims["gate"],), Commanded(offset, entry.append_ms, json.dumps(claims), kid)
+            case _:
+                return []
+        return [(gate, reading) for gate in gates]
+
+
+def _add(readings: list[Reading], reading: Reading) -> None:
+    """Keep readings of one series in one block until another kind of reading of it interrupts."""
+    for there in reversed(readings):
+        if _names(there) == _names(reading) and not isinstance(reading, Commanded):
+            if type(there) is type(reading):
+                there.rows.extend(reading.rows)  # type: ignore[union-attr,arg-type]
+                return
+            break
+    readings.append(_copy(reading))
+
+
+def _names(reading: Reading) -> tuple[object, ...]:
+    if isinstance(reading, Samples | Faults):
+        return ("series", reading.series)
+    if isinstance(reading, Beats):
+        return ("source", reading.source)
+    if isinstance(reading, Lags):
+        return ("lag", reading.group, reading.topic)
+    return (type(reading).__name__,)
+
+
+def _copy(reading: Reading) -> Reading:
+    values = [getattr(reading, name) for name in reading.__struct_fields__]
+    return type(reading)(*(list(value) if isinstance(value, list) else value for value in values))
+
+
+class World:
+    """A front door, one prompt router and its governors. Every step returns the decisions that it led to."""
+
+    def __init__(self, *policies: str, telemetry_partitions: int = 1, evidence_partitions: int = 1) -> None:
+        self.door = FrontDoor(telemetry_partitions)
+        self.log = Log(evidence_partitions)
+        self.router = Router(self.door, self.log)
+        self.governors = [self.log.governor(partition) for partition in range(evidence_partitions)]
+        self.fed = [0] * evidence_partitions
+        self.now_ms = START_MS
+        self.version = 0
+        self.said: list[Decision] = []
+        self.open_term(1)
+        if policies:
+            self.activate(*policies)
+
+    # --- what happens at the front door ---
+
+    def open_term(self, term: int, starts: dict[str, dict[int, int]] | None = None) -> list[Decision]:
+        at = {topic: dict.fromkeys(range(count), 0) for topic, count in self.door.counts.items()}
+        return self.control(("term", {"term": term, "starts": starts or at}))
+
+    def activate(self, *policies: str, version: int | None = None, fault: str = "", **files: str) -> list[Decision]:
+        self.version = self.version + 1 if version is None else version
+        named = {f"{number}.yaml": text for number, text in enumerate(policies)} | files
+        return self.control(("activate", self.version, named, "operator", fault))
+
+    def control(self, *items: tuple[Any, ...]) -> list[Decision]:
+        self.door.append(CONTROL, self.now_ms, *items)
+        return self.flush()
+
+    def command(self, kind: str, gate: str = "g", **claims: Any) -> list[Decision]:
+        return self.control(command(kind, gate, **claims))
+
+    def send(self, *items: tuple[Any, ...], partition: int = 0) -> list[Decision]:
+        self.door.append(("telemetry", partition), self.now_ms, *items)
+        return self.flush()
+
+    def samples(self, values: Iterable[float], series: str = "s/x", flush: bool = True) -> list[Decision]:
+        for value in values:
+            self.door.append(TELEMETRY, self.now_ms, ("sample", series, value))
+        return self.flush() if flush else []
+
+    def mark(self, after_ms: int = 200, *, keys: Iterable[Key] | None = None) -> list[Decision]:
+        """Let time pass, and mark every partition (or those named)."""
+        self.now_ms += after_ms
+        for key in list(self.door.logs) if keys is None else keys:
+            self.door.mark(key, self.now_ms)
+        return self.flush()
+
+    def marks(self, for_ms: int, step_ms: int = 200, beat: str = "") -> list[Decision]:
+        """Let time pass with marks all along, and with the heartbeats of a source."""
+        decisions: list[Decision] = []
+        for _ in range(for_ms // step_ms):
+            if beat:
+                decisions += self.send(("beat", beat, None))
+            decisions += self.mark(step_ms)
+        return decisions
+
+    # --- what comes of it ---
+
+    def flush(self) -> list[Decision]:
+        self.router.route_all()
+        return self.feed()
+
+    def feed(self) -> list[Decision]:
+        decisions: list[Decision] = []
+        for partition, governor in enumerate(self.governors):
+            while self.fed[partition] < len(self.log.records[partition]):
+                run = decode_run(self.log.records[partition][self.fed[partition]])
+                decisions += governor.step(self.fed[partition], run)
+                self.fed[partition] += 1
+        self.said += decisions
+        return decisions
+
+    def gate(self, name: str = "g") -> Gate:
+        return self.governors[self.log.partition_of(name)].gates[name]
+
+    def last(self, gate: str = "g") -> Decision:
+        """The last decision about a gate's state."""
+        return next(one for one in reversed(self.said) if one.gate == gate and one.kind is not Kind.NOTE)
+
+    def is_open(self, gate: str = "g") -> bool:
+        """Whether a guard with a good clock would admit now, by the last decision alone."""
+        last = self.last(gate)
+        return last.kind is not Kind.CLOSE and self.now_ms < last.exp_ms
+
+
+def command(kind: str, gate: str = "g", **claims: Any) -> tuple[str, dict[str, Any], str]:
+    """An operator's command, as a router passes it on once it is verified."""
+    return ("command", {"kind": kind, "gate": gate, "by": "ada", "why": "because", "id": "1", **claims}, "kid-of-ada")
+
+
+def policy(*conditions: str, gate: str = "g", ttl: str = "3s", **more: str) -> str:
+    """A policy's text; conditions as flow YAML, such as `heartbeat: {source: a, grace: 3s}`."""
+    lines = [f"gate: {gate}", f"permit: {{ttl: {ttl}}}", "conditions:", *(f"  - {{{one}}}" for one in conditions)]
+    return "\n".join([*lines, *(f"{name}: {value}" for name, value in more.items())]) + "\n"
