@@ -60,7 +60,10 @@ def _ignore(_: bool) -> None:
 
 
 class LagSampler:
-    """Samples until it is stopped. `watched` says what, each time anew. `on_result` is told of each sample: whether it was written."""
+    """Samples until it is stopped. `watched` says what, each time anew.
+
+    `written` and `failed` count samples; `on_result` is told of each: whether it was written.
+    """
 
     def __init__(
         self,

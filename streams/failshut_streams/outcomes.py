@@ -57,9 +57,10 @@ def telemetry_of(entry_id: bytes, fields: Mapping[bytes, bytes]) -> tuple[bytes,
     """
     try:
         text = {name.decode(): value.decode() for name, value in fields.items()}
-        outcome = {
+        gate = keys.check_gate(text["gate"])
+        outcome: dict[str, object] = {
             "kind": "outcome",
-            "gate": keys.check_gate(text["gate"]),
+            "gate": gate,
             "epoch": text["epoch"],
             "token": text.get("token", ""),
             "outcome": text["outcome"],
@@ -74,7 +75,7 @@ def telemetry_of(entry_id: bytes, fields: Mapping[bytes, bytes]) -> tuple[bytes,
         raise BadOutcome(f"no {error}") from error
     except (ValueError, msgspec.MsgspecError) as error:
         raise BadOutcome(str(error)) from error
-    return outcome["gate"].encode(), msgspec.json.encode(outcome)
+    return gate.encode(), msgspec.json.encode(outcome)
 
 
 def _count(text: str) -> int:

@@ -1,18 +1,18 @@
 """A watched consumer group that falls behind: Burrow's rules over sampled offsets, with unknown never OK.
 
-Source: LinkedIn Burrow, evaluator rules (`evaluator/caching.go`), restated as pure functions over a window of
-samples of one partition: committed offset, end offset, time. A partition within `allowed` is OK whatever its
-history. Beyond it, a group that stopped committing is STOPPED, one whose commits do not move is STALLED, one
-that commits and still falls behind is BEHIND, and one that catches up is OK. A negative committed offset
-means that the group never committed there: UNKNOWN.
+Source: LinkedIn Burrow, evaluator rules (`evaluator/caching.go`), restated as numbered pure functions over a window of
+samples of one partition: time, committed offset, end offset. Where Burrow gives a group the benefit of the doubt (too few
+samples, a lag that was zero or fell once in the window), these do not: a lag beyond `allowed` is OK only while it shrinks over
+the whole window. Burrow sees commits, these see samples: a commit that repeats an offset is none.
 
-The condition demands when the worst partition has been anything but OK for `behind`; samples that stop coming
-are UNKNOWN too.
+The condition demands when the worst partition has been anything but OK for `behind`. Samples that stop coming are UNKNOWN, and
+so is a partition that is missing from a sample; one that stays away is forgotten, but not before it has had the time to demand.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from enum import IntEnum
 
 from failshut.cause import Cause
@@ -24,6 +24,7 @@ WINDOW = 10
 """Samples kept of each partition, as in Burrow."""
 
 MAX_PARTITIONS = 10_000
+"""A sample with more partitions is not read: UNKNOWN."""
 
 
 class Health(IntEnum):
@@ -33,29 +34,62 @@ class Health(IntEnum):
     BEHIND = 1
     STALLED = 2
     STOPPED = 3
-    UNKNOWN = 4
+    REWOUND = 4
+    UNKNOWN = 5
 
 
 Sampled = tuple[int, int, int]
 """time_ms, committed (-1: never), end"""
 
 
-def judge_partition(samples: deque[Sampled], allowed: int) -> Health:
+def never_committed(samples: Sequence[Sampled]) -> bool:
+    """Rule 1: the group has committed nothing where there is something to read."""
+    return samples[-1][1] < 0 and samples[-1][2] > 0
+
+
+def beyond_the_end(samples: Sequence[Sampled]) -> bool:
+    """Rule 2: the group has committed what the topic does not hold: the topic was made anew, or its end was lost."""
+    return samples[-1][1] > samples[-1][2]
+
+
+def within(samples: Sequence[Sampled], allowed: int) -> bool:
+    """Rule 3: the lag is no more than allowed, whatever came before."""
+    return samples[-1][2] - max(0, samples[-1][1]) <= allowed
+
+
+def rewound(samples: Sequence[Sampled]) -> bool:
+    """Rule 4: a commit went back within the window, and the group is not yet where it was."""
+    return samples[-1][1] < max(committed for _, committed, _ in samples)
+
+
+def motionless(samples: Sequence[Sampled]) -> bool:
+    """Rule 5: commits have stood still for longer than they moved before, within the window (Burrow's rule for "stopped")."""
+    last_ms, committed, _ = samples[-1]
+    moved_ms = next((samples[i + 1][0] for i in range(len(samples) - 2, -1, -1) if samples[i][1] != committed), samples[0][0])
+    return last_ms - moved_ms > moved_ms - samples[0][0]
+
+
+def shrinking(samples: Sequence[Sampled]) -> bool:
+    """Rule 6: the lag is less than at the window's beginning."""
+    return len(samples) > 1 and lag_of(samples[-1]) < lag_of(samples[0])
+
+
+def lag_of(sample: Sampled) -> int:
+    """Return how many records a sample is behind; all of them where nothing was committed."""
+    return max(0, sample[2] - max(0, sample[1]))
+
+
+def judge_partition(samples: Sequence[Sampled], allowed: int) -> Health:
     """Apply the rules, in order, to the samples of one partition (oldest first, at least one)."""
-    _, committed, end = samples[-1]
-    if committed < 0:
-        return Health.UNKNOWN if end > 0 else Health.OK
-    if end - committed <= allowed:
+    if never_committed(samples) or beyond_the_end(samples):
+        return Health.UNKNOWN
+    if within(samples, allowed):
         return Health.OK
-    if len(samples) < 2:
-        return Health.BEHIND
-    lags = [max(0, sample[2] - sample[1]) for sample in samples]
-    moved = samples[-1][1] > samples[0][1]
-    if not moved:
+    if rewound(samples):
+        return Health.REWOUND
+    if motionless(samples):
         return Health.STALLED if samples[-1][2] > samples[0][2] else Health.STOPPED
-    if lags[-1] < lags[0]:
-        return Health.OK
-    return Health.BEHIND
+    return Health.OK if shrinking(samples) else Health.BEHIND
 
 
 class LagCondition(Condition):
@@ -69,7 +103,7 @@ class LagCondition(Condition):
         self._allowed = policy.allowed
         self._behind_ms = policy.behind
         self._stale_ms = policy.stale
-        self._samples: dict[int, deque[Sampled]] = {}
+        self._samples: dict[int, deque[Sampled]] = {}  # of twice MAX_PARTITIONS partitions at most
         self._last_ms = 0
         self._not_ok_since_ms = 0
         self._health = Health.UNKNOWN
@@ -102,20 +136,34 @@ class LagCondition(Condition):
 
     def _take(self, time_ms: int, partitions: dict[int, tuple[int, int]]) -> None:
         self._last_ms = time_ms
-        worst, total = Health.UNKNOWN if not partitions else Health.OK, 0
-        for partition in sorted(partitions)[:MAX_PARTITIONS]:
-            committed, end = partitions[partition]
-            samples = self._samples.setdefault(partition, deque(maxlen=WINDOW))
-            samples.append((time_ms, committed, end))
-            worst = max(worst, judge_partition(samples, self._allowed))
-            total += max(0, end - max(0, committed))
-        for gone in self._samples.keys() - partitions.keys():
-            del self._samples[gone]
-        self._health, self._lag = worst, total
-        if worst is Health.OK:
+        self._health, self._lag = self._judge(time_ms, partitions)
+        if self._health is Health.OK:
             self._not_ok_since_ms = 0
         elif not self._not_ok_since_ms:
             self._not_ok_since_ms = time_ms
+
+    def _judge(self, time_ms: int, partitions: dict[int, tuple[int, int]]) -> tuple[Health, int]:
+        """Return the health of the worst partition and the lag of all."""
+        if not 0 < len(partitions) <= MAX_PARTITIONS:
+            return Health.UNKNOWN, 0
+        worst, total = self._missing(time_ms, partitions), 0
+        for partition in sorted(partitions):
+            sample = (time_ms, *partitions[partition])
+            samples = self._samples.setdefault(partition, deque(maxlen=WINDOW))
+            samples.append(sample)
+            worst = max(worst, judge_partition(samples, self._allowed))
+            total += lag_of(sample)
+        return worst, total
+
+    def _missing(self, time_ms: int, partitions: dict[int, tuple[int, int]]) -> Health:
+        """Return UNKNOWN if a partition that was sampled before is not in this sample."""
+        missing = self._samples.keys() - partitions.keys()
+        # Whatever stays away has made the group UNKNOWN for long enough to demand; a topic made anew may be smaller.
+        kept_ms = self._behind_ms + self._stale_ms
+        for partition in sorted(missing, key=lambda partition: self._samples[partition][-1][0]):
+            if time_ms - self._samples[partition][-1][0] > kept_ms or len(self._samples) > MAX_PARTITIONS:
+                del self._samples[partition]
+        return Health.UNKNOWN if missing else Health.OK
 
     def _settle(self, now_ms: int) -> None:
         since_ms = now_ms - self._not_ok_since_ms if self._not_ok_since_ms else 0

@@ -1,0 +1,266 @@
+"""What a worker counts and measures, for Prometheus.
+
+One object per worker with a registry of its own, so that two workers in one process (as in tests) do not share numbers.
+Labels are bounded: topics by role, partitions by their count, gates up to `GATES_MAX` (the rest together as "other"), reasons
+and causes by fixed lists. Names follow Prometheus' conventions: base units, `_total` for counters.
+
+These are for people and alerts. Nothing here decides: a gate closes because evidence time stands still, not because a gauge
+says so.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from types import TracebackType
+from typing import Final, Self
+from wsgiref.simple_server import WSGIServer
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+
+from failshut.cause import Cause
+from failshut_breakers.decision import Decision
+
+GATES_MAX: Final = 200
+"""Gates with labels of their own; a policy bundle has at most a thousand."""
+OTHER: Final = "other"
+
+_CAUSES = frozenset(Cause) | {""}
+_CHUNK_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+_SNAPSHOT_SECONDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0)
+_REASONS = (
+    ("json", ("not JSON", "JSON nests")),
+    ("otlp", ("OTLP", "protobuf")),
+    ("cloud_event", ("CloudEvent", "data_base64")),
+    ("mark", ("a mark", "not a mark")),
+    ("command", ("not a command", "UnknownKey", "BadSignature", "WrongType", "UnreadableToken", "no value", "a command")),
+    ("size", ("bytes, the limit", "more than", "an empty value", "tombstone")),
+)
+
+Place = tuple[str, int]
+"""Topic role and partition."""
+
+
+class MetricsUnavailable(Exception):
+    """The port for metrics cannot be used."""
+
+
+def reason_class(reason: str) -> str:
+    """Return the class of a dead letter's reason: a fixed list, so that no producer can make labels.
+
+    >>> reason_class("not JSON: Expecting value: line 1"), reason_class("something new")
+    ('json', 'other')
+    """
+    return next((name for name, parts in _REASONS if any(part in reason for part in parts)), OTHER)
+
+
+class Metrics:
+    """A worker's numbers. Every method is cheap and never raises over a label."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self.registry = CollectorRegistry() if registry is None else registry
+        self._gates: set[str] = set()
+        self._shown: dict[Gauge, set[tuple[str, ...]]] = {}
+        self._server: tuple[WSGIServer, threading.Thread] | None = None
+        self.port = 0
+        self._make_router_metrics()
+        self._make_governor_metrics()
+        self._make_evidence_metrics()
+        self._make_side_metrics()
+
+    # -- the router
+
+    def read(self, role: str, records: int, readings: int, faults: int) -> None:
+        """Count what a chunk of a front-door topic held."""
+        self._records.labels(role).inc(records)
+        self._readings.labels(role).inc(readings)
+        self._faults.labels(role).inc(faults)
+
+    def dead_letter(self, role: str, reason: str) -> None:
+        """Count a record that could not be read."""
+        self._dead.labels(role, reason_class(reason)).inc()
+
+    def runs_written(self, runs: int) -> None:
+        """Count runs that Kafka acknowledged."""
+        self._runs.inc(runs)
+
+    def router_chunk(self, seconds: float) -> None:
+        """Note how long one chunk took to route."""
+        self._router_seconds.observe(seconds)
+
+    # -- the governor
+
+    def judged(self, records: int) -> None:
+        """Count evidence records that a governor has judged."""
+        self._judged.inc(records)
+
+    def decided(self, decisions: Iterable[Decision]) -> None:
+        """Count decisions."""
+        for decision in decisions:
+            cause = "" if decision.cause is None else str(decision.cause)
+            self._decisions.labels(self._gate(decision.gate), str(decision.kind), cause if cause in _CAUSES else OTHER).inc()
+
+    def governor_chunk(self, seconds: float) -> None:
+        """Note how long one chunk of evidence took to judge."""
+        self._governor_seconds.observe(seconds)
+
+    def effect(self, what: str, count: int) -> None:
+        """Count results: `written`, `refused`, `store_unreachable`, `future_evidence`, `lapsed_unsigned`."""
+        self._effects.get(what, self._effects[OTHER]).inc(count)
+
+    def snapshot(self, partition: int, size_bytes: int, seconds: float, time_s: float) -> None:
+        """Note a snapshot of an evidence partition: its size, how long it took, and when it was made (Unix time)."""
+        self._snapshot_bytes.labels(str(partition)).set(size_bytes)
+        self._snapshot_time.labels(str(partition)).set(time_s)
+        self._snapshot_seconds.observe(seconds)
+
+    # -- the age of evidence
+
+    def evidence(
+        self,
+        now_ms: int,
+        evidence_ms: Mapping[int, int],
+        newest_ms: Mapping[Place, int],
+        gaps: Iterable[Place],
+        unvouched: Iterable[Place],
+    ) -> None:
+        """Set what is known of time now.
+
+        Args:
+            now_ms: the wall clock.
+            evidence_ms: evidence time of each evidence partition that this worker governs.
+            newest_ms: newest mark of each front-door partition, the oldest where several governors differ.
+            gaps: front-door partitions with evidence that no run has brought.
+            unvouched: front-door partitions that have no mark at all: nobody writes to them, or nobody routes them.
+        """
+        self._replace(
+            self._evidence_age,
+            {(str(partition),): (now_ms - at) / 1000 if at else float("inf") for partition, at in evidence_ms.items()},
+        )
+        self._replace(
+            self._mark_age, {(role, str(partition)): (now_ms - at) / 1000 for (role, partition), at in newest_ms.items()}
+        )
+        self._replace(self._gaps, {(role, str(partition)): 1.0 for role, partition in gaps})
+        self._replace(self._unvouched, {(role, str(partition)): 1.0 for role, partition in unvouched})
+
+    def owned(self, counts: Mapping[str, int]) -> None:
+        """Set how many partitions of each topic (by role) this worker has: whoever sums over workers sees unowned ones."""
+        for role, count in counts.items():
+            self._owned.labels(role).set(count)
+
+    # -- marks, outcomes, lag
+
+    def mark(self, written: bool) -> None:
+        """Count a time mark."""
+        self._marks.labels("written" if written else "failed").inc()
+
+    def outcomes(self, what: str, count: int) -> None:
+        """Count what the mover did: `moved`, `malformed`, `store_unreachable`, `broker_unreachable`."""
+        if what in ("moved", "malformed"):
+            self._outcomes.labels(what).inc(count)
+        else:
+            self._outcome_trouble.labels(what if what in ("store_unreachable", "broker_unreachable") else OTHER).inc(count)
+
+    def lag_sample(self, written: bool) -> None:
+        """Count a sample of a consumer group."""
+        self._samples.labels("written" if written else "failed").inc()
+
+    # -- the endpoint
+
+    def serve(self, port: int, address: str = "0.0.0.0") -> int:  # noqa: S104  # Prometheus asks from elsewhere
+        """Serve /metrics from a thread; return the port, which a `port` of 0 lets the system choose.
+
+        Raises:
+            MetricsUnavailable: the port is taken or not allowed.
+        """
+        if self._server is not None:
+            raise RuntimeError("metrics are served already")
+        try:
+            self._server = start_http_server(port, address, self.registry)
+        except (OSError, OverflowError) as error:
+            raise MetricsUnavailable(f"metrics cannot be served on {address}:{port}: {error}") from error
+        self.port = int(self._server[0].server_port)
+        return self.port
+
+    def close(self) -> None:
+        """Stop serving."""
+        server, self._server = self._server, None
+        if server is not None:
+            server[0].shutdown()
+            server[0].server_close()
+            server[1].join(timeout=5)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    # -- inside
+
+    def _replace(self, gauge: Gauge, values: Mapping[tuple[str, ...], float]) -> None:
+        """Set a gauge's values and take away those of other labels: a partition that has gone elsewhere has no age here."""
+        for labels, value in values.items():
+            gauge.labels(*labels).set(value)
+        for labels in self._shown.get(gauge, set()) - values.keys():
+            gauge.remove(*labels)
+        self._shown[gauge] = set(values)
+
+    def _gate(self, gate: str) -> str:
+        """Return the label of a gate: its name, or "other" once there are too many."""
+        if gate in self._gates:
+            return gate
+        if len(self._gates) >= GATES_MAX:
+            return OTHER
+        self._gates.add(gate)
+        return gate
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(f"failshut_{name}_total", text, labels, registry=self.registry)
+
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(f"failshut_{name}", text, labels, registry=self.registry)
+
+    def _histogram(self, name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
+        return Histogram(f"failshut_{name}", text, buckets=buckets, registry=self.registry)
+
+    def _make_router_metrics(self) -> None:
+        self._records = self._counter("records_read", "Records read from a front-door topic.", "topic")
+        self._readings = self._counter("readings", "Readings decoded from a front-door topic.", "topic")
+        self._faults = self._counter("faults", "Readings that no detector may see, and records that cannot be read.", "topic")
+        self._dead = self._counter("dead_letters", "Records written to the dead-letter topic.", "topic", "reason")
+        self._runs = self._counter("runs_written", "Evidence records that Kafka acknowledged.")
+        self._router_seconds = self._histogram("router_chunk_seconds", "Time to route one fetched chunk.", _CHUNK_SECONDS)
+
+    def _make_governor_metrics(self) -> None:
+        self._judged = self._counter("evidence_records_judged", "Evidence records that a governor has judged.")
+        self._decisions = self._counter("decisions", "Decisions.", "gate", "kind", "cause")
+        self._governor_seconds = self._histogram("governor_chunk_seconds", "Time to judge one fetched chunk.", _CHUNK_SECONDS)
+        self._effects = {
+            "written": self._counter("statements_written", "Permits and closings that the store took."),
+            "refused": self._counter("statements_refused", "Permits and closings older than what the store holds."),
+            "store_unreachable": self._counter("store_unreachable", "Writes to the store that got no answer."),
+            "future_evidence": self._counter("future_evidence", "Permits not signed: their evidence lies in the future."),
+            "lapsed_unsigned": self._counter("lapsed_unsigned", "Permits not signed: they would have lapsed already."),
+            OTHER: self._counter("other_effects", "Results that have no metric of their own."),
+        }
+        self._snapshot_bytes = self._gauge("snapshot_bytes", "Size of the newest snapshot.", "partition")
+        self._snapshot_time = self._gauge("snapshot_timestamp_seconds", "When the newest snapshot was made.", "partition")
+        self._snapshot_seconds = self._histogram("snapshot_seconds", "Time to take a snapshot.", _SNAPSHOT_SECONDS)
+
+    def _make_evidence_metrics(self) -> None:
+        self._evidence_age = self._gauge("evidence_age_seconds", "Wall clock less evidence time.", "partition")
+        self._mark_age = self._gauge("mark_age_seconds", "Wall clock less newest mark.", "topic", "partition")
+        self._gaps = self._gauge("gap", "1 where evidence of a partition is missing.", "topic", "partition")
+        self._unvouched = self._gauge("unvouched", "1 where no mark of a partition has come.", "topic", "partition")
+        self._owned = self._gauge("owned_partitions", "Partitions that this worker has.", "topic")
+
+    def _make_side_metrics(self) -> None:
+        self._marks = self._counter("marks", "Time marks.", "result")
+        self._outcomes = self._counter("outcomes", "Entries of the stream of outcomes.", "result")
+        self._outcome_trouble = self._counter("outcome_move_failures", "Failed attempts to move outcomes.", "why")
+        self._samples = self._counter("lag_samples", "Samples of watched consumer groups.", "result")
+
+    def watch(self, name: str, text: str, read: Callable[[], float]) -> None:
+        """Add a gauge `failshut_NAME` that is read when Prometheus asks. Raises ValueError where there is one of that name."""
+        self._gauge(name, text).set_function(read)
