@@ -1,0 +1,1 @@
+"""The operator's surfaces: the command line `failshut`, its live view and the demonstration."""

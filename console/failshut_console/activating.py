@@ -1,0 +1,92 @@
+"""Putting a bundle of policies in force, and following a folder of them as it changes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+
+from aiokafka.errors import KafkaError
+
+from failshut.signing import SigningKey
+from failshut_breakers.command import Activate, CommandError
+from failshut_console.checks import policy_files, read_files
+from failshut_console.exits import Exit, Trouble, unreachable
+from failshut_streams.operator import Operator, Unacknowledged, new_id
+from failshut_streams.topics import BrokerUnreachable
+
+
+def read_bundle_folder(folder: Path) -> dict[str, str]:
+    """The bundle in a folder.
+
+    Raises:
+        Trouble: the folder is not there or cannot be read.
+    """
+    try:
+        return read_files(policy_files(folder))
+    except OSError as error:
+        raise Trouble(
+            f"the policies in {folder} cannot be read: {error}",
+            "nothing was activated; what is in force stays",
+            "name another DIR",
+        ) from error
+
+
+async def activate(
+    broker: str, prefix: str, key: SigningKey, by: str, files: Mapping[str, str], why: str, version: int = 0
+) -> tuple[int, int]:
+    """Put a bundle in force; return its version and its place in control.
+
+    Raises:
+        Trouble: no acknowledgement, or a version that is not above the last one.
+    """
+    try:
+        async with Operator(broker, key, prefix, by, timeout_s=10.0) as operator:
+            if not version:
+                return await operator.activate(files, why)
+            last = await operator.last_activation()
+            if last is not None and version <= last[0]:
+                raise Trouble(
+                    f"version {version} is not above version {last[0]}, which is in force",
+                    "nothing was activated: an older bundle never replaces a newer one",
+                    "leave --version out, or give a higher one",
+                    Exit.REFUSED,
+                )
+            command = Activate(by=by, why=why, id=new_id(), version=version, files=dict(files))
+            return version, await operator.send(command)
+    except (BrokerUnreachable, Unacknowledged, KafkaError, OSError) as error:
+        raise unreachable(
+            f"Kafka at {broker} did not take the policies: {error}", "start it, or name it with --broker"
+        ) from error
+    except CommandError as error:
+        raise Trouble(f"the bundle cannot be sent: {error}", "nothing was activated", "split it") from error
+
+
+class FolderWatch:
+    """Says when the policies in a folder say something else. A file that turns bad counts as well: it closes its gates."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._last: dict[str, str] | None = None
+
+    def changed(self) -> dict[str, str] | None:
+        """The bundle, if it is another one than last time; None if it is the same, or the folder cannot be read now."""
+        try:
+            files = read_files(policy_files(self.folder))
+        except OSError:
+            return None
+        if files == self._last:
+            return None
+        self._last = files
+        return files
+
+    def forget(self) -> None:
+        """What was seen last was not put in force: say it again."""
+        self._last = None
+
+
+def activate_now(
+    broker: str, prefix: str, key: SigningKey, by: str, files: Mapping[str, str], why: str, version: int = 0
+) -> tuple[int, int]:
+    """As `activate`, for callers without an event loop."""
+    return asyncio.run(activate(broker, prefix, key, by, files, why, version))

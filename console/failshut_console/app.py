@@ -1,0 +1,34 @@
+"""All commands in one place: what there is, in the order in which a newcomer meets it."""
+
+from __future__ import annotations
+
+import typer
+
+from failshut_console.commands import look, orders, policy
+from failshut_console.commands.demonstrate import demo
+from failshut_console.commands.keys import keys_group, term_group
+from failshut_console.commands.serve import run, up
+from failshut_console.exits import HELP
+
+app = typer.Typer(
+    name="failshut",
+    help="Failshut holds an execution gate open only while it can prove that it should be.\n\n"
+    "Start with `failshut demo` to see it work, or `failshut up` to have a monitor on this machine. `failshut gates` and "
+    "`failshut watch` show what each gate does and why; `hold`, `reset` and `bypass` are an operator's signed word.\n\n" + HELP,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+app.command("demo")(demo)
+app.command("up")(up)
+app.command("run")(run)
+app.command("gates")(look.gates)
+app.command("watch")(look.watch)
+app.command("hold")(orders.hold)
+app.command("reset")(orders.reset)
+app.command("bypass")(orders.bypass)
+app.add_typer(policy.group, name="policy")
+app.add_typer(keys_group, name="keys")
+app.add_typer(term_group, name="term")

@@ -1,0 +1,160 @@
+"""Checking policies without a monitor: what is wrong, where, and on which line.
+
+A policy that does not hold up closes its gates, so it is worth asking before it is activated. The judge is the very code that
+governors use (`failshut_breakers.policy`); this adds the line, and looks at every condition by itself, so that one run names
+all faults and not only the first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from failshut_breakers.policy import Policy, PolicyError, gates_named, parse_policy
+
+SUFFIXES = (".yaml", ".yml")
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that is wrong. `line` counts from 1; 0 where the fault has no line, such as a file that cannot be read."""
+
+    line: int
+    where: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What was found in one file."""
+
+    file: str
+    gate: str
+    faults: tuple[Fault, ...]
+    policy: Policy | None = None
+
+    @property
+    def good(self) -> bool:
+        """Whether the policy can be used."""
+        return not self.faults
+
+    def as_json(self) -> dict[str, Any]:
+        """For a machine."""
+        return {"file": self.file, "gate": self.gate, "good": self.good, "faults": [asdict(fault) for fault in self.faults]}
+
+
+def policy_files(folder: Path) -> list[Path]:
+    """The policy files of a folder, in order; names that begin with a dot are not policies."""
+    return sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES and not path.name.startswith("."))
+
+
+def read_files(paths: Iterable[Path]) -> dict[str, str]:
+    """File name to text. A file that cannot be decoded is kept as it is, so that it closes its gates.
+
+    Raises:
+        OSError: a file cannot be read at all.
+    """
+    return {path.name: path.read_bytes().decode("utf-8", "replace") for path in paths}
+
+
+def check_file(path: Path) -> Checked:
+    """Check one file. Never raises: what cannot be read is a fault too."""
+    try:
+        text = path.read_bytes().decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        return Checked(str(path), "", (Fault(0, "file", f"cannot be read: {error}"),))
+    return check_text(str(path), text)
+
+
+def check_text(file: str, text: str) -> Checked:
+    """Check one policy's text."""
+    named = gates_named(text)
+    gate = named[0] if named else ""
+    try:
+        policy = parse_policy(text)
+    except PolicyError as error:
+        return Checked(file, gate, tuple(_faults(text, str(error))))
+    return Checked(file, policy.gate, (), policy)
+
+
+def check_together(checked: list[Checked]) -> list[Checked]:
+    """Add what is only wrong with files taken together: two policies for one gate."""
+    files = {item.file: item for item in checked}
+    first: dict[str, str] = {}
+    for item in checked:
+        if not item.gate:
+            continue
+        other = first.setdefault(item.gate, item.file)
+        if other != item.file:
+            for file, against in ((item.file, other), (other, item.file)):
+                old = files[file]
+                fault = Fault(1, "gate", f"two policies for one gate: {old.gate} is also in {against}")
+                files[file] = Checked(old.file, old.gate, (*old.faults, fault), None)
+    return [files[item.file] for item in checked]
+
+
+# --- finding the line -------------------------------------------------------------------------------------------
+
+
+def _faults(text: str, message: str) -> Iterable[Fault]:
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        raw = yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        mark = getattr(error, "problem_mark", None)
+        why = " ".join(part for part in (getattr(error, "problem", None), getattr(error, "context", None)) if part)
+        yield Fault(mark.line + 1 if mark else 1, "file", f"not YAML: {why or error}")
+        return
+    if message.startswith("line ") or not isinstance(raw, dict):
+        line, _, why = message.partition(": ") if message.startswith("line ") else ("line 1", "", message)
+        yield Fault(int(line.removeprefix("line ")), "file", why)
+        return
+    parts = _condition_faults(root, raw)
+    yield from parts
+    for part in message.split("; "):
+        where, _, why = part.partition(": ")
+        if parts and where.split(".")[0] == "conditions":
+            continue  # told above, with the number of the condition
+        yield Fault(_line(root, where.split(".")), where, why or part)
+
+
+def _condition_faults(root: Any, raw: dict[str, Any]) -> list[Fault]:
+    """Each condition judged by itself, in a policy that is right otherwise."""
+    conditions = raw.get("conditions")
+    if not isinstance(conditions, list):
+        return []
+    faults = []
+    for number, condition in enumerate(conditions):
+        lone = yaml.safe_dump({"gate": "a", "permit": {"ttl": "3s"}, "conditions": [condition]}, sort_keys=False)
+        try:
+            parse_policy(lone)
+        except PolicyError as error:
+            for part in str(error).split("; "):
+                where, _, why = part.partition(": ")
+                inner = where.split(".")[1:]
+                kind = [str(key) for key in condition] if isinstance(condition, dict) and len(condition) == 1 else []
+                path = ["conditions", str(number), *kind, *inner]
+                faults.append(Fault(_line(root, path), ".".join(path), why or part))
+    return faults
+
+
+def _line(node: Any, path: Iterable[str]) -> int:
+    """The line of the deepest node on the path that there is."""
+    line = node.start_mark.line + 1
+    for part in path:
+        found = None
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                if key.value == part:
+                    found, line = value, key.start_mark.line + 1
+        elif isinstance(node, yaml.SequenceNode) and part.isdigit() and int(part) < len(node.value):
+            found = node.value[int(part)]
+            line = found.start_mark.line + 1
+        if found is None:
+            break
+        node = found
+    return int(line)

@@ -1,0 +1,1 @@
+"""The commands of `failshut`, a file for each kind of question."""

@@ -1,0 +1,96 @@
+"""`failshut keys` and `failshut term`: what an installation needs once."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+import typer
+from aiokafka.errors import KafkaError
+
+from failshut_console.commands.options import FOLDER, Broker, Folder, OperatorKey, Prefix, where
+from failshut_console.exits import Exit, Trouble, unreachable
+from failshut_console.ordering import load_operator_key
+from failshut_console.state import State, who
+from failshut_streams.operator import Operator, TermError, Unacknowledged
+from failshut_streams.topics import BrokerUnreachable, Counts, Topics, TopicsUnfit, ensure
+
+keys_group = typer.Typer(
+    no_args_is_help=True,
+    help="Keys: the monitor's, which signs permits, and an operator's, which signs commands. Both Ed25519.",
+)
+term_group = typer.Typer(
+    no_args_is_help=True,
+    help="Terms of the evidence log. The first is opened once; the next only when a log was lost or replaced.",
+)
+
+
+@keys_group.command("create")
+def create(state: Folder = FOLDER) -> None:
+    """Make the keys that are missing in the state folder, and say what each is for. Keys that are there are kept.
+
+    Private keys are readable by you alone (mode 0600). Guards need monitor.jwks.json; workers need monitor.pem and
+    operators.jwks.json; you need operator.pem.
+
+    Exit status: 0 the keys are there, 2 one cannot be read or written.
+    """
+    home = State(state)
+    written = home.ensure_keys()
+    for path, what in (
+        (home.signing_key, "signs permits; for workers (--signing-key)"),
+        (home.jwks, "verifies permits; for guards (FAILSHUT_JWKS)"),
+        (home.operator_key, "signs your commands; for you (--key)"),
+        (home.operators, "who may command; for workers (--operators)"),
+    ):
+        typer.echo(f"{'made' if path in written else 'kept'}  {path}  {what}")
+
+
+@keys_group.callback()
+def _keys() -> None:
+    """Keep `create` a command of its own."""
+
+
+@term_group.callback()
+def _term() -> None:
+    """Keep `open` a command of its own."""
+
+
+@term_group.command("open")
+def open_term(
+    broker: Broker = "",
+    prefix: Prefix = "",
+    key: OperatorKey = "",
+    state: Folder = FOLDER,
+    partitions: Annotated[int, typer.Option(min=1, max=1024, help="Partitions of a new evidence topic; fixed then.")] = 4,
+    renew: Annotated[
+        bool, typer.Option("--renew", help="Open the next term although one is open. Every gate is HELD until it is reset.")
+    ] = False,
+    why: Annotated[str, typer.Option("--why", help="The reason, for the log.")] = "first term",
+) -> None:
+    """Open the first term of an installation, signed with your key; create the topics that are missing.
+
+    A term says which evidence topic counts and where covering starts. Without one no gate opens. If the evidence
+    topic was lost or replaced, only your signed act (--renew) begins the next one, and every gate waits for a reset.
+
+    Exit status: 0 a term is open, 1 refused (the open one is of another topic), 2 wrong usage, 3 nobody answered.
+    """
+    at = where(state, broker=broker, key=key, prefix=prefix)
+    if not at.broker:
+        raise Trouble("no broker is known", "nothing was opened", "give --broker kafka://HOST:PORT")
+    signed = load_operator_key(at.operator_key)
+
+    async def act() -> tuple[int, bool]:
+        found = await ensure(at.broker, Topics(at.prefix), Counts(evidence=partitions))
+        async with Operator(at.broker, signed, at.prefix, who(), timeout_s=10.0) as operator:
+            term, _, opened = await operator.open_term(found, why, renew=renew)
+            return term.term, opened
+
+    try:
+        number, opened = asyncio.run(act())
+    except TermError as error:
+        raise Trouble(str(error), "gates stay closed", "failshut term open --renew --why ...", Exit.REFUSED) from error
+    except TopicsUnfit as error:
+        raise Trouble(str(error), "gates stay closed", "repair the topics, then open the term", Exit.REFUSED) from error
+    except (BrokerUnreachable, Unacknowledged, KafkaError, OSError) as error:
+        raise unreachable(f"Kafka at {at.broker} does not answer: {error}", "start it, or name it with --broker") from error
+    typer.echo(f"term {number} {'is opened' if opened else 'was open already'}")

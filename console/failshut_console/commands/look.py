@@ -1,0 +1,112 @@
+"""`failshut gates` and `failshut watch`: what each gate does, and why."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from typing import Annotated
+
+import typer
+
+from failshut_console import screen
+from failshut_console.commands.options import FOLDER, AsJson, Folder, Jwks, Store, where
+from failshut_console.exits import Exit, Trouble
+from failshut_console.live import Live
+from failshut_console.looking import OPEN, Look, Looker, View
+
+Names = Annotated[list[str] | None, typer.Argument(metavar="[GATE]...", help="Only these gates. Default: all.")]
+
+
+def gates(names: Names = None, store: Store = "", jwks: Jwks = "", state: Folder = FOLDER, as_json: AsJson = False) -> None:
+    """Show every gate once: OPEN or CLOSED as a guard would judge it, its breaker, why, and the permit's remaining life.
+
+    A gate is OPEN only where its permit is in the store, verifies with the monitor's keys and has not expired.
+    UNKNOWN means that the keys are missing: give --jwks.
+
+    Exit status: 0 shown, 1 a gate that was named is not open, 2 wrong usage, 3 the store does not answer.
+    """
+    at = where(state, store=store, jwks=jwks)
+    looker = Looker(at.store, at.jwks)
+    look = looker.look(names or ())
+    if as_json:
+        typer.echo(json.dumps(look.as_json()))
+    elif not look.gates:
+        typer.echo("no gates yet: activate a policy (failshut policy activate DIR)")
+    else:
+        console = screen.make_console()
+        console.print(screen.header("failshut gates", [looker.server()], look))
+        console.print(screen.table(look.gates, console.width))
+        _readings(look.gates if names else ())
+    if names and any(view.state != OPEN for view in look.gates):
+        raise typer.Exit(Exit.REFUSED)
+
+
+def _readings(views: tuple[View, ...]) -> None:
+    """For gates that were asked for by name: what each condition says."""
+    for view in views:
+        typer.echo(f"\n{view.gate}: epoch {view.epoch or '-'}, policy {view.policy[:19] or '-'}")
+        for name, status, text in view.readings:
+            typer.echo(f"  {status:<12} {name}: {text}")
+
+
+def watch(
+    store: Store = "",
+    jwks: Jwks = "",
+    state: Folder = FOLDER,
+    every: Annotated[float, typer.Option(min=0.1, max=60, help="Seconds between two looks.")] = 0.3,
+    seconds: Annotated[float, typer.Option(min=0, help="End after so many seconds; 0: at Ctrl-C.")] = 0.0,
+    as_json: AsJson = False,
+) -> None:
+    """Show the gates live until Ctrl-C. Where standard output is no terminal: one line for each change.
+
+    --json prints one object a line: a gate's view each time that it changes.
+
+    A store that does not answer is shown as such, and asked again; gates are then closed to every guard whose lease
+    has run out.
+
+    Exit status: 0 ended by Ctrl-C or --seconds, 2 wrong usage, 3 the store did not answer when the watch began.
+    """
+    at = where(state, store=store, jwks=jwks)
+    looker = Looker(at.store, at.jwks)
+    look = looker.look()
+    started = time.monotonic()
+    seen: dict[str, View] = {}
+    live = Live(enabled=sys.stdout.isatty() and not as_json)
+    try:
+        with live:
+            while True:
+                _show(look, looker, live, seen, as_json)
+                if seconds and time.monotonic() - started >= seconds:
+                    return
+                time.sleep(every)
+                look = _again(looker, look, live)
+    except KeyboardInterrupt:
+        return
+
+
+def _again(looker: Looker, before: Look, live: Live) -> Look:
+    try:
+        found = looker.look()
+        live.note("")
+        return found
+    except Trouble as trouble:
+        live.note(trouble.what)
+        lost = [View(view.gate, "UNKNOWN", because="the store does not answer") for view in before.gates]
+        return Look(int(time.time() * 1000), tuple(lost), (), before.store)
+
+
+def _show(look: Look, looker: Looker, live: Live, seen: dict[str, View], as_json: bool) -> None:
+    changed = screen.changes(seen, look.gates)
+    if as_json:
+        for view in changed:
+            typer.echo(json.dumps({"now_ms": look.now_ms, "evidence_age_ms": look.evidence_age_ms, **view.as_json()}))
+    elif live.enabled:
+        clock = time.strftime("%H:%M:%S")
+        head = screen.header("failshut watch", [clock, looker.server()], look)
+        live.draw(lambda width: screen.picture(head, look.gates, live.notes(), width, counts=False))
+    else:
+        for view in changed:
+            typer.echo(f"{time.strftime('%H:%M:%S')}  {screen.plain(view)}")
+    seen.clear()
+    seen.update({view.gate: view for view in look.gates})

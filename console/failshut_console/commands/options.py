@@ -1,0 +1,47 @@
+"""Options that several commands share, each also settable by an environment variable."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from failshut_console.state import DEFAULT_FOLDER, Runtime, found
+
+Folder = Annotated[
+    Path,
+    typer.Option(
+        "--state",
+        envvar="FAILSHUT_STATE",
+        help="State folder: keys, and where the servers of a running `failshut up` listen.",
+        show_default=True,
+    ),
+]
+Store = Annotated[
+    str,
+    typer.Option(envvar="FAILSHUT_STORE", help="The store, redis://HOST:PORT/0. Default: that of a running `failshut up`."),
+]
+Broker = Annotated[
+    str,
+    typer.Option(envvar="FAILSHUT_BROKER", help="Kafka, kafka://HOST:PORT. Default: that of a running `failshut up`."),
+]
+Prefix = Annotated[
+    str, typer.Option(envvar="FAILSHUT_PREFIX", help="What stands before every topic's name, if the cluster is shared.")
+]
+Jwks = Annotated[
+    str,
+    typer.Option(envvar="FAILSHUT_JWKS", help="The monitor's public keys (JWKS file). Without them no permit can be judged."),
+]
+OperatorKey = Annotated[
+    str,
+    typer.Option("--key", envvar="FAILSHUT_OPERATOR_KEY", help="Your private key (PEM), by which the log knows who commanded."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="For machines: JSON on standard output.")]
+
+FOLDER = Path(DEFAULT_FOLDER)
+
+
+def where(state: Path, store: str = "", broker: str = "", jwks: str = "", key: str = "", prefix: str = "") -> Runtime:
+    """Where to ask, from options and from a running `failshut up`."""
+    return found(state, store=store, broker=broker, jwks=jwks, key=key, prefix=prefix)

@@ -1,0 +1,171 @@
+"""`failshut hold`, `reset`, `bypass`: an operator's word, signed, with a reason, on the log."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from typing import Annotated
+
+import typer
+
+from failshut_breakers.command import Bypass, GateCommand, Hold, Reset
+from failshut_breakers.units import parse_duration_ms
+from failshut_console.commands.options import FOLDER, AsJson, Broker, Folder, Jwks, OperatorKey, Prefix, Store, where
+from failshut_console.exits import Exit, Trouble
+from failshut_console.looking import Looker, View
+from failshut_console.ordering import Answer, load_operator_key, send_and_wait
+from failshut_console.state import Runtime, who
+from failshut_streams.operator import new_id
+
+Gate = Annotated[str, typer.Argument(help="The gate's name, such as payments.refund.")]
+Why = Annotated[str, typer.Option("--why", help="The reason. It stands on the log beside your name.")]
+By = Annotated[str, typer.Option("--by", envvar="FAILSHUT_BY", help="Your name on the log. Default: user@host.")]
+Wait = Annotated[float, typer.Option("--wait", min=1, max=300, help="Seconds to wait for the governor's answer.")]
+Epoch = Annotated[
+    int,
+    typer.Option(
+        min=-1, help="Epoch of the closing that you answer. Default: the one that the gate shows now (failshut gates GATE)."
+    ),
+]
+
+
+def hold(
+    gate: Gate,
+    why: Why,
+    by: By = "",
+    broker: Broker = "",
+    store: Store = "",
+    prefix: Prefix = "",
+    key: OperatorKey = "",
+    state: Folder = FOLDER,
+    wait: Wait = 15.0,
+    as_json: AsJson = False,
+) -> None:
+    """Close a gate until an operator resets it. Nothing else reopens it: no cooldown, no fresh evidence, no bypass.
+
+    Signed with your key, written to the log with your name and reason, done when a governor's decision says so.
+
+    Exit status: 0 held, 1 refused (it says why), 2 wrong usage, 3 nobody answered: the command is on the log and counts later.
+    """
+    at = where(state, store=store, broker=broker, key=key, prefix=prefix)
+    _send(at, Hold(gate=gate, by=by or who(), why=_reason(why), id=new_id()), wait, as_json)
+
+
+def reset(
+    gate: Gate,
+    why: Why,
+    by: By = "",
+    epoch: Epoch = -1,
+    broker: Broker = "",
+    store: Store = "",
+    jwks: Jwks = "",
+    prefix: Prefix = "",
+    key: OperatorKey = "",
+    state: Folder = FOLDER,
+    wait: Wait = 15.0,
+    as_json: AsJson = False,
+) -> None:
+    """Let a tripped or held breaker prove itself. It answers one closing, by its epoch; a later demand voids it.
+
+    It is refused while the cause persists. Where the policy wants probes, the gate is PROVING first: a few executions
+    are admitted, and their outcomes decide.
+
+    Exit status: 0 the breaker proves itself or is armed, 1 refused (it says why), 2 wrong usage, 3 nobody answered.
+    """
+    at = where(state, store=store, broker=broker, jwks=jwks, key=key, prefix=prefix)
+    number = epoch if epoch >= 0 else _epoch(_seen(at, gate))
+    _send(at, Reset(gate=gate, by=by or who(), why=_reason(why), id=new_id(), epoch=number), wait, as_json)
+
+
+def bypass(
+    gate: Gate,
+    why: Why,
+    duration: Annotated[str, typer.Option("--for", help="How long, such as 90s or 10m; at most 24h.")] = "10m",
+    condition: Annotated[
+        list[str] | None,
+        typer.Option("--condition", help="A condition to override; again for more. Default: those that demand now."),
+    ] = None,
+    by: By = "",
+    epoch: Epoch = -1,
+    broker: Broker = "",
+    store: Store = "",
+    jwks: Jwks = "",
+    prefix: Prefix = "",
+    key: OperatorKey = "",
+    state: Folder = FOLDER,
+    wait: Wait = 15.0,
+    as_json: AsJson = False,
+) -> None:
+    """Hold a gate open against the demands of named conditions, for a limited time, by name and with a reason.
+
+    It overrides what those conditions demand, and nothing else: identity, signature and expiry stay, a hold stays,
+    and a gate whose evidence stops still lapses. It answers one epoch; a demand of another condition voids it.
+
+    Exit status: 0 bypassed, 1 refused (it says why), 2 wrong usage, 3 nobody answered.
+    """
+    try:
+        length_ms = parse_duration_ms(duration)
+    except ValueError as error:
+        raise Trouble(f"--for {error}", "nothing was sent", "write it as 90s, 10m or 2h") from error
+    at = where(state, store=store, broker=broker, jwks=jwks, key=key, prefix=prefix)
+    seen = _seen(at, gate) if epoch < 0 or not condition else None
+    names = tuple(condition or ()) or tuple(name for name, status, _ in (seen.readings if seen else ()) if status == "demands")
+    if not names:
+        raise Trouble(
+            f"no condition of {gate} demands anything now, as far as the store shows",
+            "nothing was sent: a bypass names what it overrides",
+            f"look at `failshut gates {gate}` and name one: --condition NAME",
+        )
+    number = epoch if epoch >= 0 or seen is None else _epoch(seen)
+    until_ms = int(time.time() * 1000) + length_ms
+    order = Bypass(gate=gate, by=by or who(), why=_reason(why), id=new_id(), epoch=number, conditions=names, until_ms=until_ms)
+    _send(at, order, wait, as_json)
+
+
+# --- sending ----------------------------------------------------------------------------------------------------
+
+
+def _reason(why: str) -> str:
+    if not why.strip():
+        raise Trouble("--why is empty", "nothing was sent", "say why: whoever reads the log asks it first")
+    if len(why) > 500:
+        raise Trouble(f"--why has {len(why)} characters, at most 500 fit", "nothing was sent", "say it in fewer words")
+    return why
+
+
+def _seen(at: Runtime, gate: str) -> View:
+    look = Looker(at.store, at.jwks).look([gate])
+    return look.gates[0]
+
+
+def _epoch(view: View) -> int:
+    if not view.epoch.isdigit():
+        raise Trouble(
+            f"the store shows no decision about {view.gate}",
+            "a reset or bypass must name the epoch of the closing that it answers, so nothing was sent",
+            "look at `failshut gates`; if the store was flushed, take the epoch from the decisions topic: --epoch N",
+        )
+    return int(view.epoch)
+
+
+def _send(at: Runtime, order: GateCommand, wait: float, as_json: bool) -> None:
+    if not at.broker:
+        raise Trouble(
+            "no broker is known: no `failshut up` runs here and --broker was not given",
+            "nothing was sent, and the gate is as it was",
+            "run it where the monitor runs, or name its broker: --broker kafka://HOST:PORT",
+        )
+    key = load_operator_key(at.operator_key)
+    answer = asyncio.run(send_and_wait(at.broker, at.prefix, key, order, wait))
+    typer.echo(json.dumps(answer.as_json()) if as_json else _told(answer), err=answer.status is not Exit.DONE and not as_json)
+    if answer.status is not Exit.DONE:
+        raise typer.Exit(int(answer.status))
+
+
+def _told(answer: Answer) -> str:
+    if answer.result == "done":
+        return f"{answer.gate}: {answer.command} done. Gate {answer.state}, breaker {answer.breaker}: {answer.because}"
+    if answer.result == "refused":
+        return f"{answer.gate}: {answer.command} refused: {answer.because}\n  which means: the gate is as it was"
+    return f"{answer.gate}: {answer.command}: no answer: {answer.because}"

@@ -1,0 +1,119 @@
+"""`failshut policy`: check policies without a monitor, and put them in force."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from failshut_console.activating import activate_now, read_bundle_folder
+from failshut_console.checks import Checked, check_file, check_together, policy_files
+from failshut_console.commands.options import FOLDER, AsJson, Broker, Folder, OperatorKey, Prefix, where
+from failshut_console.exits import Exit, Trouble
+from failshut_console.ordering import load_operator_key
+from failshut_console.state import who
+
+group = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    help="Policies: which conditions a gate has, and what each does. One YAML file for one gate; a folder of them is a bundle.",
+)
+
+
+@group.command("check")
+def check(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Policy files, or folders of them.")],
+    as_json: AsJson = False,
+) -> None:
+    """Check policies without a monitor: what is wrong, on which line, and why. Asks no server.
+
+    The judge is the code that decides later. A policy that is activated although it is bad closes its gates; the one
+    before it is not kept alive in its place.
+
+    Exit status: 0 all are good, 1 one is bad, 2 wrong usage (a file that is not there).
+    """
+    checked = check_together([check_file(path) for path in _expand(files)])
+    if as_json:
+        typer.echo(json.dumps([item.as_json() for item in checked], indent=1))
+    else:
+        for item in checked:
+            _tell(item)
+    if not all(item.good for item in checked):
+        raise typer.Exit(Exit.REFUSED)
+
+
+def _expand(files: list[Path]) -> list[Path]:
+    found: list[Path] = []
+    for path in files:
+        if not path.exists():
+            raise Trouble(f"there is no {path}", "nothing was checked", "name a policy file or a folder of them")
+        inside = policy_files(path) if path.is_dir() else [path]
+        if not inside:
+            raise Trouble(f"{path} holds no policy (*.yaml)", "nothing was checked", "name another folder")
+        found += inside
+    return found
+
+
+def _tell(item: Checked) -> None:
+    if item.policy is not None:
+        count = len(item.policy.conditions)
+        reset = item.policy.reset
+        comes_back = f"may prove itself {reset.after / 1000:g} s after a trip" if reset.after else "only an operator resets it"
+        typer.echo(
+            f"{item.file}: good. {item.gate}: {count} condition{'s' * (count != 1)}, trips on {item.policy.trip_on}, "
+            f"permits live {item.policy.permit.ttl / 1000:g} s, {comes_back}"
+        )
+        if not item.policy.subjects:
+            typer.echo(f"{item.file}: note: `subjects` is empty, so nobody may execute")
+        return
+    for fault in item.faults:
+        line = f":{fault.line}" if fault.line else ""
+        typer.echo(f"{item.file}{line}: {fault.where}: {fault.why}", err=True)
+    whom = f"its gate {item.gate} would be closed (bad_policy)" if item.gate else "it names no gate, so no gate opens by it"
+    typer.echo(f"{item.file}: bad: if it were activated, {whom}", err=True)
+
+
+@group.command("activate")
+def activate(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The bundle: every *.yaml in this folder.")],
+    broker: Broker = "",
+    prefix: Prefix = "",
+    key: OperatorKey = "",
+    state: Folder = FOLDER,
+    force: Annotated[
+        bool, typer.Option("--even-bad", help="Activate although a policy is bad. Its gates close, and say why.")
+    ] = False,
+    why: Annotated[str, typer.Option("--why", help="The reason, for the log.")] = "policy activation",
+    version: Annotated[
+        int, typer.Option(min=0, help="Version of the bundle; must be above the one in force. 0: the time, in milliseconds.")
+    ] = 0,
+) -> None:
+    """Put a folder of policies in force, signed with your key. It replaces the whole bundle: a gate without a file closes.
+
+    An activation raises each changed gate's epoch and starts its conditions anew, so those gates close until there is evidence
+    again. A breaker that is tripped or held stays so.
+
+    Exit status: 0 on the log, 1 refused (a bad policy without --even-bad, a version that is not higher), 2 wrong
+    usage, 3 no answer.
+    """
+    files = read_bundle_folder(folder)
+    if not files:
+        raise Trouble(
+            f"{folder} holds no policy (*.yaml)",
+            "nothing was activated: an empty bundle would close every gate",
+            "name another DIR",
+        )
+    bad = [item for item in check_together([check_file(path) for path in policy_files(folder)]) if not item.good]
+    for item in bad:
+        _tell(item)
+    if bad and not force:
+        typer.echo("nothing was activated; --even-bad activates it all the same, and closes those gates", err=True)
+        raise typer.Exit(Exit.REFUSED)
+    at = where(state, broker=broker, key=key, prefix=prefix)
+    if not at.broker:
+        raise Trouble("no broker is known", "nothing was activated", "start `failshut up`, or give --broker kafka://HOST:PORT")
+    signed = load_operator_key(at.operator_key)
+    in_force, offset = activate_now(at.broker, at.prefix, signed, who(), files, why, version)
+    typer.echo(f"version {in_force} with {len(files)} files is on the log (control offset {offset}); see `failshut gates`")

@@ -1,0 +1,205 @@
+"""`failshut up` and `failshut run`: a monitor on this machine, and one worker of many."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from failshut_console.commands.options import FOLDER, Folder
+from failshut_console.exits import Exit, Trouble, unreachable
+from failshut_console.state import DEFAULT_FOLDER, State
+
+LOOK_SECONDS = 0.3
+
+
+def up(
+    policies: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="FAILSHUT_POLICIES", help="Folder of policies (*.yaml). Put in force now and whenever a file changes."
+        ),
+    ] = None,
+    state: Folder = FOLDER,
+    seconds: Annotated[float, typer.Option(min=0, help="End after so many seconds; 0: at Ctrl-C.")] = 0.0,
+) -> None:
+    """Run a monitor on this machine: an embedded Apache Kafka, an embedded Valkey and one worker. For one machine only.
+
+    The first start makes keys in the state folder, creates the topics and opens the first term. Other commands
+    (gates, watch, hold, reset, bypass, policy) find it by themselves. It prints what a service needs: FAILSHUT_STORE,
+    FAILSHUT_JWKS, and where telemetry goes. A policy file that turns bad is activated too: its gates close and say
+    why.
+
+    The store starts empty and the log is kept in the state folder. For a cluster, run `failshut run` on each machine instead.
+
+    Exit status: 0 ended by Ctrl-C or SIGTERM, 1 its worker ended by itself, 2 wrong usage, 3 a server did not start.
+    """
+    from failshut_console.activating import FolderWatch, read_bundle_folder
+    from failshut_console.progress import DownloadProgress
+    from failshut_console.stack import Stack, stop_on_signals
+
+    watched = FolderWatch(policies) if policies is not None else None
+    if policies is not None:
+        read_bundle_folder(policies)  # a folder that is not there is a mistake to hear of now
+    stop_on_signals()
+    ends = time.monotonic() + seconds if seconds else float("inf")
+    try:
+        with Stack(State(state), _say, DownloadProgress()) as stack:
+            stack.start_servers()
+            if watched is not None:
+                _follow(stack, watched)
+            worker = stack.start_worker("worker-1")
+            _hint(stack)
+            while time.monotonic() < ends:
+                time.sleep(LOOK_SECONDS)
+                if watched is not None:
+                    _follow(stack, watched)
+                if not worker.running:
+                    raise Trouble(
+                        f"the worker ended by itself; its last words are in {worker.log_path}",
+                        "nothing renews permits: every gate lapses within its ttl",
+                        "read the log, then start again",
+                        Exit.REFUSED,
+                    )
+    except KeyboardInterrupt:
+        _say("stopped: every gate lapses within its ttl")
+
+
+def _follow(stack: Any, watched: Any) -> None:
+    from failshut_console.checks import check_text
+
+    files = watched.changed()
+    if files is None:
+        return
+    if not files:
+        _say(f"{watched.folder} holds no policy now: nothing is activated, what is in force stays")
+        return
+    try:
+        version = stack.activate(files, f"{watched.folder} changed")
+    except Trouble as trouble:
+        watched.forget()
+        _say("\n".join(trouble.lines()))
+        return
+    _say(f"activated version {version}: {', '.join(sorted(files))}")
+    for file, text in sorted(files.items()):
+        for fault in check_text(file, text).faults:
+            _say(f"  {file}:{fault.line}: {fault.where}: {fault.why}: its gate is closed (bad_policy)")
+
+
+def _hint(stack: Any) -> None:
+    kafka = stack.kafka.bootstrap
+    _say(f"the monitor runs (log: {stack.workers[0].log_path}). Guards and producers need:")
+    _say(f"  export FAILSHUT_STORE={stack.valkey.url} FAILSHUT_JWKS={stack.state.jwks}")
+    _say(f"  telemetry: topic `telemetry` on {kafka}, for instance:")
+    _say(
+        """  echo '{"service":"refund-agent","metric":"amount_eur","value":48.0}' """
+        f"| kcat -P -b {kafka} -t telemetry -k refund-agent/amount_eur"
+    )
+    folder = "" if str(stack.state.folder) == str(Path(DEFAULT_FOLDER).absolute()) else f" --state {stack.state.folder}"
+    _say(f"look with: failshut watch{folder}    stop with Ctrl-C")
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def run(
+    broker: Annotated[str, typer.Option(envvar="FAILSHUT_BROKER", help="Kafka: kafka://HOST:PORT[,HOST:PORT].")],
+    store: Annotated[str, typer.Option(envvar="FAILSHUT_STORE", help="Redis or Valkey: redis://HOST:PORT/0.")],
+    signing_key: Annotated[
+        Path | None, typer.Option(envvar="FAILSHUT_SIGNING_KEY", help="The monitor's private key (PEM), which signs permits.")
+    ] = None,
+    operators: Annotated[
+        Path | None, typer.Option(envvar="FAILSHUT_OPERATORS", help="Public keys (JWKS) of those who may command.")
+    ] = None,
+    prefix: Annotated[str, typer.Option(envvar="FAILSHUT_PREFIX", help="Before every topic's name.")] = "",
+    group: Annotated[
+        str, typer.Option(envvar="FAILSHUT_GROUP", help="Workers of one group share the partitions; a standby has another.")
+    ] = "failshut",
+    worker_id: Annotated[str, typer.Option(envvar="FAILSHUT_WORKER_ID", help="This worker's name; default host-process.")] = "",
+    metrics_port: Annotated[
+        int, typer.Option(envvar="FAILSHUT_METRICS_PORT", min=-1, max=65_535, help="Prometheus metrics; -1: none.")
+    ] = -1,
+    evidence_partitions: Annotated[
+        int, typer.Option(envvar="FAILSHUT_EVIDENCE_PARTITIONS", help="Of a new evidence topic.")
+    ] = 4,
+    telemetry_partitions: Annotated[
+        int, typer.Option(envvar="FAILSHUT_TELEMETRY_PARTITIONS", help="Of a new telemetry topic.")
+    ] = 4,
+    otlp_partitions: Annotated[int, typer.Option(envvar="FAILSHUT_OTLP_PARTITIONS", help="Of a new otlp_metrics topic.")] = 4,
+    mark_every_ms: Annotated[int, typer.Option(envvar="FAILSHUT_MARK_EVERY_MS", help="Between two time marks.")] = 200,
+    snapshot_every_ms: Annotated[
+        int, typer.Option(envvar="FAILSHUT_SNAPSHOT_EVERY_MS", help="Between two snapshots of a governor.")
+    ] = 5_000,
+    lag_every_ms: Annotated[
+        int, typer.Option(envvar="FAILSHUT_LAG_EVERY_MS", help="Between two samples of a watched consumer group.")
+    ] = 1_000,
+    session_timeout_ms: Annotated[
+        int, typer.Option(envvar="FAILSHUT_SESSION_TIMEOUT_MS", help="A worker silent for so long loses its partitions.")
+    ] = 6_000,
+    store_timeout_ms: Annotated[
+        int, typer.Option(envvar="FAILSHUT_STORE_TIMEOUT_MS", help="How long one write to the store may take.")
+    ] = 1_000,
+    instance_id: Annotated[
+        str, typer.Option(envvar="FAILSHUT_INSTANCE_ID", help="Static membership: a restart keeps its partitions.")
+    ] = "",
+    log_level: Annotated[str, typer.Option(envvar="FAILSHUT_LOG_LEVEL", help="DEBUG, INFO, WARNING or ERROR.")] = "INFO",
+    state: Folder = FOLDER,
+) -> None:
+    """Run one worker of many: router and governor in one process, on a Kafka and a store that are there already.
+
+    Start as many as you like with the same --group: they share the partitions, and if one dies the others take over.
+    A second set with another --group is a hot standby. Keys are those of --signing-key and --operators; the default
+    is the state folder's. Before the first worker: `failshut keys create`, `failshut term open`, `failshut policy
+    activate DIR`. Every option may also be set by its environment variable.
+
+    Exit status: 0 told to stop, 1 the worker had to stop (its log says why; its gates lapse unless another takes over), 2 wrong
+    usage, 3 Kafka did not answer.
+    """
+    from pydantic import ValidationError
+
+    from failshut_streams import worker
+    from failshut_streams.config import WorkerConfig
+    from failshut_streams.topics import BrokerUnreachable, TopicsUnfit
+
+    home = State(state)
+    given: dict[str, Any] = {
+        "broker": broker,
+        "store": store,
+        "signing_key": signing_key or home.signing_key,
+        "operators": operators or home.operators,
+        "prefix": prefix,
+        "group": group,
+        "evidence_partitions": evidence_partitions,
+        "telemetry_partitions": telemetry_partitions,
+        "otlp_partitions": otlp_partitions,
+        "mark_every_ms": mark_every_ms,
+        "snapshot_every_ms": snapshot_every_ms,
+        "lag_every_ms": lag_every_ms,
+        "session_timeout_ms": session_timeout_ms,
+        "store_timeout_ms": store_timeout_ms,
+        "metrics_port": None if metrics_port < 0 else metrics_port,
+        "group_instance_id": instance_id or None,
+        "log_level": log_level,
+        **({"worker_id": worker_id} if worker_id else {}),
+    }
+    try:
+        config = WorkerConfig(**given)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = "--" + str(first["loc"][0]).replace("_", "-")
+        raise Trouble(f"{name}: {first['msg']}: {first['input']!r}", "no worker was started", "failshut run --help") from error
+    try:
+        status = worker.run(config)
+    except TopicsUnfit as error:
+        raise Trouble(str(error), "no worker was started", "repair the topics", Exit.REFUSED) from error
+    except BrokerUnreachable as error:
+        raise unreachable(f"Kafka does not answer: {error}", "start it, or name it with --broker") from error
+    except (OSError, ValueError) as error:
+        raise Trouble(
+            f"a key cannot be used: {error}", "no worker was started", "failshut keys create, or --signing-key and --operators"
+        ) from error
+    sys.exit(Exit.DONE if status == 0 else Exit.REFUSED)

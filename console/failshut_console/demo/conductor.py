@@ -1,0 +1,337 @@
+"""The conductor: starts everything, makes one trouble after another, and says how each gate took it.
+
+It judges by what the guards in the services answered, never by what the monitor says of itself. A trouble begins when all gates
+have been open and their breakers armed for a while, so that what is seen is this trouble's doing: after a drift, the return to
+normal is a drift too, which trips again, and the conductor waits until that is over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+from failshut_console.activating import FolderWatch
+from failshut_console.demo import names
+from failshut_console.demo.answers import Answer, closed_at, slipped, steady_since
+from failshut_console.demo.channel import Channel
+from failshut_console.demo.show import Show, result_table
+from failshut_console.demo.troubles import WATCHED_S, Kind, Troubles
+from failshut_console.exits import Exit, Trouble
+from failshut_console.live import Live
+from failshut_console.looking import Looker
+from failshut_console.progress import DownloadProgress
+from failshut_console.stack import Stack, WorkerSettings
+from failshut_console.state import State
+
+SERVICES = {
+    "refund-agent": (names.REFUND, "failshut_console.demo.services.refund_agent"),
+    "payment-router": (names.ROUTE, "failshut_console.demo.services.payment_router"),
+    "autoscaler": (names.SCALE, "failshut_console.demo.services.autoscaler"),
+}
+GATES = (names.REFUND, names.ROUTE, names.SCALE)
+STEADY_SECONDS = 1.0
+FIRST_SECONDS_MAX = 60.0
+BACK_SECONDS_MAX = 45.0
+FLUSHES_MAX = 5
+BETWEEN_SECONDS = 2.0
+POLL_SECONDS = 0.05
+BROKEN_POLICY = "gate: fleet.scale\npermit: {ttl: 2 parsecs}\nconditions:\n  - heartbeat: {source: autoscaler, grace: 2s}\n"
+
+
+@dataclass
+class Result:
+    """What became of a trouble at one gate. Times in seconds; None where it did not happen."""
+
+    kind: Kind
+    gate: str
+    closed_s: float | None = None
+    cause: str = ""
+    slipped: int = 0
+    back_s: float | None = None
+
+    @property
+    def good(self) -> bool:
+        """Whether the gate closed for the right cause within its bound, nothing slipped through, and it came back."""
+        in_time = self.closed_s is not None and self.closed_s <= self.kind.bound_s
+        return in_time and self.slipped == 0 and self.back_s is not None
+
+    @property
+    def wrong(self) -> str:
+        """What is missing, in words; empty if nothing is."""
+        if self.closed_s is None:
+            return f"{self.gate} did not close for {' or '.join(sorted(self.kind.causes))}"
+        if self.closed_s > self.kind.bound_s:
+            return f"{self.gate} closed after its bound"
+        if self.slipped:
+            return f"{self.slipped} executions slipped through at {self.gate}"
+        return "" if self.back_s is not None else f"{self.gate} did not come back"
+
+    def row(self) -> tuple[str, ...]:
+        """A row of the final table."""
+        return (
+            self.kind.title,
+            self.gate,
+            "/".join(sorted(self.kind.causes)),
+            self.cause or "-",
+            "never" if self.closed_s is None else f"{self.closed_s:.2f} s",
+            f"{self.kind.bound_s:.1f} s",
+            str(self.slipped),
+            "never" if self.back_s is None else f"{self.back_s:.1f} s",
+            "ok" if self.good else "MISSED",
+        )
+
+
+@dataclass
+class Conductor:
+    """One demonstration. `seconds`: one round in at most so many; 0: round after round."""
+
+    state: State
+    seconds: int = 0
+    results: list[Result] = field(default_factory=list)
+
+    def run(self) -> Exit:
+        """Start everything, make trouble, and stop everything.
+
+        Raises:
+            Trouble: something did not start.
+            KeyboardInterrupt: whoever watches has seen enough; everything is stopped.
+        """
+        self._fresh()
+        settings = WorkerSettings(session_timeout_ms=3_000, lag_every_ms=500, snapshot_every_ms=2_000)
+        live = Live(enabled=sys.stdout.isatty())
+        with Stack(self.state, self._say, DownloadProgress(), settings) as stack:
+            channel = Channel({service: gate for service, (gate, _) in SERVICES.items()})
+            try:
+                self._start(stack, channel)
+                policies = PolicyFolder(stack, self.state.folder / "policies")
+                looker = Looker(stack.valkey.url, str(self.state.jwks))
+                show = Show(channel, looker, GATES, stack.servers, live)
+                with live:
+                    show.start()
+                    try:
+                        self._rounds(stack, channel, show, policies)
+                    finally:
+                        show.stop()
+            finally:
+                channel.close()
+            return self._sum_up(live) if self.seconds else Exit.DONE
+
+    # --- starting ---
+
+    def _fresh(self) -> None:
+        """Each demonstration begins with an empty log, so that it shows the same every time. Keys and logs' folder
+        are its own."""
+        if self.state.runtime().pid:
+            raise Trouble(
+                f"a demonstration runs already on {self.state.folder}",
+                "it is left alone",
+                "stop it first, or name another --state",
+            )
+        for part in ("kafka", "valkey", "workers", "services", "policies"):
+            shutil.rmtree(self.state.folder / part, ignore_errors=True)
+
+    def _start(self, stack: Stack, channel: Channel) -> None:
+        stack.start_servers()
+        asyncio.run(_make_topic(stack.kafka.bootstrap))
+        folder = self.state.folder / "policies"
+        folder.mkdir(parents=True)
+        for source in resources.files("failshut_console.demo").joinpath("policies").iterdir():
+            (folder / source.name).write_text(source.read_text(encoding="utf-8"), encoding="utf-8")
+        stack.start_worker("worker-1", wait=False)
+        for service, (_, module) in SERVICES.items():
+            options = {
+                "broker": stack.kafka.url,
+                "store": stack.valkey.url,
+                "jwks": str(self.state.jwks),
+                "conductor": str(channel.port),
+            }
+            arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
+            stack.start_child(service, ["-m", module, *arguments], lambda service=service: channel.connected(service))  # type: ignore[misc]
+        self._say("started a monitor and three services: " + ", ".join(SERVICES))
+
+    @staticmethod
+    def _say(line: str) -> None:
+        print(line, flush=True)
+
+    # --- rounds ---
+
+    def _rounds(self, stack: Stack, channel: Channel, show: Show, policies: PolicyFolder) -> None:
+        show.now("waiting for evidence: every gate is closed until there is some")
+        if not self._wait_steady(channel, time.monotonic() + FIRST_SECONDS_MAX, stack):
+            closed = ", ".join(f"{gate} ({channel.count(gate)[3]})" for gate in GATES if not _is_open(channel, gate))
+            raise Trouble(
+                f"not every gate opened within {FIRST_SECONDS_MAX:g} s: {closed}",
+                "the demonstration cannot begin",
+                f"read the logs in {self.state.folder}",
+                Exit.REFUSED,
+            )
+        deadline = time.monotonic() + self.seconds if self.seconds else float("inf")
+        kinds = Troubles(stack, channel, policies.set_broken).all()
+        while True:
+            for number, kind in enumerate(kinds, 1):
+                self._trouble(f"trouble {number} of {len(kinds)}", kind, stack, channel, show, deadline)
+            if self.seconds:
+                return
+
+    def _trouble(self, label: str, kind: Kind, stack: Stack, channel: Channel, show: Show, deadline: float) -> None:
+        results = [Result(kind, gate) for gate in kind.gates]
+        self.results += results
+        if not self._wait_steady(channel, min(deadline, time.monotonic() + BACK_SECONDS_MAX), stack):
+            show.result(f"{label}: {kind.title}. Not made: the gates were not open in time", False)
+            return
+        show.now(f"{label}: {kind.title} (bound {kind.bound_s:.1f} s: {kind.bound_is})")
+        began_ms = int(time.time() * 1000)
+        began = kind.begin()
+        for _ in range(FLUSHES_MAX):
+            self._wait_closed(results, channel, began, min(deadline, began + kind.bound_s + 1.0))
+            if not kind.fresh_is_fine or all(result.closed_s is not None for result in results):
+                break
+            began_ms, began = int(time.time() * 1000), kind.begin()
+        # A moment more, so that what slips through after the bound is seen; a fleeting trouble is over by itself.
+        ended = time.monotonic()
+        if not kind.fresh_is_fine:
+            while (ended := time.monotonic()) < min(deadline, began + min(kind.bound_s, 2.5) + 0.5):
+                time.sleep(POLL_SECONDS)
+        kind.end()
+        show.now(f"{label}: {_closed_line(results, kind)}; waiting until the policy lets it come back")
+        self._wait_back(results, channel, ended, min(deadline, time.monotonic() + BACK_SECONDS_MAX), stack)
+        for result in results:
+            answers = channel.answers(result.gate, began)
+            until = ended if not kind.fresh_is_fine else float("inf")
+            result.slipped = slipped(answers, began + kind.bound_s, until, began_ms if kind.fresh_is_fine else None)
+            result.slipped += self._between(answers, result, began, until, kind)
+        show.result(f"{label}: {kind.title}. {_final_line(results, kind)}", all(result.good for result in results))
+
+    @staticmethod
+    def _between(answers: list[Answer], result: Result, began: float, until: float, kind: Kind) -> int:
+        """Executions that were admitted after the gate had closed and before the trouble ended: a closing that did not hold."""
+        if result.closed_s is None or kind.fresh_is_fine:
+            return 0
+        closed = began + result.closed_s
+        return slipped(answers, closed, min(until, began + kind.bound_s))
+
+    def _wait_closed(self, results: list[Result], channel: Channel, began: float, until: float) -> None:
+        while time.monotonic() < until:
+            for result in results:
+                if result.closed_s is None:
+                    found = closed_at(channel.answers(result.gate, began), result.kind.causes)
+                    if found is not None:
+                        result.closed_s, result.cause = found.at - began, found.cause
+            if all(result.closed_s is not None for result in results):
+                return
+            time.sleep(POLL_SECONDS)
+
+    def _wait_back(self, results: list[Result], channel: Channel, ended: float, until: float, stack: Stack) -> None:
+        while time.monotonic() < until:
+            for result in results:
+                since = steady_since(channel.answers(result.gate, ended))
+                steady = since is not None and time.monotonic() - since >= STEADY_SECONDS
+                result.back_s = since - ended if steady and since is not None else None
+            if all(result.back_s is not None for result in results):
+                return
+            self._look_after(stack)
+            time.sleep(POLL_SECONDS)
+
+    def _wait_steady(self, channel: Channel, until: float, stack: Stack) -> bool:
+        began = time.monotonic()
+        while time.monotonic() < until:
+            now = time.monotonic()
+            starts = [steady_since(channel.answers(gate, now - 2 * STEADY_SECONDS)) for gate in GATES]
+            if now - began >= BETWEEN_SECONDS and all(start is not None and now - start >= STEADY_SECONDS for start in starts):
+                return True
+            self._look_after(stack)
+            time.sleep(POLL_SECONDS)
+        return False
+
+    @staticmethod
+    def _look_after(stack: Stack) -> None:
+        """A process that ended by itself ends the demonstration: what follows would show nothing."""
+        for child in (*stack.children, *stack.workers):
+            if not child.running:
+                raise Trouble(
+                    f"{child.name} ended by itself", "its gates are closed or lapse", f"read {child.log_path}", Exit.REFUSED
+                )
+
+    # --- the end ---
+
+    def _sum_up(self, live: Live) -> Exit:
+        live.console.print()
+        live.console.print(result_table([result.row() for result in self.results]))
+        missed = [result.wrong or "not made" for result in self.results if not result.good]
+        if missed:
+            live.console.print("missed: " + "; ".join(missed), style="bold red")
+            return Exit.REFUSED
+        live.console.print(
+            f"every closing was seen, and no execution slipped through ({len(self.results)} of {len(self.results)})"
+        )
+        return Exit.DONE
+
+
+class PolicyFolder:
+    """The demonstration's policies, followed as `failshut up` follows its own."""
+
+    def __init__(self, stack: Stack, folder: Path) -> None:
+        self._stack = stack
+        self._watch = FolderWatch(folder)
+        self._file = folder / "fleet-scale.yaml"
+        self._good = self._file.read_text(encoding="utf-8")
+        self._follow()
+        threading.Thread(target=self._follow_on, name="demo-policies", daemon=True).start()
+
+    def set_broken(self, broken: bool) -> float:
+        """Write a policy file that is not valid, or the good one again; return when that was done."""
+        partial = self._file.with_suffix(".partial")
+        partial.write_text(BROKEN_POLICY if broken else self._good, encoding="utf-8")
+        partial.replace(self._file)
+        return time.monotonic()
+
+    def _follow(self) -> None:
+        files = self._watch.changed()
+        if files:
+            self._stack.activate(files, "the demonstration's policies changed")
+
+    def _follow_on(self) -> None:
+        while True:
+            time.sleep(WATCHED_S)
+            try:
+                self._follow()
+            except Trouble:
+                self._watch.forget()
+
+
+async def _make_topic(bootstrap: str) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    try:
+        await admin.create_topics([NewTopic(names.ROUTER_TOPIC, 2, 1)])
+    finally:
+        await admin.close()
+
+
+def _is_open(channel: Channel, gate: str) -> bool:
+    last = channel.count(gate)[2]
+    return last is not None and last.admitted
+
+
+def _closed_line(results: list[Result], kind: Kind) -> str:
+    times = [result.closed_s for result in results if result.closed_s is not None]
+    if len(times) < len(results):
+        return f"{kind.title}. Not closed"
+    which = "all gates closed" if len(results) > 1 else f"{results[0].gate} closed"
+    return f"{which} in {max(times):.2f} s (bound {kind.bound_s:.1f} s)"
+
+
+def _final_line(results: list[Result], kind: Kind) -> str:
+    lost = sum(result.slipped for result in results)
+    back = [result.back_s for result in results if result.back_s is not None]
+    came = f"back after {max(back):.1f} s" if len(back) == len(results) else "NOT back"
+    line = _closed_line(results, kind)
+    return f"{line[0].upper()}{line[1:]}, {lost} executions slipped through, {came}"

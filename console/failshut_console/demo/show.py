@@ -1,0 +1,121 @@
+"""The demonstration's screen: the gates as the services' guards see them, the trouble at hand and what became of the others."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import replace
+
+from rich.table import Table
+from rich.text import Text
+
+from failshut_console import screen
+from failshut_console.demo.channel import Channel
+from failshut_console.exits import Trouble
+from failshut_console.live import Live
+from failshut_console.looking import CLOSED, OPEN, Look, Looker, View
+
+DRAWN_SECONDS = 0.125
+
+
+class Show:
+    """Draws in a thread of its own until it is stopped; plain lines where standard output is no terminal."""
+
+    def __init__(self, channel: Channel, looker: Looker, gates: tuple[str, ...], servers: str, live: Live) -> None:
+        self._channel = channel
+        self._looker = looker
+        self._gates = gates
+        self._servers = servers
+        self._live = live
+        self._started = time.monotonic()
+        self._lines: list[Text] = []
+        self._now = ""
+        self._stopping = threading.Event()
+        self._seen: dict[str, View] = {}
+        self._thread = threading.Thread(target=self._draw_on, name="demo-screen", daemon=True)
+
+    def start(self) -> None:
+        """Begin to draw."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Draw once more and end."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join(3.0)
+
+    def now(self, line: str) -> None:
+        """What is going on now; replaces what was."""
+        self._now = line
+        if not self._live.enabled and line:
+            print(line, flush=True)
+
+    def result(self, line: str, good: bool) -> None:
+        """How a trouble ended; stays on the screen."""
+        self._lines = [*self._lines[-6:], Text(line, "green" if good else "bold red")]
+        self._now = ""
+        if not self._live.enabled:
+            print(line, flush=True)
+
+    def views(self) -> tuple[tuple[View, ...], Look | None]:
+        """The gates now: open or closed as the guard in the service answered last."""
+        try:
+            look: Look | None = self._looker.look(self._gates)
+        except Trouble:
+            look = None
+        found = {view.gate: view for view in look.gates} if look else {}
+        return tuple(self._merged(gate, found.get(gate, View(gate, CLOSED))) for gate in self._gates), look
+
+    def _merged(self, gate: str, view: View) -> View:
+        admitted, withheld, last, because = self._channel.count(gate)
+        view = replace(view, admitted=admitted, withheld=withheld)
+        if last is None:
+            return replace(view, because=view.because or "the service has not asked yet")
+        if last.admitted:
+            return replace(view, state=OPEN, cause="", because=view.because if view.state == OPEN else "the lease still runs")
+        known = view.because if view.state == CLOSED and view.because else because
+        return replace(view, state=CLOSED, because=known)
+
+    def _draw_on(self) -> None:
+        while True:
+            last = self._stopping.is_set()
+            self._draw()
+            if last:
+                return
+            self._stopping.wait(DRAWN_SECONDS)
+
+    def _draw(self) -> None:
+        views, look = self.views()
+        if not self._live.enabled:
+            for view in screen.changes(self._seen, views):
+                if view.gate not in self._seen or self._seen[view.gate].state != view.state:
+                    print(f"{self._clock()}  {screen.plain(view, counts=True)}", flush=True)
+            self._seen = {view.gate: view for view in views}
+            return
+        head = screen.header("failshut demo", [self._clock(), self._servers], look)
+        lines = [Text(""), *self._lines, *([Text(self._now, "yellow")] if self._now else [])]
+        self._live.draw(lambda width: screen.picture(head, views, lines, width, counts=True))
+
+    def _clock(self) -> str:
+        seconds = int(time.monotonic() - self._started)
+        return f"{seconds // 60:02d}:{seconds % 60:02d}"
+
+
+def result_table(rows: list[tuple[str, ...]]) -> Table:
+    """Expected against observed closings."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name, justify in (
+        ("trouble", "left"),
+        ("gate", "left"),
+        ("expected", "left"),
+        ("observed", "left"),
+        ("closed in", "right"),
+        ("bound", "right"),
+        ("slipped", "right"),
+        ("back in", "right"),
+        ("", "left"),
+    ):
+        table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
+    for row in rows:
+        table.add_row(*row)
+    return table

@@ -1,0 +1,144 @@
+"""The six kinds of trouble: how each begins and ends, which gate must close, why, and within which bound.
+
+A bound is a sum that a reader can check: what the condition itself takes, the permit's ttl, and the tolerance for clocks. Push
+makes closings much faster than that; the bound is what holds when nothing else does.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import redis
+
+from failshut import keys
+from failshut_console.demo import names
+from failshut_console.demo.channel import Channel
+from failshut_console.demo.services.payment_router import PAYMENTS_PER_SECOND
+from failshut_console.demo.services.refund_agent import PER_SECOND
+from failshut_console.stack import Stack
+
+TTL_S = 2.0
+TOLERANCE_S = 0.5
+LAPSE_S = TTL_S + TOLERANCE_S
+LAPSE_IS = f"ttl {TTL_S:g} + tolerance {TOLERANCE_S:g}"
+ADWIN_LOOKS, ADWIN_CLOCK = 2, 32
+GRACE_S = 2.0
+ALLOWED_RECORDS, BEHIND_S, SAMPLED_S = 60, 2.0, 0.5
+WATCHED_S, WRITTEN_S = 0.2, 2.0
+
+ADWIN_S = ADWIN_LOOKS * ADWIN_CLOCK / PER_SECOND
+BACKLOG_S = ALLOWED_RECORDS / PAYMENTS_PER_SECOND + 0.2  # the last read may be two tenths of a second old
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of trouble.
+
+    `begin` returns the moment at which it began, in seconds of the monotonic clock; `end` puts things right.
+    `fresh_is_fine`: what the monitor has proved anew after the beginning is no slip.
+    """
+
+    title: str
+    gates: tuple[str, ...]
+    causes: frozenset[str]
+    bound_s: float
+    bound_is: str
+    begin: Callable[[], float]
+    end: Callable[[], object]
+    fresh_is_fine: bool = False
+
+
+class Troubles:
+    """Makes trouble for one stack and its services."""
+
+    def __init__(self, stack: Stack, channel: Channel, break_policy: Callable[[bool], float]) -> None:
+        self._stack = stack
+        self._channel = channel
+        self._break_policy = break_policy
+
+    def all(self) -> list[Kind]:
+        """Every kind, in the order in which they are made."""
+        return [
+            self._of_service(
+                "refund amounts drift from 48 to 97 EUR",
+                "refund-agent",
+                names.REFUND,
+                "drift",
+                ADWIN_S + LAPSE_S,
+                f"{ADWIN_LOOKS * ADWIN_CLOCK} records {ADWIN_S:.1f} + {LAPSE_IS}",
+            ),
+            self._of_service(
+                "the autoscaler's heartbeat stops",
+                "autoscaler",
+                names.SCALE,
+                "heartbeat",
+                GRACE_S + LAPSE_S,
+                f"grace {GRACE_S:g} + {LAPSE_IS}",
+            ),
+            self._of_service(
+                "the payment router's consumer group falls behind",
+                "payment-router",
+                names.ROUTE,
+                "lag",
+                BACKLOG_S + SAMPLED_S + BEHIND_S + LAPSE_S,
+                f"backlog {BACKLOG_S:.1f} + sample {SAMPLED_S:g} + behind {BEHIND_S:g} + {LAPSE_IS}",
+            ),
+            Kind(
+                "the autoscaler's policy file turns invalid",
+                (names.SCALE,),
+                frozenset({"bad_policy"}),
+                WATCHED_S + WRITTEN_S + LAPSE_S,
+                f"look {WATCHED_S:g} + write {WRITTEN_S:g} + {LAPSE_IS}",
+                lambda: self._break_policy(True),
+                lambda: self._break_policy(False),
+            ),
+            Kind(
+                "the store is flushed",
+                (names.ROUTE,),
+                frozenset({"no_permit", "lapsed"}),
+                LAPSE_S,
+                LAPSE_IS,
+                self._flush,
+                lambda: None,
+                fresh_is_fine=True,
+            ),
+            Kind(
+                "the monitor is killed (SIGKILL)",
+                (names.REFUND, names.ROUTE, names.SCALE),
+                frozenset({"lapsed", "no_permit"}),
+                LAPSE_S,
+                LAPSE_IS,
+                self._kill,
+                lambda: self._stack.start_worker(self._stack.workers[0].name, wait=False),
+            ),
+        ]
+
+    def _of_service(self, title: str, service: str, gate: str, cause: str, bound_s: float, bound_is: str) -> Kind:
+        return Kind(
+            title,
+            (gate,),
+            frozenset({cause}),
+            bound_s,
+            bound_is,
+            lambda: self._channel.order(service, True),
+            lambda: self._channel.order(service, False),
+        )
+
+    def _kill(self) -> float:
+        began = time.monotonic()
+        self._stack.workers[0].kill()
+        return began
+
+    def _flush(self) -> float:
+        """FLUSHALL, right after a renewal: the monitor writes the next permit a third of a second later, and guards look four
+        times a second, so this one is seen as an empty store and not only as a gap between two permits."""
+        with redis.Redis.from_url(self._stack.valkey.url, socket_timeout=1) as client:
+            record = keys.record(names.ROUTE)
+            before, ends = client.get(record), time.monotonic() + TTL_S
+            while client.get(record) == before and time.monotonic() < ends:
+                time.sleep(0.005)
+            began = time.monotonic()
+            client.flushall()
+        return began

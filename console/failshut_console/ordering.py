@@ -1,0 +1,187 @@
+"""An operator's command, from the signature to the decision that answers it.
+
+Sending is not doing: a command is done when a governor's decision names it, and refused when a decision says so and why. So the
+answer is looked for in the decisions topic, by the command's own place in control, from before the command was sent. A command
+that no policy's gate or no known operator stands behind never reaches a governor: the dead-letter topic says why.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import msgspec
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from failshut.signing import SigningKey
+from failshut_breakers.command import Bypass, CommandError, Hold, Reset
+from failshut_breakers.decision import Decision, Kind, decode_decision
+from failshut_console.exits import Exit, Trouble, unreachable
+from failshut_streams.codecs.dead_letter import decode_dead_letter
+from failshut_streams.operator import Operator, Unacknowledged
+from failshut_streams.topics import CONTROL, BrokerUnreachable, Topics, bootstrap_servers
+
+GateOrder = Hold | Reset | Bypass
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What became of a command. `result` is done, refused or unanswered."""
+
+    gate: str
+    command: str
+    result: str
+    because: str
+    breaker: str = ""
+    state: str = ""
+    epoch: str = ""
+    offset: int = -1
+
+    def as_json(self) -> dict[str, Any]:
+        """For a machine."""
+        return asdict(self)
+
+    @property
+    def status(self) -> Exit:
+        """How the command line ends."""
+        return {"done": Exit.DONE, "refused": Exit.REFUSED}.get(self.result, Exit.UNREACHABLE)
+
+
+def load_operator_key(path: str) -> SigningKey:
+    """The operator's private key.
+
+    Raises:
+        Trouble: it is not there, or is none.
+    """
+    try:
+        return SigningKey.load(path)
+    except FileNotFoundError as error:
+        raise Trouble(
+            f"there is no operator key at {path}",
+            "nothing was sent: a command counts by its signature alone",
+            "run this where `failshut up` runs, make one (failshut keys create), or name yours: --key FILE",
+        ) from error
+    except (OSError, ValueError) as error:
+        raise Trouble(
+            f"the operator key {path} cannot be used: {error}", "nothing was sent", "give an Ed25519 key in PEM: --key"
+        ) from error
+
+
+async def send_and_wait(broker: str, prefix: str, key: SigningKey, order: GateOrder, timeout_s: float) -> Answer:
+    """Send a command about a gate and wait for the decision that answers it.
+
+    Raises:
+        Trouble: the broker did not answer, or did not acknowledge the command.
+    """
+    topics = Topics(prefix)
+    try:
+        async with _listening(broker, topics) as consumer, Operator(broker, key, prefix, order.by, timeout_s=10.0) as operator:
+            offset = await operator.send(order)
+            try:
+                async with asyncio.timeout(timeout_s):
+                    async for answer in _answers(consumer, topics, order, offset, key.kid):
+                        return answer
+            except TimeoutError:
+                pass
+    except Unacknowledged as error:
+        raise unreachable(
+            f"the broker did not acknowledge the command: {error}", "look at `failshut gates` before you send it again"
+        ) from error
+    except (BrokerUnreachable, KafkaError, OSError) as error:
+        raise unreachable(f"Kafka at {broker} does not answer: {error}", "start it, or name it with --broker") from error
+    except CommandError as error:
+        raise Trouble(str(error), "nothing was sent", "say it in fewer words") from error
+    because = (
+        f"the command is on the log (control offset {offset}), and no governor answered within {timeout_s:g} s: "
+        "no monitor runs, or it is behind. It will be judged when one runs"
+    )
+    return Answer(order.gate, order.kind, "unanswered", because, offset=offset)
+
+
+@asynccontextmanager
+async def _listening(broker: str, topics: Topics) -> AsyncIterator[AIOKafkaConsumer]:
+    """A consumer without a group, at the present end of decisions and dead letters."""
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=bootstrap_servers(broker),
+        group_id=None,
+        enable_auto_commit=False,
+        fetch_max_wait_ms=50,
+        request_timeout_ms=10_000,
+    )
+    try:
+        await consumer.start()
+        places = []
+        for topic in (topics.decisions, topics.dead_letter):
+            # aiokafka knows the partitions only of topics that it was told of.
+            await consumer._client.add_topic(topic)
+            partitions = consumer.partitions_for_topic(topic)
+            if not partitions:
+                raise unreachable(
+                    f"Kafka at {broker} has no topic {topic}",
+                    "start a monitor (failshut up, failshut run), or give the --prefix that it runs with",
+                )
+            places += [TopicPartition(topic, partition) for partition in partitions]
+        consumer.assign(places)
+        for place, end in (await consumer.end_offsets(places)).items():
+            consumer.seek(place, end)
+        yield consumer
+    finally:
+        await consumer.stop()
+
+
+async def _answers(
+    consumer: AIOKafkaConsumer, topics: Topics, order: GateOrder, offset: int, kid: str
+) -> AsyncIterator[Answer]:
+    while True:
+        for place, records in (await consumer.getmany(timeout_ms=250)).items():
+            for record in records:
+                if place.topic == topics.decisions:
+                    answer = _decided(record.value, order, offset, kid)
+                else:
+                    answer = _dead(record.value, order, offset, topics)
+                if answer is not None:
+                    yield answer
+
+
+def _decided(value: bytes, order: GateOrder, offset: int, kid: str) -> Answer | None:
+    try:
+        decision = decode_decision(value)
+    except ValueError:
+        return None
+    if decision.gate != order.gate or not _answers_it(decision, order, offset, kid):
+        return None
+    refused = decision.kind is Kind.NOTE
+    state = {Kind.OPEN: "OPEN", Kind.RENEW: "OPEN", Kind.CLOSE: "CLOSED"}.get(decision.kind, "")
+    because = decision.because.removeprefix(f"{order.kind} refused: ")
+    return Answer(
+        order.gate,
+        order.kind,
+        "refused" if refused else "done",
+        because,
+        decision.breaker.value,
+        state,
+        decision.epoch,
+        offset,
+    )
+
+
+def _answers_it(decision: Decision, order: GateOrder, offset: int, kid: str) -> bool:
+    origin = decision.origin
+    if origin is not None and (origin.topic, origin.partition, origin.offset) == (CONTROL, 0, offset):
+        return True
+    # Something else in the same record moved the gate as well; the command still stands beside it, with its name.
+    return decision.by == f"{order.by} ({kid[:12]}): {order.why}"
+
+
+def _dead(value: bytes, order: GateOrder, offset: int, topics: Topics) -> Answer | None:
+    try:
+        letter = decode_dead_letter(value)
+    except msgspec.MsgspecError:
+        return None
+    if letter.origin.topic not in (CONTROL, topics.control) or letter.origin.offset != offset:
+        return None
+    return Answer(order.gate, order.kind, "refused", letter.reason, offset=offset)

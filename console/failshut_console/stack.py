@@ -1,0 +1,254 @@
+"""A monitor on this machine: an embedded Apache Kafka, an embedded Valkey and workers, each a process of its own.
+
+One machine is its limit: one broker, one store, no replicas. It is for trying, for developing and for tests; a cluster runs
+`failshut run` with the same policies. Everything that is started here is stopped here, and no process outlives this one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import redis
+
+from failshut.signing import SigningKey
+from failshut_console.activating import activate_now
+from failshut_console.exits import Exit, Trouble
+from failshut_console.state import Runtime, State, who
+from failshut_streams.embedded import KAFKA_VERSION, EmbeddedUnavailable, Kafka, Progress, Valkey
+from failshut_streams.embedded.process import Server
+from failshut_streams.operator import Operator, TermError
+from failshut_streams.topics import Counts, Topics, TopicsFound, ensure
+
+Say = Callable[[str], None]
+WORKER_SECONDS_MAX = 60.0
+
+
+class Child(Server):
+    """A Python process of ours: a worker or one of the demonstration's services.
+
+    Args:
+        folder: where it logs.
+        name: of its log.
+        arguments: after `python`.
+        is_ready: whether it has come up; asked until it has.
+    """
+
+    stop_seconds_max = 8.0
+
+    def __init__(self, folder: Path, name: str, arguments: Sequence[str], is_ready: Callable[[], bool]) -> None:
+        self.name = name
+        super().__init__(folder)
+        self._arguments = list(arguments)
+        self._is_ready = is_ready
+
+    def command(self) -> list[str]:
+        return [sys.executable, *self._arguments]
+
+    def ready(self) -> bool:
+        return self.running and self._is_ready()
+
+    def _address_in_use(self, log: str) -> bool:
+        return False  # it listens nowhere
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSettings:
+    """What a worker of this stack is told beyond its addresses; milliseconds."""
+
+    evidence_partitions: int = 4
+    telemetry_partitions: int = 4
+    session_timeout_ms: int = 6_000
+    lag_every_ms: int = 1_000
+    snapshot_every_ms: int = 5_000
+
+    def options(self) -> list[str]:
+        """As options of `failshut run`."""
+        return [
+            part for name in self.__dataclass_fields__ for part in (f"--{name.replace('_', '-')}", str(getattr(self, name)))
+        ]
+
+
+class Stack:
+    """Servers and workers of one state folder.
+
+    Args:
+        state: the folder.
+        say: told what is going on, for a person.
+        progress: told of each jar that is downloaded.
+        settings: of the workers.
+    """
+
+    def __init__(
+        self, state: State, say: Say, progress: Progress | None = None, settings: WorkerSettings | None = None
+    ) -> None:
+        self.state = state
+        self.settings = settings or WorkerSettings()
+        self._say = say
+        self.kafka = Kafka(state.folder / "kafka", on_progress=progress)
+        self.valkey = Valkey(state.folder / "valkey")
+        self.workers: list[Child] = []
+        self.children: list[Child] = []
+        self.topics = Topics()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.stop()
+
+    @property
+    def servers(self) -> str:
+        """What runs, in words."""
+        try:
+            with redis.Redis.from_url(self.valkey.url, socket_timeout=1) as client:
+                said: Any = client.info("server")
+                version = said.get("valkey_version", "?")
+        except (redis.RedisError, OSError):
+            version = "?"
+        return f"Kafka {KAFKA_VERSION}, Valkey {version} (embedded)"
+
+    def start_servers(self) -> None:
+        """Start both servers, make keys and topics, open the first term.
+
+        Raises:
+            Trouble: one did not start, or the evidence is not the term's.
+        """
+        already = self.state.runtime()
+        if already.pid and already.pid != os.getpid():
+            raise Trouble(
+                f"a monitor runs already on {self.state.folder} (process {already.pid})",
+                "it is left alone",
+                "use it (failshut gates), stop it, or take another folder: --state DIR",
+            )
+        for path in self.state.ensure_keys():
+            self._say(f"made {path}")
+        try:
+            self.kafka.prepare()
+            with ThreadPoolExecutor(2, "failshut-start") as pool:
+                list(pool.map(lambda server: server.start(), (self.kafka, self.valkey)))
+        except EmbeddedUnavailable as error:
+            means = "no monitor runs here; gates that it opened lapse within their ttl"
+            raise Trouble(str(error), means, status=Exit.UNREACHABLE) from error
+        self._say(f"{self.servers} on {self.kafka.url} and {self.valkey.url}")
+        self._write_runtime()
+        try:
+            asyncio.run(self._open())
+        except TermError as error:
+            raise Trouble(
+                str(error), "no gate opens before a new term", f"failshut term open --renew --state {self.state.folder}"
+            ) from error
+
+    async def _open(self) -> TopicsFound:
+        counts = Counts(telemetry=self.settings.telemetry_partitions, evidence=self.settings.evidence_partitions)
+        found = await ensure(self.kafka.url, self.topics, counts)
+        async with Operator(self.kafka.url, self.operator_key, name=who()) as operator:
+            term, _, opened = await operator.open_term(found)
+            if opened:
+                self._say(f"opened term {term.term} of the evidence log")
+        return found
+
+    @property
+    def operator_key(self) -> SigningKey:
+        """The key with which this machine's operator signs."""
+        return SigningKey.load(self.state.operator_key)
+
+    def activate(self, files: Mapping[str, str], why: str) -> int:
+        """Put a bundle in force; return its version."""
+        return activate_now(self.kafka.url, "", self.operator_key, who(), files, why)[0]
+
+    def start_worker(self, name: str, wait: bool = True) -> Child:
+        """Start a worker (again, if it was killed) and wait until it reports to the store.
+
+        Raises:
+            Trouble: it ended, or did not report in time.
+        """
+        worker = next((child for child in self.workers if child.name == name), None)
+        if worker is None:
+            worker = Child(self.state.folder / "workers", name, self._worker_arguments(name), lambda: self._reports(name))
+            self.workers.append(worker)
+        try:
+            if wait:
+                worker.start(WORKER_SECONDS_MAX)
+            else:
+                worker.launch()
+        except EmbeddedUnavailable as error:
+            raise Trouble(str(error), "nothing decides, so every gate is closed", status=Exit.UNREACHABLE) from error
+        return worker
+
+    def start_child(self, name: str, arguments: Sequence[str], is_ready: Callable[[], bool]) -> Child:
+        """Start another process that ends with this one."""
+        child = Child(self.state.folder / "services", name, arguments, is_ready)
+        self.children.append(child)
+        child.launch()
+        return child
+
+    def stop(self) -> None:
+        """Stop everything, within a bounded time; what does not end is killed."""
+        processes: list[Server] = [*self.children, *self.workers]
+        with ThreadPoolExecutor(max(1, len(processes)), "failshut-stop") as pool:
+            list(pool.map(lambda process: process.stop(), processes))
+        with ThreadPoolExecutor(2, "failshut-stop") as pool:
+            list(pool.map(lambda server: server.stop(), (self.kafka, self.valkey)))
+        if self.state.runtime().pid == os.getpid():
+            self.state.forget_runtime()
+
+    # --- within ---
+
+    def _worker_arguments(self, name: str) -> list[str]:
+        return [
+            *("-m", "failshut_console", "run"),
+            *("--broker", self.kafka.url, "--store", self.valkey.url),
+            *("--signing-key", str(self.state.signing_key), "--operators", str(self.state.operators)),
+            *("--worker-id", name),
+            *self.settings.options(),
+        ]
+
+    def _reports(self, name: str) -> bool:
+        try:
+            with redis.Redis.from_url(self.valkey.url, socket_timeout=1, socket_connect_timeout=1) as client:
+                return bool(client.exists(f"failshut:workers:{name}"))
+        except (redis.RedisError, OSError):
+            return False
+
+    def _write_runtime(self) -> None:
+        self.state.write_runtime(
+            Runtime(
+                broker=self.kafka.url,
+                store=self.valkey.url,
+                jwks=str(self.state.jwks),
+                operator_key=str(self.state.operator_key),
+                pid=os.getpid(),
+                servers=self.servers,
+            )
+        )
+
+
+def stop_on_signals() -> None:
+    """Let SIGTERM and SIGHUP end this process as Ctrl-C does: with everything stopped."""
+
+    def stop(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, stop)
+
+
+def wait_for(what: Callable[[], bool], seconds: float, every: float = 0.1) -> bool:
+    """Whether something came true in time."""
+    end = time.monotonic() + seconds
+    while not what():
+        if time.monotonic() > end:
+            return False
+        time.sleep(every)
+    return True
