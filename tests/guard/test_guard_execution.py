@@ -13,6 +13,7 @@ from monitor import POLICY, SUBJECT, Monitor, admitted, denied_with, eventually,
 from failshut import Cause, Check, Execution, Gate, Guard, Withheld, keys
 from failshut.outcomes import OutcomeQueue
 from failshut.store import Outcomes, Store, Unreachable
+from failshut.watcher import ProbeRequest
 
 pytestmark = pytest.mark.store
 
@@ -525,15 +526,35 @@ def test_a_stranger_takes_no_token(monitor: Monitor, gate: Gate) -> None:
     assert monitor.client.llen(keys.probes(monitor.gate)) == 1
 
 
-def test_a_token_that_comes_too_late_is_reported(monitor: Monitor, make_guard: Callable[..., Guard]) -> None:
+def test_a_token_that_comes_too_late_is_reported(
+    monitor: Monitor, make_guard: Callable[..., Guard], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The caller was denied at its deadline; the token that was popped for it is not lost without a word."""
     monitor.prove(1, ttl_ms=60_000)
-    gate = Gate(monitor.gate, guard=make_guard(deadline_ms=100, store_timeout_ms=20_000))
+    guard = make_guard(deadline_ms=100, store_timeout_ms=20_000)
+    gate = Gate(monitor.gate, guard=guard)
     denied_with(gate, Cause.PROBE_REQUIRED)
+    watcher = guard._watcher
+    assert watcher is not None
+    monkeypatch.setattr(watcher, "_due", lambda *_: False)  # so that the pop is what waits for the store
+    eventually(lambda: not watcher.asking_since)
     monitor.client.execute_command("CLIENT", "PAUSE", 1000, "ALL")
-    assert denial_of(gate).cause in (Cause.DEADLINE, Cause.STORE_UNREACHABLE)
+    assert denial_of(gate).cause is Cause.DEADLINE
     entry = eventually(monitor.outcomes)[0]
     assert (entry["outcome"], entry["token"]) == ("cancelled", keys.probe_token(monitor.epoch, 0))
+
+
+def test_a_caller_that_left_costs_no_token(monitor: Monitor, gate: Gate, guard: Guard) -> None:
+    """A request whose caller stopped waiting before its turn leaves the token where it is."""
+    monitor.prove(1, ttl_ms=60_000)
+    denied_with(gate, Cause.PROBE_REQUIRED)
+    request = ProbeRequest(gate._slot, monitor.epoch)
+    assert request.leave()
+    watcher = guard._watcher
+    assert watcher is not None
+    watcher.ask(request)
+    with gate.execution(SUBJECT) as execution:  # the next in the queue gets it
+        assert execution.token == keys.probe_token(monitor.epoch, 0)
 
 
 # Outcomes ---------------------------------------------------------------------------------------------------------
