@@ -15,6 +15,9 @@ Limits: a run says nothing of what producers never sent; that is a heartbeat's b
 
 from __future__ import annotations
 
+import struct
+from bisect import bisect_left
+from collections.abc import Sequence
 from typing import TypeAlias
 
 import msgspec
@@ -60,10 +63,70 @@ SampleRow: TypeAlias = tuple[int, int, int, float]
 
 
 class Samples(msgspec.Struct, frozen=True, array_like=True, tag="s"):
-    """Finite values of one series, in order."""
+    """Finite values of one series, in order: a block of columns, each packed little-endian (int64; values float64).
+
+    Columns because nearly all evidence is samples: a detector is fed the values alone, and where a value stood is looked
+    up only when a decision cites it.
+    """
 
     series: str
-    rows: list[SampleRow]
+    offsets: bytes
+    indexes: bytes
+    times: bytes
+    floats: bytes
+
+    @classmethod
+    def of(cls, series: str, rows: Sequence[SampleRow]) -> Samples:
+        """Return the block of these rows, at least one."""
+        offsets, indexes, times, values = zip(*rows, strict=True)
+        whole = f"<{len(rows)}q"
+        return cls(
+            series,
+            struct.pack(whole, *offsets),
+            struct.pack(whole, *indexes),
+            struct.pack(whole, *times),
+            struct.pack(f"<{len(rows)}d", *values),
+        )
+
+    @property
+    def count(self) -> int:
+        """Return how many rows there are."""
+        return len(self.floats) // 8
+
+    @property
+    def rows(self) -> list[SampleRow]:
+        """Return the rows, for whoever needs all of each."""
+        columns = (_whole(self.offsets), _whole(self.indexes), _whole(self.times), self.values())
+        return list(zip(*columns, strict=True))
+
+    def values(self, skip: int = 0) -> tuple[float, ...]:
+        """Return the values from a row on."""
+        return struct.unpack(f"<{self.count - skip}d", memoryview(self.floats)[8 * skip :])
+
+    def time_max(self, skip: int) -> int:
+        """Return the newest time from a row on; 0 where there is no row."""
+        return max(_whole(memoryview(self.times)[8 * skip :]), default=0)
+
+    def before(self, lo: int) -> int:
+        """Return how many rows stand before a front-door offset: they were covered by an earlier run."""
+        if not self.offsets or _at(self.offsets, 0) >= lo:
+            return 0
+        return bisect_left(_whole(self.offsets), lo)
+
+    def place(self, row: int) -> tuple[int, int]:
+        """Return offset and index of a row."""
+        return _at(self.offsets, row), _at(self.indexes, row)
+
+
+def _whole(column: bytes | memoryview) -> tuple[int, ...]:
+    return struct.unpack(f"<{len(column) // 8}q", column)
+
+
+def _at(column: bytes, row: int) -> int:
+    return int(_int64.unpack_from(column, 8 * row)[0])
+
+
+_int64 = struct.Struct("<q")
 
 
 class Faults(msgspec.Struct, frozen=True, array_like=True, tag="f"):

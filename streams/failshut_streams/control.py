@@ -43,7 +43,8 @@ from failshut_breakers.evidence import (
 )
 from failshut_breakers.policy import PolicyBook
 from failshut_breakers.routes import Routes
-from failshut_streams.cutter import DeadRecord, PartitionOf
+from failshut_streams.cutter import DeadRecord
+from failshut_streams.gathering import PartitionOf
 from failshut_streams.marks import MARK_KEY, BadMark, decode_mark
 from failshut_streams.operator import read_command
 from failshut_streams.transport import Record

@@ -16,33 +16,32 @@ marks each.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from failshut_breakers.coverage import BOUNDARIES_KEPT
-from failshut_breakers.evidence import (
-    SCHEMA,
-    Beats,
-    Faults,
-    Lags,
-    Mark,
-    Outcomes,
-    Reading,
-    Run,
-    Samples,
-    Unreadable,
-)
+from failshut_breakers.evidence import SCHEMA, Mark, Run
 from failshut_breakers.routes import Routes
-from failshut_streams.codecs import Beat, Fault, Item, LagPoint, Outcome, Sample, unreadable_reason
+from failshut_streams.codecs import Fault, Headers, Item
+from failshut_streams.codecs.names import SeriesNames
+from failshut_streams.codecs.wire import SampleWire
+from failshut_streams.gathering import ROWS_MAX, Gathered, PartitionOf
 from failshut_streams.marks import MARK_KEY, BadMark, decode_mark
 from failshut_streams.transport import Chunk, Record
 
-ROWS_MAX = 20_000
-"""Rows after which a run is ended at the next record, so that an evidence record stays well below its topic's limit."""
 
-Decode = Callable[[bytes | None, bytes | None, tuple[tuple[str, bytes], ...], int], list[Item]]
-PartitionOf = Callable[[str], int]
+class Decoder(Protocol):
+    """What reads the records of one front-door topic."""
+
+    names: SeriesNames
+
+    def samples(self, value: bytes) -> list[SampleWire] | None:
+        """Return the samples of a record that holds nothing else, or None where it must be decoded with care."""
+        ...
+
+    def decode(self, key: bytes | None, value: bytes | None, headers: Headers, append_ms: int) -> list[Item]:
+        """Return the items of a record. Never raises."""
+        ...
 
 
 class DeadRecord(NamedTuple):
@@ -82,11 +81,11 @@ class Log:
 class Cutter:
     """Cuts one front-door partition. `topic` is its role, such as `telemetry`."""
 
-    def __init__(self, topic: str, partition: int, log: Log, partition_of: PartitionOf, decode: Decode) -> None:
+    def __init__(self, topic: str, partition: int, log: Log, partition_of: PartitionOf, decoder: Decoder) -> None:
         self.topic, self.partition, self.log = topic, partition, log
         self.boundaries: deque[Boundary] = deque(maxlen=BOUNDARIES_KEPT)
         self._partition_of = partition_of
-        self._decode = decode
+        self._decoder = decoder
         self._position: int | None = None  # where the next chunk must begin to join
         self._told = [0] * log.evidence_partitions
 
@@ -101,24 +100,25 @@ class Cutter:
             while self.boundaries and self.boundaries[-1].position > chunk.fetched_from:
                 self.boundaries.pop()
         cut = Cut()
-        gathered = _Gathered(routes, self._partition_of)
-        append_ms = 0
+        gathered = Gathered(routes, self._partition_of, self._decoder.names)
+        samples, append_ms = self._decoder.samples, 0
         for record in chunk.records:
             offset, append_ms, _, key, value, headers = record
             if key == MARK_KEY:
                 self._mark(record, gathered, routes, cut)
                 continue
-            items = self._decode(key, value, headers, append_ms)
-            gathered.take(offset, append_ms, items)
-            if gathered.reason:
-                cut.dead.append(DeadRecord(record, gathered.reason))
+            wires = samples(value) if value and not headers else None
+            if not wires or not gathered.take_wires(offset, append_ms, wires):
+                gathered.take(offset, append_ms, self._decoder.decode(key, value, headers, append_ms))
+                if gathered.reason:
+                    cut.dead.append(DeadRecord(record, gathered.reason))
             if gathered.rows >= ROWS_MAX:
                 self._end_run(gathered, routes, cut, offset + 1, append_ms)
         self._end_run(gathered, routes, cut, chunk.upto, append_ms)
         self._position = chunk.upto
         return cut
 
-    def _mark(self, record: Record, gathered: _Gathered, routes: Routes, cut: Cut) -> None:
+    def _mark(self, record: Record, gathered: Gathered, routes: Routes, cut: Cut) -> None:
         mark = decode_mark(record.value)
         if isinstance(mark, BadMark):
             gathered.take(record.offset, record.timestamp_ms, [Fault(None, mark.reason)])
@@ -131,7 +131,7 @@ class Cutter:
         cut.boundary = upto
 
     def _end_run(
-        self, gathered: _Gathered, routes: Routes, cut: Cut, upto: int, append_ms: int, mark: Mark | None = None
+        self, gathered: Gathered, routes: Routes, cut: Cut, upto: int, append_ms: int, mark: Mark | None = None
     ) -> None:
         by_partition = gathered.end()
         cut.readings += gathered.rows
@@ -158,98 +158,3 @@ class Cutter:
             )
             cut.runs.append((evidence_partition, run))
             self._told[evidence_partition] = upto
-
-
-class _Gathered:
-    """Readings of the run that is being cut, in blocks of one series each."""
-
-    def __init__(self, routes: Routes, partition_of: PartitionOf) -> None:
-        self.rows = 0
-        self.reason = ""  # why the record just taken belongs into the dead-letter topic as well
-        self._routes = routes
-        self._partition_of = partition_of
-        self._samples: dict[str, list[tuple[int, int, int, float]] | None] = {}
-        self._blocks: list[tuple[tuple[str, ...], Reading]] = []
-        self._rare: dict[tuple[str, ...], list[tuple[object, ...]]] = {}
-
-    def take(self, offset: int, append_ms: int, items: list[Item]) -> None:
-        """Take the items of one record."""
-        samples = self._samples
-        self.reason = ""
-        for index, item in enumerate(items):
-            if type(item) is Sample:
-                try:
-                    rows = samples[item.series]
-                except KeyError:
-                    rows = self._open(item.series)
-                if rows is not None:
-                    time_ms = item.time_ms
-                    rows.append((offset, index, append_ms if time_ms is None else time_ms, item.value))
-                    self.rows += 1
-            else:
-                self._take_rare(offset, index, append_ms, item)
-        if self.reason:
-            self.reason = unreadable_reason(items) or self.reason
-
-    def end(self) -> dict[int, dict[str, list[Reading]]]:
-        """Return what was gathered, by evidence partition and gate, and begin anew."""
-        by_partition: dict[int, dict[str, list[Reading]]] = {}
-        for gates, reading in self._blocks:
-            for gate in gates:
-                by_gate = by_partition.setdefault(self._partition_of(gate), {})
-                by_gate.setdefault(gate, []).append(reading)
-        self._samples, self._blocks, self._rare = {}, [], {}
-        return by_partition
-
-    def _open(self, series: str) -> list[tuple[int, int, int, float]] | None:
-        gates = self._routes.series.get(series)
-        rows: list[tuple[int, int, int, float]] | None = None
-        self._rare.pop(("f", series), None)
-        if gates:
-            rows = []
-            self._blocks.append((gates, Samples(series, rows)))
-        if len(self._samples) < ROWS_MAX:  # a producer that makes up names does not fill the table
-            self._samples[series] = rows
-        return rows
-
-    def _take_rare(self, offset: int, index: int, append_ms: int, item: Item) -> None:
-        routes = self._routes
-        match item:
-            case Fault(series, reason):
-                if series is None:
-                    self.reason = reason
-                    self._add(("u",), tuple(routes.gates), Unreadable, (), (offset, index, append_ms, reason))
-                    return
-                # Samples and faults of a series are judged in their order: each ends the block of the other.
-                self._samples.pop(series, None)
-                gates = routes.series.get(series, ())
-                self._add(("f", series), gates, Faults, (series,), (offset, index, append_ms, reason))
-            case Beat(source, time_ms):
-                row = (offset, index, append_ms if time_ms is None else time_ms)
-                self._add(("h", source), routes.sources.get(source, ()), Beats, (source,), row)
-            case LagPoint(group, topic, time_ms, partitions):
-                moment_ms = append_ms if time_ms is None else time_ms
-                gates = routes.lags.get((group, topic), ())
-                self._add(("l", group, topic), gates, Lags, (group, topic), (offset, index, moment_ms, partitions))
-            case Outcome():
-                self._outcome(offset, index, append_ms, item)
-
-    def _outcome(self, offset: int, index: int, append_ms: int, item: Outcome) -> None:
-        if item.gate not in self._routes.gates:
-            self.reason = f"an outcome of a gate without a policy: {item.gate}"
-            return
-        epoch = int(item.epoch) if item.epoch.isascii() and item.epoch.isdigit() else 0
-        row = (offset, index, append_ms, epoch, item.token, item.outcome == "ok", item.count)
-        self._add(("o", item.gate), (item.gate,), Outcomes, (), row)
-
-    def _add(
-        self, key: tuple[str, ...], gates: tuple[str, ...], kind: type, names: tuple[str, ...], row: tuple[object, ...]
-    ) -> None:
-        if not gates:
-            return
-        rows = self._rare.get(key)
-        if rows is None:
-            rows = self._rare[key] = []
-            self._blocks.append((gates, kind(*names, rows)))
-        rows.append(row)
-        self.rows += 1

@@ -21,8 +21,8 @@ from faust.types import TP
 from failshut_breakers.evidence import decode_run
 from failshut_breakers.governor import Governor
 from failshut_streams.config import WorkerConfig
-from failshut_streams.cutter import PartitionOf
 from failshut_streams.effects import Effects
+from failshut_streams.gathering import PartitionOf
 from failshut_streams.snapshots import BadSnapshot, restore_snapshot, take_snapshot
 from failshut_streams.transport import Assignment, Chunk, ChunkApp, Commit
 

@@ -24,8 +24,9 @@ from failshut_streams.boundary import last_boundary_before
 from failshut_streams.codecs import NativeDecoder, Origin, OtlpDecoder, encode_dead_letter
 from failshut_streams.config import WorkerConfig
 from failshut_streams.control import ControlCut, ControlCutter, ControlReader
-from failshut_streams.cutter import Cutter, DeadRecord, Log, PartitionOf
+from failshut_streams.cutter import Cutter, DeadRecord, Decoder, Log
 from failshut_streams.evidence_writer import EvidenceWriter
+from failshut_streams.gathering import PartitionOf
 from failshut_streams.topics import Topics
 from failshut_streams.transport import Assignment, Chunk, ChunkApp, Commit
 
@@ -60,7 +61,7 @@ class Router:
         self.cutters: dict[TP, Cutter] = {}
         self._partition_of = partition_of
         self._forward_every_ms = config.mark_every_ms * 3 // 4
-        self._decoders = {topics.telemetry: NativeDecoder().decode, topics.otlp_metrics: OtlpDecoder().decode}
+        self._decoders: dict[str, Decoder] = {topics.telemetry: NativeDecoder(), topics.otlp_metrics: OtlpDecoder()}
         self._roles = {topics.telemetry: "telemetry", topics.otlp_metrics: "otlp_metrics"}
         self._lock = asyncio.Lock()
         self._ready = asyncio.Event()
@@ -212,8 +213,7 @@ class Router:
     def _new_cutter(self, chunk: Chunk) -> Cutter:
         term = self.control.term
         log = Log(self.evidence_id, self.config.evidence_partitions, term.term if term else 0, self.config.worker_id)
-        decode = self._decoders[chunk.topic]
-        return Cutter(self._roles[chunk.topic], chunk.partition, log, self._partition_of, decode)
+        return Cutter(self._roles[chunk.topic], chunk.partition, log, self._partition_of, self._decoders[chunk.topic])
 
     async def _bury(self, role: str, partition: int, dead: list[DeadRecord]) -> None:
         """Send records to the dead-letter topic, with their reason. The stream goes on when they are acknowledged."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from failshut.cause import Cause
 from failshut_breakers.conditions.base import Condition, Demand, Moment, Status
-from failshut_breakers.evidence import Reading
+from failshut_breakers.evidence import Beats, Faults, Reading, Samples
 from failshut_breakers.policy import Heartbeat
 
 
@@ -26,12 +26,20 @@ class HeartbeatCondition(Condition):
         self.text = f"no heartbeat from {self._whom} yet"
 
     def feed(self, reading: Reading, lo: int, moment: Moment) -> list[Demand]:
-        rows = getattr(reading, "rows", ())
-        for row in rows:
-            if row[0] >= lo and row[2] > self._last_ms:
-                self._last_ms = row[2]
-        self._judge(moment)
+        if isinstance(reading, Samples):
+            skip = reading.before(lo)
+            return self._beat(reading.time_max(skip), reading.place(reading.count - 1), moment) if skip < reading.count else []
+        if isinstance(reading, Beats | Faults):
+            rows = [row for row in reading.rows if row[0] >= lo]
+            return self._beat(max(row[2] for row in rows), rows[-1][:2], moment) if rows else []
         return []
+
+    def _beat(self, time_ms: int, place: tuple[int, int], moment: Moment) -> list[Demand]:
+        before = self.status
+        self._last_ms = max(self._last_ms, time_ms)
+        self._judge(moment)
+        began = self.status is Status.DEMANDS and before is not Status.DEMANDS
+        return [Demand(*place, self.text)] if began else []
 
     def tick(self, moment: Moment) -> bool:
         before = self.status

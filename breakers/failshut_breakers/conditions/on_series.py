@@ -8,12 +8,17 @@ the condition demands, because a detector that is fed nothing finds nothing.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable, Sequence
+from itertools import groupby
 
 from failshut.cause import Cause
 from failshut_breakers.conditions.base import Condition, Demand, Moment, Status
 from failshut_breakers.evidence import Faults, Reading, Samples
 from failshut_breakers.policy import Conformance, Drift
 from failshut_detectors import Adwin, Detector, Fhddm, PageHinkley
+
+MAGNITUDE_MAX = 1e100
+"""Beyond it a detector's sums of squares overflow and it never detects again: such a value counts as a fault instead."""
 
 
 class _OnSeries(Condition):
@@ -31,10 +36,9 @@ class _OnSeries(Condition):
     def feed(self, reading: Reading, lo: int, moment: Moment) -> list[Demand]:
         demands: list[Demand] = []
         if isinstance(reading, Samples):
-            rows = reading.rows if reading.rows[0][0] >= lo else [row for row in reading.rows if row[0] >= lo]
-            if rows:
-                self._in_a_row = 0
-                demands = self._values(rows)
+            skip = reading.before(lo)
+            if skip < reading.count:
+                demands = self._values(reading, skip)
         elif isinstance(reading, Faults):
             demands = self._faults([row for row in reading.rows if row[0] >= lo])
         if demands:
@@ -47,7 +51,7 @@ class _OnSeries(Condition):
         self._settle(moment)
         return False
 
-    def _values(self, rows: list[tuple[int, int, int, float]]) -> list[Demand]:
+    def _values(self, samples: Samples, skip: int) -> list[Demand]:
         raise NotImplementedError
 
     def _standing(self) -> str:
@@ -82,10 +86,26 @@ class DriftCondition(_OnSeries):
     def __init__(self, policy: Drift) -> None:
         super().__init__(policy, _drift_detector(policy))
 
-    def _values(self, rows: list[tuple[int, int, int, float]]) -> list[Demand]:
-        alarms = self._detector.feed([row[3] for row in rows])
+    def _values(self, samples: Samples, skip: int) -> list[Demand]:
+        values = samples.values(skip)
+        if min(values) >= -MAGNITUDE_MAX and max(values) <= MAGNITUDE_MAX:
+            return self._detect(samples, skip, values)
+        demands: list[Demand] = []
+        for fits, some in groupby(values, lambda value: abs(value) <= MAGNITUDE_MAX):
+            part = list(some)
+            if fits:
+                demands += self._detect(samples, skip, part)
+            else:
+                rows = range(skip, skip + len(part))
+                demands += self._faults([(*samples.place(row), 0, "too large") for row in rows])
+            skip += len(part)
+        return demands
+
+    def _detect(self, samples: Samples, skip: int, values: Sequence[float]) -> list[Demand]:
+        self._in_a_row = 0
         return [
-            Demand(rows[alarm.index][0], rows[alarm.index][1], f"drift in {self._metric}: {alarm.text}") for alarm in alarms
+            Demand(*samples.place(skip + alarm.index), f"drift in {self._metric}: {alarm.text}")
+            for alarm in self._detector.feed(values)
         ]
 
 
@@ -101,24 +121,28 @@ class ConformanceCondition(_OnSeries):
         self._misses = 0.0
         self._misses_max = policy.over * policy.window
 
-    def _values(self, rows: list[tuple[int, int, int, float]]) -> list[Demand]:
+    def _values(self, samples: Samples, skip: int) -> list[Demand]:
         rule = self._rule
-        return self._events([(row[0], row[1], 1.0 if rule(row[3]) else 0.0) for row in rows])
+        self._in_a_row = 0
+        conforming = [1.0 if rule(value) else 0.0 for value in samples.values(skip)]
+        return self._events(conforming, lambda row: samples.place(skip + row))
 
     def _faults(self, rows: list[tuple[int, int, int, str]]) -> list[Demand]:
         # Unreadable readings are non-conforming events, on top of counting in a row.
-        return super()._faults(rows) + self._events([(row[0], row[1], 0.0) for row in rows])
+        return super()._faults(rows) + self._events([0.0] * len(rows), lambda row: rows[row][:2])
 
-    def _events(self, events: list[tuple[int, int, float]]) -> list[Demand]:
-        alarms = self._detector.feed([event[2] for event in events])
-        demands = [Demand(*events[alarm.index][:2], f"{self._metric}: {alarm.text} to {self._rule.text!r}") for alarm in alarms]
+    def _events(self, conforming: Sequence[float], place: Callable[[int], tuple[int, int]]) -> list[Demand]:
+        demands = [
+            Demand(*place(alarm.index), f"{self._metric}: {alarm.text} to {self._rule.text!r}")
+            for alarm in self._detector.feed(conforming)
+        ]
         window = self._window
-        for offset, index, conforms in events:
+        for row, conforms in enumerate(conforming):
             below = self._misses <= self._misses_max
             self._misses += (1.0 - conforms) - (1.0 - window[0] if len(window) == window.maxlen else 0.0)
             window.append(conforms)
             if below and self._misses > self._misses_max:
-                demands.append(Demand(offset, index, self._standing()))
+                demands.append(Demand(*place(row), self._standing()))
         demands.sort()
         return demands
 

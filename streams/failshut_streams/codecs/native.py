@@ -44,6 +44,18 @@ class NativeDecoder:
         self._elements_max = elements_max
         self._lenient = LenientReader(self.names, self.instances, elements_max)
 
+    def samples(self, value: bytes) -> list[SampleWire] | None:
+        """The samples of a value that holds nothing else, their names and times not yet looked at; None for any other."""
+        if len(value) > self._bytes_max:
+            return None
+        try:
+            wires = _decode_samples(value)
+        except REFUSED:
+            return None
+        if type(wires) is not list:
+            return [wires]
+        return wires if len(wires) <= self._elements_max else None
+
     def decode(self, key: bytes | None, value: bytes | None, headers: Headers, append_ms: int) -> list[Item]:
         """The items of one record, in order. Never raises; an empty list only for an empty JSON list."""
         if headers or not value or len(value) > self._bytes_max:

@@ -60,6 +60,9 @@ class OtlpDecoder:
         self._bytes_max = bytes_max
         self._elements_max = elements_max
 
+    def samples(self, value: bytes) -> None:
+        """There is no short cut: every message is walked."""
+
     def decode(self, key: bytes | None, value: bytes | None, headers: Headers, append_ms: int) -> list[Item]:
         """The items of one record, in order. Never raises; an empty list for a message without points."""
         if refusal := refuse_value(value, self._bytes_max):
