@@ -64,8 +64,16 @@ class Proving:
     def knows(self, token: str) -> bool:
         """Return whether this is an unused token of this PROVING."""
         prefix, _, number = token.partition(":")
-        known = prefix == epoch_text(self.epoch) and number.isascii() and number.isdigit() and int(number) < self.probes
-        return known and token not in self.passed
+        if prefix != epoch_text(self.epoch) or token in self.passed:
+            return False
+        # As it was handed out, digit by digit: "07" is not another token than "7".
+        return (
+            len(number) <= 9
+            and number.isascii()
+            and number.isdigit()
+            and str(int(number)) == number
+            and int(number) < self.probes
+        )
 
 
 @dataclass(slots=True)

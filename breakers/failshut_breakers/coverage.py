@@ -78,7 +78,8 @@ class Coverage:
         for key, boundaries in self.boundaries.items():
             for append_ms, time_ms, position in boundaries:
                 if append_ms < before_ms or key[0] == CONTROL:
-                    after.covered[key], after.marks[key] = position, time_ms
+                    # What an operator signed for as lost stays signed for.
+                    after.covered[key], after.marks[key] = max(position, after.starts.get(key, 0)), time_ms
                     after.boundaries.setdefault(key, deque(maxlen=BOUNDARIES_KEPT)).append((append_ms, time_ms, position))
         for key, position in self.covered.items():
             if key[0] == CONTROL:  # read whole by every router, under whatever routing

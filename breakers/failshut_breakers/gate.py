@@ -30,7 +30,16 @@ from failshut_breakers.evidence import (
     Samples,
     epoch_of,
 )
-from failshut_breakers.policy import ConditionPolicy, Conformance, Drift, Entry, FailureRate, Heartbeat, Lag
+from failshut_breakers.policy import (
+    MAX_FAULT_CHARS,
+    ConditionPolicy,
+    Conformance,
+    Drift,
+    Entry,
+    FailureRate,
+    Heartbeat,
+    Lag,
+)
 
 DECISION_SCHEMA = 1
 RENEWALS_PER_TTL = 6
@@ -72,6 +81,7 @@ class Gate:
         self.renewed = False  # a closing that must be said again: a later demand, a new policy
         self.origin: Place | None = None  # what moved the gate in this record
         self.by = ""
+        self.tripped = False  # a demand closed the gate in this record
         self.prove_at_conclusion = False  # a reset was granted in this record
         self.notes: list[tuple[Cause | None, str, Place, str]] = []
 
@@ -86,7 +96,12 @@ class Gate:
 
     def _build_conditions(self) -> None:
         policies = self.entry.policy.conditions if self.entry.policy else ()
-        self.conditions = [build(policy) for policy in policies]
+        try:
+            self.conditions = [build(policy) for policy in policies]
+        except Exception as error:  # noqa: BLE001 - a policy that cannot be built closes its own gate, and no other
+            fault = f"{self.entry.file}: its conditions cannot be built: {type(error).__name__}: {error}"[:MAX_FAULT_CHARS]
+            self.entry = Entry(self.entry.gate, self.entry.file, self.entry.digest, None, fault)
+            self.conditions, policies = [], ()
         self.by_key = {}
         for policy, condition in zip(policies, self.conditions, strict=True):
             self.by_key.setdefault(_key_of_policy(policy), []).append(condition)
@@ -102,6 +117,8 @@ class Gate:
     def read(self, record: Record, readings: list[Reading], lo: int, moment: Moment) -> None:
         """Judge what a run holds for this gate, in order. `lo` is the first front-door offset that counts."""
         events: list[tuple[int, int, int, object]] = []
+        # Before they are fed: what only begins to demand later in this run does not yet count at its first readings.
+        demanding = {condition.name for condition in self._standing()}
         for reading in readings:
             key = _key_of(reading)
             for condition in self.by_key.get(key, ()):
@@ -109,7 +126,6 @@ class Gate:
                     events.append((demand.offset, demand.index, 0, (condition, demand)))
             if isinstance(reading, Outcomes):
                 events += [(row[0], row[1], 1, row) for row in reading.rows if row[0] >= lo and row[4]]
-        demanding = {condition.name for condition in self._standing()}
         events.sort(key=lambda event: event[:3])
         for offset, index, kind, event in events:
             place = Place(record.topic, record.partition, offset, index)
@@ -152,7 +168,14 @@ class Gate:
             self.trip(Closing(condition.cause, demand.text, place, frozenset(demanding), moment.newest_ms))
 
     def trip(self, closing: Closing) -> None:
-        """Trip the breaker, or say again why it is tripped or held: a later demand voids a reset that had not seen it."""
+        """Trip the breaker, or say again why it is tripped or held: a later demand voids a reset that had not seen it.
+
+        The first closing of a record stands; what demands later in the same record is only named with it.
+        """
+        if self.tripped and self.breaker.closing is not None:
+            self.breaker.closing.conditions |= closing.conditions
+            return
+        self.tripped = True
         if self.breaker.state is State.HELD:
             held = self.breaker.closing
             because = f"{held.because}; and {closing.because}" if held and "; and " not in held.because else closing.because
@@ -204,7 +227,10 @@ class Gate:
             covered = self.bypass is not None and bool(demanded) and demanded <= set(self.bypass.conditions)
             if self.breaker.state is State.HELD or not covered:
                 return Wanted("", cause, because)
-        if self.bypass is not None:
+        if self.persists():
+            standing = self._standing()[0]  # ARMED and PROVING have tripped: a bypass that leaves this one out opens nothing
+            return Wanted("", standing.cause, standing.text)
+        if self.bypass is not None and mode != "proving":
             mode = "bypass"
         if not moment.evidence_ms:
             return Wanted("", Cause.INSUFFICIENT, "no evidence time yet: not every partition has been marked")
@@ -237,7 +263,7 @@ class Gate:
                 self.permit_ms = moment.evidence_ms
             self.shown = wanted
             decisions.append(self._decision(record, moment, kind, wanted.cause, wanted.because, self.origin, self.by))
-        self.renewed, self.origin, self.by = False, None, ""
+        self.renewed, self.tripped, self.origin, self.by = False, False, None, ""
         return decisions
 
     def _kind(self, wanted: Wanted, moment: Moment) -> Kind | None:

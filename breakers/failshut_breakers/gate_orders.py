@@ -58,8 +58,14 @@ def _bypass(gate: Gate, command: Bypass, moment: Moment) -> str:
         return "the breaker is HELD: a hold is reset, never bypassed"
     if unknown:
         return f"no condition is named {unknown[0]!r}"
-    if gate.renewed or command.epoch != gate.epoch:
+    if gate.renewed or gate.prove_at_conclusion or command.epoch != gate.epoch:
         return f"it answers epoch {command.epoch}, the gate is at {gate.epoch}: something came after what you saw"
+    if gate.breaker.state is State.TRIPPED and gate.breaker.closing is not None:
+        left_out = sorted(gate.breaker.closing.conditions - set(command.conditions))
+        if left_out:
+            return f"it leaves out {left_out[0]!r}, which also demands"
+        if not gate.breaker.closing.conditions:
+            return f"no condition closed the gate: {gate.breaker.closing.because}"
     if not moment.newest_ms < command.until_ms <= moment.newest_ms + MAX_BYPASS_MS:
         return "its end is not within the next 24 hours"
     gate.bypass = command

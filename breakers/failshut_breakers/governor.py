@@ -71,12 +71,13 @@ class Governor:
         if self.offset < 0 and offset > 0:
             self.whole = False
         self.offset = offset
+        changed: set[str] = set()
         for notice in run.notices:
-            if isinstance(notice, Term):
-                self._open_term(notice)
+            if isinstance(notice, Term) and self._open_term(notice):
+                changed = set(self.gates)
         if self.term == 0 or run.term != self.term:
             return []  # nothing counts before a term is open, or from another one
-        changed = self._take_notices(run)
+        changed |= self._take_notices(run)
         touched = self._cover(run)
         for name in changed:
             coverage = next(coverage for coverage in self.coverages if coverage.version == self.gates[name].version)
@@ -140,8 +141,10 @@ class Governor:
         except CommandError as error:
             gate.notes.append((None, str(error), place, commanded.kid))
             return
-        if isinstance(command, Hold | Reset | Bypass):
+        if isinstance(command, Hold | Reset | Bypass) and command.gate == gate.name:
             gate.order(command, place, moment, commanded.kid)
+        else:
+            gate.notes.append((None, f"{command.kind} refused: it is not for this gate", place, commanded.kid))
 
     def _merge(self) -> None:
         """Let go of a coverage that the next one has caught up with, or that no gate counts on."""
@@ -161,15 +164,16 @@ class Governor:
 
     # --- notices ---
 
-    def _open_term(self, term: Term) -> None:
+    def _open_term(self, term: Term) -> bool:
         if term.term <= self.term or term.evidence_id != self.evidence_id:
-            return  # an older term, or one that speaks of another log
+            return False  # an older term, or one that speaks of another log
         self.whole = term.term == 1 and self.whole and not self.gates
         self.term = term.term
         self.coverages = [Coverage.of_term(term, self.book.routing)]
         for gate in self.gates.values():
             gate.version = self.book.routing
             gate.hold(Cause.TERM, f"term {term.term} began: {TRUST}", Place(CONTROL, 0, term.offset, 0), 0)
+        return True
 
     def _take_notices(self, run: Run) -> set[str]:
         """Apply activations and accepted gaps that were not covered before; return the gates that they changed."""
@@ -197,6 +201,7 @@ class Governor:
             if name not in self.gates:
                 self.gates[name] = Gate(name)
                 if not self.whole:
-                    self.gates[name].hold(Cause.TERM, f"the log before this point is not known: {TRUST}", place, 0)
+                    because = f"the log before this point is not known: {TRUST}"
+                    self.gates[name].hold(Cause.TERM, because, place, self.coverages[-1].newest_ms)
             self.gates[name].activate(self.book.entries[name], activation.offset, place, activation.signer)
         return mine

@@ -2,7 +2,7 @@
 
 `FrontDoor` holds what producers, mark writers and operators append. `Router` cuts it into runs, under the policies that
 it has read so far. `Log` is the evidence topic, in its wire form. `World` is one of each, with governors that are fed
-at once, for tests that tell a story: `world.samples([48.0])`, `world.mark()`, `world.command(...)`, and the decisions come back.
+at once, for tests that tell a story: `world.samples([48.0])`, `world.mark()`, `world.command(...)`; each returns the decisions.
 """
 
 from __future__ import annotations
@@ -206,7 +206,7 @@ class Router:
         gates: Iterable[str]
         match item:
             case ("sample", series, value):
-                gates, reading = routes.series.get(series, ()), Samples(series, [(*at, value)])
+                gates, reading = routes.series.get(series, ()), Samples.of(series, [(*at, value)])
             case ("fault", series, reason):
                 gates, reading = routes.series.get(series, ()), Faults(series, [(*at, reason)])
             case ("beat", source, time_ms):
@@ -227,8 +227,12 @@ class Router:
 
 def _add(readings: list[Reading], reading: Reading) -> None:
     """Keep readings of one series in one block until another kind of reading of it interrupts."""
-    for there in reversed(readings):
+    for at in range(len(readings) - 1, -1, -1):
+        there = readings[at]
         if _names(there) == _names(reading) and not isinstance(reading, Commanded):
+            if isinstance(there, Samples) and isinstance(reading, Samples):
+                readings[at] = Samples.of(there.series, [*there.rows, *reading.rows])
+                return
             if type(there) is type(reading):
                 there.rows.extend(reading.rows)  # type: ignore[union-attr,arg-type]
                 return

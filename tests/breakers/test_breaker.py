@@ -1,0 +1,76 @@
+"""The breaker: what may follow what, and nothing else."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from failshut.cause import Cause
+from failshut_breakers.breaker import LEGAL, Breaker, Closing, IllegalMove, Proving
+from failshut_breakers.decision import Breaker as State
+from failshut_breakers.decision import epoch_text
+
+PAIRS = list(itertools.product(State, State))
+
+
+def arguments(to: State) -> dict[str, object]:
+    if to is State.PROVING:
+        return {"proving": Proving(1, 3, 100)}
+    return {"closing": Closing(Cause.DRIFT, "x", None)} if to is not State.ARMED else {}
+
+
+@pytest.mark.parametrize(("before", "to"), PAIRS, ids=lambda state: str(state.value))
+def test_only_legal_moves_are_made(before: State, to: State) -> None:
+    """Every pair of states that is not listed raises and leaves the state as it was; every listed one is made."""
+    breaker = Breaker(before, Closing(Cause.DRIFT, "old", None), Proving(1, 3, 100) if before is State.PROVING else None)
+    if (before, to) in LEGAL:
+        breaker.move(to, **arguments(to))  # type: ignore[arg-type]
+        assert breaker.state is to
+        assert (breaker.proving is not None) is (to is State.PROVING)
+        assert (breaker.closing is None) is (to is State.ARMED)
+    else:
+        with pytest.raises(IllegalMove):
+            breaker.move(to, **arguments(to))  # type: ignore[arg-type]
+        assert breaker.state is before
+
+
+def test_nothing_leads_from_held_but_an_operators_reset() -> None:
+    """No demand leads from HELD to TRIPPED, where a cooldown would end it; ARMED proves only after a closing."""
+    assert (State.HELD, State.TRIPPED) not in LEGAL
+    assert (State.ARMED, State.PROVING) not in LEGAL
+    assert (State.ARMED, State.ARMED) not in LEGAL
+
+
+@pytest.mark.parametrize("to", [State.TRIPPED, State.HELD])
+def test_no_closing_without_a_reason(to: State) -> None:
+    """TRIPPED and HELD need a closing, PROVING needs probes, and nothing else takes them."""
+    with pytest.raises(IllegalMove, match="without a closing"):
+        Breaker().move(to)
+    with pytest.raises(IllegalMove, match="do not go together"):
+        Breaker(State.TRIPPED).move(State.PROVING)
+    with pytest.raises(IllegalMove, match="do not go together"):
+        Breaker(State.TRIPPED).move(State.ARMED, proving=Proving(1, 1, 1))
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        *("", ":", "0", "{e}", "{e}:", "{e}:3", "{e}:-1", "{e}:00", "{e}:01", "{e}: 1", "{e}:1 ", "{e}:\u00b2", "{e}:\u0661"),
+        *("{f}:1", "7:1", "{e}:1:1", "{e}:" + "9" * 5000),
+    ],
+    ids=lambda token: ascii(token)[:12],
+)
+def test_a_token_that_was_not_handed_out_is_not_known(token: str) -> None:
+    """Another epoch's token, a number beyond the budget, or another spelling of a number proves nothing and raises nothing."""
+    proving = Proving(7, 3, 100)
+    assert not proving.knows(token.format(e=epoch_text(7), f=epoch_text(6)))
+
+
+def test_a_token_proves_once() -> None:
+    """A token that passed is not known any more."""
+    proving = Proving(7, 3, 100)
+    token = f"{epoch_text(7)}:2"
+    assert proving.knows(token)
+    proving.passed.add(token)
+    assert not proving.knows(token)

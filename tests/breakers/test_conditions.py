@@ -1,0 +1,309 @@
+"""Conditions: what each says of evidence, and when it says that there is not enough."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Callable
+
+import pytest
+from log import policy
+
+from failshut_breakers.conditions import Condition, Demand, Moment, Status, build
+from failshut_breakers.evidence import Beats, Faults, Lags, Outcomes, Samples, Unreadable
+from failshut_breakers.policy import parse_policy
+from failshut_detectors import Adwin
+
+NOW = Moment(1_000_000, 1_000_000)
+
+
+def condition(text: str) -> Condition:
+    return build(parse_policy(policy(text)).conditions[0])
+
+
+def later(ms: int) -> Moment:
+    return Moment(NOW.evidence_ms + ms, NOW.newest_ms + ms)
+
+
+def samples(values: list[float], first: int = 0) -> Samples:
+    return Samples.of("s/x", [(first + n, 0, NOW.evidence_ms, value) for n, value in enumerate(values)])
+
+
+def faults(count: int, first: int = 0) -> Faults:
+    return Faults("s/x", [(first + n, 0, NOW.evidence_ms, "not a number") for n in range(count)])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "drift: {series: s/x, detector: adwin}",
+        "drift: {series: s/x, detector: page_hinkley}",
+        'conformance: {series: s/x, rule: "value < 9"}',
+        "heartbeat: {source: a, grace: 3s}",
+        "lag: {group: g, topic: t, allowed: 1, behind: 1s}",
+    ],
+)
+def test_no_evidence_is_not_enough(text: str) -> None:
+    """A condition that has read nothing is insufficient, and stays so while only time passes."""
+    one = condition(text)
+    assert one.status is Status.INSUFFICIENT
+    assert not one.tick(later(3_600_000))
+    assert one.status is Status.INSUFFICIENT
+
+
+@pytest.mark.parametrize("text", ["failure_rate: {window: 60s, at_least: 20, over: 0.5}", "unreadable: {at_least: 1}"])
+def test_what_needs_no_evidence_to_begin_holds(text: str) -> None:
+    """A gate that has not executed yet must be able to begin."""
+    assert condition(text).status is Status.HOLDS
+
+
+class TestDrift:
+    """Drift of values."""
+
+    TEXT = "drift: {series: s/x, detector: adwin, warm_up: 30, unreadable_in_a_row: 5, demand_for: 10s}"
+
+    def test_it_warms_up(self) -> None:
+        """The condition holds from the reading on that completes the warm-up."""
+        one = condition(self.TEXT)
+        one.feed(samples([48.0] * 29), 0, NOW)
+        assert one.status is Status.INSUFFICIENT
+        one.feed(samples([48.0], 29), 0, NOW)
+        assert one.status is Status.HOLDS
+
+    def test_it_demands_at_the_reading_where_the_detector_speaks(self) -> None:
+        """The demand names the reading, whatever the block, and says from what to what."""
+        values = [48.0] * 200 + [97.0] * 200
+        expected = [200 + 7 + index for index in (alarm.index - 200 for alarm in Adwin().feed(values))]
+        one = condition(self.TEXT)
+        demands = one.feed(samples(values, 7), 0, NOW)
+        assert [demand.offset for demand in demands] == expected
+        assert demands[0].text.startswith("drift in x: mean 48 to ")
+
+    def test_a_demand_stands_for_its_time_and_no_longer(self) -> None:
+        """Evidence time ends the demand, and not the readings that follow it."""
+        one = condition(self.TEXT)
+        one.feed(samples([48.0] * 200 + [97.0] * 200), 0, NOW)
+        one.feed(samples([97.0] * 50, 400), 0, NOW)
+        one.tick(later(9_999))
+        assert one.status is Status.DEMANDS
+        one.tick(later(10_000))
+        assert one.status is Status.HOLDS
+
+    def test_readings_below_what_counts_are_left_out(self) -> None:
+        """Rows before `lo` were judged before."""
+        one = condition(self.TEXT)
+        one.feed(samples([48.0] * 40), 20, NOW)
+        assert one.status is Status.INSUFFICIENT
+
+    def test_readings_that_are_no_numbers_demand_when_they_do_not_end(self) -> None:
+        """Five in a row demand, at the fifth; a good one in between begins anew."""
+        one = condition(self.TEXT)
+        one.feed(samples([48.0] * 40), 0, NOW)
+        assert one.feed(faults(4, 40), 0, NOW) == []
+        one.feed(samples([48.0], 44), 0, NOW)
+        demands = one.feed(faults(5, 45), 0, NOW)
+        assert [demand.offset for demand in demands] == [49]
+        one.tick(later(3_600_000))
+        assert one.status is Status.DEMANDS, "nothing readable came since"
+        one.feed(samples([48.0], 50), 0, later(3_600_000))
+        assert one.status is Status.HOLDS
+
+    @pytest.mark.parametrize("detector", ["adwin", "page_hinkley"])
+    @pytest.mark.parametrize("value", [1e200, -1e308, 1.0000001e100])
+    def test_a_value_that_overflows_does_not_blind_the_detector(self, detector: str, value: float) -> None:
+        """I8: one value whose square is no number is kept from the detector, which still finds the drift that follows."""
+        one = condition(f"drift: {{series: s/x, detector: {detector}}}")
+        rng = random.Random(1)
+        one.feed(samples([rng.gauss(50, 1) for _ in range(300)] + [value]), 0, NOW)
+        one.feed(samples([rng.gauss(50, 1) for _ in range(300)], 301), 0, later(60_000))
+        demands = one.feed(samples([rng.gauss(90, 1) for _ in range(300)], 601), 0, later(60_000))
+        assert demands
+
+    def test_values_that_overflow_demand_when_they_do_not_end(self) -> None:
+        """Too large values count as faults in a row, however the run was cut."""
+        values = [48.0] * 40 + [1e200] * 4 + [48.0] + [1e200] * 6
+        whole, cut = condition(self.TEXT), condition(self.TEXT)
+        demands = whole.feed(samples(values), 0, NOW)
+        apart = [demand for n, value in enumerate(values) for demand in cut.feed(samples([value], n), 0, NOW)]
+        assert demands == apart
+        assert [demand.offset for demand in demands] == [49]
+
+
+class TestConformance:
+    """Events judged by a rule."""
+
+    TEXT = 'conformance: {series: s/x, rule: "value <= 500", window: 20, over: 0.25, confidence: 0.001}'
+
+    def test_it_demands_where_the_share_is_passed(self) -> None:
+        """More than a quarter of the window breaks the rule: the demand is at the reading that passes it."""
+        one = condition(self.TEXT)
+        demands = one.feed(samples([1.0] * 20 + [501.0] * 6 + [1.0] * 4), 0, NOW)
+        assert demands[-1].offset == 25
+        assert one.status is Status.DEMANDS
+        assert "6 of the last 20 of x do not conform to 'value <= 500'" in one.text
+
+    def test_a_stream_that_never_conformed_demands_too(self) -> None:
+        """A detector that sees only a fall is not all: six of the first six are too many."""
+        assert [demand.offset for demand in condition(self.TEXT).feed(samples([501.0] * 6), 0, NOW)] == [5]
+
+    def test_readings_that_are_no_numbers_do_not_conform(self) -> None:
+        """NaN breaks every rule, also the one that it would satisfy."""
+        one = condition('conformance: {series: s/x, rule: "not value > 3", window: 20, over: 0.25}')
+        assert [demand.offset for demand in one.feed(faults(6), 0, NOW)] == [5]
+
+
+class TestHeartbeat:
+    """A sign of life."""
+
+    TEXT = "heartbeat: {source: a, grace: 3s}"
+
+    def beat(self, one: Condition, time_ms: int, moment: Moment = NOW) -> list[Demand]:
+        return one.feed(Beats("a", [(1, 0, time_ms)]), 0, moment)
+
+    def test_it_is_missing_after_its_grace(self) -> None:
+        """To the millisecond, by evidence time; and it is found missing once."""
+        one = condition(self.TEXT)
+        self.beat(one, NOW.evidence_ms)
+        assert not one.tick(later(3_000))
+        assert one.status is Status.HOLDS
+        assert one.tick(later(3_001))
+        assert not one.tick(later(3_200))
+        assert (one.status, one.text) == (Status.DEMANDS, "no heartbeat from a for 3.2 s")
+
+    def test_an_old_beat_is_an_old_beat(self) -> None:
+        """A beat that is delivered late is no sign of life; as the first one it is already missing, and that is a demand."""
+        one = condition(self.TEXT)
+        assert self.beat(one, NOW.evidence_ms - 3_001)
+        assert one.status is Status.DEMANDS
+        self.beat(one, NOW.evidence_ms)
+        self.beat(one, NOW.evidence_ms - 9_000)
+        assert one.status is Status.HOLDS
+
+    def test_a_series_that_arrives_is_alive_even_if_it_is_not_a_number(self) -> None:
+        """The arrival of a series counts, not its value."""
+        one = condition("heartbeat: {series: s/x, grace: 3s}")
+        one.feed(faults(1), 0, NOW)
+        assert one.status is Status.HOLDS
+
+    def test_other_readings_are_no_sign_of_life(self) -> None:
+        """What is of another kind is left alone."""
+        one = condition(self.TEXT)
+        one.feed(Unreadable([(1, 0, NOW.evidence_ms, "x")]), 0, NOW)
+        assert one.status is Status.INSUFFICIENT
+
+
+class TestFailureRate:
+    """Executions that fail."""
+
+    TEXT = "failure_rate: {window: 10s, at_least: 4, over: 0.5}"
+
+    def outcome(self, one: Condition, ok: bool, count: int = 1, ms: int = 0, offset: int = 1) -> list[Demand]:
+        return one.feed(Outcomes([(offset, 0, NOW.evidence_ms + ms, 1, "", ok, count)]), 0, later(ms))
+
+    def test_few_executions_say_nothing(self) -> None:
+        """Three failures of three are too few; the fourth execution is the demand."""
+        one = condition(self.TEXT)
+        assert not self.outcome(one, ok=False, count=3)
+        assert one.status is Status.HOLDS
+        assert self.outcome(one, ok=False, offset=9) == [Demand(9, 0, "4 of 4 executions failed in 10 s")]
+
+    def test_half_is_not_more_than_half(self) -> None:
+        """The share must be passed."""
+        one = condition(self.TEXT)
+        self.outcome(one, ok=True, count=4)
+        assert not self.outcome(one, ok=False, count=4)
+        assert self.outcome(one, ok=False)
+
+    def test_the_window_slides(self) -> None:
+        """What is older than the window is forgotten, by the marks alone."""
+        one = condition(self.TEXT)
+        self.outcome(one, ok=False, count=9)
+        one.tick(later(9_000))
+        assert one.status is Status.DEMANDS
+        one.tick(later(11_000))
+        assert (one.status, one.text) == (Status.HOLDS, "0 of 0 executions failed in 10 s")
+
+    def test_an_outcome_from_before_the_window_does_not_count(self) -> None:
+        """An outcome delivered very late is left out rather than kept for ever."""
+        one = condition(self.TEXT)
+        self.outcome(one, ok=True, ms=60_000)
+        assert not self.outcome(one, ok=False, count=99, ms=0)
+        assert one.text.startswith("0 of 1 ")
+
+
+class TestUnreadable:
+    """Records that nobody could read."""
+
+    def test_so_many_in_the_window_demand(self) -> None:
+        """The third within ten seconds demands; then they pass."""
+        one = condition("unreadable: {at_least: 3, window: 10s}")
+        rows = [(n, 0, NOW.evidence_ms + n, "not JSON") for n in range(3)]
+        assert [demand.offset for demand in one.feed(Unreadable(rows), 0, NOW)] == [2]
+        assert one.status is Status.DEMANDS
+        one.tick(later(10_002))
+        assert one.status is Status.HOLDS
+
+
+def _mixed(rng: random.Random) -> list[Samples | Faults]:
+    """Blocks of one reading each."""
+    blocks: list[Samples | Faults] = []
+    for n in range(1200):
+        level = 50.0 if n < 500 else 80.0
+        bad = rng.random() < (0.02 if n < 900 else 0.5)
+        value = rng.choice([1e200, rng.gauss(level, 3)]) if rng.random() < 0.01 else rng.gauss(level, 3)
+        blocks.append(faults(1, n) if bad else samples([value], n))
+    return blocks
+
+
+def _joined(blocks: list[Samples | Faults], cuts: Callable[[], int]) -> list[list[Samples | Faults]]:
+    """The same readings in runs of several, neighbours of a kind in one block."""
+    runs, at = [], 0
+    while at < len(blocks):
+        upto = at + cuts()
+        run: list[Samples | Faults] = []
+        for kind, some in itertools.groupby(blocks[at:upto], type):
+            rows = [row for block in some for row in block.rows]
+            run.append(Samples.of("s/x", rows) if kind is Samples else Faults("s/x", rows))
+        runs.append(run)
+        at = upto
+    return runs
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize(
+    "text",
+    [
+        "drift: {series: s/x, detector: adwin, unreadable_in_a_row: 3}",
+        "drift: {series: s/x, detector: page_hinkley, unreadable_in_a_row: 3}",
+        'conformance: {series: s/x, rule: "40 < value < 70", window: 30, over: 0.6}',
+    ],
+)
+def test_the_cut_of_runs_does_not_matter(text: str, seed: int) -> None:
+    """The same readings demand at the same places, one by one or in runs of any length."""
+    rng = random.Random(seed)
+    blocks = _mixed(rng)
+    alone, together = condition(text), condition(text)
+    one_by_one = [demand for block in blocks for demand in alone.feed(block, 0, NOW)]
+    in_runs = [
+        demand
+        for run in _joined(blocks, lambda: rng.randint(1, 90))
+        for block in run
+        for demand in together.feed(block, 0, NOW)
+    ]
+    assert [(one.offset, one.index) for one in one_by_one] == [(one.offset, one.index) for one in in_runs], f"seed {seed}"
+    assert one_by_one
+    assert (alone.status, alone.text) == (together.status, together.text)
+
+
+def test_a_reading_of_another_kind_changes_nothing() -> None:
+    """A condition that is handed what it does not read stays as it was."""
+    for text in ("lag: {group: g, topic: t, allowed: 1, behind: 1s}", "failure_rate: {window: 60s, at_least: 20, over: 0.5}"):
+        one = condition(text)
+        before = one.brief()
+        assert one.feed(samples([1.0]), 0, NOW) == []
+        assert one.brief() == before
+    for text in ("unreadable: {}", "heartbeat: {source: a, grace: 3s}"):
+        one = condition(text)
+        before = one.brief()
+        assert one.feed(Lags("g", "t", [(0, 0, 1, {0: (0, 9)})]), 0, NOW) == []
+        assert one.brief() == before
