@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import typer
 
 from failshut_console.commands import look, orders, policy
@@ -9,6 +11,9 @@ from failshut_console.commands.demonstrate import demo
 from failshut_console.commands.keys import keys_group, term_group
 from failshut_console.commands.serve import run, up
 from failshut_console.exits import HELP
+
+# A client library's own lines about a broker that is away would drown ours, which say what it means.
+logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
 
 app = typer.Typer(
     name="failshut",

@@ -184,15 +184,7 @@ class Looker:
                 self._keys = None
 
     def _view(self, gate: str, record: bytes | None, pttl_ms: int, status: dict[str, Any], look: Look) -> View:
-        view = View(
-            gate,
-            UNKNOWN,
-            breaker=str(status.get("breaker", "?")),
-            readings=tuple((str(r[0]), str(r[1]), str(r[2])) for r in status.get("readings", ()) if len(r) == 3),
-            policy=str(status.get("policy", "")),
-            evidence_ms=int(status.get("evidence_ms", 0)),
-            epoch=str(status.get("epoch", "")),
-        )
+        view = _hinted(gate, status)
         if record is None:
             return _without_permit(view, look)
         if self._keys is None:
@@ -205,6 +197,22 @@ class Looker:
         if isinstance(statement, Closing):
             return _closed(view, statement)
         return _permitted(view, statement, pttl_ms, str(status.get("because", "")), look)
+
+
+def _hinted(gate: str, status: dict[str, Any]) -> View:
+    """The view with what the last decision's status says; what cannot be read of it says nothing."""
+    try:
+        return View(
+            gate,
+            UNKNOWN,
+            breaker=str(status.get("breaker", "?")),
+            readings=tuple((str(name), str(what), str(text)) for name, what, text in status.get("readings", ())),
+            policy=str(status.get("policy", "")),
+            evidence_ms=int(status.get("evidence_ms", 0)),
+            epoch=str(status.get("epoch", "")),
+        )
+    except (TypeError, ValueError):
+        return View(gate, UNKNOWN)
 
 
 def _closed(view: View, closing: Closing) -> View:
@@ -249,14 +257,12 @@ def _worker(answer: bytes | None) -> Worker | None:
     said = _json(answer)
     if not said:
         return None
-    evidence = said.get("evidence")
-    gaps = said.get("gaps")
-    return Worker(
-        str(said.get("id", "?")),
-        str(said.get("group", "?")),
-        {str(name): int(ms) for name, ms in evidence.items()} if isinstance(evidence, dict) else {},
-        tuple(str(gap) for gap in gaps) if isinstance(gaps, list) else (),
-    )
+    try:
+        evidence = {str(name): int(ms) for name, ms in said.get("evidence", {}).items()}
+        gaps = tuple(str(gap) for gap in said.get("gaps", ()))
+    except (TypeError, ValueError, AttributeError):
+        evidence, gaps = {}, ()
+    return Worker(str(said.get("id", "?")), str(said.get("group", "?")), evidence, gaps)
 
 
 def _json(answer: bytes | None) -> dict[str, Any]:

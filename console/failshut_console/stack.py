@@ -10,7 +10,6 @@ import asyncio
 import os
 import signal
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -30,7 +29,6 @@ from failshut_streams.operator import Operator, TermError
 from failshut_streams.topics import Counts, Topics, TopicsFound, ensure
 
 Say = Callable[[str], None]
-WORKER_SECONDS_MAX = 60.0
 
 
 class Child(Server):
@@ -166,21 +164,18 @@ class Stack:
         """Put a bundle in force; return its version."""
         return activate_now(self.kafka.url, "", self.operator_key, who(), files, why)[0]
 
-    def start_worker(self, name: str, wait: bool = True) -> Child:
-        """Start a worker (again, if it was killed) and wait until it reports to the store.
+    def start_worker(self, name: str) -> Child:
+        """Start a worker, or start it again if it has ended; does not wait until it reports (see `Child.ready`).
 
         Raises:
-            Trouble: it ended, or did not report in time.
+            Trouble: it could not be started.
         """
         worker = next((child for child in self.workers if child.name == name), None)
         if worker is None:
             worker = Child(self.state.folder / "workers", name, self._worker_arguments(name), lambda: self._reports(name))
             self.workers.append(worker)
         try:
-            if wait:
-                worker.start(WORKER_SECONDS_MAX)
-            else:
-                worker.launch()
+            worker.launch()
         except EmbeddedUnavailable as error:
             raise Trouble(str(error), "nothing decides, so every gate is closed", status=Exit.UNREACHABLE) from error
         return worker
@@ -242,13 +237,3 @@ def stop_on_signals() -> None:
     signal.signal(signal.SIGTERM, stop)
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, stop)
-
-
-def wait_for(what: Callable[[], bool], seconds: float, every: float = 0.1) -> bool:
-    """Whether something came true in time."""
-    end = time.monotonic() + seconds
-    while not what():
-        if time.monotonic() > end:
-            return False
-        time.sleep(every)
-    return True

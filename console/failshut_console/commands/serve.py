@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from pathlib import Path
@@ -53,8 +54,12 @@ def up(
                 _follow(stack, watched)
             worker = stack.start_worker("worker-1")
             _hint(stack)
+            reported = False
             while time.monotonic() < ends:
                 time.sleep(LOOK_SECONDS)
+                if not reported and worker.ready():
+                    reported = True
+                    _say("the worker reports: gates open as soon as their conditions hold")
                 if watched is not None:
                     _follow(stack, watched)
                 if not worker.running:
@@ -91,7 +96,7 @@ def _follow(stack: Any, watched: Any) -> None:
 
 def _hint(stack: Any) -> None:
     kafka = stack.kafka.bootstrap
-    _say(f"the monitor runs (log: {stack.workers[0].log_path}). Guards and producers need:")
+    _say(f"the worker starts (log: {stack.workers[0].log_path}). Guards and producers need:")
     _say(f"  export FAILSHUT_STORE={stack.valkey.url} FAILSHUT_JWKS={stack.state.jwks}")
     _say(f"  telemetry: topic `telemetry` on {kafka}, for instance:")
     _say(
@@ -165,6 +170,7 @@ def run(
     from failshut_streams.config import WorkerConfig
     from failshut_streams.topics import BrokerUnreachable, TopicsUnfit
 
+    logging.getLogger("aiokafka").setLevel(logging.NOTSET)  # a worker's log tells what its client sees
     home = State(state)
     given: dict[str, Any] = {
         "broker": broker,

@@ -145,7 +145,7 @@ class Conductor:
         folder.mkdir(parents=True)
         for source in resources.files("failshut_console.demo").joinpath("policies").iterdir():
             (folder / source.name).write_text(source.read_text(encoding="utf-8"), encoding="utf-8")
-        stack.start_worker("worker-1", wait=False)
+        stack.start_worker("worker-1")
         for service, (_, module) in SERVICES.items():
             options = {
                 "broker": stack.kafka.url,

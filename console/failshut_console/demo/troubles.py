@@ -111,7 +111,7 @@ class Troubles:
                 LAPSE_S,
                 LAPSE_IS,
                 self._kill,
-                lambda: self._stack.start_worker(self._stack.workers[0].name, wait=False),
+                lambda: self._stack.start_worker(self._stack.workers[0].name),
             ),
         ]
 

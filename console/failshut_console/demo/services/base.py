@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import logging
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -36,6 +37,7 @@ class Service:
     """
 
     def __init__(self, name: str, gate: str, subject: str, per_second: float) -> None:
+        logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # its broker is away at the end of every demonstration
         self.name = name
         self.subject = subject
         self.options = _options(name)

