@@ -16,6 +16,7 @@ from test_guard_permit import header, token_of
 from failshut import Cause, Check, Gate, Guard, Withheld, keys
 from failshut.epoch import epoch_of
 from failshut.signing import SigningKey
+from failshut.store import Store, Unreachable
 from failshut_streams.embedded import Redis, Valkey
 
 pytestmark = pytest.mark.store
@@ -276,6 +277,31 @@ def test_a_server_that_speaks_something_else_denies(monitor: Monitor, make_guard
         finally:
             stop.set()
             thread.join()
+
+
+def test_one_question_is_one_attempt() -> None:
+    """The driver's own retries, which turn a refusal into seconds of stall, are off."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        attempts: list[int] = []
+
+        def hang_up() -> None:
+            listener.settimeout(20)
+            try:
+                while True:
+                    connection, _ = listener.accept()
+                    attempts.append(1)
+                    connection.close()
+            except OSError:
+                return
+
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        store = Store(f"redis://127.0.0.1:{listener.getsockname()[1]}/0", 5000)
+        with pytest.raises(Unreachable):
+            store.read(["g"])
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join(30)
+    assert len(attempts) == 1
 
 
 @pytest.mark.parametrize("url", ["", "http://127.0.0.1", "redis://127.0.0.1:notaport/0", "nonsense"])
