@@ -19,6 +19,7 @@ from failshut.signing import SigningKey
 from failshut_breakers.decision import Decision, Kind, encode_decision
 from failshut_breakers.permits import FutureEvidence, Statement, statement_of
 from failshut_breakers.store import Store, StoreUnreachable
+from failshut_streams.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +34,7 @@ def wall_ms() -> int:
 
 
 class Effects:
-    """Carries out decisions. `count` is told of each result, for metrics."""
+    """Carries out decisions. `clock` is the wall clock, in milliseconds: it can only keep a permit from being signed."""
 
     def __init__(
         self,
@@ -41,11 +42,12 @@ class Effects:
         key: SigningKey,
         producer: AIOKafkaProducer,
         decisions_topic: str,
-        count: Callable[[str, int], None],
+        metrics: Metrics,
         clock: Callable[[], int] = wall_ms,
     ) -> None:
         self._store, self._key, self._producer, self._topic = store, key, producer, decisions_topic
-        self._count = count
+        self._count = metrics.effect
+        self._metrics = metrics
         self._clock = clock
         self._pending: dict[str, Decision] = {}
         self._wake = asyncio.Event()
@@ -55,6 +57,8 @@ class Effects:
 
     async def take(self, decisions: Iterable[Decision]) -> None:
         """Take decisions in the order of the log. Returns when their records are on their way."""
+        decisions = list(decisions)
+        self._metrics.decided(decisions)
         for decision in decisions:
             if decision.kind is not Kind.NOTE:
                 self._pending[decision.gate] = self.last[decision.gate] = decision

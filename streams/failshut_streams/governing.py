@@ -23,6 +23,7 @@ from failshut_breakers.governor import Governor
 from failshut_streams.config import WorkerConfig
 from failshut_streams.effects import Effects
 from failshut_streams.gathering import PartitionOf
+from failshut_streams.metrics import Metrics
 from failshut_streams.snapshots import BadSnapshot, restore_snapshot, take_snapshot
 from failshut_streams.transport import Assignment, Chunk, ChunkApp, Commit
 
@@ -43,6 +44,7 @@ class Governing:
         snapshot_key: bytes,
         partition_of: PartitionOf,
         tell_again: TellAgain,
+        metrics: Metrics,
     ) -> None:
         self.app, self.config, self.table = app, config, table
         self.evidence_id = evidence_id
@@ -51,6 +53,7 @@ class Governing:
         self._snapshot_key = snapshot_key
         self._partition_of = partition_of
         self._tell_again = tell_again
+        self._metrics = metrics
         self._snapped_s: dict[int, float] = {}
         self._hints: dict[TP, Commit] = {}
 
@@ -83,11 +86,14 @@ class Governing:
             await self._judge(chunk)
 
     async def _judge(self, chunk: Chunk) -> None:
+        began = time.perf_counter()
         governor = self.governors[chunk.partition]
         for record in chunk.records:
             decisions = governor.step(record.offset, decode_run(record.value or b""))
             if decisions:
                 await self.effects.take(decisions)
+        self._metrics.judged(len(chunk.records))
+        self._metrics.governor_chunk(time.perf_counter() - began)
         if time.monotonic() - self._snapped_s[chunk.partition] >= self.config.snapshot_every_ms / 1000:
             await self._snapshot(chunk, governor)
 
@@ -95,7 +101,10 @@ class Governing:
         await self.effects.settle()  # a decision that is not on record must be taken again after a restart
         if governor.offset < 0:
             return
-        self.table[str(chunk.partition)] = take_snapshot(governor, self._snapshot_key)
+        began = time.perf_counter()
+        snapshot = take_snapshot(governor, self._snapshot_key)
+        self.table[str(chunk.partition)] = snapshot
+        self._metrics.snapshot(chunk.partition, len(snapshot), time.perf_counter() - began, time.time())
         self._snapped_s[chunk.partition] = time.monotonic()
         before = self._hints.get(chunk.tp)
         self._hints[chunk.tp] = chunk.done(min(chunk.upto, governor.offset + 1))

@@ -88,6 +88,7 @@ class LagSampler:
         self._coordinators: dict[str, int] = {}
         self._failing: set[Watched] = set()
         self._too_many = False
+        self._stopping = False  # Python 3.11's wait_for, in both drivers, swallows a cancellation now and then
         self._task: asyncio.Task[None] | None = None
         self.written = 0
         self.failed = 0
@@ -98,6 +99,7 @@ class LagSampler:
 
     async def stop(self) -> None:
         """Sample no more."""
+        self._stopping = True
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -114,7 +116,7 @@ class LagSampler:
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
-        while True:
+        while not self._stopping:
             began = loop.time()
             await self.sample_once()
             await asyncio.sleep(max(0.01, self._every_s - (loop.time() - began)))

@@ -121,7 +121,7 @@ class MarkWriter:
         self._on_result = on_result
         self._counts = PartitionCounts(producer.client, topics.front_door)
         self._under_way: set[TopicPartition] = set()
-        self._stopping = asyncio.Event()
+        self._stopping = False  # Python 3.11's wait_for, in the driver, swallows a cancellation now and then
         self._task: asyncio.Task[None] | None = None
         self._well = True
         self.written = 0
@@ -134,7 +134,7 @@ class MarkWriter:
 
     async def stop(self) -> None:
         """Write no more and return when the writer has ended."""
-        self._stopping.set()
+        self._stopping = True
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -174,7 +174,7 @@ class MarkWriter:
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
-        while not self._stopping.is_set():
+        while not self._stopping:
             began = loop.time()
             try:
                 await self.write_once()

@@ -120,6 +120,7 @@ class OutcomeMover:
         self._grouped = False
         self._unfinished = True  # what this worker's name still has in the group is read first
         self._claim_at_s = 0.0
+        self._stopping = False  # Python 3.11's wait_for, in both drivers, swallows a cancellation now and then
         self._task: asyncio.Task[None] | None = None
         self._well = True
         self.moved = 0
@@ -131,6 +132,7 @@ class OutcomeMover:
 
     async def stop(self) -> None:
         """Move no more; what is under way stays in the store for another worker."""
+        self._stopping = True
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -147,7 +149,7 @@ class OutcomeMover:
 
     async def _run(self) -> None:
         wait_s = _WAIT_SECONDS[0]
-        while True:
+        while not self._stopping:
             try:
                 await self.move_once()
             except (RedisError, OSError) as error:

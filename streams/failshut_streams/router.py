@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,6 +28,7 @@ from failshut_streams.control import ControlCut, ControlCutter, ControlReader
 from failshut_streams.cutter import Cutter, DeadRecord, Decoder, Log
 from failshut_streams.evidence_writer import EvidenceWriter
 from failshut_streams.gathering import PartitionOf
+from failshut_streams.metrics import Metrics
 from failshut_streams.topics import Topics
 from failshut_streams.transport import Assignment, Chunk, ChunkApp, Commit
 
@@ -55,9 +57,11 @@ class Router:
         control: ControlCutter,
         evidence_id: str,
         partition_of: PartitionOf,
+        metrics: Metrics,
     ) -> None:
         self.app, self.config, self.topics, self.control = app, config, topics, control
         self.evidence_id = evidence_id
+        self._metrics = metrics
         self.cutters: dict[TP, Cutter] = {}
         self._partition_of = partition_of
         self._forward_every_ms = config.mark_every_ms * 3 // 4
@@ -204,9 +208,13 @@ class Router:
                 await self._go_back({chunk.tp: cutter}, since_ms - BROKER_SKEW_MS)
                 return
         routes = self.control.routes
+        began = time.perf_counter()
         cut = cutter.cut(chunk, routes)
         await self._bury(self._roles[chunk.topic], chunk.partition, cut.dead)
         await self._writer.write(cut.runs)
+        self._metrics.read(cutter.topic, len(chunk.records), cut.readings, len(cut.dead))
+        self._metrics.runs_written(len(cut.runs))
+        self._metrics.router_chunk(time.perf_counter() - began)
         if cut.boundary is not None:
             self._reached[chunk.tp] = chunk.done(cut.boundary, str(routes.routing))
 
@@ -219,6 +227,7 @@ class Router:
         """Send records to the dead-letter topic, with their reason. The stream goes on when they are acknowledged."""
         sends = []
         for record, reason in dead:
+            self._metrics.dead_letter(role, reason)
             origin = Origin(role, partition, record.offset, record.timestamp_ms)
             letter = encode_dead_letter(reason, origin, record.key, record.value)
             sends.append(await self._producer.send(self.topics.dead_letter, letter, key=record.key))

@@ -12,9 +12,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+import tempfile
 import time
 from functools import lru_cache
 from typing import Any
+
+from aiokafka import AIOKafkaProducer
 
 from failshut.signing import KeySet, SigningKey
 from failshut_breakers.store import Store
@@ -24,7 +27,11 @@ from failshut_streams.control import ControlCutter
 from failshut_streams.effects import Effects
 from failshut_streams.evidence_writer import REQUEST_BYTES_MAX, make_producer
 from failshut_streams.governing import Governing
+from failshut_streams.health import Health
+from failshut_streams.lag import LagSampler
 from failshut_streams.marks import MarkWriter, mark_producer
+from failshut_streams.metrics import Metrics
+from failshut_streams.outcomes import OutcomeMover
 from failshut_streams.router import Router
 from failshut_streams.snapshots import snapshot_key
 from failshut_streams.topics import Counts, Topics, TopicsFound
@@ -51,16 +58,17 @@ class WorkerApp(ChunkApp):
                 group_instance_id=config.group_instance_id,
             ),
             producer_max_request_size=REQUEST_BYTES_MAX,
-            datadir=None,
+            datadir=tempfile.gettempdir(),  # nothing is kept there: tables live in memory, and in Kafka
         )
         self.failshut = config
+        self.metrics = Metrics()
         topics = found.topics
         partitions, evidence_id = found.evidence_partitions, found.evidence_id
         partition_of = lru_cache(maxsize=100_000)(lambda gate: topic_setup.partition_of(gate, partitions))
         control = ControlCutter(
             operators, evidence_id, partitions, config.worker_id, partition_of, config.mark_every_ms * 3 // 4
         )
-        self.routing = Router(self, config, topics, control, evidence_id, partition_of)
+        self.routing = Router(self, config, topics, control, evidence_id, partition_of, self.metrics)
         table = self.Table(
             "snapshots",
             partitions=partitions,
@@ -69,7 +77,7 @@ class WorkerApp(ChunkApp):
             extra_topic_configs={"max.message.bytes": str(REQUEST_BYTES_MAX)},
         )
         key = snapshot_key(signing_key)
-        self.governing = Governing(self, config, table, evidence_id, key, partition_of, self.routing.tell_again)
+        self.governing = Governing(self, config, table, evidence_id, key, partition_of, self.routing.tell_again, self.metrics)
         self._topics = topics
         self._signing_key = signing_key
         self._parts: list[Any] = []
@@ -97,10 +105,15 @@ class WorkerApp(ChunkApp):
             await part.start()
             self._parts.append(part)
         store = Store(config.store, config.store_timeout_ms / 1000)
-        self.governing.effects = Effects(store, self._signing_key, deciding, self._topics.decisions, self._count)
-        marks = MarkWriter(marking, self._topics, config.mark_every_ms)
-        await marks.start()
-        self._parts += [marks, store]
+        effects = Effects(store, self._signing_key, deciding, self._topics.decisions, self.metrics)
+        self.governing.effects = effects
+        health = Health(config, self.routing, self.governing, effects, self.metrics)
+        self._parts += [store, health]
+        if config.metrics_port is not None:
+            self.metrics.serve(config.metrics_port)
+        for part in self._side_parts(marking, deciding):
+            await part.start()
+            self._parts.append(part)
         await self.routing.start(producer)
         self._parts.append(self.routing)
         # What fails in one of these ends the worker.
@@ -109,7 +122,8 @@ class WorkerApp(ChunkApp):
             for forever in (
                 self.routing.follow_control(),
                 self.routing.commit_regularly(),
-                self.governing.effects.write_regularly(),
+                effects.write_regularly(),
+                health.report_regularly(),
             )
         ]
 
@@ -119,6 +133,7 @@ class WorkerApp(ChunkApp):
         for loop in self._loops:
             loop.cancel()
         await asyncio.gather(*self._loops, return_exceptions=True)
+        self.metrics.close()
         for part in reversed(self._parts):
             stop = getattr(part, "stop", None) or part.close
             try:
@@ -126,8 +141,21 @@ class WorkerApp(ChunkApp):
             except Exception as error:  # noqa: BLE001 - a part that cannot stop must not keep the others from it
                 logger.warning("%s did not stop: %s", type(part).__name__, error)
 
-    def _count(self, what: str, amount: int) -> None:
-        """Count for metrics."""
+    def _side_parts(self, marking: AIOKafkaProducer, telling: AIOKafkaProducer) -> list[Any]:
+        """Return what makes time, and what turns outcomes and lag into telemetry."""
+        config, telemetry, metrics = self.failshut, self._topics.telemetry, self.metrics
+        return [
+            MarkWriter(marking, self._topics, config.mark_every_ms, on_result=metrics.mark),
+            OutcomeMover(config.store, telling, telemetry, config.worker_id, on_count=metrics.outcomes),
+            LagSampler(
+                config.broker,
+                telling,
+                telemetry,
+                lambda: self.routing.control.routes.lags,
+                config.lag_every_ms,
+                on_result=metrics.lag_sample,
+            ),
+        ]
 
 
 async def _prepare(config: WorkerConfig) -> TopicsFound:

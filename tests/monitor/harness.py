@@ -1,7 +1,8 @@
 """A whole monitor for a test: topics, keys, a term, policies, and workers as processes of their own.
 
-`Installation` is one monitor on a broker and a store, under a prefix that no other test uses. Workers are real processes that can be
-stopped, killed, paused and resumed. What was decided is read from the decisions topic, which is what an operator would look at.
+`Installation` is one monitor on a broker and a store, under a prefix that no other test uses. Workers are real processes
+that can be stopped, killed, paused and resumed. What was decided is read from the decisions topic, which is what an
+operator would look at.
 """
 
 from __future__ import annotations

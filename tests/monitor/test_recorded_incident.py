@@ -1,7 +1,7 @@
 """A real recorded incident, produced by a client that we did not write, closes the gate at exactly the right record.
 
-The series is NAB's realKnownCause/ec2_request_latency_system_failure, read from the data sets beside the project. The test is skipped,
-saying so, where they or kcat are absent.
+The series is NAB's realKnownCause/ec2_request_latency_system_failure, read from the data sets beside the project. The test
+is skipped, saying so, where they or kcat are absent.
 """
 
 from __future__ import annotations
