@@ -101,6 +101,6 @@ class Store:
                     keys.PUSH,
                     keys.push_message(gate, statement.token),
                 )
-            pipe.sadd(keys.GATES, *{statement.gate for statement, _ in pairs})
+            pipe.sadd(keys.GATES, *sorted({statement.gate for statement, _ in pairs}))
             answers = await pipe.execute()
         return [answer[0] == b"written" for answer in answers[:-1]]

@@ -3,8 +3,12 @@
 -- ARGV: epoch, offset (16 digits each), kind, token, exp_ms ('0': never), probe tokens, probe epoch, status, channel, push
 local function refused(why) return {'refused', why} end
 local epoch, offset, kind, exp_ms = ARGV[1], ARGV[2], ARGV[3], ARGV[5]
-local fence = redis.call('HMGET', KEYS[1], 'epoch', 'offset', 'kind')
-if fence[1] then
+local fence = redis.pcall('HMGET', KEYS[1], 'epoch', 'offset', 'kind')
+if fence.err or (fence[1] or fence[2] or fence[3]) and not (fence[1] and fence[2] and fence[3]) then
+  -- Not a fence of ours: nothing opens over it, and a closing puts it right.
+  if kind ~= 'closing' then return refused('') end
+  redis.call('DEL', KEYS[1])
+elseif fence[1] then
   local there, here = fence[1] .. fence[2], epoch .. offset
   if here < there then return refused(fence[1]) end
   if here == there and fence[3] == 'closing' and kind ~= 'closing' then return refused(fence[1]) end
@@ -21,8 +25,8 @@ redis.call('SET', KEYS[2], ARGV[4], 'PXAT', exp_ms)
 -- Probe tokens are written once for a PROVING: lost ones stay lost.
 local probes = tonumber(ARGV[6])
 if probes > 0 then
-  local probed = redis.call('GET', KEYS[4])
-  if not probed or probed < ARGV[7] then
+  local probed = redis.pcall('GET', KEYS[4])
+  if type(probed) ~= 'string' or probed < ARGV[7] then
     redis.call('SET', KEYS[4], ARGV[7])
     redis.call('DEL', KEYS[3])
     for n = 0, probes - 1 do redis.call('RPUSH', KEYS[3], ARGV[7] .. ':' .. n) end

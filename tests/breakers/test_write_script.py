@@ -1,0 +1,232 @@
+"""Writing to the store: compare and swap on real Valkey and Redis, with every write failed, failed but applied, and applied."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+import redis as redis_py
+
+from failshut import keys
+from failshut_breakers.permits import Statement
+from failshut_breakers.store import Store, StoreUnreachable
+from failshut_streams.embedded import Redis, Valkey
+
+pytestmark = pytest.mark.store
+
+Server = Valkey | Redis
+
+
+@pytest.fixture(params=["store", "redis_server"])
+def server(request: pytest.FixtureRequest) -> Server:
+    """An empty store, of each kind."""
+    return request.getfixturevalue(request.param)  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def see(server: Server) -> redis_py.Redis:
+    """What stands in the store."""
+    return redis_py.Redis.from_url(server.url, socket_timeout=5, decode_responses=True)
+
+
+@pytest.fixture
+async def writer(server: Server) -> AsyncIterator[Store]:
+    async with Store(server.url, timeout_s=5.0) as store:
+        yield store
+
+
+def epoch(number: int) -> str:
+    return f"{number:016d}"
+
+
+def permit(at: int, offset: int, *, gate: str = "g", life_ms: int = 60_000, tokens: int = 0, proving: int = 0) -> Statement:
+    exp_ms = int(time.time() * 1000) + life_ms
+    return Statement(
+        gate, "permit", epoch(at), offset, f"permit-{at}-{offset}", exp_ms, tokens, epoch(proving) if proving else ""
+    )
+
+
+def closing(at: int, offset: int, gate: str = "g") -> Statement:
+    return Statement(gate, "closing", epoch(at), offset, f"closing-{at}-{offset}", 0, 0, "")
+
+
+async def write(writer: Store, *statements: Statement) -> list[bool]:
+    return await writer.write([(statement, b"{}") for statement in statements])
+
+
+async def test_newer_wins_in_whatever_order(writer: Store, see: redis_py.Redis) -> None:
+    """I4: (epoch, offset) decides, as numbers, and not who writes last."""
+    assert await write(writer, permit(9, 9)) == [True]
+    assert await write(writer, permit(10, 10)) == [True]
+    assert await write(writer, permit(10, 9), permit(9, 99), closing(9, 100), closing(10, 9)) == [False] * 4
+    assert see.get(keys.record("g")) == "permit-10-10"
+    assert await write(writer, permit(10, 100)) == [True]
+    assert see.hgetall(keys.fence("g")) == {"epoch": epoch(10), "offset": epoch(100), "kind": "permit"}
+
+
+async def test_on_a_tie_a_closing_wins(writer: Store, see: redis_py.Redis) -> None:
+    """At the same epoch and offset a closing replaces a permit, and no permit replaces a closing."""
+    assert await write(writer, permit(5, 5), closing(5, 5), permit(5, 5)) == [True, True, False]
+    assert see.get(keys.record("g")) == "closing-5-5"
+
+
+async def test_a_closing_does_not_expire_and_a_permit_does(writer: Store, see: redis_py.Redis) -> None:
+    """A closing stays; a permit's record ends with the permit; one that has ended is never seen."""
+    await write(writer, permit(5, 5, life_ms=60_000))
+    assert 50_000 < see.pttl(keys.record("g")) <= 60_000
+    await write(writer, closing(6, 6))
+    assert see.pttl(keys.record("g")) == -1
+    assert await write(writer, permit(7, 7, life_ms=-1_000)) == [True]
+    assert see.get(keys.record("g")) is None
+    assert see.hget(keys.fence("g"), "epoch") == epoch(7)
+    assert see.pttl(keys.fence("g")) == -1
+
+
+async def test_writing_again_changes_nothing(writer: Store, see: redis_py.Redis) -> None:
+    """A write whose answer was lost may be repeated; probe tokens that were taken do not come back."""
+    opening = permit(5, 5, tokens=3, proving=5)
+    await write(writer, opening)
+    assert see.rpop(keys.probes("g")) == f"{epoch(5)}:2"
+    assert await write(writer, opening, opening) == [True, True]
+    assert see.lrange(keys.probes("g"), 0, -1) == [keys.probe_token(epoch(5), 0), keys.probe_token(epoch(5), 1)]
+
+
+async def test_tokens_are_written_once_for_a_proving(writer: Store, see: redis_py.Redis) -> None:
+    """A renewal brings none, a closing takes those that are left, and a later PROVING brings its own."""
+    await write(writer, permit(5, 5, tokens=2, proving=5), permit(5, 6))
+    assert see.llen(keys.probes("g")) == 2
+    await write(writer, closing(7, 7))
+    assert see.llen(keys.probes("g")) == 0
+    await write(writer, permit(8, 8, tokens=2, proving=5))
+    assert see.llen(keys.probes("g")) == 0
+    await write(writer, permit(9, 9, tokens=1, proving=9))
+    assert see.lrange(keys.probes("g"), 0, -1) == [f"{epoch(9)}:0"]
+
+
+async def test_a_closing_is_pushed_and_a_refused_one_is_not(writer: Store, see: redis_py.Redis) -> None:
+    """Subscribers hear of what was written, and of nothing else."""
+    listener = see.pubsub(ignore_subscribe_messages=True)
+    listener.subscribe(keys.PUSH)
+    assert listener.get_message(timeout=10) is None
+    await write(writer, permit(5, 5), closing(6, 6), closing(4, 4), closing(7, 7))
+    heard = [message["data"] for _ in range(20) if (message := listener.get_message(timeout=0.5))]
+    assert heard == ["g\nclosing-6-6", "g\nclosing-7-7"]
+    listener.close()
+
+
+async def test_one_gate_says_nothing_of_another(writer: Store, see: redis_py.Redis) -> None:
+    """Gates are written side by side, and each has its own fence; screens find them all."""
+    assert await write(writer, permit(9, 9, gate="a"), permit(1, 1, gate="b"), closing(2, 2, gate="c")) == [True] * 3
+    assert see.smembers(keys.GATES) == {"a", "b", "c"}
+    assert await write(writer) == []
+
+
+async def test_a_flushed_store_is_written_anew(writer: Store, see: redis_py.Redis) -> None:
+    """FLUSHALL and a lost script take nothing from the next write."""
+    await write(writer, permit(5, 5))
+    see.flushall()
+    see.script_flush()
+    assert await write(writer, permit(5, 6), closing(5, 6, gate="h")) == [True, True]
+    assert see.get(keys.record("g")) == "permit-5-6"
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda see: see.set(keys.fence("g"), "garbage"),
+        lambda see: see.hset(keys.fence("g"), "epoch", epoch(1)),
+        lambda see: see.hset(keys.fence("g"), mapping={"offset": epoch(1), "kind": "permit"}),
+    ],
+)
+async def test_over_a_fence_that_is_none_only_a_closing_is_written(
+    writer: Store, see: redis_py.Redis, spoil: Callable[[redis_py.Redis], object]
+) -> None:
+    """A damaged fence opens nothing and does not keep other gates from being written; a closing repairs it."""
+    spoil(see)
+    assert await write(writer, permit(5, 5), permit(5, 5, gate="h")) == [False, True]
+    assert see.get(keys.record("g")) is None
+    assert await write(writer, closing(6, 6)) == [True]
+    assert await write(writer, permit(6, 5), permit(7, 7)) == [False, True]
+
+
+async def test_keys_of_another_type_are_replaced(writer: Store, see: redis_py.Redis) -> None:
+    """Whatever stands where a record, tokens or a status should be is overwritten."""
+    see.sadd(keys.record("g"), "x")
+    see.set(keys.probes("g"), "x")
+    see.rpush(keys.probed("g"), "x")
+    see.hset(keys.status("g"), "x", "y")
+    assert await write(writer, permit(5, 5, tokens=1, proving=5)) == [True]
+    assert see.get(keys.record("g")) == "permit-5-5"
+    assert see.llen(keys.probes("g")) == 1
+
+
+class Wire:
+    """A TCP proxy that can lose what is asked, or lose the answer."""
+
+    def __init__(self, server: Server) -> None:
+        self._target = redis_py.connection.parse_url(server.url)
+        self.lose = ""  # "request" or "answer"
+        self._server: asyncio.Server | None = None
+
+    async def __aenter__(self) -> str:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        return f"redis://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._server is not None
+        self._server.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, to = await asyncio.open_connection(self._target["host"], self._target["port"])
+        done = asyncio.Event()
+        ways = [
+            asyncio.create_task(self._carry(reader, to, done, "request")),
+            asyncio.create_task(self._carry(there, writer, done, "answer")),
+        ]
+        await done.wait()
+        for way in ways:
+            way.cancel()
+        for end in (writer, to):
+            end.close()
+
+    async def _carry(self, source: asyncio.StreamReader, to: asyncio.StreamWriter, done: asyncio.Event, which: str) -> None:
+        while data := await source.read(65536):
+            if self.lose == which:
+                break
+            to.write(data)
+            await to.drain()
+        done.set()
+
+
+@pytest.mark.parametrize(("lose", "applied"), [("request", False), ("answer", True)])
+async def test_a_write_that_fails_is_repeated_to_the_same_end(
+    server: Server, see: redis_py.Redis, lose: str, applied: bool
+) -> None:
+    """Failed, or applied with its answer lost: StoreUnreachable, and repeating it does what one write would."""
+    wire = Wire(server)
+    async with wire as url, Store(url, timeout_s=5.0) as writer:
+        await write(writer, permit(1, 1))
+        for n, statement in enumerate((permit(5, 5, tokens=2, proving=5), permit(5, 6), closing(7, 7))):
+            wire.lose = lose
+            with pytest.raises(StoreUnreachable):
+                await write(writer, statement)
+            assert (see.hget(keys.fence("g"), "offset") == epoch(statement.offset)) is applied
+            wire.lose = ""
+            assert await write(writer, statement) == [True]
+            assert see.get(keys.record("g")) == statement.token
+            assert see.llen(keys.probes("g")) == (2, 2, 0)[n]
+
+
+async def test_an_unreachable_store_is_said_to_be_so(server: Server, free_port: Callable[[], int]) -> None:
+    """Nobody listens, or somebody listens and does not answer: StoreUnreachable, and no driver's exception."""
+    async with Store(f"redis://127.0.0.1:{free_port()}", timeout_s=1.0) as writer:
+        with pytest.raises(StoreUnreachable):
+            await write(writer, permit(5, 5))
+    silent = await asyncio.start_server(lambda *_: asyncio.sleep(60), "127.0.0.1", 0)
+    port = silent.sockets[0].getsockname()[1]
+    async with Store(f"redis://127.0.0.1:{port}", timeout_s=0.2) as writer:
+        with pytest.raises(StoreUnreachable):
+            await write(writer, permit(5, 5))
+    silent.close()
