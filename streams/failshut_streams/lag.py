@@ -25,9 +25,9 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 
+from failshut_streams.broker import client_options
 from failshut_streams.marks import wall_ms
 from failshut_streams.metadata import ask
-from failshut_streams.topics import bootstrap_servers
 
 WATCHED_MAX: Final = 100
 """Groups and topics that are sampled. More are not: their conditions find no samples, which is not OK."""
@@ -76,7 +76,7 @@ class LagSampler:
         clock_ms: Callable[[], int] = wall_ms,
         on_result: Callable[[bool], None] = _ignore,
     ) -> None:
-        self._servers = bootstrap_servers(broker)
+        self._options = client_options(broker)
         self._producer = producer
         self._topic = topic
         self._watched = watched
@@ -182,11 +182,11 @@ class LagSampler:
 
     async def _connect(self) -> None:
         if self._admin is None:
-            self._admin = AIOKafkaAdminClient(bootstrap_servers=self._servers, request_timeout_ms=5_000)
+            self._admin = AIOKafkaAdminClient(**self._options, request_timeout_ms=5_000)
             await self._admin.start()
         if self._consumer is None:
             self._consumer = AIOKafkaConsumer(
-                bootstrap_servers=self._servers, group_id=None, enable_auto_commit=False, request_timeout_ms=5_000
+                **self._options, group_id=None, enable_auto_commit=False, request_timeout_ms=5_000
             )
             await self._consumer.start()
 

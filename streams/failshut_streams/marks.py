@@ -27,8 +27,9 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 
 from failshut_breakers.coverage import MAX_PARTITIONS
 from failshut_breakers.evidence import Mark
+from failshut_streams.broker import client_options
 from failshut_streams.metadata import PartitionCounts
-from failshut_streams.topics import Topics, bootstrap_servers
+from failshut_streams.topics import Topics
 
 MARK_KEY: Final = b"failshut.mark"
 """The key of every mark; on control it lets compaction keep the newest alone."""
@@ -85,7 +86,7 @@ def wall_ms() -> int:
 def mark_producer(broker: str, every_ms: int = EVERY_MS) -> AIOKafkaProducer:
     """Return a producer for marks, not started: one of its own, so that marks wait behind nobody's batches."""
     return AIOKafkaProducer(
-        bootstrap_servers=bootstrap_servers(broker),
+        **client_options(broker),
         acks=1,
         linger_ms=0,
         request_timeout_ms=max(1_000, 5 * every_ms),

@@ -24,8 +24,9 @@ from aiokafka.structs import ConsumerRecord
 
 from failshut.signing import TYP_COMMAND, KeySet, SigningKey, TokenError, read_token
 from failshut_breakers.command import Activate, Command, CommandError, OpenTerm, parse_command
+from failshut_streams.broker import client_options
 from failshut_streams.marks import MARK_KEY, wall_ms
-from failshut_streams.topics import CONTROL_BYTES_MAX, FRONT_DOOR, BrokerUnreachable, Topics, TopicsFound, bootstrap_servers
+from failshut_streams.topics import CONTROL_BYTES_MAX, FRONT_DOOR, BrokerUnreachable, Topics, TopicsFound
 
 COMMAND_BYTES_MAX: Final = CONTROL_BYTES_MAX - 64 * 1024
 """The longest command, as a token; what is left of the topic's limit is the record around it."""
@@ -90,7 +91,7 @@ class Operator:
     ) -> None:
         self.topics = Topics(prefix)
         self.name = name
-        self._servers = bootstrap_servers(broker)
+        self._options = client_options(broker)
         self._key = signing_key
         self._keys = signing_key.key_set() if keys is None else keys
         self._timeout_s = timeout_s
@@ -98,7 +99,7 @@ class Operator:
 
     async def __aenter__(self) -> Self:
         producer = AIOKafkaProducer(
-            bootstrap_servers=self._servers,
+            **self._options,
             acks="all",
             enable_idempotence=True,
             request_timeout_ms=int(self._timeout_s * 1000),
@@ -108,7 +109,9 @@ class Operator:
             await producer.start()
         except (KafkaError, OSError) as error:
             await producer.stop()
-            raise BrokerUnreachable(f"{','.join(self._servers)}: {type(error).__name__}: {error}") from error
+            raise BrokerUnreachable(
+                f"{','.join(self._options['bootstrap_servers'])}: {type(error).__name__}: {error}"
+            ) from error
         self._producer = producer
         return self
 
@@ -231,12 +234,12 @@ class Operator:
             raise BrokerUnreachable(f"{type(error).__name__}: {error}") from error
         finally:
             await consumer.stop()
-        return starts
+        return {role: dict(sorted(offsets.items())) for role, offsets in starts.items()}
 
     async def _consumer(self) -> AIOKafkaConsumer:
         """Return a started consumer without a group."""
         consumer = AIOKafkaConsumer(
-            bootstrap_servers=self._servers,
+            **self._options,
             group_id=None,
             enable_auto_commit=False,
             request_timeout_ms=int(self._timeout_s * 1000),
@@ -247,7 +250,9 @@ class Operator:
             await consumer.start()
         except (KafkaError, OSError) as error:
             await consumer.stop()
-            raise BrokerUnreachable(f"{','.join(self._servers)}: {type(error).__name__}: {error}") from error
+            raise BrokerUnreachable(
+                f"{','.join(self._options['bootstrap_servers'])}: {type(error).__name__}: {error}"
+            ) from error
         return consumer
 
     async def _control(self) -> AsyncIterator[ConsumerRecord]:

@@ -20,7 +20,6 @@ from failshut_streams.topics import (
     Counts,
     Topics,
     TopicsUnfit,
-    bootstrap_servers,
     ensure,
     partition_of,
     problems_of,
@@ -39,26 +38,6 @@ def test_names_go_there_and_back() -> None:
             topics.role(foreign)
     with pytest.raises(KeyError):
         topics.physical("orders")
-
-
-@pytest.mark.parametrize(
-    ("broker", "servers"),
-    [
-        ("kafka://a:1", ["a:1"]),
-        ("kafka://a:1,b:2", ["a:1", "b:2"]),
-        ("kafka://a:1;kafka://b:2", ["a:1", "b:2"]),
-        ("a:1", ["a:1"]),
-    ],
-)
-def test_broker_addresses_are_read(broker: str, servers: list[str]) -> None:
-    """Kafka's, Faust's and the command line's way to write addresses mean the same."""
-    assert bootstrap_servers(broker) == servers
-
-
-def test_an_empty_broker_address_is_refused() -> None:
-    """No default broker is made up."""
-    with pytest.raises(ValueError, match="not a broker address"):
-        bootstrap_servers("kafka://")
 
 
 def test_a_gate_has_the_partition_of_kafkas_partitioner() -> None:

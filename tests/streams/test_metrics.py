@@ -1,0 +1,166 @@
+"""A worker's numbers follow Prometheus' conventions, and no producer can make labels."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import urllib.request
+from collections.abc import Iterator
+
+import pytest
+from prometheus_client import generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from failshut.cause import Cause
+from failshut_breakers.decision import Breaker, Decision, Kind
+from failshut_streams.metrics import GATES_MAX, OTHER, Metrics, MetricsUnavailable, reason_class
+
+
+def decision(gate: str, cause: Cause | None = Cause.DRIFT) -> Decision:
+    return Decision(
+        schema=1, kind=Kind.CLOSE, gate=gate, epoch="0" * 16, partition=0, offset=0, breaker=Breaker.TRIPPED, cause=cause,
+        because="", evidence_ms=0, policy="", mode="", exp_ms=0, ttl_ms=0, in_flight="cancel", origin=None, readings=[],
+        subjects=[], operations=[], context={}, tokens=0, probe_epoch="", by="",
+    )  # fmt: skip
+
+
+@pytest.fixture
+def metrics() -> Iterator[Metrics]:
+    with Metrics() as one:
+        yield one
+
+
+def filled(metrics: Metrics) -> str:
+    """Everything used once; the text that Prometheus reads."""
+    metrics.read("telemetry", 10, 100, 1)
+    metrics.dead_letter("telemetry", "not JSON: x")
+    metrics.runs_written(3)
+    metrics.router_chunk(0.01)
+    metrics.judged(3)
+    metrics.decided([decision("payments.refund"), decision("fleet.scale", None)])
+    metrics.governor_chunk(0.02)
+    for what in ("written", "refused", "store_unreachable", "future_evidence", "lapsed_unsigned", "something_new"):
+        metrics.effect(what, 2)
+    metrics.snapshot(1, 1_000, 0.1, 1_700_000_000.0)
+    metrics.evidence(10_000, {0: 9_000, 1: 0}, {("telemetry", 2): 9_500}, [("telemetry", 2)], [("otlp_metrics", 0)])
+    metrics.owned({"telemetry": 2, "evidence": 4})
+    metrics.mark(True)
+    metrics.mark(False)
+    for what in ("moved", "malformed", "store_unreachable", "broker_unreachable"):
+        metrics.outcomes(what, 1)
+    metrics.lag_sample(True)
+    metrics.watch("queue_records", "Waiting.", lambda: 7.0)
+    return generate_latest(metrics.registry).decode()
+
+
+def value(metrics: Metrics, name: str, **labels: str) -> float | None:
+    return metrics.registry.get_sample_value(name, labels)
+
+
+def test_every_metric_has_a_name_by_convention(metrics: Metrics) -> None:
+    """Names begin with failshut_, counters end in _total, times are seconds, and each has a help text."""
+    families = list(text_string_to_metric_families(filled(metrics)))
+    assert len(families) > 25
+    for family in families:
+        assert re.fullmatch(r"failshut_[a-z][a-z_]*[a-z]", family.name), family.name
+        assert family.documentation.endswith(".")
+        assert not re.search(r"_(ms|millis|minutes|kb|mb)(_|$)", family.name)
+        if family.type == "counter":
+            assert all(sample.name.endswith(("_total", "_created")) for sample in family.samples)
+        else:
+            assert not family.name.endswith("_total")
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed: the parser's word stands alone")
+def test_promtool_finds_nothing_to_say(metrics: Metrics) -> None:
+    """Prometheus' own linter has no complaint."""
+    done = subprocess.run(["promtool", "check", "metrics"], input=filled(metrics), capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+def test_numbers_are_counted(metrics: Metrics) -> None:
+    """What was told is what stands there."""
+    filled(metrics)
+    assert value(metrics, "failshut_records_read_total", topic="telemetry") == 10
+    assert value(metrics, "failshut_decisions_total", gate="payments.refund", kind="close", cause="drift") == 1
+    assert value(metrics, "failshut_decisions_total", gate="fleet.scale", kind="close", cause="") == 1
+    assert value(metrics, "failshut_statements_refused_total") == 2
+    assert value(metrics, "failshut_other_effects_total") == 2
+    assert value(metrics, "failshut_evidence_age_seconds", partition="0") == 1
+    assert value(metrics, "failshut_evidence_age_seconds", partition="1") == float("inf")
+    assert value(metrics, "failshut_mark_age_seconds", topic="telemetry", partition="2") == 0.5
+    assert value(metrics, "failshut_gap", topic="telemetry", partition="2") == 1
+    assert value(metrics, "failshut_marks_total", result="failed") == 1
+    assert value(metrics, "failshut_queue_records") == 7
+
+
+def test_gates_beyond_the_bound_are_counted_together(metrics: Metrics) -> None:
+    """The labels of gates are bounded; what comes later is counted as other, and those that were first keep theirs."""
+    metrics.decided(decision(f"gate-{n}") for n in range(GATES_MAX + 50))
+    metrics.decided([decision("gate-0")])
+    assert value(metrics, "failshut_decisions_total", gate=OTHER, kind="close", cause="drift") == 50
+    assert value(metrics, "failshut_decisions_total", gate="gate-0", kind="close", cause="drift") == 2
+    samples = [one for family in metrics.registry.collect() if family.name == "failshut_decisions" for one in family.samples]
+    assert len({one.labels["gate"] for one in samples}) == GATES_MAX + 1
+
+
+@pytest.mark.parametrize(
+    ("reason", "name"),
+    [
+        ("not JSON: Expecting value", "json"),
+        ("JSON nests too deep", "json"),
+        ("not OTLP: x", "otlp"),
+        ("a CloudEvent inside a CloudEvent", "cloud_event"),
+        ("a mark of 40 bytes", "mark"),
+        ("not a command: kind: x", "command"),
+        ("BadSignature: the signature does not fit", "command"),
+        ("a value of 2000000 bytes, the limit is 1000000", "size"),
+        ("whatever a producer sends", OTHER),
+        ("", OTHER),
+    ],
+)
+def test_reasons_fall_into_classes(reason: str, name: str) -> None:
+    """A reason, which may quote a producer, becomes a label from a fixed list."""
+    assert reason_class(reason) == name
+
+
+def test_what_is_gone_is_shown_no_more(metrics: Metrics) -> None:
+    """A partition that another worker has, and a gap that was filled, leave no number behind."""
+    metrics.evidence(10_000, {0: 9_000, 1: 9_000}, {("telemetry", 0): 1}, [("telemetry", 0)], [])
+    metrics.evidence(10_000, {1: 9_000}, {}, [], [])
+    assert value(metrics, "failshut_evidence_age_seconds", partition="0") is None
+    assert value(metrics, "failshut_evidence_age_seconds", partition="1") == 1
+    assert value(metrics, "failshut_gap", topic="telemetry", partition="0") is None
+    assert value(metrics, "failshut_mark_age_seconds", topic="telemetry", partition="0") is None
+
+
+def test_the_endpoint_serves_them(metrics: Metrics) -> None:
+    """Port 0 finds a port, and Prometheus reads there what was counted."""
+    metrics.mark(True)
+    port = metrics.serve(0, "127.0.0.1")
+    assert port == metrics.port > 0
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        assert 'failshut_marks_total{result="written"} 1.0' in answer.read().decode()
+
+
+def test_a_taken_port_is_an_error(metrics: Metrics) -> None:
+    """A worker whose metrics nobody can read says so at its start."""
+    port = metrics.serve(0, "127.0.0.1")
+    with Metrics() as another, pytest.raises(MetricsUnavailable, match=str(port)):
+        another.serve(port, "127.0.0.1")
+
+
+def test_a_closed_endpoint_lets_go_of_its_port(metrics: Metrics) -> None:
+    """After closing, the port is free and no thread is left."""
+    port = metrics.serve(0, "127.0.0.1")
+    metrics.close()
+    with Metrics() as another:
+        assert another.serve(port, "127.0.0.1") == port
+
+
+def test_two_workers_do_not_share_numbers(metrics: Metrics) -> None:
+    """Each worker has a registry of its own."""
+    with Metrics() as another:
+        metrics.mark(True)
+        assert value(another, "failshut_marks_total", result="written") is None
