@@ -23,7 +23,8 @@ from failshut_breakers.decision import Decision, Kind, decode_decision
 from failshut_console.exits import Exit, Trouble, unreachable
 from failshut_streams.codecs.dead_letter import decode_dead_letter
 from failshut_streams.operator import Operator, Unacknowledged
-from failshut_streams.topics import CONTROL, BrokerUnreachable, Topics, bootstrap_servers
+from failshut_streams.broker import client_options
+from failshut_streams.topics import CONTROL, BrokerUnreachable, Topics
 
 GateOrder = Hold | Reset | Bypass
 
@@ -106,7 +107,7 @@ async def send_and_wait(broker: str, prefix: str, key: SigningKey, order: GateOr
 async def _listening(broker: str, topics: Topics) -> AsyncIterator[AIOKafkaConsumer]:
     """A consumer without a group, at the present end of decisions and dead letters."""
     consumer = AIOKafkaConsumer(
-        bootstrap_servers=bootstrap_servers(broker),
+        **client_options(broker),
         group_id=None,
         enable_auto_commit=False,
         fetch_max_wait_ms=50,

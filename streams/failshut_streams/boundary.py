@@ -9,21 +9,20 @@ from __future__ import annotations
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from failshut_streams.broker import client_options
 from failshut_streams.marks import MARK_KEY, BadMark, decode_mark
 
 FIRST_WINDOW_MS = 5_000
 WIDEN = 8
 
 
-async def last_boundary_before(bootstrap: list[str], tp: TopicPartition, append_ms: int, begin: int) -> int:
+async def last_boundary_before(broker: str, tp: TopicPartition, append_ms: int, begin: int) -> int:
     """Return the position after the last mark that was appended before a time, or `begin` where there is none.
 
     Raises:
         KafkaError: the partition cannot be read.
     """
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=bootstrap, group_id=None, enable_auto_commit=False, auto_offset_reset="earliest"
-    )
+    consumer = AIOKafkaConsumer(**client_options(broker), group_id=None, enable_auto_commit=False, auto_offset_reset="earliest")
     await consumer.start()
     try:
         consumer.assign([tp])

@@ -10,7 +10,9 @@ import socket
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from failshut_streams.broker import Broker
 
 
 def _worker_id() -> str:
@@ -26,7 +28,7 @@ class WorkerConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    broker: Annotated[str, Field(pattern=r"^kafka://[^/\s]+$")]
+    broker: Annotated[str, Field(repr=False)]
     store: Annotated[str, Field(pattern=r"^(redis|rediss|unix)://\S+$")]
     signing_key: Path
     operators: Path
@@ -49,7 +51,8 @@ class WorkerConfig(BaseModel):
     metrics_port: Annotated[int, Field(ge=0, le=65_535)] | None = None
     log_level: str = "INFO"
 
-    @property
-    def bootstrap(self) -> list[str]:
-        """Return the brokers' addresses."""
-        return self.broker.removeprefix("kafka://").replace(";", ",").split(",")
+    @field_validator("broker")
+    @classmethod
+    def _is_an_address(cls, address: str) -> str:
+        Broker.parse(address)
+        return address

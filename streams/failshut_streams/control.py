@@ -43,6 +43,7 @@ from failshut_breakers.evidence import (
 )
 from failshut_breakers.policy import PolicyBook
 from failshut_breakers.routes import Routes
+from failshut_streams.broker import client_options
 from failshut_streams.cutter import DeadRecord
 from failshut_streams.gathering import PartitionOf
 from failshut_streams.marks import MARK_KEY, BadMark, decode_mark
@@ -231,16 +232,16 @@ class _Pending:
 class ControlReader:
     """Reads the control partition from its beginning. Not in a group: every router reads it whole."""
 
-    def __init__(self, bootstrap: list[str], topic: str) -> None:
+    def __init__(self, broker: str, topic: str) -> None:
         self._tp = TopicPartition(topic, 0)
-        self._bootstrap = bootstrap
+        self._broker = broker
         self._consumer: AIOKafkaConsumer
         self.position = 0
 
     async def start(self) -> None:
         """Connect, and go to the beginning."""
         self._consumer = AIOKafkaConsumer(
-            bootstrap_servers=self._bootstrap,
+            **client_options(self._broker),
             group_id=None,
             enable_auto_commit=False,
             auto_offset_reset="none",

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from aiokafka import AIOKafkaProducer
 
 from failshut_breakers.evidence import Run, encode_run
+from failshut_streams.broker import client_options
 
 REQUEST_BYTES_MAX = 16 * 1024 * 1024
 """The largest evidence record: the topic's max.message.bytes."""
@@ -20,10 +21,10 @@ REQUEST_BYTES_MAX = 16 * 1024 * 1024
 BATCH_BYTES_MAX = 1024 * 1024
 
 
-def make_producer(bootstrap: list[str], request_timeout_ms: int, client_id: str) -> AIOKafkaProducer:
+def make_producer(broker: str, request_timeout_ms: int, client_id: str) -> AIOKafkaProducer:
     """Return the producer that evidence and decisions are written with (not started)."""
     return AIOKafkaProducer(
-        bootstrap_servers=bootstrap,
+        **client_options(broker),
         client_id=client_id,
         acks="all",
         enable_idempotence=True,

@@ -73,7 +73,7 @@ class Router:
         self._void: dict[TP, int] = {}  # readings up to this one were given up by going back
         self._started_under: dict[TP, int] = {}  # the routing that was known when a start was found
         self._reached: dict[TP, Commit] = {}
-        self._reader = ControlReader(config.bootstrap, topics.control)
+        self._reader = ControlReader(config.broker, topics.control)
         self._writer: EvidenceWriter
         self._producer: AIOKafkaProducer
 
@@ -113,7 +113,7 @@ class Router:
     async def tell_again(self, evidence_partition: int) -> None:
         """Tell an evidence partition all of control once more: its governor has lost what came before."""
         await self._ready.wait()
-        again = ControlReader(self.config.bootstrap, self.topics.control)
+        again = ControlReader(self.config.broker, self.topics.control)
         await again.start()
         try:
             records = await again.all_of_it()
@@ -154,7 +154,7 @@ class Router:
 
     async def _search(self, tp: TP, append_ms: int) -> int:
         begin = self._begin(tp)
-        return await last_boundary_before(self.config.bootstrap, TopicPartition(tp.topic, tp.partition), append_ms, begin)
+        return await last_boundary_before(self.config.broker, TopicPartition(tp.topic, tp.partition), append_ms, begin)
 
     def _begin(self, tp: TP) -> int:
         term = self.control.term

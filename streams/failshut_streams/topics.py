@@ -22,6 +22,7 @@ from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 from aiokafka.partitioner import murmur2
 
+from failshut_streams.broker import client_options
 from failshut_streams.metadata import ClusterFound, TopicFound, ask
 
 TELEMETRY: Final = "telemetry"
@@ -151,22 +152,6 @@ class TopicsFound:
         return self.found[role].partitions
 
 
-def bootstrap_servers(broker: str) -> list[str]:
-    """Return the host:port list of a broker address.
-
-    >>> bootstrap_servers("kafka://a:9092,b:9092")
-    ['a:9092', 'b:9092']
-
-    Raises:
-        ValueError: no host in it.
-    """
-    servers = [part.strip().removeprefix("kafka://") for part in broker.replace(";", ",").split(",")]
-    servers = [server for server in servers if server]
-    if not servers:
-        raise ValueError(f"not a broker address: {broker!r} (kafka://host:port[,host:port])")
-    return servers
-
-
 def partition_of(gate: str, partitions: int) -> int:
     """Return the evidence partition of a gate, as Kafka's own partitioner chooses it for a record with that key.
 
@@ -247,7 +232,7 @@ async def ensure(broker: str, topics: Topics, counts: Counts | None = None, *, t
     """
     counts = counts or Counts()
     timeout_ms = int(timeout_s * 1000)
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers(broker), request_timeout_ms=timeout_ms)
+    admin = AIOKafkaAdminClient(**client_options(broker), request_timeout_ms=timeout_ms)
     try:
         await admin.start()
         client: AIOKafkaClient = admin._client  # it has no name for it, and no request for topic ids

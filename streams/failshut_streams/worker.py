@@ -22,6 +22,7 @@ from aiokafka import AIOKafkaProducer
 from failshut.signing import KeySet, SigningKey
 from failshut_breakers.store import Store
 from failshut_streams import topics as topic_setup
+from failshut_streams.broker import Broker
 from failshut_streams.config import WorkerConfig
 from failshut_streams.control import ControlCutter
 from failshut_streams.effects import Effects
@@ -46,10 +47,11 @@ class WorkerApp(ChunkApp):
 
     def __init__(self, config: WorkerConfig, found: TopicsFound, signing_key: SigningKey, operators: KeySet) -> None:
         timeout_ms = config.session_timeout_ms
+        broker = Broker.parse(config.broker)
         super().__init__(
             Settings(
                 group=f"{config.prefix}{config.group}",
-                broker=config.broker.replace(",", ";"),
+                broker=broker.faust_url(),
                 chunk_records_max=config.chunk_records_max,
                 fetch_max_wait_ms=config.fetch_max_wait_ms,
                 session_timeout_ms=timeout_ms,
@@ -57,6 +59,7 @@ class WorkerApp(ChunkApp):
                 request_timeout_ms=max(config.request_timeout_ms, timeout_ms + 1_000),
                 group_instance_id=config.group_instance_id,
             ),
+            broker_credentials=broker.faust_credentials(),
             producer_max_request_size=REQUEST_BYTES_MAX,
             datadir=tempfile.gettempdir(),  # nothing is kept there: tables live in memory, and in Kafka
         )
@@ -98,8 +101,8 @@ class WorkerApp(ChunkApp):
         """Start what agents rely on, before the first assignment."""
         await super().on_start()
         config = self.failshut
-        producer = make_producer(config.bootstrap, config.request_timeout_ms, config.worker_id)
-        deciding = make_producer(config.bootstrap, config.request_timeout_ms, config.worker_id)
+        producer = make_producer(config.broker, config.request_timeout_ms, config.worker_id)
+        deciding = make_producer(config.broker, config.request_timeout_ms, config.worker_id)
         marking = mark_producer(config.broker, config.mark_every_ms)
         for part in (producer, deciding, marking):
             await part.start()
