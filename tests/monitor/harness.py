@@ -1,8 +1,8 @@
 """A whole monitor for a test: topics, keys, a term, policies, and workers as processes of their own.
 
-`Installation` is one monitor on a broker and a store, under a prefix that no other test uses. Workers are real processes
-that can be stopped, killed, paused and resumed. What was decided is read from the decisions topic, which is what an
-operator would look at.
+`Installation` is one monitor on a broker and a store, under a prefix that no other test uses. Workers are real processes that
+can be stopped, killed, paused and resumed. What was decided is read from the decisions topic, which is what an operator would
+look at.
 """
 
 from __future__ import annotations
@@ -49,19 +49,27 @@ async def until(claim: Callable[[], Any] | Callable[[], Awaitable[Any]], what: s
 
 
 class WorkerProcess:
-    """One worker."""
+    """One worker. `fault` names what `faulty_worker.py` does to it while the file `trigger` is there."""
 
-    def __init__(self, config: dict[str, Any], log: Path) -> None:
-        self.config, self.log = config, log
+    def __init__(self, config: dict[str, Any], log: Path, fault: str = "") -> None:
+        self.config, self.log, self.fault = config, log, fault
+        self.trigger = log.with_suffix(".fault")
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> Self:
+        module = "monitor.faulty_worker" if self.fault else "failshut_streams.worker"
         with self.log.open("ab") as out:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "failshut_streams.worker", json.dumps(self.config)],
+                [sys.executable, "-m", module, json.dumps(self.config)],
                 stdout=out,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                env={
+                    **os.environ,
+                    "PYTHONUNBUFFERED": "1",
+                    "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]),
+                    "FAILSHUT_TEST_FAULT": self.fault,
+                    "FAILSHUT_TEST_TRIGGER": str(self.trigger),
+                },
             )
         return self
 
@@ -177,9 +185,9 @@ class Installation:
 
     # --- workers ---
 
-    def worker(self, name: str = "a", **config: Any) -> WorkerProcess:
+    def worker(self, name: str = "a", fault: str = "", **config: Any) -> WorkerProcess:
         """Start a worker; what is given changes its configuration."""
-        worker = WorkerProcess({**self.config, "worker_id": name, **config}, self.folder / f"worker-{name}.log")
+        worker = WorkerProcess({**self.config, "worker_id": name, **config}, self.folder / f"worker-{name}.log", fault)
         self.workers.append(worker.start())
         return worker
 
@@ -254,6 +262,7 @@ class Installation:
 
         decision = await until(claim, f"{gate} is closed over {cause}; status {self.status(gate)}", seconds)
         assert not self.open(gate)
+        await until(lambda: decision in self.decisions, "the closing is on record")
         return decision  # type: ignore[no-any-return]
 
     async def lapsed(self, gate: str, seconds: float = PATIENCE_S) -> None:

@@ -1,0 +1,139 @@
+"""What tests of trouble share: signs of life, values that drift, and what must be true of every log whatever happened."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import re
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+
+from monitor.harness import Installation, WorkerProcess, until
+
+from failshut_breakers.decision import Decision, Kind
+from failshut_breakers.evidence import Place
+from failshut_detectors import Adwin
+from failshut_streams.topics import FRONT_DOOR, partition_of
+
+_rng = random.Random(7)
+STEADY = [_rng.gauss(50, 5) for _ in range(200)]
+SHIFTED = [_rng.gauss(90, 5) for _ in range(100)]
+
+
+def bare_alarm(values: Iterable[float]) -> int:
+    """Return the index at which a bare detector first speaks."""
+    return Adwin().feed(list(values))[0].index
+
+
+def place_of(sent: object) -> Place:
+    """Return where an acknowledged telemetry record stands."""
+    return Place("telemetry", sent.partition, sent.offset, 0)  # type: ignore[attr-defined]
+
+
+def gate_in(evidence_partition: int, partitions: int = 2, stem: str = "gate") -> str:
+    """Return a gate's name whose evidence lies in that partition."""
+    return next(f"{stem}{n}" for n in range(1000) if partition_of(f"{stem}{n}", partitions) == evidence_partition)
+
+
+@asynccontextmanager
+async def beating(monitor: Installation, *sources: str, every_s: float = 0.2) -> AsyncIterator[None]:
+    """Send signs of life of these sources all the time."""
+
+    async def beat() -> None:
+        while True:
+            sent = [monitor.send({"kind": "heartbeat", "service": source}, key=source) for source in sources]
+            # A broker that is down is the test's business; the next beat comes by itself.
+            await asyncio.gather(*sent, return_exceptions=True)
+            await asyncio.sleep(every_s)
+
+    task = asyncio.create_task(beat())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def assigned(worker: WorkerProcess, topic: str) -> set[int]:
+    """Return the partitions of a topic that the worker was last given, as its log shows them."""
+    tables = worker.log.read_text(errors="replace").split("+Topic Partition Set")
+    if len(tables) == 1:
+        return set()
+    found = re.search(rf"^\| {re.escape(topic)} +\| \{{(.*?)\}}", tables[-1], re.M)
+    numbers: set[int] = set()
+    for part in found[1].split(",") if found else []:
+        first, _, last = part.strip().partition("-")
+        numbers |= set(range(int(first), int(last or first) + 1))
+    return numbers
+
+
+async def shared(monitor: Installation, *workers: WorkerProcess) -> None:
+    """Wait until each of the workers has a share of the partitions and has routed since it got it."""
+    topics = (monitor.topics.evidence, monitor.topics.telemetry)
+
+    async def claim() -> bool:
+        if not all(assigned(worker, topic) for worker in workers for topic in topics):
+            return False
+        newest = {(run.topic, run.partition): run.router for _, _, run in await monitor.evidence() if run.mark}
+        return {worker.config["worker_id"] for worker in workers} <= {
+            router for (topic, _), router in newest.items() if topic == "telemetry"
+        }
+
+    await until(claim, "every worker has a share")
+
+
+async def renewed(monitor: Installation, gate: str) -> None:
+    """Wait until the gate has a permit that was issued after this call began."""
+    so_far = len(monitor.decisions)
+    await until(
+        lambda: any(decision.gate == gate and decision.exp_ms for decision in monitor.decisions[so_far:]),
+        f"{gate} has a new permit; status {monitor.status(gate)}",
+    )
+    await monitor.opened(gate)
+
+
+async def outruns_nothing(monitor: Installation) -> int:
+    """Check every permit on record against the evidence before it; return how many there were.
+
+    Read from the logs alone, by a rule that is simpler than the governor's: no permit is for a time at which some front-door
+    partition had not been vouched for, none lives longer than its ttl, and no mark is later than the broker's clock.
+    """
+    newest: dict[int, dict[tuple[str, int], int]] = defaultdict(dict)
+    counts: dict[int, dict[str, int]] = defaultdict(lambda: dict.fromkeys(FRONT_DOOR, 1))
+    bound: dict[tuple[int, int], int] = {}
+    for partition, offset, run in await monitor.evidence():
+        marks = newest[partition]
+        if run.mark is not None:
+            assert run.mark.time_ms <= run.append_ms, "a mark from the future was believed"
+            key = (run.topic, run.partition)
+            marks[key] = max(marks.get(key, 0), run.mark.time_ms)
+            counts[partition][run.topic] = max(counts[partition][run.topic], run.mark.partitions)
+        needed = [(topic, number) for topic in FRONT_DOOR for number in range(counts[partition][topic])]
+        bound[partition, offset] = min(marks.get(key, 0) for key in needed)
+    permits = [decision for decision in monitor.decisions if decision.exp_ms]
+    for permit in permits:
+        limit_ms = bound.get((permit.partition, permit.offset))
+        assert limit_ms is None or permit.evidence_ms <= limit_ms, f"a permit runs ahead of its evidence: {permit}"
+        assert permit.exp_ms <= permit.evidence_ms + permit.ttl_ms
+    return len(permits)
+
+
+def one_story(monitor: Installation) -> None:
+    """Check that nobody decided differently: for one gate, offset and kind there is one decision, however often written."""
+    told: dict[tuple[str, int, str, str], set[bytes]] = defaultdict(set)
+    for data, decision in zip(monitor.decision_bytes, monitor.decisions, strict=True):
+        why = decision.because if decision.kind is Kind.NOTE else ""  # a record may bring more than one note
+        told[decision.gate, decision.offset, decision.kind.value, why].add(data)
+    for key, versions in told.items():
+        assert len(versions) == 1, f"two decisions for {key}: {versions}"
+
+
+def closings(monitor: Installation, gate: str) -> list[tuple[str, Place | None]]:
+    """Return cause and origin of each closing of a gate so far, in the order of the log."""
+    return [(str(decision.cause), decision.origin) for decision in ordered(monitor, gate) if decision.kind is Kind.CLOSE]
+
+
+def ordered(monitor: Installation, gate: str) -> list[Decision]:
+    """Return the decisions about a gate, each once, by offset."""
+    return sorted(monitor.of(gate), key=lambda decision: decision.offset)
