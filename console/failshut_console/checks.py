@@ -117,6 +117,9 @@ def _faults(text: str, message: str) -> Iterable[Fault]:
     yield from parts
     for part in message.split("; "):
         where, _, why = part.partition(": ")
+        inner, _, rest = why.partition(": ")
+        if where == "policy" and inner in raw:  # said of the whole, about one field of it
+            where, why = inner, rest
         if parts and where.split(".")[0] == "conditions":
             continue  # told above, with the number of the condition
         yield Fault(_line(root, where.split(".")), where, why or part)

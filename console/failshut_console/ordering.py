@@ -21,9 +21,9 @@ from failshut.signing import SigningKey
 from failshut_breakers.command import Bypass, CommandError, Hold, Reset
 from failshut_breakers.decision import Decision, Kind, decode_decision
 from failshut_console.exits import Exit, Trouble, unreachable
+from failshut_streams.broker import client_options
 from failshut_streams.codecs.dead_letter import decode_dead_letter
 from failshut_streams.operator import Operator, Unacknowledged
-from failshut_streams.broker import client_options
 from failshut_streams.topics import CONTROL, BrokerUnreachable, Topics
 
 GateOrder = Hold | Reset | Bypass

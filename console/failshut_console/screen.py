@@ -49,22 +49,19 @@ def header(title: str, parts: Sequence[str], look: Look | None) -> Text:
     """The line above the table: what this is, what runs, how old the evidence is."""
     text = Text(title, "bold", no_wrap=True, overflow="ellipsis")
     for part in parts:
-        text.append("   " + part, "none")
+        text.append("  " + part, "none")
     if look is not None:
         age_ms = look.evidence_age_ms
         if age_ms is None:
-            text.append("   evidence: no worker reports", "red")
+            text.append("  evidence: no worker", "red")
         else:
-            text.append(f"   evidence {age_ms / 1000:.1f} s old", "red" if age_ms > 1_500 else "")
+            text.append(f"  evidence {age_ms / 1000:.1f} s old", "red" if age_ms > 1_500 else "")
     return text
 
 
 def picture(head: Text, views: Iterable[View], lines: Sequence[Text | str], width: int, counts: bool) -> RenderableType:
-    """Header, table and the last lines, as one thing to draw."""
-    cut = [line if isinstance(line, Text) else Text(line) for line in lines]
-    for line in cut:
-        line.no_wrap, line.overflow = True, "ellipsis"
-    return Group(head, table(views, width, counts), *cut)
+    """Header, table and the last lines, as one thing to draw. Only the last lines may wrap: below them nothing jumps."""
+    return Group(head, table(views, width, counts), *lines)
 
 
 def plain(view: View, counts: bool = False) -> str:

@@ -23,7 +23,7 @@ BAD = {
         "not a rule",
     ),
     "not YAML": (GOOD + "reset: [\n", 9, "file", "not YAML"),
-    "a key given twice": (GOOD + "gate: other\n", 1, "file", "given twice"),
+    "a key given twice": (GOOD + "gate: other\n", 8, "file", "given twice"),
     "trip_on that cannot be": (GOOD + "trip_on: 3 of 4\n", 8, "trip_on", "3 of 4"),
     "not a mapping": ("- a\n", 1, "file", "not a policy"),
 }

@@ -67,7 +67,7 @@ class Result:
     def wrong(self) -> str:
         """What is missing, in words; empty if nothing is."""
         if self.closed_s is None:
-            return f"{self.gate} did not close for {' or '.join(sorted(self.kind.causes))}"
+            return f"{self.gate} did not close for {' or '.join(self.kind.causes)}"
         if self.closed_s > self.kind.bound_s:
             return f"{self.gate} closed after its bound"
         if self.slipped:
@@ -77,9 +77,9 @@ class Result:
     def row(self) -> tuple[str, ...]:
         """A row of the final table."""
         return (
-            self.kind.title,
+            self.kind.name,
             self.gate,
-            "/".join(sorted(self.kind.causes)),
+            self.kind.causes[0],
             self.cause or "-",
             "never" if self.closed_s is None else f"{self.closed_s:.2f} s",
             f"{self.kind.bound_s:.1f} s",
@@ -201,7 +201,7 @@ class Conductor:
             while (ended := time.monotonic()) < min(deadline, began + min(kind.bound_s, 2.5) + 0.5):
                 time.sleep(POLL_SECONDS)
         kind.end()
-        show.now(f"{label}: {_closed_line(results, kind)}; waiting until the policy lets it come back")
+        show.now(f"{label}: {kind.title}. {_closed_line(results, kind)}. Waiting until the policy lets it come back")
         self._wait_back(results, channel, ended, min(deadline, time.monotonic() + BACK_SECONDS_MAX), stack)
         for result in results:
             answers = channel.answers(result.gate, began)
@@ -222,7 +222,7 @@ class Conductor:
         while time.monotonic() < until:
             for result in results:
                 if result.closed_s is None:
-                    found = closed_at(channel.answers(result.gate, began), result.kind.causes)
+                    found = closed_at(channel.answers(result.gate, began), frozenset(result.kind.causes))
                     if found is not None:
                         result.closed_s, result.cause = found.at - began, found.cause
             if all(result.closed_s is not None for result in results):
@@ -324,14 +324,12 @@ def _is_open(channel: Channel, gate: str) -> bool:
 def _closed_line(results: list[Result], kind: Kind) -> str:
     times = [result.closed_s for result in results if result.closed_s is not None]
     if len(times) < len(results):
-        return f"{kind.title}. Not closed"
-    which = "all gates closed" if len(results) > 1 else f"{results[0].gate} closed"
-    return f"{which} in {max(times):.2f} s (bound {kind.bound_s:.1f} s)"
+        return "NOT closed"
+    return f"Closed in {max(times):.2f} s (bound {kind.bound_s:.1f} s)"
 
 
 def _final_line(results: list[Result], kind: Kind) -> str:
     lost = sum(result.slipped for result in results)
     back = [result.back_s for result in results if result.back_s is not None]
-    came = f"back after {max(back):.1f} s" if len(back) == len(results) else "NOT back"
-    line = _closed_line(results, kind)
-    return f"{line[0].upper()}{line[1:]}, {lost} executions slipped through, {came}"
+    came = f"back in {max(back):.1f} s" if len(back) == len(results) else "NOT back"
+    return f"{_closed_line(results, kind)}, {lost} executions slipped through, {came}"

@@ -9,6 +9,7 @@ from dataclasses import replace
 from rich.table import Table
 from rich.text import Text
 
+from failshut import Cause
 from failshut_console import screen
 from failshut_console.demo.channel import Channel
 from failshut_console.exits import Trouble
@@ -16,6 +17,11 @@ from failshut_console.live import Live
 from failshut_console.looking import CLOSED, OPEN, Look, Looker, View
 
 DRAWN_SECONDS = 0.125
+RESULTS_SHOWN = 6
+IN_WORDS = {
+    Cause.LAPSED.value: "the permit ran out and was not renewed",
+    Cause.PROBES_SPENT.value: "proving: waits for the outcomes of its probes",
+}
 
 
 class Show:
@@ -52,7 +58,7 @@ class Show:
 
     def result(self, line: str, good: bool) -> None:
         """How a trouble ended; stays on the screen."""
-        self._lines = [*self._lines[-6:], Text(line, "green" if good else "bold red")]
+        self._lines = [*self._lines[-RESULTS_SHOWN:], Text(line, "green" if good else "bold red")]
         self._now = ""
         if not self._live.enabled:
             print(line, flush=True)
@@ -73,8 +79,8 @@ class Show:
             return replace(view, because=view.because or "the service has not asked yet")
         if last.admitted:
             return replace(view, state=OPEN, cause="", because=view.because if view.state == OPEN else "the lease still runs")
-        known = view.because if view.state == CLOSED and view.because else because
-        return replace(view, state=CLOSED, because=known)
+        known = view.because if view.state == CLOSED and view.because else IN_WORDS.get(last.cause, because)
+        return replace(view, state=CLOSED, cause=last.cause, because=known)
 
     def _draw_on(self) -> None:
         while True:
@@ -102,20 +108,13 @@ class Show:
 
 
 def result_table(rows: list[tuple[str, ...]]) -> Table:
-    """Expected against observed closings."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for name, justify in (
-        ("trouble", "left"),
-        ("gate", "left"),
-        ("expected", "left"),
-        ("observed", "left"),
-        ("closed in", "right"),
-        ("bound", "right"),
-        ("slipped", "right"),
-        ("back in", "right"),
-        ("", "left"),
-    ):
-        table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
+    """Expected against observed closings, in 80 columns."""
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    for name in ("trouble", "gate", "expected", "observed"):
+        table.add_column(name, no_wrap=True)
+    for name in ("closed in", "bound", "slipped", "back in"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
     for row in rows:
         table.add_row(*row)
     return table

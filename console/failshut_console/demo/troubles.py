@@ -40,9 +40,10 @@ class Kind:
     `fresh_is_fine`: what the monitor has proved anew after the beginning is no slip.
     """
 
+    name: str
     title: str
     gates: tuple[str, ...]
-    causes: frozenset[str]
+    causes: tuple[str, ...]  # the first is the expected one; the others say the same, as the moment has it
     bound_s: float
     bound_is: str
     begin: Callable[[], float]
@@ -62,42 +63,44 @@ class Troubles:
         """Every kind, in the order in which they are made."""
         return [
             self._of_service(
+                "drift",
                 "refund amounts drift from 48 to 97 EUR",
                 "refund-agent",
                 names.REFUND,
-                "drift",
                 ADWIN_S + LAPSE_S,
                 f"{ADWIN_LOOKS * ADWIN_CLOCK} records {ADWIN_S:.1f} + {LAPSE_IS}",
             ),
             self._of_service(
+                "heartbeat",
                 "the autoscaler's heartbeat stops",
                 "autoscaler",
                 names.SCALE,
-                "heartbeat",
                 GRACE_S + LAPSE_S,
                 f"grace {GRACE_S:g} + {LAPSE_IS}",
             ),
             self._of_service(
+                "lag",
                 "the payment router's consumer group falls behind",
                 "payment-router",
                 names.ROUTE,
-                "lag",
                 BACKLOG_S + SAMPLED_S + BEHIND_S + LAPSE_S,
                 f"backlog {BACKLOG_S:.1f} + sample {SAMPLED_S:g} + behind {BEHIND_S:g} + {LAPSE_IS}",
             ),
             Kind(
+                "bad policy",
                 "the autoscaler's policy file turns invalid",
                 (names.SCALE,),
-                frozenset({"bad_policy"}),
+                ("bad_policy",),
                 WATCHED_S + WRITTEN_S + LAPSE_S,
                 f"look {WATCHED_S:g} + write {WRITTEN_S:g} + {LAPSE_IS}",
                 lambda: self._break_policy(True),
                 lambda: self._break_policy(False),
             ),
             Kind(
+                "flush",
                 "the store is flushed",
                 (names.ROUTE,),
-                frozenset({"no_permit", "lapsed"}),
+                ("no_permit", "lapsed"),
                 LAPSE_S,
                 LAPSE_IS,
                 self._flush,
@@ -105,9 +108,10 @@ class Troubles:
                 fresh_is_fine=True,
             ),
             Kind(
+                "kill",
                 "the monitor is killed (SIGKILL)",
                 (names.REFUND, names.ROUTE, names.SCALE),
-                frozenset({"lapsed", "no_permit"}),
+                ("lapsed", "no_permit"),
                 LAPSE_S,
                 LAPSE_IS,
                 self._kill,
@@ -115,11 +119,12 @@ class Troubles:
             ),
         ]
 
-    def _of_service(self, title: str, service: str, gate: str, cause: str, bound_s: float, bound_is: str) -> Kind:
+    def _of_service(self, cause: str, title: str, service: str, gate: str, bound_s: float, bound_is: str) -> Kind:
         return Kind(
+            cause,
             title,
             (gate,),
-            frozenset({cause}),
+            (cause,),
             bound_s,
             bound_is,
             lambda: self._channel.order(service, True),
