@@ -27,22 +27,32 @@ LOCK = ROOT / "requirements" / "peers.lock"
 PARTS = ("guard", "detectors", "breakers", "streams", "replay", "console")
 
 
-def enter_peers() -> None:
-    """Continue this benchmark in the peers' environment; returns only inside it."""
-    if Path(sys.prefix).resolve() == PEERS.resolve():
-        return
+def peers_python() -> Path:
+    """Return the Python of the peers' environment, which is made first where it is missing or of another lock."""
     python = PEERS / "bin" / "python"
     stamp = PEERS / ".lock"
     wanted = hashlib.sha256(LOCK.read_bytes()).hexdigest()
     if not stamp.exists() or stamp.read_text() != wanted:
-        print(f"Setting up {PEERS.name} from {LOCK.relative_to(ROOT)}", file=sys.stderr)
+        say(f"Setting up {PEERS.name} from {LOCK.relative_to(ROOT)}")
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(PEERS)], check=True)
         pip = [str(python), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
         subprocess.run([*pip, "--require-hashes", "--no-deps", "-r", str(LOCK)], check=True)
         (site,) = PEERS.glob("lib/python*/site-packages")
         (site / "failshut-checkout.pth").write_text("".join(f"{ROOT / part}\n" for part in PARTS))
         stamp.write_text(wanted)
-    os.execv(str(python), [str(python), *sys.argv])
+    return python
+
+
+def enter_peers() -> None:
+    """Continue this benchmark in the peers' environment; returns only inside it."""
+    if Path(sys.prefix).resolve() != PEERS.resolve():
+        python = str(peers_python())
+        os.execv(python, [python, *sys.argv])
+
+
+def say(text: str) -> None:
+    """Tell whoever waits how far it is."""
+    print(text, file=sys.stderr, flush=True)
 
 
 def percentile(values: Iterable[float], percent: float) -> float:
