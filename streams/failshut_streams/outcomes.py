@@ -91,8 +91,8 @@ def _ignore(what: str, count: int) -> None:
 class OutcomeMover:
     """Moves outcomes until it is stopped. One per worker; `worker` is its name in the group, another for each worker.
 
-    `moved` and `malformed` count entries. `on_count` is told of them as "moved", "malformed", "store_unreachable" and
-    "broker_unreachable".
+    `moved` and `malformed` count entries. `on_count` is told of them as "moved", "malformed", "store_unreachable",
+    "broker_unreachable" and "unexpected".
     """
 
     def __init__(
@@ -156,6 +156,8 @@ class OutcomeMover:
                 self._trouble("store_unreachable", error)
             except (KafkaError, TimeoutError) as error:
                 self._trouble("broker_unreachable", error)
+            except Exception as error:  # noqa: BLE001  # a mover that ended in silence would hide failures from every gate
+                self._trouble("unexpected", error)
             else:
                 wait_s = _WAIT_SECONDS[0]
                 if not self._well:

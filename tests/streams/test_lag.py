@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
 from failshut_streams import lag as lag_module
@@ -84,6 +85,15 @@ class Rig:
             await consumer.stop()
 
 
+async def _coordinated(admin: AIOKafkaAdminClient, group: str) -> bool:
+    """Whether a fresh broker has its topic of committed offsets."""
+    try:
+        await admin.list_consumer_group_offsets(group)
+    except KafkaError:
+        return False
+    return True
+
+
 @pytest.fixture
 async def rig(kafka: Kafka, suffix: str) -> AsyncIterator[Rig]:
     topics = Topics(f"lag-{suffix}.")
@@ -95,6 +105,8 @@ async def rig(kafka: Kafka, suffix: str) -> AsyncIterator[Rig]:
         await admin.create_topics([NewTopic(watched, 2, 1)])
         async with asyncio.timeout(60):
             while (seen := (await ask(admin._client, [watched])).topics.get(watched)) is None or seen.led < 2:
+                await asyncio.sleep(0.05)
+            while not await _coordinated(admin, f"workers-{suffix}"):
                 await asyncio.sleep(0.05)
     finally:
         await admin.close()
@@ -143,14 +155,21 @@ async def test_a_topic_that_is_not_there_gets_no_sample(rig: Rig) -> None:
 async def test_offsets_that_cannot_be_had_are_not_taken_for_none(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """An answer without the partitions (a coordinator that is loading) is a failed sample, not a group that never committed."""
 
+    class Nothing(dict[TopicPartition, OffsetAndMetadata]):
+        """What a reader would make of the missing: never committed."""
+
+        def __missing__(self, place: TopicPartition) -> OffsetAndMetadata:
+            return OffsetAndMetadata(-1, "")
+
     async def nothing(*_: object, **__: object) -> dict[TopicPartition, OffsetAndMetadata]:
-        return {}
+        return Nothing()
 
     async with rig.sampler() as sampler:
+        assert await sampler.sample_once() == 1
         monkeypatch.setattr(AIOKafkaAdminClient, "list_consumer_group_offsets", nothing)
         assert await sampler.sample_once() == 0
         assert sampler.failed == 1
-    assert await rig.written() == []
+    assert len(await rig.written()) == 1
 
 
 @pytest.mark.kafka
