@@ -79,12 +79,15 @@ class Look:
 
     @property
     def evidence_ms(self) -> int:
-        """The oldest front-door partition's newest mark, as workers report it; 0 where none does."""
+        """Evidence time: the oldest front-door partition's newest mark, as workers report it, or as a newer decision has it.
+
+        0 where neither is known.
+        """
         newest: dict[str, int] = {}
         for worker in self.workers:
             for partition, mark_ms in worker.evidence.items():
                 newest[partition] = max(mark_ms, newest.get(partition, 0))
-        return min(newest.values(), default=0)
+        return max([min(newest.values(), default=0), *(view.evidence_ms for view in self.gates)])
 
     @property
     def evidence_age_ms(self) -> int | None:

@@ -128,8 +128,8 @@ class Stack:
                 "it is left alone",
                 "use it (failshut gates), stop it, or take another folder: --state DIR",
             )
-        for path in self.state.ensure_keys():
-            self._say(f"made {path}")
+        if self.state.ensure_keys():
+            self._say(f"made keys in {self.state.signing_key.parent}")
         try:
             self.kafka.prepare()
             with ThreadPoolExecutor(2, "failshut-start") as pool:

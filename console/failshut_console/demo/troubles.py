@@ -100,7 +100,7 @@ class Troubles:
                 "flush",
                 "the store is flushed",
                 (names.ROUTE,),
-                ("no_permit", "lapsed"),
+                ("no_permit",),
                 LAPSE_S,
                 LAPSE_IS,
                 self._flush,
