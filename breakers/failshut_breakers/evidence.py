@@ -152,9 +152,12 @@ class Lags(msgspec.Struct, frozen=True, array_like=True, tag="l"):
 
 
 class Outcomes(msgspec.Struct, frozen=True, array_like=True, tag="o"):
-    """Outcomes of executions of the gate. Rows: offset, index, time_ms, epoch, token, ok, count."""
+    """Outcomes of executions of the gate. Rows: offset, index, time_ms, epoch, token, outcome, count.
 
-    rows: list[tuple[int, int, int, int, str, bool, int]]
+    The outcome is `ok`, `failed`, or `cancelled`: an execution that was not carried out says nothing of the action.
+    """
+
+    rows: list[tuple[int, int, int, int, str, str, int]]
 
 
 class Unreadable(msgspec.Struct, frozen=True, array_like=True, tag="u"):

@@ -255,6 +255,10 @@ class Gate:
             self.prove(epoch_of(record.term, record.offset), moment)
         self.prove_at_conclusion = False
         wanted = self.wanted(moment)
+        proving = self.breaker.proving
+        if proving is not None and proving.announced and not wanted.mode:
+            gate_orders.interrupt(self, wanted.because, self.origin, moment)
+            wanted = self.wanted(moment)
         kind = self._kind(wanted, moment)
         if kind is not None:
             if kind is not Kind.RENEW:
@@ -322,7 +326,8 @@ class Gate:
         if proving is None:
             return 0, ""
         tokens = 0 if proving.announced else proving.probes
-        proving.announced = True
+        if not proving.announced:
+            proving.announced, proving.epoch = True, self.epoch  # tokens are of the permit that brings them
         return tokens, epoch_text(proving.epoch)
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 MAX_BYPASS_MS = 24 * 3_600_000
 """A bypass ends within a day."""
 
-OutcomeRow = tuple[int, int, int, int, str, bool, int]
+OutcomeRow = tuple[int, int, int, int, str, str, int]
 
 
 def take(gate: Gate, command: GateCommand, place: Place, moment: Moment) -> str:
@@ -78,10 +78,10 @@ def on_outcome(gate: Gate, row: OutcomeRow, place: Place, moment: Moment) -> Non
     proving = gate.breaker.proving
     if gate.breaker.state is not State.PROVING or proving is None:
         return
-    token, ok = row[4], row[5]
-    if not proving.knows(token):
-        return
-    if not ok:
+    token, outcome = row[4], row[5]
+    if not proving.knows(token) or outcome == "cancelled":
+        return  # a probe that was not carried out proves nothing, and PROVING has a deadline
+    if outcome != "ok":
         _fall_back(gate, Cause.PROVING_FAILED, f"probe {token.partition(':')[2]} failed", place, moment)
         return
     proving.passed.add(token)
@@ -111,7 +111,12 @@ def on_time(gate: Gate, place: Place, moment: Moment) -> None:
         gate.prove_at_conclusion, gate.origin = True, place
 
 
-def _fall_back(gate: Gate, cause: Cause, because: str, place: Place, moment: Moment) -> None:
+def interrupt(gate: Gate, because: str, place: Place | None, moment: Moment) -> None:
+    """End a PROVING whose gate had to close meanwhile: its tokens went with the permit, and it begins anew."""
+    _fall_back(gate, Cause.PROVING_FAILED, f"PROVING was interrupted: {because}", place, moment)
+
+
+def _fall_back(gate: Gate, cause: Cause, because: str, place: Place | None, moment: Moment) -> None:
     """PROVING did not prove: back to TRIPPED, for the conditions that tripped it before."""
     before = gate.breaker.closing
     gate.trip(Closing(cause, because, place, before.conditions if before else frozenset(), moment.newest_ms))

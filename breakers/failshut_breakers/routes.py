@@ -1,7 +1,7 @@
 """Which readings concern which gate: a pure function of the policies in force.
 
-Routers look every sample up here, so the tables are plain dictionaries of tuples. A gate whose policy is at fault is fed nothing: it is
-closed, and its next policy starts without evidence.
+Routers look every sample up here, so the tables are plain dictionaries of tuples. A gate whose policy is at fault is
+fed nothing: it is closed, and its next policy starts without evidence.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Routes:
     series: dict[str, Gates] = field(default_factory=dict)
     sources: dict[str, Gates] = field(default_factory=dict)
     lags: dict[tuple[str, str], Gates] = field(default_factory=dict)
-    gates: Gates = ()  # every gate with a policy: whom unreadable records and outcomes may concern
+    gates: dict[str, None] = field(default_factory=dict)  # every gate with a policy, in order: whom unreadable records concern
 
     @classmethod
     def of(cls, book: PolicyBook) -> Routes:
@@ -46,5 +46,5 @@ class Routes:
             series={name: tuple(sorted(gates)) for name, gates in series.items()},
             sources={name: tuple(sorted(gates)) for name, gates in sources.items()},
             lags={name: tuple(sorted(gates)) for name, gates in lags.items()},
-            gates=tuple(sorted(policies)),
+            gates=dict.fromkeys(sorted(policies)),
         )

@@ -44,7 +44,7 @@ from failshut_breakers.evidence import (
 from failshut_breakers.policy import PolicyBook
 from failshut_breakers.routes import Routes
 from failshut_streams.broker import client_options
-from failshut_streams.cutter import DeadRecord
+from failshut_streams.cutter import APPEND_TIME, DeadRecord
 from failshut_streams.gathering import PartitionOf
 from failshut_streams.marks import MARK_KEY, BadMark, decode_mark
 from failshut_streams.operator import read_command
@@ -135,8 +135,9 @@ class ControlCutter:
     def _mark(record: Record, cut: ControlCut) -> Mark | None:
         """Return the mark, or None for a record that only has its key: that one is dead."""
         mark = decode_mark(record.value)
-        if isinstance(mark, BadMark):
-            cut.dead.append(DeadRecord(record, mark.reason))
+        if isinstance(mark, BadMark) or mark.partitions != 1 or record.timestamp_type != APPEND_TIME:
+            reason = mark.reason if isinstance(mark, BadMark) else "a mark of a control topic that it cannot have"
+            cut.dead.append(DeadRecord(record, reason))
             return None
         return mark
 

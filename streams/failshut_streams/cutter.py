@@ -16,6 +16,7 @@ marks each.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -28,6 +29,9 @@ from failshut_streams.codecs.wire import SampleWire
 from failshut_streams.gathering import ROWS_MAX, Gathered, PartitionOf
 from failshut_streams.marks import MARK_KEY, BadMark, decode_mark
 from failshut_streams.transport import Chunk, Record
+
+APPEND_TIME = 1
+"""Kafka's timestamp type of a record whose time is the broker's."""
 
 
 class Decoder(Protocol):
@@ -79,13 +83,22 @@ class Log:
 
 
 class Cutter:
-    """Cuts one front-door partition. `topic` is its role, such as `telemetry`."""
+    """Cuts one front-door partition of a topic, named by its role; `partitions` says how many that topic has now."""
 
-    def __init__(self, topic: str, partition: int, log: Log, partition_of: PartitionOf, decoder: Decoder) -> None:
+    def __init__(
+        self,
+        topic: str,
+        partition: int,
+        log: Log,
+        partition_of: PartitionOf,
+        decoder: Decoder,
+        partitions: Callable[[], int],
+    ) -> None:
         self.topic, self.partition, self.log = topic, partition, log
         self.boundaries: deque[Boundary] = deque(maxlen=BOUNDARIES_KEPT)
         self._partition_of = partition_of
         self._decoder = decoder
+        self._partitions = partitions
         self._position: int | None = None  # where the next chunk must begin to join
         self._told = [0] * log.evidence_partitions
 
@@ -103,7 +116,11 @@ class Cutter:
         gathered = Gathered(routes, self._partition_of, self._decoder.names)
         samples, append_ms = self._decoder.samples, 0
         for record in chunk.records:
-            offset, append_ms, _, key, value, headers = record
+            offset, time_ms, time_type, key, value, headers = record
+            if time_type != APPEND_TIME:
+                self._refuse(record, "its time is its producer's, not the broker's", gathered, cut)
+                continue
+            append_ms = time_ms
             if key == MARK_KEY:
                 self._mark(record, gathered, routes, cut)
                 continue
@@ -121,14 +138,22 @@ class Cutter:
     def _mark(self, record: Record, gathered: Gathered, routes: Routes, cut: Cut) -> None:
         mark = decode_mark(record.value)
         if isinstance(mark, BadMark):
-            gathered.take(record.offset, record.timestamp_ms, [Fault(None, mark.reason)])
-            cut.dead.append(DeadRecord(record, mark.reason))
+            self._refuse(record, mark.reason, gathered, cut)
+            return
+        if mark.partitions > self._partitions():
+            # A forger could stop evidence time for good with a count that no topic will ever have.
+            self._refuse(record, f"a mark of {mark.partitions} partitions, the broker has {self._partitions()}", gathered, cut)
             return
         time_ms = min(mark.time_ms, record.timestamp_ms)
         upto = record.offset + 1
         self._end_run(gathered, routes, cut, upto, record.timestamp_ms, Mark(time_ms, mark.partitions))
         self.boundaries.append(Boundary(record.timestamp_ms, upto))
         cut.boundary = upto
+
+    @staticmethod
+    def _refuse(record: Record, reason: str, gathered: Gathered, cut: Cut) -> None:
+        gathered.take(record.offset, record.timestamp_ms, [Fault(None, reason)])
+        cut.dead.append(DeadRecord(record, reason))
 
     def _end_run(
         self, gathered: Gathered, routes: Routes, cut: Cut, upto: int, append_ms: int, mark: Mark | None = None

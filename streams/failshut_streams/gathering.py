@@ -152,7 +152,7 @@ class Gathered:
             self.reason = f"an outcome of a gate without a policy: {item.gate}"
             return
         epoch = int(item.epoch) if item.epoch.isascii() and item.epoch.isdigit() else 0
-        row = (offset, index, append_ms, epoch, item.token, item.outcome == "ok", item.count)
+        row = (offset, index, append_ms, epoch, item.token, item.outcome, item.count)
         self._add(("o", item.gate), (item.gate,), Outcomes, (), row)
 
     def _add(

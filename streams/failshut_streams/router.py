@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from aiokafka import AIOKafkaProducer, TopicPartition
@@ -86,6 +86,9 @@ class Router:
             NoTerm, WrongLog: nothing can be vouched for.
         """
         self._producer = producer
+        for topic in self._roles:
+            producer.client.add_topic(topic)
+        await producer.client.force_metadata_update()
         self._writer = EvidenceWriter(producer, self.topics.evidence)
         await self._reader.start()
         records = await self._reader.all_of_it()
@@ -221,7 +224,24 @@ class Router:
     def _new_cutter(self, chunk: Chunk) -> Cutter:
         term = self.control.term
         log = Log(self.evidence_id, self.config.evidence_partitions, term.term if term else 0, self.config.worker_id)
-        return Cutter(self._roles[chunk.topic], chunk.partition, log, self._partition_of, self._decoders[chunk.topic])
+        topic = chunk.topic
+        return Cutter(
+            self._roles[topic],
+            chunk.partition,
+            log,
+            self._partition_of,
+            self._decoders[topic],
+            lambda: self._partitions(topic),
+        )
+
+    def _partitions(self, topic: str) -> int:
+        """Return how many partitions a topic has, as the broker said not much more than a second ago."""
+        return len(self._producer.client.cluster.partitions_for_topic(topic) or ())
+
+    def watched_groups(self) -> Iterable[tuple[str, str]]:
+        """Return the groups that this worker samples: all that policies watch, if it has telemetry's first partition."""
+        first = TP(self.topics.telemetry, 0)
+        return self.control.routes.lags if first in self.cutters else ()
 
     async def _bury(self, role: str, partition: int, dead: list[DeadRecord]) -> None:
         """Send records to the dead-letter topic, with their reason. The stream goes on when they are acknowledged."""

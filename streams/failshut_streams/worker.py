@@ -154,7 +154,7 @@ class WorkerApp(ChunkApp):
                 config.broker,
                 telling,
                 telemetry,
-                lambda: self.routing.control.routes.lags,
+                self.routing.watched_groups,
                 config.lag_every_ms,
                 on_result=metrics.lag_sample,
             ),

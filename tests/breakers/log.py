@@ -105,10 +105,12 @@ class Router:
     name: str = "router"
     position: dict[Key, int] = field(default_factory=dict)
     boundary: dict[Key, int] = field(default_factory=dict)  # what may be committed: behind the last mark
+    routing: dict[Key, int] = field(default_factory=dict)  # under which version: the commit's metadata
     told: dict[tuple[Key, int], int] = field(default_factory=dict)
     book: PolicyBook = field(default_factory=PolicyBook)
     routes: Routes = field(default_factory=Routes)
     term: int = 0
+    exempt: dict[Key, int] = field(default_factory=dict)
 
     def pending(self, key: Key) -> int:
         return len(self.door.logs[key]) - self.position.get(key, 0)
@@ -135,8 +137,10 @@ class Router:
         """Start again from what was committed, with control read to its end first."""
         self.book, self.routes, self.term, self.told = PolicyBook(), Routes(), 0, {}
         self.position = dict(self.boundary if committed is None else committed)
+        self.exempt = dict(self.routing)
         for offset in range(len(self.door.logs[CONTROL])):
             self._take_up(offset)
+        self.exempt = {}
 
     def _take_up(self, offset: int) -> None:
         entry = self.door.logs[CONTROL][offset]
@@ -148,11 +152,11 @@ class Router:
                 self.book.apply(offset, item[1], item[2], item[4])
                 if self.book.routing != before:
                     self.routes = Routes.of(self.book)
-                    self._go_back(entry.append_ms)
+                    self._go_back(entry.append_ms, offset)
 
-    def _go_back(self, activated_ms: int) -> None:
+    def _go_back(self, activated_ms: int, version: int) -> None:
         for key, log in self.door.logs.items():
-            if key == CONTROL:
+            if key == CONTROL or self.exempt.get(key, -1) >= version:
                 continue
             last = 0
             for offset, entry in enumerate(log[: self.position.get(key, 0)]):
@@ -186,7 +190,7 @@ class Router:
             records.append(encode_run(run))
             self.told[key, partition] = upto
         if last.mark is not None:
-            self.boundary[key] = upto
+            self.boundary[key], self.routing[key] = upto, self.routes.routing
 
     def _notice(self, offset: int, entry: Entry, item: tuple[Any, ...]) -> list[Notice]:
         at = (offset, entry.append_ms)
@@ -215,7 +219,7 @@ class Router:
             case ("lag", group, topic, partitions):
                 gates, reading = routes.lags.get((group, topic), ()), Lags(group, topic, [(*at, partitions)])
             case ("outcome", gate, epoch, token, ok, count):
-                gates, reading = (gate,), Outcomes([(*at, epoch, token, ok, count)])
+                gates, reading = (gate,), Outcomes([(*at, epoch, token, {True: "ok", False: "failed"}.get(ok, ok), count)])
             case ("unreadable", reason):
                 gates, reading = routes.gates, Unreadable([(*at, reason)])
             case ("command", claims, kid):

@@ -198,7 +198,7 @@ class TestFailureRate:
     TEXT = "failure_rate: {window: 10s, at_least: 4, over: 0.5}"
 
     def outcome(self, one: Condition, ok: bool, count: int = 1, ms: int = 0, offset: int = 1) -> list[Demand]:
-        return one.feed(Outcomes([(offset, 0, NOW.evidence_ms + ms, 1, "", ok, count)]), 0, later(ms))
+        return one.feed(Outcomes([(offset, 0, NOW.evidence_ms + ms, 1, "", "ok" if ok else "failed", count)]), 0, later(ms))
 
     def test_few_executions_say_nothing(self) -> None:
         """Three failures of three are too few; the fourth execution is the demand."""

@@ -31,11 +31,11 @@ class FailureRateCondition(Condition):
         if not isinstance(reading, Outcomes):
             return []
         demands = []
-        for offset, index, time_ms, _, _, ok, count in reading.rows:
-            if offset < lo:
-                continue
+        for offset, index, time_ms, _, _, outcome, count in reading.rows:
+            if offset < lo or outcome not in ("ok", "failed"):
+                continue  # what was cancelled was not carried out
             demanded = self.status is Status.DEMANDS
-            self._add(time_ms, ok, count)
+            self._add(time_ms, outcome == "ok", count)
             if self.status is Status.DEMANDS and not demanded:
                 demands.append(Demand(offset, index, self.text))
         return demands

@@ -226,6 +226,7 @@ class _Worker(faust.Worker):
         self._stop_seconds_max = stop_seconds_max
         self._watchdog: threading.Timer | None = None
         super().__init__(app, redirect_stdouts=False, **options)
+        self.spinner = None  # with one, Faust has every library make its debug records, at any level above INFO
 
     async def stop(self) -> None:
         if self._watchdog is None:
