@@ -56,6 +56,7 @@ class Coverage:
     chain: tuple[tuple[int, int], ...] = ()
     starts: dict[Key, int] = field(default_factory=dict)  # where covering began; 0 for partitions added later
     covered: dict[Key, int] = field(default_factory=dict)
+    appended: dict[Key, int] = field(default_factory=dict)  # append time of the last record that is covered
     marks: dict[Key, int] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
     boundaries: dict[Key, deque[tuple[int, int, int]]] = field(default_factory=dict)  # append_ms, time_ms, position
@@ -71,7 +72,7 @@ class Coverage:
         return cls(version, ((version, 0),), starts=starts, covered=dict(starts), counts=counts)
 
     def succeeded_by(self, version: int, activated_ms: int) -> Coverage:
-        """Return the coverage of a newer version: it starts at the last mark boundaries before its activation."""
+        """Return the coverage of a newer version: it starts where the front door stood before its activation."""
         before_ms = activated_ms - BROKER_SKEW_MS
         chain = (*self.chain[-VERSIONS_KEPT:], (version, before_ms))
         after = Coverage(version, chain, dict(self.starts), dict(self.starts), counts=dict(self.counts))
@@ -82,8 +83,11 @@ class Coverage:
                     after.covered[key], after.marks[key] = max(position, after.starts.get(key, 0)), time_ms
                     after.boundaries.setdefault(key, deque(maxlen=BOUNDARIES_KEPT)).append((append_ms, time_ms, position))
         for key, position in self.covered.items():
-            if key[0] == CONTROL:  # read whole by every router, under whatever routing
+            # Control is read whole by every router, under whatever routing; and where all that is covered was appended
+            # before the activation, what the next older run joins is its end, not the mark before it.
+            if key[0] == CONTROL or self.appended.get(key, before_ms) < before_ms:
                 after.covered[key] = position
+                after.appended[key] = self.appended.get(key, 0)
         after.newest_ms = self.newest_ms
         after._reckon()
         return after
@@ -114,6 +118,7 @@ class Coverage:
         """Count a run as covered, with the mark that ends it."""
         key = (run.topic, run.partition)
         self.covered[key] = max(self.covered.get(key, 0), run.upto)
+        self.appended[key] = max(self.appended.get(key, 0), run.append_ms)
         if key in self.gaps and self.covered[key] >= self.gaps[key]:
             del self.gaps[key]
         mark = run.mark

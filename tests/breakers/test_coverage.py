@@ -224,3 +224,21 @@ def test_f1_a_bad_value_that_an_old_router_forwards_counts() -> None:
     world.router.route(TELEMETRY)
     decisions = world.feed()
     assert [one.cause for one in decisions if one.cause == "conformance"], "the bad value was passed over"
+
+
+def test_a_newer_version_goes_on_behind_readings_from_before_its_activation() -> None:
+    """Where all that is covered is older than the activation, an older router's next run joins: no gap for ever."""
+    term = Term(0, 0, 1, "log", 1, {"telemetry": {0: 0}}, "")
+    older = Coverage.of_term(term, 1)
+
+    def run(previous: int, upto: int, append_ms: int, mark: Mark | None, routing: int = 1) -> Run:
+        return Run(1, "log", 1, 1, routing, "r", "telemetry", 0, previous, upto, append_ms, mark, {}, [])
+
+    older.admit(run(0, 5, 1_000, Mark(1_000, 1)))
+    older.admit(run(5, 9, 1_100, None))
+    newer = older.succeeded_by(2, 10_000)
+    assert newer.admit(run(9, 12, 1_200, Mark(1_200, 1)))[0] is Admission.FRESH
+    assert newer.evidence_ms == 1_200
+    straddling = run(12, 20, 9_500, None)
+    assert newer.admit(straddling)[0] is Admission.OLDER
+    assert newer.covered["telemetry", 0] == 12
