@@ -1,0 +1,156 @@
+"""A seeded simulation of front door, routers and a governor. Every failure prints its seed; `SEEDS` replays it.
+
+Producers, mark writers and operators do things at random. Routers read in chunks of random length, die, lose batches
+and start again at what they had committed. The governor is judged by what stands at the front door, which it never sees.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections import defaultdict
+from unittest import mock
+
+import pytest
+from log import Key
+from stories import LIMIT, Fleet, Story
+
+from failshut_breakers.conditions import Moment
+from failshut_breakers.conditions.on_series import ConformanceCondition
+from failshut_breakers.coverage import BROKER_SKEW_MS, Coverage
+from failshut_breakers.decision import Breaker as State
+from failshut_breakers.decision import Decision, Kind
+from failshut_breakers.evidence import Reading, Samples, decode_run
+from failshut_breakers.gate import Gate, Record
+
+SEEDS = [int(seed) for seed in os.environ.get("FAILSHUT_SEEDS", "").split(",") if seed] or range(6)
+STEPS = 600
+
+
+class Witness:
+    """Watches one governor and knows the front door."""
+
+    def __init__(self, story: Story, fleet: Fleet) -> None:
+        self.story, self.governor, self.log = story, fleet.governor(), fleet.log
+        self.fed = 0
+        self.said: list[Decision] = []
+        self.epochs: dict[str, str] = defaultdict(lambda: "0" * 16)
+        self.closed_ms: dict[str, int] = {}
+        self.told: dict[str, set[tuple[Key, int]]] = defaultdict(set)  # bad values that a gate's conditions were fed
+        self.conditions: dict[str, object] = {}
+
+    def watch(self) -> None:
+        """Feed the governor what was written since, and judge what it says."""
+        real, told = Gate.read, self.told
+
+        def read(gate: Gate, record: Record, readings: list[Reading], lo: int, moment: Moment) -> None:
+            if self.conditions.get(gate.name) is not gate.conditions:  # a policy was taken up: nothing was fed to these
+                self.conditions[gate.name] = gate.conditions
+                told[gate.name].clear()
+            for block in readings:
+                if isinstance(block, Samples):
+                    told[gate.name] |= {
+                        ((record.topic, record.partition), row[0]) for row in block.rows if row[3] > LIMIT and row[0] >= lo
+                    }
+            real(gate, record, readings, lo, moment)
+
+        with mock.patch.object(Gate, "read", read):
+            while self.fed < len(self.log.records[0]):
+                for decision in self.governor.step(self.fed, decode_run(self.log.records[0][self.fed])):
+                    self._check(decision)
+                    self.said.append(decision)
+                self.fed += 1
+        self._nothing_is_passed_over()
+
+    def _check(self, decision: Decision) -> None:
+        if decision.kind is Kind.NOTE:
+            return
+        name = decision.gate
+        gate, last = self.governor.gates[name], self.epochs[name]
+        if decision.kind is Kind.RENEW:
+            assert decision.epoch == last, "a renewal under another epoch"
+        else:
+            assert decision.epoch > last, "an epoch that does not grow"
+        self.epochs[name] = decision.epoch
+        self.story.epochs.append(int(decision.epoch))
+        if decision.kind is Kind.CLOSE:
+            assert decision.exp_ms == 0
+            # An activation says a closing again: a new epoch for it, but not a new demand.
+            if decision.breaker in (State.TRIPPED, State.HELD) and decision.by != "operator":
+                coverage = next(one for one in self.governor.coverages if one.version == gate.version)
+                self.closed_ms[name] = max(self.closed_ms.get(name, 0), coverage.newest_ms)
+            return
+        assert decision.exp_ms <= decision.evidence_ms + decision.ttl_ms, "I2: a permit that outlives its evidence"
+        assert decision.breaker in (State.ARMED, State.PROVING), "nobody bypasses here"
+        assert decision.evidence_ms > self.closed_ms.get(name, 0), "I7: reopened on evidence from before the closing"
+        assert all(condition.status == "holds" for condition in gate.conditions), "open while a condition does not hold"
+
+    def unjudged(self) -> list[tuple[Gate, str, int, int, Coverage]]:
+        """Bad values that a policy asks for and its conditions were not fed: gate, where, when, coverage."""
+        found = []
+        activated = {offset: entry.append_ms for offset, entry in enumerate(self.story.door.logs["control", 0])}
+        for name, gate in self.governor.gates.items():
+            series = {one.series for one in gate.conditions if isinstance(one, ConformanceCondition)}
+            since_ms = activated[self.taken_up(gate)] - BROKER_SKEW_MS
+            coverage = next(one for one in self.governor.coverages if one.version == gate.version)
+            for bad, key, offset, append_ms in self.story.bad:
+                if f"s/{bad}" in series and append_ms >= since_ms and (key, offset) not in self.told[name]:
+                    found.append((gate, f"{key[0]}/{key[1]}/{offset}", append_ms, offset, coverage))
+        return found
+
+    def taken_up(self, gate: Gate) -> int:
+        """The newest activation taken up, as a control offset: each changes both gates."""
+        return self.governor.book.routing if gate.entry.policy is not None else 0
+
+    def _nothing_is_passed_over(self) -> None:
+        """I2, I6: evidence time stays below every bad value that was not judged."""
+        for gate, where, append_ms, _, coverage in self.unjudged():
+            assert coverage.evidence_ms <= append_ms, f"evidence time of {gate.name} passed {where}, which it was not fed"
+
+
+def play(seed: int, routers: int, steps: int = STEPS) -> Witness:
+    story = Story(seed)
+    rng = random.Random(f"routers {seed}")
+    fleet = Fleet(story, routers)
+    fleet.control_late = 0.9 * (seed % 2)
+    witness = Witness(story, fleet)
+    for _ in range(steps):
+        story.step()
+        for _ in range(rng.randint(0, 4) * routers):
+            fleet.turn(rng)
+        if rng.random() < 0.7:  # the governor lags too
+            witness.watch()
+    fleet.finish()
+    witness.watch()
+    return witness
+
+
+@pytest.mark.parametrize("routers", [1, 2])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_nothing_opens_that_should_not(seed: int, routers: int) -> None:
+    """Whatever routers do: no evidence time past an unjudged bad value, epochs that grow, no permit past its evidence."""
+    try:
+        witness = play(seed, routers)
+    except AssertionError as error:
+        raise AssertionError(f"FAILSHUT_SEEDS={seed}, {routers} routers: {error}") from error
+    kinds = {one.kind for one in witness.said}
+    if seed in (0, 1, 2):
+        assert Kind.OPEN in kinds, f"seed {seed}: nothing ever opened, and so nothing was shown"
+    assert Kind.CLOSE in kinds
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_permits_end_soon_after_a_bad_value(seed: int) -> None:
+    """I6: whatever is stalled, every permit that was written before a bad value was judged ends within ttl of its appending."""
+    story, rng = Story(seed), random.Random(f"late {seed}")
+    fleet = Fleet(story, 1)
+    witness = Witness(story, fleet)
+    for _ in range(STEPS):
+        story.step(trouble=0.5)
+        for _ in range(rng.randint(0, 5)):
+            fleet.turn(rng, trouble=0.5)
+        witness.watch()
+        for gate, where, append_ms, _, _ in witness.unjudged():
+            last = next((one for one in reversed(witness.said) if one.gate == gate.name and one.kind is not Kind.NOTE), None)
+            lives_ms = last.exp_ms - append_ms - last.ttl_ms if last else 0
+            assert lives_ms <= 0, f"FAILSHUT_SEEDS={seed}: a permit lives {lives_ms} ms too long over {where}, not judged"
