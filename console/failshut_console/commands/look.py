@@ -15,6 +15,9 @@ from failshut_console.exits import Exit, Trouble
 from failshut_console.live import Live
 from failshut_console.looking import OPEN, Look, Looker, View
 
+PIPE_COLUMNS = 160
+"""Width of the table where standard output is no terminal, so that reasons are not cut for no reason."""
+
 Names = Annotated[list[str] | None, typer.Argument(metavar="[GATE]...", help="Only these gates. Default: all.")]
 
 
@@ -36,7 +39,7 @@ def gates(names: Names = None, store: Store = "", jwks: Jwks = "", state: Folder
     else:
         console = screen.make_console()
         console.print(screen.header("failshut gates", [looker.server()], look))
-        console.print(screen.table(look.gates, console.width))
+        console.print(screen.table(look.gates, console.width if console.is_terminal else PIPE_COLUMNS))
         _readings(look.gates if names else ())
     if names and any(view.state != OPEN for view in look.gates):
         raise typer.Exit(Exit.REFUSED)

@@ -101,8 +101,19 @@ class Show:
             self._seen = {view.gate: view for view in views}
             return
         head = screen.header("failshut demo", [self._clock(), self._servers], look)
-        lines = [Text(""), *self._lines, *([Text(self._now, "yellow")] if self._now else [])]
+        lines = [Text(""), *self._fitting(), *([Text(self._now, "yellow")] if self._now else [])]
         self._live.draw(lambda width: screen.picture(head, views, lines, width, counts=True))
+
+    def _fitting(self) -> list[Text]:
+        """The newest results that a low terminal has room for: what happens now must not be cut off below."""
+        room = self._live.console.height - len(self._gates) - 6  # header, titles, an empty line, two for now, the cursor's
+        kept: list[Text] = []
+        for line in reversed(self._lines):
+            room -= -(-len(line.plain) // max(1, self._live.console.width))
+            if room < 0:
+                break
+            kept.insert(0, line)
+        return kept
 
     def _clock(self) -> str:
         seconds = int(time.monotonic() - self._started)
