@@ -7,7 +7,7 @@ be read.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
@@ -82,9 +82,6 @@ def changes(before: dict[str, View], views: Iterable[View]) -> list[View]:
 def make_console(stderr: bool = False) -> Console:
     """The terminal; colours only where there is one."""
     return Console(stderr=stderr, highlight=False, soft_wrap=True)
-
-
-Drawn = Callable[[], RenderableType]
 
 
 def _because(view: View) -> str:
