@@ -11,6 +11,7 @@ while they stand and comes back when fresh evidence returns. Not enough evidence
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 from failshut.cause import Cause
@@ -153,7 +154,8 @@ class Gate:
 
     def fault(self, error: Exception, place: Place, moment: Moment) -> None:
         """Hold the gate: its own step failed, and nothing that it says can be relied on."""
-        because = f"a fault in this gate's step: {type(error).__name__}: {error}"[:300]
+        text = re.sub(r"0x[0-9a-fA-F]+", "0x..", str(error))  # an address differs from one governor to the next
+        because = f"a fault in this gate's step: {type(error).__name__}: {text}"[:300]
         if self.breaker.state is not State.HELD:
             self.hold(Cause.FAULT, because, place, moment.newest_ms)
         self.notes, self.prove_at_conclusion = [], False

@@ -395,6 +395,8 @@ class PolicyBook:
         after = dict(bundle.entries)
         for gate in self.entries.keys() - after.keys():
             after[gate] = Entry(gate, "", "", None, NO_POLICY)
-        changed = {gate for gate, entry in after.items() if self.entries.get(gate) != entry}
+        # Where control was replaced, offsets began again: what every gate counts from is no longer a place in it.
+        replaced = offset <= self.routing
+        changed = {gate for gate, entry in after.items() if replaced or self.entries.get(gate) != entry}
         self.version, self.routing, self.entries = version, offset, after
         return "", changed

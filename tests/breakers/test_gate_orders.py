@@ -372,6 +372,32 @@ class TestProving:
             self.outcome(world, f"{at}:{number}")
         assert world.gate().breaker.state is State.TRIPPED
 
+    def test_a_cancelled_probe_proves_nothing(self) -> None:
+        """A probe that was not carried out counts neither for nor against, and its token is not spent."""
+        world, at = self.proving()
+        world.send(("outcome", "g", epoch(world), f"{at}:0", "cancelled", 1))
+        assert world.gate().breaker.state is State.PROVING
+        assert not world.gate().breaker.proving.passed  # type: ignore[union-attr]
+
+    def test_an_interrupted_proving_begins_anew(self) -> None:
+        """A lapse while PROVING leads back to TRIPPED, names itself, and later tokens of that PROVING prove nothing."""
+        world = World(policy(X, "heartbeat: {source: a, grace: 3s}", reset=PROBES))
+        world.send(("beat", "a", None))
+        world.samples(GOOD)
+        world.mark()
+        world.samples(BAD)
+        world.samples(GOOD)
+        world.marks(2_000, beat="a")
+        at = world.command("reset", epoch=epoch(world))[0].epoch
+        assert world.gate().breaker.state is State.PROVING
+        world.marks(4_000)
+        last = world.last()
+        assert (last.kind, last.cause, last.breaker) == (Kind.CLOSE, Cause.PROVING_FAILED, State.TRIPPED)
+        assert "interrupted: no heartbeat from a" in last.because
+        for number in range(3):
+            self.outcome(world, f"{at}:{number}")
+        assert world.gate().breaker.state is State.TRIPPED
+
     def test_a_closing_of_proving_can_be_reset(self) -> None:
         """And its tokens are new ones."""
         world, at = self.proving()

@@ -234,3 +234,11 @@ class TestPolicyBook:
         book.apply(3, 1, {"g.yaml": text}, "")
         assert book.apply(4, 2, {"g.yaml": text}, "") == ("", set())
         assert book.routing == 4
+
+
+def test_after_control_was_replaced_every_gate_counts_anew() -> None:
+    """Offsets of a replaced control topic begin again: gates whose policy did not change take the new ones all the same."""
+    book = PolicyBook()
+    book.apply(1_000, 1, {"a.yaml": policy("heartbeat: {source: a, grace: 3s}", gate="pay")}, "")
+    refusal, changed = book.apply(3, 2, {"a.yaml": policy("heartbeat: {source: a, grace: 3s}", gate="pay")}, "")
+    assert (refusal, changed, book.routing) == ("", {"pay"}, 3)
