@@ -262,9 +262,9 @@ class Router:
         Raises:
             KafkaError: runs were not acknowledged: the worker must stop, its successor writes them again.
         """
-        async with self._lock:
-            await self._writer.flush()
+        async with self._lock:  # what is reached now was handed over before now; chunks need not wait for the answer
             reached, self._reached = self._reached, {}
+        await self._writer.flush()
         if reached:
             await self.app.commit_chunks(reached.values())
 
