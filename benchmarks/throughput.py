@@ -46,7 +46,7 @@ SERIES = 8
 MARK_EVERY = 5_000
 """Records of a partition between two marks: 200 ms of 100,000 records a second over four partitions."""
 PATIENCE_S = 180
-WORKER = {"snapshot_every_ms": 5_000, "commit_every_ms": 1_000, "mark_every_ms": 200, "log_level": "ERROR"}
+WORKER = {"snapshot_every_ms": 5_000, "commit_every_ms": 1_000, "mark_every_ms": 200}
 ADWIN = "  - drift: {{series: agent-{n}/amount_eur, detector: adwin}}\n"
 REST = """\
   - conformance: {{series: agent-{n}/amount_eur, rule: "value <= 500"}}

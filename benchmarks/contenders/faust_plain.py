@@ -27,4 +27,4 @@ async def score(stream: faust.StreamT) -> None:
             scoring.end()
 
 
-faust.Worker(app, loglevel="ERROR", redirect_stdouts=False).execute_from_commandline()
+faust.Worker(app, loglevel="INFO", redirect_stdouts=False).execute_from_commandline()

@@ -24,4 +24,4 @@ async def score(stream: Any) -> None:
             scoring.end()
 
 
-run(app, loglevel="ERROR")
+run(app, loglevel="INFO")
