@@ -50,7 +50,7 @@ def test_a_round_in_which_all_was_seen_ends_with_status_0(tmp_path: Path, capsys
 
 def test_the_final_table_fits_80_columns(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """The widest row that the demonstration has fits a terminal of 80 columns."""
-    kind = Kind("bad policy", "", ("payments.refund",), ("bad_policy",), 12.0, "", time.monotonic, lambda: None)
+    kind = Kind("heartbeat", "", ("payments.refund",), ("bad_policy",), 12.0, "", time.monotonic, lambda: None)
     result = Result(kind, "payments.refund", closed_s=10.25, cause="bad_policy", slipped=0, back_s=13.5)
     Conductor(State(tmp_path), results=[result])._sum_up(Live(enabled=False))
     lines = capsys.readouterr().out.splitlines()

@@ -87,7 +87,7 @@ class Troubles:
                 f"backlog {BACKLOG_S:.1f} + sample {SAMPLED_S:g} + behind {BEHIND_S:g} + {LAPSE_IS}",
             ),
             Kind(
-                "bad policy",
+                "policy",
                 "the autoscaler's policy file turns invalid",
                 (names.SCALE,),
                 ("bad_policy",),
