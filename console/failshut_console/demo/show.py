@@ -125,7 +125,7 @@ def result_table(rows: list[tuple[str, ...]]) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for name in ("trouble", "gate", "expected", "observed"):
         table.add_column(name, no_wrap=True)
-    for name in ("closed", "bound", "slipped", "back"):
+    for name in ("closed", "bound", "slips", "back"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
     for row in rows:
