@@ -99,6 +99,7 @@ class Cutter:
         self._partition_of = partition_of
         self._decoder = decoder
         self._partitions = partitions
+        self.reach: int | None = None  # up to where it was cut, or sent back to
         self._position: int | None = None  # where the next chunk must begin to join
         self._told = [0] * log.evidence_partitions
 
@@ -106,12 +107,21 @@ class Cutter:
         """Return the newest boundary whose mark was appended before a time, or None if none is remembered."""
         return next((at.position for at in reversed(self.boundaries) if at.append_ms < append_ms), None)
 
+    def back_to(self, position: int) -> None:
+        """Take note that reading goes on at a position: what lies beyond it is told anew, so it has no boundaries yet.
+
+        Without it a second activation, taken up before anything was read again, would go on at a boundary of the first
+        reading: beyond where governors stand.
+        """
+        self.reach = position
+        while self.boundaries and self.boundaries[-1].position > position:
+            self.boundaries.pop()
+
     def cut(self, chunk: Chunk, routes: Routes) -> Cut:
         """Cut a chunk under these routes."""
         if chunk.fetched_from != self._position:
             self._told = [chunk.fetched_from] * self.log.evidence_partitions
-            while self.boundaries and self.boundaries[-1].position > chunk.fetched_from:
-                self.boundaries.pop()
+            self.back_to(chunk.fetched_from)
         cut = Cut()
         gathered = Gathered(routes, self._partition_of, self._decoder.names)
         samples, append_ms = self._decoder.samples, 0
@@ -132,7 +142,7 @@ class Cutter:
             if gathered.rows >= ROWS_MAX:
                 self._end_run(gathered, routes, cut, offset + 1, append_ms)
         self._end_run(gathered, routes, cut, chunk.upto, append_ms)
-        self._position = chunk.upto
+        self._position = self.reach = chunk.upto
         return cut
 
     def _mark(self, record: Record, gathered: Gathered, routes: Routes, cut: Cut) -> None:

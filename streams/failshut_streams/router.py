@@ -20,7 +20,7 @@ from typing import Any
 from aiokafka import AIOKafkaProducer, TopicPartition
 from faust.types import TP
 
-from failshut_breakers.coverage import BROKER_SKEW_MS
+from failshut_breakers.coverage import BROKER_SKEW_MS, CONTROL
 from failshut_streams.boundary import last_boundary_before
 from failshut_streams.codecs import NativeDecoder, Origin, OtlpDecoder, encode_dead_letter
 from failshut_streams.config import WorkerConfig
@@ -138,7 +138,7 @@ class Router:
     async def _hand_over_control(self, cut: ControlCut) -> None:
         for refusal in cut.refused:
             logger.warning("%s", refusal)
-        await self._bury(self.topics.control, 0, cut.dead)
+        await self._bury(CONTROL, 0, cut.dead)
         await self._writer.write(cut.runs)
         if cut.applied and self._ready.is_set():
             await self._writer.flush()
@@ -148,12 +148,15 @@ class Router:
         """Go back to the last mark before an activation: its runs begin there."""
         positions: dict[TP, int] = {}
         for tp, cutter in cutters.items():
-            remembered = cutter.last_boundary_before(append_ms)
-            positions[tp] = await self._search(tp, append_ms) if remembered is None else remembered
+            boundary = cutter.last_boundary_before(append_ms)
+            if boundary is None:
+                boundary = await self._search(tp, append_ms)
+            positions[tp] = boundary if cutter.reach is None else min(boundary, cutter.reach)  # never forward
         sought = await self.app.seek_chunks(positions) if positions else frozenset()
         for tp in sought:
             self._void[tp] = self._newest[tp]
             self._reached.pop(tp, None)
+            cutters[tp].back_to(positions[tp])
 
     async def _search(self, tp: TP, append_ms: int) -> int:
         begin = self._begin(tp)
@@ -207,6 +210,7 @@ class Router:
         if cutter is None:
             since_ms = self.control.applied_since(self._started_under.pop(chunk.tp, -1))
             cutter = self.cutters[chunk.tp] = self._new_cutter(chunk)
+            cutter.back_to(chunk.fetched_from)
             if since_ms is not None:  # an activation came between finding the start and the first chunk
                 await self._go_back({chunk.tp: cutter}, since_ms - BROKER_SKEW_MS)
                 return
