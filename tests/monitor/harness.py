@@ -34,7 +34,9 @@ from failshut_streams.topics import Counts, Topics
 PATIENCE_S = 60.0
 
 
-async def until(claim: Callable[[], Any] | Callable[[], Awaitable[Any]], what: str, seconds: float = PATIENCE_S) -> Any:
+async def until(
+    claim: Callable[[], Any] | Callable[[], Awaitable[Any]], what: str | Callable[[], str], seconds: float = PATIENCE_S
+) -> Any:
     """Return what `claim` returns once it is true. Fails the test when it does not become so in a generous time."""
     end = time.monotonic() + seconds
     while True:
@@ -44,7 +46,7 @@ async def until(claim: Callable[[], Any] | Callable[[], Awaitable[Any]], what: s
         if value:
             return value
         if time.monotonic() > end:
-            raise AssertionError(f"not within {seconds:.0f} s: {what}")
+            raise AssertionError(f"not within {seconds:.0f} s: {what if isinstance(what, str) else what()}")
         await asyncio.sleep(0.02)
 
 
@@ -171,6 +173,8 @@ class Installation:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if error is not None:
+            await self._show_evidence()
         self._reader.cancel()
         await asyncio.gather(self._reader, return_exceptions=True)
         for worker in self.workers:
@@ -250,7 +254,7 @@ class Installation:
 
     async def opened(self, gate: str, seconds: float = PATIENCE_S) -> None:
         """Wait until the gate's permit stands in the store."""
-        await until(lambda: self.open(gate), f"{gate} is open; status {self.status(gate)}", seconds)
+        await until(lambda: self.open(gate), lambda: f"{gate} is open; status {self.status(gate)}", seconds)
 
     async def closed(self, gate: str, cause: str | None = None, seconds: float = PATIENCE_S) -> Decision:
         """Wait until the gate's last decision is a closing (of that cause) and return it."""
@@ -260,7 +264,7 @@ class Installation:
             fits = status is not None and status.kind is Kind.CLOSE and (cause is None or status.cause == cause)
             return status if fits else None
 
-        decision = await until(claim, f"{gate} is closed over {cause}; status {self.status(gate)}", seconds)
+        decision = await until(claim, lambda: f"{gate} is closed over {cause}; status {self.status(gate)}", seconds)
         assert not self.open(gate)
         await until(lambda: decision in self.decisions, "the closing is on record")
         return decision  # type: ignore[no-any-return]
@@ -303,6 +307,19 @@ class Installation:
             return letters
         finally:
             await consumer.stop()
+
+    async def _show_evidence(self) -> None:
+        """Print the newest runs, for whoever looks at a test that failed."""
+        try:
+            runs = await asyncio.wait_for(self.evidence(), 10)
+        except Exception as error:
+            print(f"no evidence: {error!r}")
+            return
+        for at, offset, run in runs[:20] + runs[-40:]:
+            said = (list(run.readings), [type(notice).__name__ for notice in run.notices])
+            where = f"{run.topic}/{run.partition} {run.previous}..{run.upto}"
+            under = f"by {run.router} term {run.term} routing {run.routing}"
+            print(f"evidence {at}/{offset} {under} {where} {run.append_ms} {run.mark} {said}")
 
     async def _read_decisions(self) -> None:
         consumer = AIOKafkaConsumer(

@@ -11,8 +11,9 @@ from contextlib import asynccontextmanager
 
 from monitor.harness import Installation, WorkerProcess, until
 
+from failshut_breakers.command import Reset
 from failshut_breakers.decision import Decision, Kind
-from failshut_breakers.evidence import Place
+from failshut_breakers.evidence import TERM_FACTOR, Place
 from failshut_detectors import Adwin
 from failshut_streams.topics import FRONT_DOOR, partition_of
 
@@ -88,13 +89,28 @@ async def renewed(monitor: Installation, gate: str) -> None:
     so_far = len(monitor.decisions)
     await until(
         lambda: any(decision.gate == gate and decision.exp_ms for decision in monitor.decisions[so_far:]),
-        f"{gate} has a new permit; status {monitor.status(gate)}",
+        lambda: f"{gate} has a new permit; status {monitor.status(gate)}",
     )
     await monitor.opened(gate)
 
 
-async def outruns_nothing(monitor: Installation) -> int:
-    """Check every permit on record against the evidence before it; return how many there were.
+async def reset(monitor: Installation, gate: str) -> None:
+    """Reset the gate, again where evidence time has not come far enough yet, until its breaker is PROVING with a permit."""
+
+    async def claim() -> bool:
+        status = monitor.status(gate)
+        if status is not None and status.mode == "proving":
+            return True
+        if status is not None and status.kind == "close":
+            await monitor.operator.send(monitor.command(Reset, gate=gate, epoch=int(status.epoch)))
+            await asyncio.sleep(0.5)
+        return False
+
+    await until(claim, lambda: f"{gate} is proving: {[said.because for said in monitor.of(gate)][-5:]}")
+
+
+async def outruns_nothing(monitor: Installation, term: int = 1) -> int:
+    """Check every permit of a term on record against the evidence before it; return how many there were.
 
     Read from the logs alone, by a rule that is simpler than the governor's: no permit is for a time at which some front-door
     partition had not been vouched for, none lives longer than its ttl, and no mark is later than the broker's clock.
@@ -104,14 +120,14 @@ async def outruns_nothing(monitor: Installation) -> int:
     bound: dict[tuple[int, int], int] = {}
     for partition, offset, run in await monitor.evidence():
         marks = newest[partition]
-        if run.mark is not None:
+        if run.mark is not None and run.term == term:
             assert run.mark.time_ms <= run.append_ms, "a mark from the future was believed"
             key = (run.topic, run.partition)
             marks[key] = max(marks.get(key, 0), run.mark.time_ms)
             counts[partition][run.topic] = max(counts[partition][run.topic], run.mark.partitions)
         needed = [(topic, number) for topic in FRONT_DOOR for number in range(counts[partition][topic])]
         bound[partition, offset] = min(marks.get(key, 0) for key in needed)
-    permits = [decision for decision in monitor.decisions if decision.exp_ms]
+    permits = [decision for decision in monitor.decisions if decision.exp_ms and int(decision.epoch) // TERM_FACTOR == term]
     for permit in permits:
         limit_ms = bound.get((permit.partition, permit.offset))
         assert limit_ms is None or permit.evidence_ms <= limit_ms, f"a permit runs ahead of its evidence: {permit}"

@@ -1,0 +1,185 @@
+"""Snapshots that are missing, stale or forged; an evidence log that was cut or replaced: rebuilt and never fresh, or HELD."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from monitor.harness import Installation, WorkerProcess, until
+from monitor.policies import drift, heartbeat
+from monitor.trouble import SHIFTED, STEADY, bare_alarm, beating, closings, one_story, outruns_nothing, place_of, renewed, reset
+
+from failshut_breakers.command import AcceptGap
+from failshut_streams import topics as topic_setup
+from failshut_streams.embedded import Kafka, Valkey
+
+pytestmark = [pytest.mark.kafka, pytest.mark.store, pytest.mark.slow]
+
+
+def _changelog(monitor: Installation) -> str:
+    return f"{monitor.prefix}failshut-snapshots-changelog"
+
+
+async def _snapshots(monitor: Installation) -> dict[int, tuple[bytes, bytes]]:
+    """Return the newest snapshot record of each evidence partition: key and value."""
+    found: dict[int, tuple[bytes, bytes]] = {}
+    consumer = AIOKafkaConsumer(bootstrap_servers=monitor.bootstrap, group_id=None, auto_offset_reset="earliest")
+    await consumer.start()
+    try:
+        places = [TopicPartition(_changelog(monitor), partition) for partition in range(monitor.counts.evidence)]
+        consumer.assign(places)
+        ends = await consumer.end_offsets(places)
+        for place in places:
+            consumer.seek(place, 0)
+        while any([await consumer.position(place) < ends[place] for place in places]):
+            for place, batch in (await consumer.getmany(timeout_ms=200)).items():
+                found[place.partition] = (batch[-1].key, batch[-1].value)
+    finally:
+        await consumer.stop()
+    return found
+
+
+async def _put(monitor: Installation, snapshots: dict[int, tuple[bytes, bytes | None]]) -> None:
+    for partition, (key, value) in snapshots.items():
+        await monitor.producer.send_and_wait(_changelog(monitor), value, key=key, partition=partition)
+
+
+async def test_a_missing_stale_or_forged_snapshot_changes_no_decision(
+    kafka: Kafka, store: Valkey, tmp_path: Path, suffix: str
+) -> None:
+    """However a snapshot is spoilt between two runs, the worker decides as if nothing had happened: same bytes, same reading.
+
+    Guards: the HMAC (a forged snapshot is replayed over); reading starts behind the snapshot and not at Kafka's commit.
+    """
+    values = STEADY + SHIFTED
+    alarm = bare_alarm(values)
+    async with Installation(kafka, store, tmp_path, f"{suffix}.", {"a.yaml": drift("pay")}) as monitor:
+        worker = monitor.worker("whole")
+        sent = await monitor.values("agent/amount", values[:60])
+        await monitor.opened("pay")
+        stale = await until(lambda: _taken(monitor), "there is a snapshot of each partition")
+        assert worker.stop() == 0
+
+        async def spoilt(name: str, snapshots: dict[int, tuple[bytes, bytes | None]], upto: int) -> WorkerProcess:
+            await _put(monitor, snapshots)
+            after = monitor.worker(name)
+            sent.extend(await monitor.values("agent/amount", values[len(sent) : upto]))
+            await renewed(monitor, "pay")
+            one_story(monitor)
+            return after
+
+        missing = {partition: (key, None) for partition, (key, _) in stale.items()}
+        worker = await spoilt("missing", missing, 100)
+        assert worker.stop() == 0
+        worker = await spoilt("stale", dict(stale), 150)
+        assert worker.stop() == 0
+        newest = await _snapshots(monitor)
+        forged = {partition: (key, value[:-1] + bytes([value[-1] ^ 1])) for partition, (key, value) in newest.items()}
+        worker = await spoilt("forged", dict(forged), alarm - 2)
+        assert worker.said("is refused: it is not authentic")
+        sent += await monitor.values("agent/amount", values[alarm - 2 :])
+        closing = await monitor.closed("pay", "drift")
+        assert closing.origin == place_of(sent[alarm])
+        await monitor.opened("pay")
+        assert [cause for cause, _ in closings(monitor, "pay")] == ["insufficient", "drift"]
+        await outruns_nothing(monitor)
+        one_story(monitor)
+        assert worker.stop() == 0
+
+
+async def _taken(monitor: Installation) -> dict[int, tuple[bytes, bytes]] | None:
+    snapshots = await _snapshots(monitor)
+    return snapshots if len(snapshots) == monitor.counts.evidence else None
+
+
+async def _admin(monitor: Installation, work: Any) -> Any:
+    admin = AIOKafkaAdminClient(bootstrap_servers=monitor.bootstrap)
+    await admin.start()
+    try:
+        return await work(admin)
+    finally:
+        await admin.close()
+
+
+async def test_a_cut_evidence_log_holds_its_gates_until_an_operator_trusts_it(
+    kafka: Kafka, store: Valkey, tmp_path: Path, suffix: str
+) -> None:
+    """Records that were never judged are gone: the worker lives, its gates are HELD over the term; signed for, they come back.
+
+    Guard: a chunk that does not join makes the governor an empty one that is not `whole` (a fresh one would arm its gates).
+    """
+    policy = {"b.yaml": heartbeat("beat", grace="60s")}
+    async with Installation(kafka, store, tmp_path, f"{suffix}.", policy) as monitor, beating(monitor, "agent"):
+        worker = monitor.worker("before")
+        await monitor.opened("beat")
+        stale = await until(lambda: _taken(monitor), "there is a snapshot of each partition")
+        await renewed(monitor, "beat")
+        assert worker.stop() == 0
+        await _put(monitor, dict(stale))
+        runs = await monitor.evidence()
+        ends = {partition: max(offset for at, offset, _ in runs if at == partition) for partition in range(2)}
+        cut = {
+            TopicPartition(monitor.topics.evidence, partition): RecordsToDelete(before_offset=end)
+            for partition, end in ends.items()
+        }
+        await _admin(monitor, lambda admin: admin.delete_records(cut))
+
+        worker = monitor.worker("after")
+        closing = await monitor.closed("beat", "term")
+        assert closing.breaker == "HELD"
+        assert worker.said("Its gates start HELD")
+        assert worker.exit_status is None
+
+        # The readings are gone for good: an operator signs for that, then for the gate.
+        routed: dict[tuple[str, int], int] = {}
+        for _, _, run in await monitor.evidence():
+            routed[run.topic, run.partition] = max(routed.get((run.topic, run.partition), 0), run.upto)
+        for (topic, partition), upto in routed.items():
+            if topic != "control":
+                await monitor.operator.send(monitor.command(AcceptGap, topic=topic, partition=partition, upto=upto))
+        await reset(monitor, "beat")
+        await outruns_nothing(monitor)
+        assert worker.stop() == 0
+
+
+async def test_a_replaced_evidence_topic_is_refused_until_a_new_term(
+    kafka: Kafka, store: Valkey, tmp_path: Path, suffix: str
+) -> None:
+    """Another topic under the same name: the worker ends and says why; a new term starts gates HELD.
+
+    Guards: the topic's id in the term (`WrongLog`); no later term arms gates; routers begin at the term's starts.
+    """
+    policy = {"b.yaml": heartbeat("beat", grace="60s")}
+    async with Installation(kafka, store, tmp_path, f"{suffix}.", policy) as monitor, beating(monitor, "agent"):
+        worker = monitor.worker("before")
+        await monitor.opened("beat")
+        before = monitor.status("beat")
+        assert before is not None
+        assert worker.stop() == 0
+        await _admin(monitor, lambda admin: admin.delete_topics([monitor.topics.evidence]))
+
+        async def again() -> Any:
+            try:
+                return await topic_setup.ensure(monitor.config["broker"], monitor.topics, monitor.counts)
+            except topic_setup.BrokerUnreachable:
+                return None  # the topic is still being deleted
+
+        found = await until(again, "the topic is there again")
+        assert found.evidence_id != monitor.found.evidence_id
+        refused = monitor.worker("refused")
+        await until(lambda: refused.exit_status is not None, "the worker refuses")
+        assert refused.exit_status != 0
+        assert refused.said(f"term 1 is of evidence topic {monitor.found.evidence_id}")
+        await monitor.lapsed("beat")
+
+        term, _, opened = await monitor.operator.open_term(found, "the topic was replaced", renew=True)
+        assert (term.term, opened) == (2, True)
+        worker = monitor.worker("after")
+        closing = await monitor.closed("beat", "term")
+        assert closing.breaker == "HELD"
+        assert closing.epoch > before.epoch  # offsets start again, the epoch does not
+        await reset(monitor, "beat")
+        assert worker.stop() == 0
