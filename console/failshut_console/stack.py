@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -29,6 +30,7 @@ from failshut_streams.operator import Operator, TermError
 from failshut_streams.topics import Counts, Topics, TopicsFound, ensure
 
 Say = Callable[[str], None]
+LAST_WORDS_BYTES = 20_000
 
 
 class Child(Server):
@@ -54,6 +56,15 @@ class Child(Server):
 
     def ready(self) -> bool:
         return self.running and self._is_ready()
+
+    def last_words(self) -> str:
+        """Why it ended, as far as its log says: the last line of it that names an error."""
+        try:
+            lines = self.log_path.read_bytes()[-LAST_WORDS_BYTES:].decode(errors="replace").splitlines()
+        except OSError:
+            return "it left no log"
+        named = [line.strip() for line in lines if re.match(r"[A-Za-z_.]*(Error|Exception|Unfit|Unreachable)\b.*:", line)]
+        return named[-1][:200] if named else "its log names no error"
 
     def _address_in_use(self, log: str) -> bool:
         return False  # it listens nowhere

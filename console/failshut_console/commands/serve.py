@@ -64,9 +64,9 @@ def up(
                     _follow(stack, watched)
                 if not worker.running:
                     raise Trouble(
-                        f"the worker ended by itself; its last words are in {worker.log_path}",
+                        f"the worker ended by itself: {worker.last_words()}",
                         "nothing renews permits: every gate lapses within its ttl",
-                        "read the log, then start again",
+                        f"read {worker.log_path}, then start again",
                         Exit.REFUSED,
                     )
     except KeyboardInterrupt:

@@ -260,7 +260,10 @@ class Conductor:
         for child in (*stack.children, *stack.workers):
             if not child.running:
                 raise Trouble(
-                    f"{child.name} ended by itself", "its gates are closed or lapse", f"read {child.log_path}", Exit.REFUSED
+                    f"{child.name} ended by itself: {child.last_words()}",
+                    "its gates are closed or lapse",
+                    f"read {child.log_path}",
+                    Exit.REFUSED,
                 )
 
     # --- the end ---

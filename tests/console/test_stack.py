@@ -1,0 +1,28 @@
+"""Child processes of `failshut up` and of the demonstration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from failshut_console.stack import Child
+
+
+def test_the_last_error_of_a_log_is_told(tmp_path: Path) -> None:
+    """Whoever looks at a terminal sees why a worker ended without opening its log."""
+    child = Child(tmp_path, "worker-1", [], lambda: True)
+    assert child.last_words() == "it left no log"
+    child.log_path.write_text("[INFO] Ready\nTraceback:\n  File x\nKeyError: 'a'\n[INFO] Error in words\n")
+    assert child.last_words() == "KeyError: 'a'"
+    child.log_path.write_text("[INFO] Ready\n")
+    assert child.last_words() == "its log names no error"
+
+
+def test_a_child_that_ends_at_once_is_not_running(tmp_path: Path) -> None:
+    """A process that ended is neither running nor ready, whatever was said of it."""
+    child = Child(tmp_path, "short", ["-c", "raise ValueError('no')"], lambda: True)
+    child.launch()
+    child._running().wait(30)
+    assert not child.running
+    assert not child.ready()
+    assert child.last_words() == "ValueError: no"
+    child.stop()
