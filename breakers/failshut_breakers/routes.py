@@ -22,6 +22,7 @@ class Routes:
     sources: dict[str, Gates] = field(default_factory=dict)
     lags: dict[tuple[str, str], Gates] = field(default_factory=dict)
     gates: dict[str, None] = field(default_factory=dict)  # every gate with a policy, in order: whom unreadable records concern
+    fan_out: int = 1  # most gates that one series feeds: what a sample may weigh in a run
 
     @classmethod
     def of(cls, book: PolicyBook) -> Routes:
@@ -47,4 +48,5 @@ class Routes:
             sources={name: tuple(sorted(gates)) for name, gates in sources.items()},
             lags={name: tuple(sorted(gates)) for name, gates in lags.items()},
             gates=dict.fromkeys(sorted(policies)),
+            fan_out=max(map(len, series.values()), default=1),
         )

@@ -26,12 +26,16 @@ from failshut_breakers.routes import Routes
 from failshut_streams.codecs import Fault, Headers, Item
 from failshut_streams.codecs.names import SeriesNames
 from failshut_streams.codecs.wire import SampleWire
-from failshut_streams.gathering import ROWS_MAX, Gathered, PartitionOf
+from failshut_streams.gathering import LOAD_MAX, Gathered, PartitionOf
 from failshut_streams.marks import MARK_KEY, BadMark, decode_mark
 from failshut_streams.transport import Chunk, Record
 
 APPEND_TIME = 1
 """Kafka's timestamp type of a record whose time is the broker's."""
+
+
+class UnknownPartitions(Exception):
+    """A mark counts more partitions than are known here: ask the broker and cut the chunk again. Nothing was changed."""
 
 
 class Decoder(Protocol):
@@ -102,6 +106,7 @@ class Cutter:
         self.reach: int | None = None  # up to where it was cut, or sent back to
         self._position: int | None = None  # where the next chunk must begin to join
         self._told = [0] * log.evidence_partitions
+        self._append_ms = 0  # the last append time that was seen
 
     def last_boundary_before(self, append_ms: int) -> int | None:
         """Return the newest boundary whose mark was appended before a time, or None if none is remembered."""
@@ -117,42 +122,60 @@ class Cutter:
         while self.boundaries and self.boundaries[-1].position > position:
             self.boundaries.pop()
 
-    def cut(self, chunk: Chunk, routes: Routes) -> Cut:
-        """Cut a chunk under these routes."""
+    def cut(self, chunk: Chunk, routes: Routes, *, asked: bool = False) -> Cut:
+        """Cut a chunk under these routes. `asked`: the broker has just been asked for partition counts.
+
+        Raises:
+            UnknownPartitions: only if it had not been asked.
+        """
+        before = self._told, list(self.boundaries), self._append_ms
+        self._told = list(self._told)
+        try:
+            return self._cut(chunk, routes, asked)
+        except UnknownPartitions:
+            self._told, boundaries, self._append_ms = before
+            self.boundaries = deque(boundaries, maxlen=BOUNDARIES_KEPT)
+            raise
+
+    def _cut(self, chunk: Chunk, routes: Routes, asked: bool) -> Cut:
         if chunk.fetched_from != self._position:
             self._told = [chunk.fetched_from] * self.log.evidence_partitions
             self.back_to(chunk.fetched_from)
         cut = Cut()
         gathered = Gathered(routes, self._partition_of, self._decoder.names)
-        samples, append_ms = self._decoder.samples, 0
+        samples, append_ms, rows_max = self._decoder.samples, self._append_ms, gathered.rows_max
         for record in chunk.records:
             offset, time_ms, time_type, key, value, headers = record
+            if gathered.rows >= rows_max or gathered.load >= LOAD_MAX:
+                self._end_run(gathered, routes, cut, offset, append_ms)
             if time_type != APPEND_TIME:
-                self._refuse(record, "its time is its producer's, not the broker's", gathered, cut)
+                self._refuse(record, append_ms, "its time is its producer's, not the broker's", gathered, cut)
                 continue
             append_ms = time_ms
             if key == MARK_KEY:
-                self._mark(record, gathered, routes, cut)
+                self._mark(record, gathered, routes, cut, asked)
                 continue
             wires = samples(value) if value and not headers else None
             if not wires or not gathered.take_wires(offset, append_ms, wires):
                 gathered.take(offset, append_ms, self._decoder.decode(key, value, headers, append_ms))
                 if gathered.reason:
                     cut.dead.append(DeadRecord(record, gathered.reason))
-            if gathered.rows >= ROWS_MAX:
-                self._end_run(gathered, routes, cut, offset + 1, append_ms)
         self._end_run(gathered, routes, cut, chunk.upto, append_ms)
-        self._position = self.reach = chunk.upto
+        self._position, self._append_ms = chunk.upto, append_ms
+        self.reach = chunk.upto
         return cut
 
-    def _mark(self, record: Record, gathered: Gathered, routes: Routes, cut: Cut) -> None:
+    def _mark(self, record: Record, gathered: Gathered, routes: Routes, cut: Cut, asked: bool) -> None:
         mark = decode_mark(record.value)
         if isinstance(mark, BadMark):
-            self._refuse(record, mark.reason, gathered, cut)
+            self._refuse(record, record.timestamp_ms, mark.reason, gathered, cut)
             return
         if mark.partitions > self._partitions():
+            if not asked:
+                raise UnknownPartitions(f"a mark of {mark.partitions} partitions, known are {self._partitions()}")
             # A forger could stop evidence time for good with a count that no topic will ever have.
-            self._refuse(record, f"a mark of {mark.partitions} partitions, the broker has {self._partitions()}", gathered, cut)
+            reason = f"a mark of {mark.partitions} partitions, the broker has {self._partitions()}"
+            self._refuse(record, record.timestamp_ms, reason, gathered, cut)
             return
         time_ms = min(mark.time_ms, record.timestamp_ms)
         upto = record.offset + 1
@@ -161,8 +184,8 @@ class Cutter:
         cut.boundary = upto
 
     @staticmethod
-    def _refuse(record: Record, reason: str, gathered: Gathered, cut: Cut) -> None:
-        gathered.take(record.offset, record.timestamp_ms, [Fault(None, reason)])
+    def _refuse(record: Record, append_ms: int, reason: str, gathered: Gathered, cut: Cut) -> None:
+        gathered.take(record.offset, append_ms, [Fault(None, reason)])
         cut.dead.append(DeadRecord(record, reason))
 
     def _end_run(

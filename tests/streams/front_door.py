@@ -1,0 +1,103 @@
+"""Front-door records for tests of routers: records, chunks and cutters made by hand, and runs read back."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import zlib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from failshut_breakers.evidence import Beats, Faults, Lags, Outcomes, Run, Samples, Unreadable
+from failshut_breakers.routes import Routes
+from failshut_streams.codecs import NativeDecoder
+from failshut_streams.cutter import APPEND_TIME, Cut, Cutter, Log
+from failshut_streams.marks import MARK_KEY, encode_mark
+from failshut_streams.transport import Chunk, Record
+
+START_MS = 1_700_000_000_000
+EVIDENCE_ID = "evidence-id"
+PARTITIONS = 3
+ROUTES = Routes(
+    routing=7,
+    series={"pay/amount": ("a", "b", "c"), "pay/rate": ("b",), "pay/x": ("c", "d")},
+    sources={"pay": ("a", "d")},
+    lags={("g", "t"): ("b",)},
+    gates=dict.fromkeys(("a", "b", "c", "d")),
+    fan_out=3,
+)
+
+
+def partition_of(gate: str) -> int:
+    """A gate's evidence partition in these tests."""
+    return zlib.crc32(gate.encode()) % PARTITIONS
+
+
+def record(offset: int, value: Any, *, key: bytes | None = None, headers: Any = (), time_type: int = APPEND_TIME) -> Record:
+    """A record; its append time grows by a millisecond with its offset. Bytes stand as they are, all else becomes JSON."""
+    data = value if isinstance(value, bytes | None) else json.dumps(value).encode()
+    return Record(offset, START_MS + offset, time_type, key, data, headers)
+
+
+def mark(offset: int, *, time_ms: int | None = None, partitions: int = 2, time_type: int = APPEND_TIME) -> Record:
+    """A mark whose writer's clock says `time_ms` (its append time)."""
+    value = encode_mark(START_MS + offset if time_ms is None else time_ms, partitions)
+    return record(offset, value, key=MARK_KEY, time_type=time_type)
+
+
+def sample(series: str = "pay/amount", value: Any = 1.0, **more: Any) -> dict[str, Any]:
+    """One native sample."""
+    service, metric = series.split("/")
+    return {"service": service, "metric": metric, "value": value, **more}
+
+
+def chunk(records: Sequence[Record], start: int | None = None, upto: int | None = None) -> Chunk:
+    """A chunk of these records."""
+    first = records[0].offset if start is None else start
+    return Chunk("telemetry", 0, first, records[-1].offset + 1 if upto is None else upto, records, 1)
+
+
+def cutter(known_partitions: int = 2) -> Cutter:
+    """A cutter of telemetry's first partition."""
+    log = Log(EVIDENCE_ID, PARTITIONS, 1, "tester")
+    return Cutter("telemetry", 0, log, partition_of, NativeDecoder(), lambda: known_partitions)
+
+
+def chunks(records: Sequence[Record], cuts: Iterable[int]) -> list[Chunk]:
+    """Records, which stand one behind the other, in chunks that end at these indexes."""
+    at = [0, *sorted({cut for cut in cuts if 0 < cut < len(records)}), len(records)]
+    return [chunk(records[lo:hi]) for lo, hi in itertools.pairwise(at)]
+
+
+def rows_of(runs: Iterable[tuple[int, Run]]) -> list[tuple[str, tuple[Any, ...]]]:
+    """Every reading in these runs by gate, in order: kind, names, row. Fails where one stands in the wrong partition."""
+    rows: list[tuple[str, tuple[Any, ...]]] = []
+    for partition, run in runs:
+        for gate, readings in run.readings.items():
+            assert partition_of(gate) == partition
+            for reading in readings:
+                match reading:
+                    case Samples() | Faults():
+                        names: tuple[str, ...] = (type(reading).__name__, reading.series)
+                    case Beats():
+                        names = ("Beats", reading.source)
+                    case Lags():
+                        names = ("Lags", reading.group, reading.topic)
+                    case Outcomes() | Unreadable():
+                        names = (type(reading).__name__,)
+                    case _:
+                        raise AssertionError(reading)
+                rows += [(gate, (*names, row)) for row in reading.rows]
+    return rows
+
+
+def joined(cuts: Iterable[Cut], start: int) -> None:
+    """Fail unless the runs of each evidence partition join, from `start` on."""
+    told = [start] * PARTITIONS
+    for cut in cuts:
+        for partition, run in cut.runs:
+            assert run.previous == told[partition]
+            assert run.previous < run.upto
+            told[partition] = run.upto
+            offsets = [row[-1][0] for _, row in rows_of([(partition, run)])]
+            assert all(run.previous <= offset < run.upto for offset in offsets)
