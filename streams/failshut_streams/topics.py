@@ -131,11 +131,14 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class TopicsFound:
-    """The topics as they are now, by role. `created` names the roles of those that did not exist before."""
+    """The topics as they are now, by role. `created` names the roles of those that did not exist before; `copies`
+    is the replication factor for a topic that is created on these brokers.
+    """
 
     topics: Topics
     found: Mapping[str, TopicFound]
     created: tuple[str, ...]
+    copies: int
 
     @property
     def evidence_id(self) -> str:
@@ -255,7 +258,7 @@ async def ensure(broker: str, topics: Topics, counts: Counts | None = None, *, t
     ]
     if problems:
         raise TopicsUnfit(problems)
-    return TopicsFound(topics, found, missing)
+    return TopicsFound(topics, found, missing, replicas(len(before.brokers)))
 
 
 async def _create(admin: AIOKafkaAdminClient, topics: Topics, roles: tuple[str, ...], counts: Counts, brokers: int) -> None:

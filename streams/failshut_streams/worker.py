@@ -61,6 +61,7 @@ class WorkerApp(ChunkApp):
             ),
             broker_credentials=broker.faust_credentials(),
             producer_max_request_size=REQUEST_BYTES_MAX,
+            topic_replication_factor=found.copies,  # of the snapshots' changelog: with one copy a lost node would take them
             datadir=tempfile.gettempdir(),  # nothing is kept there: tables live in memory, and in Kafka
         )
         self.failshut = config
@@ -77,7 +78,10 @@ class WorkerApp(ChunkApp):
             partitions=partitions,
             key_type=str,
             value_type=bytes,
-            extra_topic_configs={"max.message.bytes": str(REQUEST_BYTES_MAX)},
+            extra_topic_configs={
+                "max.message.bytes": str(REQUEST_BYTES_MAX),
+                "min.insync.replicas": str(max(1, found.copies - 1)),
+            },
         )
         key = snapshot_key(signing_key)
         self.governing = Governing(self, config, table, evidence_id, key, partition_of, self.routing.tell_again, self.metrics)
