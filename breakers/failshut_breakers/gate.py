@@ -275,7 +275,9 @@ class Gate:
     def _kind(self, wanted: Wanted, moment: Moment) -> Kind | None:
         shown, policy = self.shown, self.entry.policy
         if not wanted.mode:
-            return Kind.CLOSE if self.renewed or shown.mode or shown.cause is not wanted.cause else None
+            # What is not enough evidence is said anew when it is another condition's; other reasons only vary in their numbers.
+            other = shown.cause is not wanted.cause or (wanted.cause is Cause.INSUFFICIENT and shown.because != wanted.because)
+            return Kind.CLOSE if self.renewed or shown.mode or other else None
         if wanted.mode != shown.mode or self.renewed:
             return Kind.OPEN
         if policy is None or moment.evidence_ms - self.permit_ms < max(1, policy.permit.ttl // RENEWALS_PER_TTL):
