@@ -4,5 +4,6 @@ from failshut_detectors.adwin import Adwin
 from failshut_detectors.contract import Alarm, Detector, number
 from failshut_detectors.fhddm import Fhddm
 from failshut_detectors.page_hinkley import PageHinkley
+from failshut_detectors.seasonal import SeasonalRecord
 
-__all__ = ["Adwin", "Alarm", "Detector", "Fhddm", "PageHinkley", "number"]
+__all__ = ["Adwin", "Alarm", "Detector", "Fhddm", "PageHinkley", "SeasonalRecord", "number"]

@@ -40,7 +40,7 @@ class Adwin:
         """Whether `warm_up` values were seen."""
         return self._seen >= self._warm_up
 
-    def feed(self, values: Sequence[float]) -> list[Alarm]:
+    def feed(self, values: Sequence[float], times_ms: Sequence[int] | None = None) -> list[Alarm]:
         """Take values in order and return the alarms among them, by index."""
         alarms: list[Alarm] = []
         adwin, update = self._adwin, self._adwin.update

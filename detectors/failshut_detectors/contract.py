@@ -2,7 +2,8 @@
 
 A detector reads one stream, in order, in one pass and in constant memory. It looks at no clock, asks for no
 random number and sees no value before its turn, so that feeding records one by one or in batches gives the
-same alarms. It never sees NaN or infinity: those are readings of their own and are kept from it.
+same alarms. It never sees NaN or infinity: those are readings of their own and are kept from it (ours refuse them,
+should they come, before they take anything).
 
 Detectors pickle: a snapshot of a governor holds them, and the restored one goes on as if nothing had
 happened.
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Protocol
 
 
@@ -31,13 +33,29 @@ class Detector(Protocol):
         """Whether it has seen enough to be relied on: before that it is silent because it knows nothing."""
         ...
 
-    def feed(self, values: Sequence[float]) -> list[Alarm]:
-        """Take values in order and return the alarms among them, by index."""
+    def feed(self, values: Sequence[float], times_ms: Sequence[int] | None = None) -> list[Alarm]:
+        """Take values in order, with their times (ms since 1970) where a caller has them, and return the alarms, by index.
+
+        A detector that has no use for times ignores them.
+        """
         ...
 
     def summary(self) -> str:
         """Say in a few words how the stream looks now."""
         ...
+
+
+def refuse_nonfinite(values: Sequence[float]) -> None:
+    """Raise ValueError where a value is NaN or infinite.
+
+    >>> refuse_nonfinite([1.0, float("nan")])
+    Traceback (most recent call last):
+    ValueError: value 1 of 2 is nan: no detector may see it
+    """
+    if all(map(isfinite, values)):
+        return
+    index = next(index for index, value in enumerate(values) if not isfinite(value))
+    raise ValueError(f"value {index} of {len(values)} is {values[index]}: no detector may see it")
 
 
 def number(value: float) -> str:

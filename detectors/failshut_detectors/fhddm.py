@@ -37,7 +37,7 @@ class Fhddm:
         """Whether a whole window was seen."""
         return self._seen >= self._window
 
-    def feed(self, values: Sequence[float]) -> list[Alarm]:
+    def feed(self, values: Sequence[float], times_ms: Sequence[int] | None = None) -> list[Alarm]:
         """Take 1 (conforming) or 0 for each event in order and return the alarms among them, by index."""
         alarms: list[Alarm] = []
         detector, update, recent, window = self._detector, self._detector.update, self._recent, self._window

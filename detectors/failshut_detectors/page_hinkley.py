@@ -40,7 +40,7 @@ class PageHinkley:
         """Whether `min_instances` values were seen."""
         return self._seen >= self._min_instances
 
-    def feed(self, values: Sequence[float]) -> list[Alarm]:
+    def feed(self, values: Sequence[float], times_ms: Sequence[int] | None = None) -> list[Alarm]:
         """Take values in order and return the alarms among them, by index."""
         alarms: list[Alarm] = []
         detector, update = self._detector, self._detector.update
