@@ -215,7 +215,7 @@ class Stack:
             *("-m", "failshut_console", "run"),
             *("--broker", self.kafka.url, "--store", self.valkey.url),
             *("--signing-key", str(self.state.signing_key), "--operators", str(self.state.operators)),
-            *("--worker-id", name),
+            *("--worker-id", name, "--instance-id", name),  # restarted, it keeps its partitions and does not wait for itself
             *self.settings.options(),
         ]
 
