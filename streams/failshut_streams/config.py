@@ -29,7 +29,7 @@ class WorkerConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     broker: Annotated[str, Field(repr=False)]
-    store: Annotated[str, Field(pattern=r"^(redis|rediss|unix)://\S+$")]
+    store: Annotated[str, Field(pattern=r"^(redis|rediss|unix)://\S+$", repr=False)]
     signing_key: Path
     operators: Path
     prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{0,64}$")] = ""

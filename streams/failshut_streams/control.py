@@ -50,6 +50,10 @@ from failshut_streams.marks import MARK_KEY, BadMark, decode_mark
 from failshut_streams.operator import read_command
 from failshut_streams.transport import Record
 
+PIECE_BYTES_MAX = 4 * 1024 * 1024
+"""Bytes of commands after which a run of control is ended, so that an evidence record stays below its topic's limit however
+many bundles control holds."""
+
 UNSIGNED = "the policy bundle is not signed by a known operator"
 
 
@@ -94,15 +98,13 @@ class ControlCutter:
         """Return the append time of the oldest activation above a routing version, or None if there is none."""
         return next((append_ms for offset, append_ms in self.applied if offset > routing), None)
 
-    def forget_told(self, evidence_partition: int) -> None:
-        """Let the next run tell an evidence partition everything from the beginning: its governor has lost what came before."""
-        self._told[evidence_partition] = 0
-
     def cut(self, records: Iterable[Record], upto: int) -> ControlCut:
         """Cut a batch of records, the next of the partition, up to a position."""
         cut = ControlCut()
         pending = _Pending()
         for record in records:
+            if pending.bytes >= PIECE_BYTES_MAX:
+                self._tell(pending, cut, record.offset, None)
             pending.append_ms = record.timestamp_ms
             if record.key == MARK_KEY:
                 mark = self._mark(record, cut)
@@ -118,17 +120,31 @@ class ControlCutter:
         return cut
 
     def everything(self, records: Iterable[Record], upto: int) -> ControlCut:
-        """Cut the whole partition as one run for each evidence partition: what a router tells first of all."""
-        cut, pending, newest = ControlCut(), _Pending(), None
+        """Cut the whole partition, for each evidence partition: what a router tells first of all.
+
+        It is one run, or as many as its size asks for. The first brings every term, so that all of them count in the last one.
+        """
+        cut, newest = ControlCut(), None
+        pieces = [_Pending()]
         for record in records:
+            if pieces[-1].bytes >= PIECE_BYTES_MAX:
+                pieces[-1].upto = record.offset
+                pieces.append(_Pending(append_ms=pieces[-1].append_ms))
+            pending = pieces[-1]
             pending.append_ms = max(pending.append_ms, record.timestamp_ms)
             if record.key != MARK_KEY:
                 self._take(record, pending, cut)
             elif (mark := self._mark(record, cut)) is not None:
                 newest = Mark(min(mark.time_ms, record.timestamp_ms), mark.partitions)
-        pending.all_told = True
         self._forwarded_ms = newest.time_ms if newest else 0
-        self._tell(pending, cut, upto, newest)
+        terms = [notice for pending in pieces for notice in pending.notices if isinstance(notice, Term)]
+        for pending in pieces:
+            pending.notices = [notice for notice in pending.notices if not isinstance(notice, Term)]
+        pieces[0].notices = sorted([*terms, *pieces[0].notices], key=lambda notice: notice.offset)
+        for pending in pieces:
+            pending.all_told = True
+            last = pending is pieces[-1]
+            self._tell(pending, cut, upto if last else pending.upto, newest if last else None)
         return cut
 
     @staticmethod
@@ -142,6 +158,11 @@ class ControlCutter:
         return mark
 
     def _take(self, record: Record, pending: _Pending, cut: ControlCut) -> None:
+        if record.timestamp_type != APPEND_TIME:
+            # Routers go back to before an activation's time; marks are refused as well then, and gates lapse.
+            cut.dead.append(DeadRecord(record, "its time is its producer's, not the broker's"))
+            return
+        pending.bytes += len(record.value or b"")
         try:
             command = read_command(record.value, self.operators)
         except CommandError as error:
@@ -181,12 +202,12 @@ class ControlCutter:
             self._activate(record, command, "", UNSIGNED, pending, cut)
 
     def _activate(self, record: Record, command: Activate, signer: str, fault: str, pending: _Pending, cut: ControlCut) -> None:
-        refusal, changed = self.book.apply(record.offset, command.version, command.files, fault)
+        refusal, _ = self.book.apply(record.offset, command.version, command.files, fault)
         if refusal:
             cut.refused.append(f"activation at control offset {record.offset} refused: {refusal}")
         # Governors judge for themselves, by the same function over the same records.
         pending.notices.append(Activation(record.offset, record.timestamp_ms, command.version, command.files, signer, fault))
-        if not refusal and changed:
+        if not refusal:  # even if nothing changed: governors count by its version from here on
             self.routes = Routes.of(self.book)
             cut.applied.append((record.offset, record.timestamp_ms))
             self.applied.append((record.offset, record.timestamp_ms))
@@ -217,7 +238,7 @@ class ControlCutter:
             )
             cut.runs.append((partition, run))
             self._told[partition] = upto
-        pending.readings, pending.notices, pending.all_told = {}, [], False
+        pending.readings, pending.notices, pending.all_told, pending.bytes = {}, [], False, 0
 
 
 @dataclass
@@ -228,6 +249,8 @@ class _Pending:
     notices: list[Notice] = field(default_factory=list)
     append_ms: int = 0
     all_told: bool = False
+    bytes: int = 0  # of the commands in it, as they stand in control
+    upto: int = 0
 
 
 class ControlReader:

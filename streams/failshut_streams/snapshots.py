@@ -17,12 +17,16 @@ import hmac
 import pickle
 import platform
 import zlib
+from functools import cache
 from importlib.metadata import version
+from pathlib import Path
 
 import msgspec
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+import failshut_breakers
+import failshut_detectors
 from failshut.signing import SigningKey
 from failshut_breakers.evidence import SCHEMA
 from failshut_breakers.governor import Governor, Owns
@@ -75,16 +79,31 @@ def restore_snapshot(data: bytes, key: bytes, evidence_id: str, partition: int, 
     if (envelope.evidence_id, envelope.partition) != (evidence_id, partition):
         raise BadSnapshot(f"of partition {envelope.partition} of evidence topic {envelope.evidence_id}")
     unpacker = zlib.decompressobj()
-    state = unpacker.decompress(envelope.state, BYTES_MAX)
+    try:
+        state = unpacker.decompress(envelope.state, BYTES_MAX)
+    except zlib.error as error:
+        raise BadSnapshot(f"its state cannot be unpacked: {error}") from error
     if not unpacker.eof:
         raise BadSnapshot(f"it unpacks to more than {BYTES_MAX} bytes")
-    governor = pickle.loads(state)  # noqa: S301 - authenticated above
+    try:
+        governor = pickle.loads(state)  # noqa: S301 - authenticated above
+    except Exception as error:  # whatever a state of other code raises, it is no ground to stop: the log is there
+        raise BadSnapshot(f"its state cannot be read: {type(error).__name__}: {error}") from error
     if not isinstance(governor, Governor) or governor.offset != envelope.offset:
         raise BadSnapshot("its state is not a governor's")
     governor.owns = owns
     return governor
 
 
+@cache
 def _code() -> str:
-    """Return what a snapshot's state depends on: pickles of one interpreter and detector library are not read by another."""
-    return f"evidence {SCHEMA}, river {version('river')}, python {platform.python_version()}"
+    """Return what a snapshot's state depends on: pickles of another interpreter, library or source are not read.
+
+    The digest is of the sources whose objects are pickled: a worker that was upgraded replays, it does not guess.
+    """
+    digest = hashlib.sha256()
+    for package in (failshut_breakers, failshut_detectors):
+        for source in sorted(Path(package.__path__[0]).rglob("*.py")):
+            digest.update(source.read_bytes())
+    code = f"failshut {version('failshut')} ({digest.hexdigest()[:16]}), evidence {SCHEMA}"
+    return f"{code}, river {version('river')}, python {platform.python_version()}"

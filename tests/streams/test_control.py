@@ -1,0 +1,219 @@
+"""Control: signed commands become evidence, whole and in order, however much of it there is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from streams.front_door import EVIDENCE_ID, PARTITIONS, START_MS, mark, partition_of
+
+from failshut.signing import TYP_COMMAND, SigningKey
+from failshut_breakers.command import AcceptGap, Activate, Command, Hold, OpenTerm, Reset
+from failshut_breakers.evidence import AcceptedGap, Activation, Commanded, Run, Term, encode_run
+from failshut_breakers.governor import Governor
+from failshut_streams import control
+from failshut_streams.control import UNSIGNED, ControlCut, ControlCutter
+from failshut_streams.cutter import APPEND_TIME
+from failshut_streams.topics import CONTROL_BYTES_MAX, EVIDENCE_BYTES_MAX
+from failshut_streams.transport import Record
+
+KEY, STRANGER = SigningKey.generate(), SigningKey.generate()
+WHO: dict[str, Any] = {"by": "ada", "why": "a test", "id": "1"}
+STARTS = {"telemetry": {0: 0}, "control": {0: 0}}
+TERM = OpenTerm(**WHO, term=1, evidence_id=EVIDENCE_ID, evidence_partitions=PARTITIONS, starts=STARTS)
+GATES = ("a", "b", "c")
+
+
+def policy(gate: str, series: str = "pay/amount") -> str:
+    drift = f"conditions:\n  - drift: {{series: {series}, detector: adwin, demand_for: 1s}}\n"
+    return f'gate: {gate}\npermit: {{ttl: 2s}}\nsubjects: ["*"]\n{drift}'
+
+
+def activate(version: int, pad: int = 0) -> Activate:
+    files = {f"{gate}.yaml": policy(gate) for gate in GATES}
+    return Activate(**WHO, version=version, files={**files, "notes.txt": "x" * pad})
+
+
+def record(offset: int, command: Command | bytes | None, key: SigningKey = KEY, time_type: int = APPEND_TIME) -> Record:
+    known = command is None or isinstance(command, bytes)
+    value = command if known else key.sign(command.model_dump(mode="json"), TYP_COMMAND).encode()  # type: ignore[union-attr]
+    return Record(offset, START_MS + offset, time_type, b"k", value, ())  # type: ignore[arg-type]
+
+
+def cutter() -> ControlCutter:
+    return ControlCutter(KEY.key_set(), EVIDENCE_ID, PARTITIONS, "tester", partition_of, 100)
+
+
+def started(*records: Record) -> ControlCutter:
+    at = cutter()
+    at.everything([record(0, TERM), record(1, activate(1)), *records], 2 + len(records))
+    return at
+
+
+def joins(*cuts: ControlCut) -> None:
+    told = [0] * PARTITIONS
+    for cut in cuts:
+        for partition, run in cut.runs:
+            assert run.previous == told[partition] < run.upto
+            told[partition] = run.upto
+
+
+def notices(cut: ControlCut, partition: int = 0) -> list[Any]:
+    return [notice for at, run in cut.runs for notice in run.notices if at == partition]
+
+
+def governor_after(partition: int, *cuts: ControlCut) -> Governor:
+    governor = Governor(partition, EVIDENCE_ID, PARTITIONS, lambda gate: partition_of(gate) == partition)
+    runs = [run for cut in cuts for at, run in cut.runs if at == partition]
+    for offset, run in enumerate(runs):
+        governor.step(offset, run)
+    return governor
+
+
+def test_everything_is_told_to_everyone() -> None:
+    """A router that starts tells every evidence partition all of control, from its beginning to its end, in one go."""
+    at = cutter()
+    cut = at.everything([record(0, TERM), record(3, activate(1)), record(4, Hold(**WHO, gate="a")), mark(7, partitions=1)], 9)
+    assert sorted((partition, run.previous, run.upto) for partition, run in cut.runs) == [(n, 0, 9) for n in range(PARTITIONS)]
+    assert [type(notice) for notice in notices(cut)] == [Term, Activation]
+    assert all(run.mark is not None and run.mark.time_ms == START_MS + 7 for _, run in cut.runs)
+    held = [gate for partition, run in cut.runs for gate in run.readings if partition_of(gate) == partition]
+    assert held == ["a"]
+    assert at.routes.routing == 3
+    assert at.applied == [(3, START_MS + 3)]
+
+
+@pytest.mark.parametrize("live", [False, True], ids=["at-the-start", "in-one-batch"])
+def test_any_number_of_bundles_fits(live: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bundles that no single evidence record could hold are told in several, and governors know the last of them."""
+    assert control.PIECE_BYTES_MAX + CONTROL_BYTES_MAX < EVIDENCE_BYTES_MAX
+    size, count, piece = 10_000, 40, 100_000
+    monkeypatch.setattr(control, "PIECE_BYTES_MAX", piece)
+    bundles = [record(2 + n, activate(n + 1, pad=size)) for n in range(count)]
+    at = cutter()
+    cuts = [at.everything([record(0, TERM), *([] if live else bundles)], 2 if live else 2 + count)]
+    if live:
+        cuts.append(at.cut(bundles, 2 + count))
+    joins(*cuts)
+    for cut in cuts:
+        assert max(len(encode_run(run)) for _, run in cut.runs) < piece + 2 * size
+    assert [notice.version for cut in cuts for notice in notices(cut) if isinstance(notice, Activation)] == [
+        *range(1, count + 1)
+    ]
+    governor = governor_after(1, *cuts)
+    assert governor.book.version == count
+    assert governor.coverages[-1].covered["control", 0] == 2 + count
+
+
+def test_pieces_of_an_earlier_term_count_in_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where control is told in pieces, a policy from before the term that is open now is known to its governors."""
+    monkeypatch.setattr(control, "PIECE_BYTES_MAX", 1)
+    second = TERM.model_copy(update={"term": 2})
+    records = [record(0, activate(1)), record(1, TERM), record(2, activate(2)), record(3, second), mark(4, partitions=1)]
+    at = cutter()
+    cut = at.everything(records, 5)
+    joins(cut)
+    assert len(cut.runs) == 5 * PARTITIONS
+    assert {run.term for _, run in cut.runs} == {2}
+    for partition in range(PARTITIONS):
+        governor = governor_after(partition, cut)
+        assert (governor.term, governor.book.version) == (2, 2)
+        assert governor.coverages[-1].covered["control", 0] == 5
+
+
+def test_live_records_join_what_was_told() -> None:
+    """Runs of control follow each other for each evidence partition, whoever each batch concerned."""
+    at = cutter()
+    cuts = [at.everything([record(0, TERM), record(1, activate(1))], 2)]
+    cuts += [at.cut([record(2, Hold(**WHO, gate="a"))], 3), at.cut([record(3, Hold(**WHO, gate="b"))], 4)]
+    cuts += [at.cut([mark(10, partitions=1)], 11), at.cut([record(12, activate(2)), mark(13, partitions=1)], 14)]
+    joins(*cuts)
+    assert [len(cut.runs) for cut in cuts[1:]] == [1, 1, PARTITIONS, PARTITIONS]
+    assert cuts[-1].applied == [(12, START_MS + 12)]
+
+
+def test_a_bundle_that_changes_nothing_is_taken_up_all_the_same() -> None:
+    """Governors count by its version from then on: routers that stayed below it would never be counted again."""
+    at = started(record(2, activate(2)))
+    assert at.routes.routing == at.book.routing == 2
+    assert at.applied == [(1, START_MS + 1), (2, START_MS + 2)]
+
+
+def test_marks_are_forwarded_now_and_then() -> None:
+    """A mark too soon after the last one is passed over; what stood before it goes with the next."""
+    at = started()
+    cut = at.cut([mark(200, partitions=1), mark(201, partitions=1), mark(350, partitions=1)], 351)
+    assert [run.mark.time_ms - START_MS for partition, run in cut.runs if partition == 0 and run.mark] == [200, 350]
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        pytest.param(record(2, Hold(**WHO, gate="a"), STRANGER), id="a-stranger's"),
+        pytest.param(record(2, b"garbage"), id="garbage"),
+        pytest.param(record(2, None), id="a-tombstone"),
+        pytest.param(record(2, OpenTerm(**{**TERM.model_dump(), "term": 9}), STRANGER), id="a-stranger's-term"),
+        pytest.param(record(2, Hold(**WHO, gate="a"), KEY, 0), id="its-producer's-time"),
+        pytest.param(record(2, activate(9), KEY, 0), id="an-activation-at-its-producer's-time"),
+        pytest.param(record(2, Hold(**WHO, gate="nobody")), id="a-gate-that-no-policy-speaks-of"),
+    ],
+)
+def test_what_is_not_an_operators_commands_nothing(token: Record) -> None:
+    """It goes to the dead letters, and no governor hears of it."""
+    at = started()
+    cut = at.cut([token], 3)
+    assert [dead.record for dead in cut.dead] == [token]
+    assert not cut.runs
+    assert not cut.applied
+    assert at.term is not None
+    assert at.term.term == 1
+
+
+def test_an_activation_by_nobody_known_closes_its_gates() -> None:
+    """A policy that somebody tampered with is no ground to keep executing on: it opens nothing and closes what it names."""
+    at = started()
+    cut = at.cut([record(2, Activate(**WHO, version=9, files={"a.yaml": policy("a", series="pay/x")}), STRANGER)], 3)
+    (activation,) = notices(cut)
+    assert (activation.fault, activation.signer) == (UNSIGNED, "")
+    assert at.book.entries["a"].policy is None
+    assert at.book.entries["b"].policy is not None
+    assert "a" not in at.routes.gates
+    assert at.book.version == 1
+
+
+def test_an_older_bundle_is_told_and_not_applied() -> None:
+    """A refused activation sends no router back, and governors refuse it by the same function."""
+    at = started()
+    cut = at.cut([record(2, activate(1))], 3)
+    assert cut.refused
+    assert not cut.applied
+    assert len(notices(cut)) == 1
+    assert at.routes.routing == 1
+
+
+def test_marks_that_control_cannot_have_are_none() -> None:
+    """More than one partition, a producer's time, garbage: no mark of these moves evidence time."""
+    at = started()
+    odd = [mark(200, partitions=2), mark(201, partitions=1, time_type=0), mark(202, partitions=1)._replace(value=b"x")]
+    cut = at.cut(odd, 203)
+    assert not cut.runs
+    assert len(cut.dead) == 3
+
+
+def test_readings_and_gaps_reach_whom_they_concern() -> None:
+    """A command goes to its gate's partition, an accepted gap to every one."""
+    at = started()
+    gap = AcceptGap(**WHO, topic="telemetry", partition=1, upto=9)
+    cut = at.cut([record(2, Reset(**WHO, gate="b", epoch=5)), record(3, gap)], 4)
+    runs: dict[int, Run] = dict(cut.runs)
+    assert sorted(runs) == [*range(PARTITIONS)]
+    assert all(isinstance(run.notices[0], AcceptedGap) for run in runs.values())
+    (reset,) = runs[partition_of("b")].readings["b"]
+    assert isinstance(reset, Commanded)
+    assert reset.offset == 2
+
+
+def test_what_came_since_a_version_is_known() -> None:
+    """The oldest activation above a routing version decides how far a router goes back."""
+    at = started(record(2, activate(2)), record(3, activate(3)))
+    assert [at.applied_since(routing) for routing in (-1, 1, 2, 3)] == [START_MS + 1, START_MS + 2, START_MS + 3, None]

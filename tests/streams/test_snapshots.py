@@ -1,0 +1,107 @@
+"""A snapshot is believed if this code made it, of this partition, with this key; else it is as good as absent."""
+
+from __future__ import annotations
+
+import hmac
+import pickle
+import zlib
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from failshut.signing import SigningKey
+from failshut_breakers.governor import Governor
+from failshut_streams import snapshots
+from failshut_streams.snapshots import BadSnapshot, restore_snapshot, snapshot_key, take_snapshot
+
+KEY = b"k" * 32
+
+
+def owns(gate: str) -> bool:
+    return gate == "mine"
+
+
+def governor(offset: int = 41) -> Governor:
+    made = Governor(2, "evidence-id", 4, owns)
+    made.offset = offset
+    return made
+
+
+SNAPSHOT = take_snapshot(governor(), KEY)
+
+
+def restore(data: bytes, key: bytes = KEY, evidence_id: str = "evidence-id", partition: int = 2) -> Governor:
+    return restore_snapshot(data, key, evidence_id, partition, owns)
+
+
+def test_a_snapshot_is_restored_as_it_was_taken() -> None:
+    """Everything but who owns what comes back; that is given anew."""
+    restored = restore(SNAPSHOT)
+    assert restored.__getstate__().keys() == governor().__getstate__().keys()
+    assert (restored.offset, restored.whole, restored.partition) == (41, True, 2)
+    assert restored.owns is owns
+
+
+@given(st.integers(0, len(SNAPSHOT) - 1), st.integers(1, 255))
+def test_no_changed_byte_is_believed(at: int, by: int) -> None:
+    """Nothing of a snapshot can be changed, its header and its tag included."""
+    changed = bytearray(SNAPSHOT)
+    changed[at] ^= by
+    with pytest.raises(BadSnapshot, match="authentic"):
+        restore(bytes(changed))
+
+
+@pytest.mark.parametrize("data", [b"", b"x", SNAPSHOT[:32], SNAPSHOT[:-1], SNAPSHOT + b"x"])
+def test_a_torn_snapshot_is_refused(data: bytes) -> None:
+    """A snapshot that was cut short or added to is not authentic."""
+    with pytest.raises(BadSnapshot):
+        restore(data)
+
+
+def test_a_snapshot_stands_for_its_own_partition_alone() -> None:
+    """Another partition's, another topic's and another key's are refused."""
+    for other in ({"partition": 1}, {"evidence_id": "replaced"}, {"key": b"j" * 32}):
+        with pytest.raises(BadSnapshot):
+            restore(SNAPSHOT, **other)  # type: ignore[arg-type]
+
+
+def test_keys_are_derived_from_the_signing_key() -> None:
+    """The same signing key gives the same snapshot key, another one another."""
+    one, two = SigningKey.generate(), SigningKey.generate()
+    assert snapshot_key(one) == snapshot_key(one) != snapshot_key(two)
+
+
+class Trap:
+    """Raises when it is unpickled, as a state of other code may."""
+
+    def __reduce__(self) -> Any:
+        return (int, ("not a number",))
+
+
+def signed(state: bytes, offset: int = 41, **changes: Any) -> bytes:
+    envelope = snapshots._Envelope(snapshots.VERSION, snapshots._code(), "evidence-id", 2, offset, state)
+    body = msgspec.msgpack.encode(msgspec.structs.replace(envelope, **changes))
+    return hmac.digest(KEY, body, "sha256") + body
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(signed(zlib.compress(pickle.dumps(Trap()))), id="it-raises-when-read"),
+        pytest.param(signed(zlib.compress(b"\x80\x05cnowhere\nNothing\n.")), id="a-class-that-is-gone"),
+        pytest.param(signed(zlib.compress(pickle.dumps("text"))), id="no-governor"),
+        pytest.param(signed(zlib.compress(pickle.dumps(governor())), offset=40), id="another-offset"),
+        pytest.param(signed(b"not compressed"), id="not-compressed"),
+        pytest.param(signed(zlib.compress(b"\x00" * (snapshots.BYTES_MAX + 1))), id="a-bomb"),
+        pytest.param(signed(zlib.compress(pickle.dumps(governor())), version=99), id="another-version"),
+        pytest.param(signed(zlib.compress(pickle.dumps(governor())), code="older"), id="other-code"),
+        pytest.param(hmac.digest(KEY, b"\x01", "sha256") + b"\x01", id="no-envelope"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_with_a_reason(data: bytes) -> None:
+    """However a snapshot is unusable, the answer is BadSnapshot: the partition is replayed, and the worker goes on."""
+    with pytest.raises(BadSnapshot):
+        restore(data)
