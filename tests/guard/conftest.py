@@ -6,23 +6,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from monitor import Monitor
+from standin import FakeClocks, Monitor
 
-from failshut import Clocks, Configuration, Gate, Guard
+from failshut import Configuration, Gate, Guard
 from failshut_streams.embedded import Valkey
-
-
-class FakeClocks:
-    """The host's two clocks, to be stepped; the store keeps its own."""
-
-    def __init__(self) -> None:
-        real = Clocks()
-        self._real = real
-        self.wall_offset = 0.0
-        self.monotonic_offset = 0.0
-
-    def clocks(self) -> Clocks:
-        return Clocks(lambda: self._real.monotonic() + self.monotonic_offset, lambda: self._real.wall() + self.wall_offset)
 
 
 @pytest.fixture

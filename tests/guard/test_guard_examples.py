@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from monitor import Monitor
+from standin import Monitor
 
 pytestmark = pytest.mark.store
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from monitor import POLICY
+from standin import POLICY
 from test_guard_permit import KEY
 
 from failshut import Cause, Closing, Permit

@@ -14,7 +14,7 @@ import jwt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from monitor import POLICY
+from standin import POLICY
 
 from failshut import Cause, Check, Closing, Permit, keys, verify
 from failshut.epoch import digits, epoch_of, fence, is_epoch, offset_of, term_of

@@ -18,7 +18,7 @@ from typing import Any
 
 import psutil
 import pytest
-from monitor import SUBJECT, Monitor, admitted, denied_with, eventually, withheld
+from standin import SUBJECT, Monitor, admitted, denied_with, eventually, withheld
 
 import failshut
 from failshut import Cause, Configuration, Gate, Guard, Withheld, keys

@@ -13,7 +13,7 @@ from typing import Any
 
 import redis
 
-from failshut import Cause, Closing, Gate, Permit, Withheld, keys
+from failshut import Cause, Clocks, Closing, Gate, Permit, Withheld, keys
 from failshut.epoch import epoch_of
 from failshut.signing import SigningKey
 
@@ -196,3 +196,16 @@ def admitted(gate: Gate, seconds: float = 20.0) -> Permit:
 
     eventually(admits, seconds)
     return permits[-1]
+
+
+class FakeClocks:
+    """The host's two clocks, to be stepped; the store keeps its own."""
+
+    def __init__(self) -> None:
+        real = Clocks()
+        self._real = real
+        self.wall_offset = 0.0
+        self.monotonic_offset = 0.0
+
+    def clocks(self) -> Clocks:
+        return Clocks(lambda: self._real.monotonic() + self.monotonic_offset, lambda: self._real.wall() + self.wall_offset)

@@ -1,0 +1,190 @@
+"""While a gate is proving, executions take tokens; what becomes of every execution is told."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+from standin import SUBJECT, Monitor, admitted, denied_with, eventually, withheld
+
+from failshut import Cause, Gate, Guard, Withheld, keys
+from failshut.outcomes import OutcomeQueue
+from failshut.store import Outcomes, Store, Unreachable
+from failshut.watcher import ProbeRequest
+
+pytestmark = pytest.mark.store
+
+
+def denial_of(gate: Gate, subject: str = SUBJECT, operation: str | None = None) -> Withheld:
+    with pytest.raises(Withheld) as caught, gate.execution(subject, operation):
+        pytest.fail("the block of a withheld execution ran")
+    return caught.value
+
+
+# Proving ----------------------------------------------------------------------------------------------------------
+
+
+def test_proving_admits_as_many_executions_as_there_are_tokens(monitor: Monitor, gate: Gate) -> None:
+    """One token, one execution, over all; check() alone never takes one."""
+    permit = monitor.prove(2, ttl_ms=60_000)
+    denied_with(gate, Cause.PROBE_REQUIRED)
+    tokens = []
+    for _ in range(2):
+        with gate.execution(SUBJECT) as execution:
+            tokens.append(execution.token)
+            execution.check()
+    assert sorted(tokens) == [keys.probe_token(permit.epoch, number) for number in range(2)]
+    assert denial_of(gate).cause is Cause.PROBES_SPENT
+    denied_with(gate, Cause.PROBE_REQUIRED)
+
+
+async def test_proving_admits_async_executions_by_token(monitor: Monitor, gate: Gate) -> None:
+    """The same, awaited."""
+    monitor.prove(1, ttl_ms=60_000)
+    await asyncio.to_thread(denied_with, gate, Cause.PROBE_REQUIRED)
+    async with gate.execution(SUBJECT) as execution:
+        assert execution.token
+        await asyncio.sleep(0.01)
+    with pytest.raises(Withheld) as caught:
+        async with gate.execution(SUBJECT):
+            pytest.fail("ran without a token")
+    assert caught.value.cause is Cause.PROBES_SPENT
+
+
+def test_a_token_of_another_proving_admits_nobody(monitor: Monitor, gate: Gate) -> None:
+    """A token left over from before is refused, whatever the permit says."""
+    monitor.client.lpush(keys.probes(monitor.gate), keys.probe_token("0" * 16, 0), b"\xff")
+    monitor.prove(0, ttl_ms=60_000)
+    denied_with(gate, Cause.PROBE_REQUIRED)
+    assert {denial_of(gate).cause for _ in range(2)} == {Cause.STALE}
+
+
+def test_a_stranger_takes_no_token(monitor: Monitor, gate: Gate) -> None:
+    """Identity is checked before a token is spent."""
+    monitor.prove(1, ttl_ms=60_000)
+    denied_with(gate, Cause.PROBE_REQUIRED)
+    assert denial_of(gate, "stranger").cause is Cause.IDENTITY
+    assert monitor.client.llen(keys.probes(monitor.gate)) == 1
+
+
+def test_a_token_that_comes_too_late_is_reported(
+    monitor: Monitor, make_guard: Callable[..., Guard], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The caller was denied at its deadline; the token that was popped for it is not lost without a word."""
+    monitor.prove(1, ttl_ms=60_000)
+    guard = make_guard(deadline_ms=100, store_timeout_ms=20_000)
+    gate = Gate(monitor.gate, guard=guard)
+    denied_with(gate, Cause.PROBE_REQUIRED)
+    watcher = guard._watcher
+    assert watcher is not None
+    monkeypatch.setattr(watcher, "_due", lambda *_: False)  # so that the pop is what waits for the store
+    eventually(lambda: not watcher.asking_since)
+    monitor.client.execute_command("CLIENT", "PAUSE", 1000, "ALL")
+    assert denial_of(gate).cause is Cause.DEADLINE
+    entry = eventually(monitor.outcomes)[0]
+    assert (entry["outcome"], entry["token"]) == ("cancelled", keys.probe_token(monitor.epoch, 0))
+
+
+def test_a_caller_that_left_costs_no_token(monitor: Monitor, gate: Gate, guard: Guard) -> None:
+    """A request whose caller stopped waiting before its turn leaves the token where it is."""
+    monitor.prove(1, ttl_ms=60_000)
+    denied_with(gate, Cause.PROBE_REQUIRED)
+    request = ProbeRequest(gate._slot, monitor.epoch)
+    assert request.leave()
+    watcher = guard._watcher
+    assert watcher is not None
+    watcher.ask(request)
+    with gate.execution(SUBJECT) as execution:  # the next in the queue gets it
+        assert execution.token == keys.probe_token(monitor.epoch, 0)
+
+
+# Outcomes ---------------------------------------------------------------------------------------------------------
+
+
+def test_outcomes_reach_the_store(monitor: Monitor, gate: Gate) -> None:
+    """ok, failed and cancelled are counted per epoch and appended to the stream."""
+    monitor.issue(ttl_ms=60_000)
+    admitted(gate)
+    for _ in range(3):
+        with gate.execution(SUBJECT):
+            pass
+    with pytest.raises(KeyError), gate.execution(SUBJECT):
+        raise KeyError
+    for error in (KeyboardInterrupt, asyncio.CancelledError):
+        with pytest.raises(error), gate.execution(SUBJECT):
+            raise error
+    with pytest.raises(Withheld), gate.execution(SUBJECT):
+        raise Withheld("another.gate", Cause.DRIFT)
+
+    def counts() -> dict[str, int]:
+        found = {"ok": 0, "failed": 0, "cancelled": 0}
+        for entry in monitor.outcomes():
+            assert (entry["gate"], entry["epoch"], entry["token"]) == (monitor.gate, monitor.epoch, "")
+            assert entry["instance"]
+            found[entry["outcome"]] += int(entry["count"])
+        return found
+
+    eventually(lambda: counts() == {"ok": 3, "failed": 1, "cancelled": 3})
+
+
+def test_a_guard_that_ends_writes_what_waits(monitor: Monitor, gate: Gate, guard: Guard) -> None:
+    """close() leaves no outcome behind, and closes the gate."""
+    monitor.issue(ttl_ms=60_000)
+    admitted(gate)
+    with gate.execution(SUBJECT):
+        pass
+    guard.close()
+    assert [entry["outcome"] for entry in monitor.outcomes()] == ["ok"]
+    assert withheld(gate) is not None
+
+
+def test_outcomes_beyond_the_bound_are_counted_as_lost() -> None:
+    """A full queue drops, counts per gate, and the next entry of that gate says how many."""
+    queue = OutcomeQueue(2)
+    for _ in range(5):
+        queue.put(("g", "e", "", "ok"))
+    queue.put(("h", "e", "", "ok"))
+    assert (len(queue), queue.lost("g"), queue.lost("h")) == (2, 3, 1)
+    assert queue.take() == [Outcomes("g", "e", "", "ok", 2, 3)]
+    assert queue.lost("g") == 0
+    assert queue.take() == []
+
+
+class _Writes(Store):
+    """A store whose writes fail as told: before they are applied, or after."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url, 5000)
+        self.fail_before = self.fail_after = 0
+
+    def append(self, outcomes: object, instance: str) -> None:
+        if self.fail_before:
+            self.fail_before -= 1
+            raise Unreachable("refused", maybe_applied=False)
+        super().append(outcomes, instance)  # type: ignore[arg-type]
+        if self.fail_after:
+            self.fail_after -= 1
+            raise Unreachable("no answer", maybe_applied=True)
+
+
+@pytest.mark.parametrize(("before", "after", "counted"), [(0, 0, 2), (2, 0, 2), (0, 1, 2)])
+def test_an_outcome_is_written_at_most_once(
+    monitor: Monitor, gate: Gate, guard: Guard, before: int, after: int, counted: int
+) -> None:
+    """Applied; failed and tried again; failed but applied: never twice, and the doubt is reported as lost."""
+    monitor.issue(ttl_ms=60_000)
+    admitted(gate)
+    watcher = guard._watcher
+    assert watcher is not None
+    store = _Writes(monitor.url)
+    store.fail_before, store.fail_after = before, after
+    watcher._store = store
+    with gate.execution(SUBJECT):
+        pass
+    eventually(lambda: monitor.outcomes() and not store.fail_before and not store.fail_after)
+    eventually(lambda: guard.outcomes.lost(monitor.gate) == after)
+    with gate.execution(SUBJECT):
+        pass
+    eventually(lambda: sum(int(entry["count"]) for entry in monitor.outcomes()) == counted)
+    assert sum(int(entry["lost"]) for entry in monitor.outcomes()) == after
