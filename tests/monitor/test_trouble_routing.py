@@ -10,6 +10,7 @@ from monitor.policies import drift, heartbeat
 from monitor.trouble import (
     SHIFTED,
     STEADY,
+    assigned,
     bare_alarm,
     beating,
     one_story,
@@ -17,6 +18,7 @@ from monitor.trouble import (
     place_of,
     renewed,
     reset,
+    shared,
 )
 
 from failshut_breakers.command import Hold
@@ -65,42 +67,40 @@ async def test_a_lost_batch_is_never_passed_over(kafka: Kafka, store: Valkey, tm
 async def test_a_router_with_the_old_policy_vouches_for_nothing_new(
     kafka: Kafka, store: Valkey, tmp_path: Path, suffix: str
 ) -> None:
-    """While only a router without the newest activation is left, gates lapse; the next router goes back and loses no reading.
+    """One of two routers has not taken up the activation: the gate stays closed, and no reading that it passed over is lost.
 
-    Guard: a gate counts only runs whose routing has its policy (`Admission.OLDER`).
+    Guard: a gate counts only runs whose routing has its policy (`Admission.OLDER`); the successor goes back.
     """
     values = STEADY + SHIFTED
     alarm = bare_alarm(values)
     before, after = drift("pay"), drift("pay", "agent/other")
     async with Installation(kafka, store, tmp_path, f"{suffix}.", {"a.yaml": before}) as monitor:
-        deaf = monitor.worker("deaf", fault="deaf_to_control", group="standby")
-        await monitor.values("agent/amount", values[: len(STEADY)])
-        await monitor.opened("pay")
-        deaf.trigger.touch()
+        deaf = monitor.worker("deaf", fault="deaf_to_control")
         new = monitor.worker("new")
-        _, activated = await monitor.operator.activate({"a.yaml": after})
-        sent = await monitor.values("agent/other", values[:150])
-        await until(lambda: any("other" in brief.text for d in monitor.decisions for brief in d.readings), "it is in force")
+        await monitor.values("agent/amount", STEADY)
+        await shared(monitor, deaf, new)
         await renewed(monitor, "pay")
-        new.kill()
-        await monitor.lapsed("pay")
-        sent += await monitor.values("agent/other", values[150:])
+        (partition,) = assigned(deaf, monitor.topics.telemetry)
+        deaf.trigger.touch()
+        _, activated = await monitor.operator.activate({"a.yaml": after})
+        await monitor.closed("pay", "insufficient")
+        sent = await monitor.values("agent/other", values, partition=partition)
 
         async def passed_over() -> bool:
-            """The deaf router has routed the new series' records without their readings, with a mark behind them."""
-            runs = [run for _, _, run in await monitor.evidence() if run.router == "deaf" and run.topic == "telemetry"]
-            last = sent[-1]
-            return any(run.mark and run.partition == last.partition and run.upto > last.offset for run in runs)
+            """The deaf router has routed the new series' records, without their readings, with a mark behind them."""
+            runs = [run for _, _, run in await monitor.evidence() if run.mark and run.topic == "telemetry"]
+            passing = [run for run in runs if run.partition == partition and run.upto > sent[-1].offset]
+            assert all(run.routing < activated for run in passing)
+            return bool(passing)
 
         await until(passed_over, "the old router has passed them over")
-        runs = [run for _, _, run in await monitor.evidence() if run.router == "deaf" and run.topic == "telemetry"]
-        assert all(run.routing < activated for run in runs)
         assert not monitor.open("pay")
-        newer = monitor.worker("newer")
+        deaf.kill()
         closing = await monitor.closed("pay", "drift")
         assert closing.origin == place_of(sent[alarm])
         await monitor.opened("pay")
-        assert (newer.stop(), deaf.stop()) == (0, 0)
+        await outruns_nothing(monitor)
+        assert new.stop() == 0
 
 
 async def test_clocks_that_are_wrong_cannot_prolong_a_permit(kafka: Kafka, store: Valkey, tmp_path: Path, suffix: str) -> None:
