@@ -8,8 +8,10 @@ before that time to the beginning of the partition.
 from __future__ import annotations
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.structs import ConsumerRecord
 
 from failshut_streams.broker import client_options
+from failshut_streams.cutter import APPEND_TIME
 from failshut_streams.marks import MARK_KEY, BadMark, decode_mark
 
 FIRST_WINDOW_MS = 5_000
@@ -57,6 +59,14 @@ async def _last_mark(consumer: AIOKafkaConsumer, tp: TopicPartition, start: int,
             for record in batch:
                 if record.offset >= stop:
                     return newest
-                if record.key == MARK_KEY and not isinstance(decode_mark(record.value), BadMark):
+                if _is_boundary(record, len(consumer.partitions_for_topic(tp.topic) or ())):
                     newest = record.offset + 1
     return newest
+
+
+def _is_boundary(record: ConsumerRecord[bytes, bytes], partitions: int) -> bool:
+    """Return whether routers end their runs at a record: what they refuse as a mark is none here either."""
+    if record.key != MARK_KEY or record.timestamp_type != APPEND_TIME:
+        return False
+    mark = decode_mark(record.value)
+    return not isinstance(mark, BadMark) and mark.partitions <= partitions

@@ -2,8 +2,8 @@
 
 Decisions arrive faster than the store may answer, so at most one statement is kept for each gate, the newest:
 a store that is slow or down costs permits their renewal (they lapse) and never delays a governor. A closing
-waits until it is written, or until a newer decision takes its place. What is pending is bounded by the number
-of gates.
+waits until it is written, or until a newer decision takes its place; closings go first. What is pending is
+bounded by the number of gates.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 
+import msgspec
 from aiokafka import AIOKafkaProducer
 
 from failshut.signing import SigningKey
@@ -61,7 +62,8 @@ class Effects:
         self._metrics.decided(decisions)
         for decision in decisions:
             if decision.kind is not Kind.NOTE:
-                self._pending[decision.gate] = self.last[decision.gate] = decision
+                self._pending[decision.gate] = _with_tokens_of(self._pending.get(decision.gate), decision)
+                self.last[decision.gate] = decision
                 self._wake.set()
             sent = await self._producer.send(self._topic, encode_decision(decision), key=decision.gate.encode(), partition=None)
             self._sends.append(sent)
@@ -106,29 +108,32 @@ class Effects:
         Raises:
             StoreUnreachable: the store did not answer; what is not superseded stays pending.
         """
-        batch = dict(list(self._pending.items())[:WRITES_MAX])
+        closings_first = sorted(self._pending.items(), key=lambda pending: pending[1].kind is not Kind.CLOSE)
+        batch = dict(closings_first[:WRITES_MAX])
         pairs: list[tuple[Statement, bytes]] = []
         now_ms = self._clock()
         for gate, decision in batch.items():
-            del self._pending[gate]
             if decision.kind is not Kind.CLOSE and decision.exp_ms <= now_ms:
                 self._count("lapsed_unsigned", 1)
+                del self._pending[gate]
                 continue
             try:
                 pairs.append((statement_of(decision, self._key, now_ms), encode_decision(decision)))
             except FutureEvidence as error:
                 logger.warning("not signed: %s", error)
                 self._count("future_evidence", 1)
-        try:
-            taken = await self._store.write(pairs)
-        except StoreUnreachable:
-            for gate, decision in batch.items():
-                self._pending.setdefault(gate, decision)
-            raise
+        taken = await self._store.write(pairs)
+        for gate, decision in batch.items():
+            if self._pending.get(gate) is decision:
+                del self._pending[gate]
         self._count("written", sum(taken))
         self._count("refused", len(taken) - sum(taken))
         if self._pending:
             self._wake.set()
+
+    def closing_waits(self, gates: Iterable[str]) -> bool:
+        """Return whether a closing of one of these gates is not yet in the store."""
+        return any(gate in self._pending and self._pending[gate].kind is Kind.CLOSE for gate in gates)
 
     def write_again(self, gates: Iterable[str]) -> None:
         """Have the last decision of gates written once more: the store has lost it."""
@@ -136,3 +141,10 @@ class Effects:
             if gate in self.last:
                 self._pending.setdefault(gate, self.last[gate])
                 self._wake.set()
+
+
+def _with_tokens_of(waiting: Decision | None, decision: Decision) -> Decision:
+    """Return a renewal with the probe tokens of the permit that it takes the place of, which nobody has written yet."""
+    if waiting is None or not waiting.tokens or decision.kind is not Kind.RENEW or decision.probe_epoch != waiting.probe_epoch:
+        return decision
+    return msgspec.structs.replace(decision, tokens=waiting.tokens)

@@ -5,14 +5,16 @@ stands before the activation under which it was cut. Taking up an activation mea
 partition, wait until that is acknowledged, then go back in every front-door partition to the last mark before
 it, for the oldest activation that is newly taken up.
 
-A position is committed only at a boundary whose runs are acknowledged, and says under which routing it was
-reached. A partition whose commit speaks of an older routing starts at the last mark before what came since.
+A position is committed only at a boundary whose runs are acknowledged, and says in which term and under which
+routing it was reached. A partition whose commit speaks of an older routing starts at the last mark before what
+came since; one whose commit speaks of another term starts where this term begins.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -25,7 +27,7 @@ from failshut_streams.boundary import last_boundary_before
 from failshut_streams.codecs import NativeDecoder, Origin, OtlpDecoder, encode_dead_letter
 from failshut_streams.config import WorkerConfig
 from failshut_streams.control import ControlCut, ControlCutter, ControlReader
-from failshut_streams.cutter import Cutter, DeadRecord, Decoder, Log
+from failshut_streams.cutter import Cutter, DeadRecord, Decoder, Log, UnknownPartitions
 from failshut_streams.evidence_writer import EvidenceWriter
 from failshut_streams.gathering import PartitionOf
 from failshut_streams.metrics import Metrics
@@ -34,12 +36,19 @@ from failshut_streams.transport import Assignment, Chunk, ChunkApp, Commit
 
 logger = logging.getLogger(__name__)
 
+DEAD_KEY_BYTES_KEPT = 1024
+"""What a dead letter keeps of its record's key: whole, it could be more than the dead-letter topic takes."""
+
 NOTHING_BEFORE = 1 << 62
 """The routing of a partition that is read from where the term began: there is nothing to go back to."""
 
 
 class NoTerm(Exception):
     """No operator has opened a term of the evidence log: nothing can be vouched for."""
+
+
+class TermOpened(Exception):
+    """Another term was opened while this worker ran. It stops; one that starts begins where that term says."""
 
 
 class WrongLog(Exception):
@@ -73,6 +82,7 @@ class Router:
         self._void: dict[TP, int] = {}  # readings up to this one were given up by going back
         self._started_under: dict[TP, int] = {}  # the routing that was known when a start was found
         self._reached: dict[TP, Commit] = {}
+        self._term = 0  # that runs are cut in
         self._reader = ControlReader(config.broker, topics.control)
         self._writer: EvidenceWriter
         self._producer: AIOKafkaProducer
@@ -93,6 +103,12 @@ class Router:
         await self._reader.start()
         records = await self._reader.all_of_it()
         cut = self.control.everything(records, self._reader.position)
+        self._check_term()
+        self._term = self._term_number()
+        await self._hand_over_control(cut)
+        self._ready.set()
+
+    def _check_term(self) -> None:
         term = self.control.term
         if term is None:
             raise NoTerm("no term is open: open one with `failshut term open`; until then every gate stays closed")
@@ -102,8 +118,6 @@ class Router:
                 f"broker has {self.evidence_id} with {self.config.evidence_partitions}. Every gate stays closed until an "
                 f"operator opens a new term"
             )
-        await self._hand_over_control(cut)
-        self._ready.set()
 
     async def follow_control(self) -> None:
         """Follow the control topic for as long as the worker lives."""
@@ -116,12 +130,6 @@ class Router:
     async def tell_again(self, evidence_partition: int) -> None:
         """Tell an evidence partition all of control once more: its governor has lost what came before."""
         await self._ready.wait()
-        again = ControlReader(self.config.broker, self.topics.control)
-        await again.start()
-        try:
-            records = await again.all_of_it()
-        finally:
-            await again.stop()
         teller = ControlCutter(
             self.control.operators,
             self.evidence_id,
@@ -130,14 +138,22 @@ class Router:
             self._partition_of,
             self._forward_every_ms,
         )
-        cut = teller.everything(records, again.position)
+        # Under the lock: what is told in between would begin behind what is told here, and never join.
         async with self._lock:
+            again = ControlReader(self.config.broker, self.topics.control)
+            await again.start()
+            try:
+                cut = teller.everything(await again.all_of_it(), again.position)
+            finally:
+                await again.stop()
             await self._writer.write([(at, run) for at, run in cut.runs if at == evidence_partition])
             await self._writer.flush()
 
     async def _hand_over_control(self, cut: ControlCut) -> None:
         for refusal in cut.refused:
             logger.warning("%s", refusal)
+        if self._ready.is_set() and self._term_number() != self._term:
+            raise TermOpened(f"term {self._term_number()} was opened: this worker must begin anew in it")
         await self._bury(CONTROL, 0, cut.dead)
         await self._writer.write(cut.runs)
         if cut.applied and self._ready.is_set():
@@ -162,6 +178,9 @@ class Router:
         begin = self._begin(tp)
         return await last_boundary_before(self.config.broker, TopicPartition(tp.topic, tp.partition), append_ms, begin)
 
+    def _term_number(self) -> int:
+        return self.control.term.term if self.control.term else 0
+
     def _begin(self, tp: TP) -> int:
         term = self.control.term
         return term.starts.get(self._roles[tp.topic], {}).get(tp.partition, 0) if term else 0
@@ -179,7 +198,10 @@ class Router:
             if at is None:
                 starts[tp] = self._begin(tp)
                 continue
-            routing = int(at.metadata) if at.metadata.removeprefix("-").isdigit() else -1
+            term, routing = _read_metadata(at.metadata)
+            if term != self._term_number():
+                starts[tp], self._started_under[tp] = self._begin(tp), NOTHING_BEFORE
+                continue
             since_ms = self.control.applied_since(routing)
             if since_ms is not None:
                 starts[tp] = min(at.offset, await self._search(tp, since_ms - BROKER_SKEW_MS))
@@ -216,18 +238,21 @@ class Router:
                 return
         routes = self.control.routes
         began = time.perf_counter()
-        cut = cutter.cut(chunk, routes)
+        try:
+            cut = cutter.cut(chunk, routes)
+        except UnknownPartitions:
+            await self._producer.client.force_metadata_update()
+            cut = cutter.cut(chunk, routes, asked=True)
         await self._bury(self._roles[chunk.topic], chunk.partition, cut.dead)
         await self._writer.write(cut.runs)
         self._metrics.read(cutter.topic, len(chunk.records), cut.readings, len(cut.dead))
         self._metrics.runs_written(len(cut.runs))
         self._metrics.router_chunk(time.perf_counter() - began)
         if cut.boundary is not None:
-            self._reached[chunk.tp] = chunk.done(cut.boundary, str(routes.routing))
+            self._reached[chunk.tp] = chunk.done(cut.boundary, f"{cutter.log.term}/{routes.routing}")
 
     def _new_cutter(self, chunk: Chunk) -> Cutter:
-        term = self.control.term
-        log = Log(self.evidence_id, self.config.evidence_partitions, term.term if term else 0, self.config.worker_id)
+        log = Log(self.evidence_id, self.config.evidence_partitions, self._term_number(), self.config.worker_id)
         topic = chunk.topic
         return Cutter(
             self._roles[topic],
@@ -254,7 +279,8 @@ class Router:
             self._metrics.dead_letter(role, reason)
             origin = Origin(role, partition, record.offset, record.timestamp_ms)
             letter = encode_dead_letter(reason, origin, record.key, record.value)
-            sends.append(await self._producer.send(self.topics.dead_letter, letter, key=record.key))
+            key = None if record.key is None else record.key[:DEAD_KEY_BYTES_KEPT]
+            sends.append(await self._producer.send(self.topics.dead_letter, letter, key=key))
         if sends:
             await asyncio.gather(*sends)
 
@@ -281,3 +307,9 @@ class Router:
     async def stop(self) -> None:
         """Stop reading control."""
         await self._reader.stop()
+
+
+def _read_metadata(metadata: str) -> tuple[int, int]:
+    """Return the term and the routing under which a position was committed; (-1, -1) where it says neither."""
+    match = re.fullmatch(r"([0-9]{1,6})/(-1|[0-9]{1,18})", metadata, re.ASCII)
+    return (int(match[1]), int(match[2])) if match else (-1, -1)

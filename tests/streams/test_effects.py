@@ -1,0 +1,253 @@
+"""What is decided reaches the store in order: the newest of each gate, closings first, nothing lost by an answer that was."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pytest
+from aiokafka.errors import KafkaTimeoutError
+
+from failshut import keys
+from failshut.cause import Cause
+from failshut.signing import SigningKey
+from failshut_breakers.decision import Breaker, Decision, Kind, decode_decision, epoch_text
+from failshut_breakers.evidence import TERM_FACTOR
+from failshut_breakers.permits import Statement
+from failshut_breakers.store import Store, StoreUnreachable
+from failshut_streams.effects import WRITES_MAX, Effects
+from failshut_streams.embedded import Valkey
+from failshut_streams.metrics import Metrics
+
+NOW_MS = 1_700_000_000_000
+KEY = SigningKey.generate()
+
+
+def decision(kind: Kind = Kind.RENEW, gate: str = "pay", offset: int = 10, **more: Any) -> Decision:
+    """A decision of a record; what opens expires two seconds from now."""
+    opens = kind in (Kind.OPEN, Kind.RENEW)
+    fields: dict[str, Any] = {
+        "schema": 1,
+        "kind": kind,
+        "gate": gate,
+        "epoch": epoch_text(TERM_FACTOR + 1),
+        "partition": 0,
+        "offset": offset,
+        "breaker": Breaker.ARMED,
+        "cause": None if opens else Cause.DRIFT,
+        "because": "a test",
+        "evidence_ms": NOW_MS,
+        "policy": "sha256:0",
+        "mode": "armed" if opens else "",
+        "exp_ms": NOW_MS + 2_000 if opens else 0,
+        "ttl_ms": 2_000,
+        "in_flight": "cancel",
+        "origin": None,
+        "readings": [],
+        "subjects": ["*"],
+        "operations": ["*"],
+        "context": {},
+        "tokens": 0,
+        "probe_epoch": "",
+        "by": "",
+    }
+    return Decision(**{**fields, **more})
+
+
+class Answers:
+    """A store whose answers a test decides: it notes what it was given; `lost` answers come too late, `applied` or not."""
+
+    def __init__(self) -> None:
+        self.given: list[list[Statement]] = []
+        self.lost = 0
+        self.during: Callable[[], Any] = lambda: None
+
+    async def write(self, pairs: Iterable[tuple[Statement, bytes]]) -> list[bool]:
+        pairs = list(pairs)
+        if not pairs:
+            return []
+        self.given.append([statement for statement, _ in pairs])
+        self.during()
+        await asyncio.sleep(0)
+        if self.lost:
+            self.lost -= 1
+            raise StoreUnreachable("the answer was lost")
+        return [True] * len(pairs)
+
+
+class Records:
+    """A producer: acknowledged at once, or failing."""
+
+    def __init__(self) -> None:
+        self.values: list[bytes] = []
+        self.error: Exception | None = None
+
+    async def send(self, topic: str, value: bytes, *, key: bytes, partition: int | None) -> asyncio.Future[object]:
+        self.values.append(value)
+        sent: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        if self.error:
+            sent.set_exception(self.error)
+        else:
+            sent.set_result(None)
+        return sent
+
+
+def made(store: Any = None, clock_ms: int = NOW_MS) -> tuple[Effects, Any, Records]:
+    store, records = store or Answers(), Records()
+    return Effects(store, KEY, records, "decisions", Metrics(), lambda: clock_ms), store, records  # type: ignore[arg-type]
+
+
+def written(store: Answers) -> list[list[tuple[str, str, int]]]:
+    return [[(it.gate, it.kind, it.offset) for it in batch] for batch in store.given]
+
+
+async def test_only_the_newest_of_each_gate_is_written() -> None:
+    """A closing takes the place of a permit that waits, and the reverse."""
+    effects, store, _ = made()
+    await effects.take([decision(offset=1), decision(Kind.CLOSE, offset=2)])
+    await effects.take([decision(Kind.CLOSE, "two", 3), decision(Kind.OPEN, "two", 4), decision(Kind.NOTE, "two", 5)])
+    await effects.write_pending()
+    assert written(store) == [[("pay", "closing", 2), ("two", "permit", 4)]]
+
+
+async def test_closings_go_first() -> None:
+    """However many renewals wait, a closing is in the next round trip."""
+    effects, store, _ = made()
+    await effects.take(decision(gate=f"g{n}") for n in range(WRITES_MAX + 10))
+    await effects.take([decision(Kind.CLOSE, "last")])
+    await effects.write_pending()
+    await effects.write_pending()
+    assert written(store)[0][0][0] == "last"
+    assert [len(batch) for batch in store.given] == [WRITES_MAX, 11]
+
+
+async def test_a_lost_answer_loses_no_closing() -> None:
+    """What was not answered is written again until it is."""
+    effects, store, _ = made()
+    await effects.take([decision(Kind.CLOSE)])
+    store.lost = 2
+    for _ in range(2):
+        with pytest.raises(StoreUnreachable):
+            await effects.write_pending()
+        assert effects.closing_waits(["pay"])
+    await effects.write_pending()
+    assert not effects.closing_waits(["pay"])
+    assert written(store) == [[("pay", "closing", 10)]] * 3
+
+
+async def test_an_older_permit_does_not_overtake_a_closing() -> None:
+    """A closing that comes while a permit is being written stays, whether that is answered or not."""
+    for lost in (0, 1):
+        effects, store, _ = made()
+        await effects.take([decision(offset=1)])
+        closing = decision(Kind.CLOSE, offset=2)
+        store.during, store.lost = lambda effects=effects, closing=closing: effects._pending.update(pay=closing), lost
+        try:
+            await effects.write_pending()
+        except StoreUnreachable:
+            assert lost
+        store.during = lambda: None
+        assert effects.closing_waits(["pay"])
+        await effects.write_pending()
+        assert written(store)[1:] == [[("pay", "closing", 2)]]
+
+
+async def test_a_closing_waits_while_it_is_under_way() -> None:
+    """Until the store has answered, a snapshot must not pass it."""
+    effects, store, _ = made()
+    await effects.take([decision(Kind.CLOSE)])
+    seen: list[bool] = []
+    store.during = lambda: seen.append(effects.closing_waits(["pay"]))
+    await effects.write_pending()
+    assert seen == [True]
+
+
+async def test_a_lapsed_permit_is_not_signed() -> None:
+    """Nor one whose evidence lies in this clock's future; both are dropped, and the next renewal is another matter."""
+    effects, store, _ = made(clock_ms=NOW_MS + 2_000)
+    await effects.take([decision()])
+    await effects.write_pending()
+    effects, store, _ = made(clock_ms=NOW_MS - 1)
+    await effects.take([decision()])
+    await effects.write_pending()
+    assert store.given == []
+    assert not effects._pending
+
+
+async def test_probe_tokens_outlive_the_permit_that_brought_them() -> None:
+    """A renewal that takes the place of an unwritten PROVING permit brings its tokens; another PROVING's do not stay."""
+    effects, store, records = made()
+    first = decision(Kind.OPEN, offset=1, mode="proving", tokens=3, probe_epoch="e1")
+    await effects.take([first, decision(offset=2, mode="proving", probe_epoch="e1")])
+    await effects.write_pending()
+    assert [(it.offset, it.tokens) for it in store.given[-1]] == [(2, 3)]
+    await effects.take([first, decision(offset=3, mode="proving", probe_epoch="e2")])
+    await effects.write_pending()
+    assert [(it.offset, it.tokens) for it in store.given[-1]] == [(3, 0)]
+    assert [decode_decision(value).tokens for value in records.values] == [3, 0, 3, 0]
+
+
+async def test_what_is_not_on_record_is_noticed() -> None:
+    """A decisions topic that does not take a decision fails `settle`, and so the snapshot behind it."""
+    effects, _, records = made()
+    records.error = KafkaTimeoutError("expired")
+    await effects.take([decision(Kind.CLOSE)])
+    with pytest.raises(KafkaTimeoutError):
+        await effects.settle()
+
+
+async def test_what_is_on_its_way_is_bounded() -> None:
+    """More decisions than a bound wait for the decisions topic's acknowledgement."""
+    effects, _, records = made()
+    for n in range(3 * WRITES_MAX):
+        await effects.take([decision(Kind.NOTE, offset=n)])
+    assert len(effects._sends) <= WRITES_MAX
+    assert len(records.values) == 3 * WRITES_MAX
+
+
+async def test_gates_of_another_worker_are_forgotten() -> None:
+    """Nothing of theirs is written any more, not even when the store has lost them."""
+    effects, store, _ = made()
+    await effects.take([decision(Kind.CLOSE)])
+    effects.forget(["pay"])
+    effects.write_again(["pay"])
+    await effects.write_pending()
+    assert store.given == []
+    assert effects.last == {}
+
+
+async def test_writing_goes_on_after_the_store_comes_back() -> None:
+    """The loop outlives a store that does not answer, and says so."""
+    effects, store, _ = made()
+    store.lost = 3
+    loop = asyncio.create_task(effects.write_regularly())
+    try:
+        await effects.take([decision(Kind.CLOSE)])
+        async with asyncio.timeout(20):
+            while effects.reachable:
+                await asyncio.sleep(0.01)
+            while effects.closing_waits(["pay"]) or not effects.reachable:
+                await asyncio.sleep(0.01)
+    finally:
+        loop.cancel()
+        await asyncio.gather(loop, return_exceptions=True)
+    assert len(store.given) == 4
+
+
+@pytest.mark.store
+async def test_a_flushed_store_gets_the_closing_back(store: Valkey) -> None:
+    """Written again, it is the same closing; an older permit that is written again does not take its place."""
+    async with Store(store.url) as there:
+        effects, _, _ = made(there)
+        await effects.take([decision(Kind.CLOSE, offset=7)])
+        await effects.write_pending()
+        record = await there._redis.get(keys.record("pay"))
+        await there._redis.flushall()
+        effects.write_again(["pay", "never-heard-of"])
+        await effects.write_pending()
+        assert await there._redis.get(keys.record("pay")) == record is not None
+        older, _, _ = made(there)
+        await older.take([decision(offset=6)])
+        await older.write_pending()
+        assert await there._redis.get(keys.record("pay")) == record
