@@ -51,7 +51,7 @@ _FADING = 0.2  # of the slow rate, by which the level's record fades
 _SPIKE_MAX, _UNUSUAL_MAX = 1e6, 10.0
 _LEAST = 0.05  # added to what is divided by, in units of the measure
 _SEEN_BEFORE_JUDGED = 4  # times a half hour must have been seen
-_REACH = 9.0  # ranges beyond the range so far: the most that one value can teach (a single 1e100 must not blind it for years)
+_REACH = 1.0  # ranges beyond the range so far: the most that one value can teach, so that a single 1e100 does not blind it
 
 
 class SeasonalSignals:
