@@ -34,7 +34,7 @@ PACKAGES: dict[str, tuple[str, set[str], set[str]]] = {
     "failshut_replay": (
         "replay",
         {"failshut", "failshut_detectors", "failshut_breakers"},
-        {"msgspec", "numpy", "pydantic", "river", "yaml"},
+        {"jinja2", "matplotlib", "msgspec", "numpy", "optuna", "pyarrow", "pydantic", "river", "yaml"},
     ),
     "failshut_console": (
         "console",

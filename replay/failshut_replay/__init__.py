@@ -1,0 +1,12 @@
+"""What would have happened: recordings of evidence, and the governor that runs live over them, in virtual time.
+
+`record` writes a recording, `Recording` reads it, `Replay` judges it again, `compare` and `score` say what that means.
+Nothing here talks to Kafka or to a store: whoever has evidence hands it in as an iterable.
+"""
+
+from failshut_replay.errors import RecordingError, ReplayError
+from failshut_replay.reading import Recording
+from failshut_replay.recording import Evidence, record
+from failshut_replay.replaying import Replay, Step, Verdict, check
+
+__all__ = ["Evidence", "Recording", "RecordingError", "Replay", "ReplayError", "Step", "Verdict", "check", "record"]

@@ -1,0 +1,177 @@
+"""Pictures: for each gate its series, and a band for each story that says when it was open, closed, and why.
+
+Made for a chat message, a report and paper: green and red carry hatching too, so that a grey print and a reader who does
+not tell them apart can read it; words stand in the bands where there is room. Nothing here opens a window.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import matplotlib
+import matplotlib.dates as dates
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from failshut_replay.labels import Incident
+from failshut_replay.story import Story, gates_of
+from failshut_replay.timeline import Span
+
+GATES_MAX = 12
+SPANS_DRAWN_MAX = 2_000
+COLOURS = {
+    "open": ("#9fd8ae", ""),
+    "tripped": ("#e06666", "///"),
+    "held": ("#8d3b3b", "xxx"),
+    "proving": ("#f2cf7a", "..."),
+    "lapsed": ("#c9b7d8", "\\\\\\"),
+    "closed": ("#d9d9d9", ""),
+}
+WORDS = {
+    "open": "open",
+    "tripped": "closed: tripped",
+    "held": "closed: held",
+    "proving": "open to probes",
+    "lapsed": "closed: lapsed or interlock",
+    "closed": "closed: not enough evidence, or no policy",
+}
+EMPTY_CAUSES = ("insufficient", "no_policy", "bad_policy", "term")
+
+
+def picture(stories: Sequence[Story], labels: Sequence[Incident] = (), title: str = "", kind: str = "png") -> bytes:
+    """Return a picture of stories of one recording as PNG or SVG."""
+    with matplotlib.rc_context({"svg.hashsalt": "failshut", "svg.fonttype": "path", "hatch.linewidth": 0.6, "font.size": 9}):
+        figure = _draw(stories, labels, title)
+        out = io.BytesIO()
+        if kind == "svg":
+            FigureCanvasSVG(figure).print_svg(out, metadata={"Date": None})  # type: ignore[no-untyped-call]
+        else:
+            FigureCanvasAgg(figure).print_png(out, metadata={"Software": None})  # type: ignore[no-untyped-call]
+    return out.getvalue()
+
+
+def _draw(stories: Sequence[Story], labels: Sequence[Incident], title: str) -> Figure:
+    gates = gates_of(stories)[:GATES_MAX]
+    traces = {gate: [trace for (of, _), trace in stories[0].traces.items() if of == gate][:3] for gate in gates}
+    heights: list[float] = []
+    for gate in gates:
+        heights += [1.5] * len(traces[gate]) + [0.34 * len(stories) + 0.12]
+    figure = Figure(figsize=(11, 1.3 + sum(heights) + 0.18 * len(heights)), dpi=110, layout="constrained")
+    axes = figure.subplots(len(heights), 1, sharex=True, squeeze=False, gridspec_kw={"height_ratios": heights})[:, 0]
+    row = 0
+    shown: dict[str, None] = {}
+    for gate in gates:
+        own = [label for label in labels if label.gate == gate]
+        for trace in traces[gate]:
+            _series(axes[row], stories[0], trace)
+            _incidents(axes[row], own, notes=trace is traces[gate][0])
+            row += 1
+        shown.update(dict.fromkeys(_bands(axes[row], stories, gate)))
+        _incidents(axes[row], own, notes=not traces[gate])
+        row += 1
+    _time_axis(axes[-1], stories[0])
+    patches = [Patch(facecolor=COLOURS[name][0], hatch=COLOURS[name][1], edgecolor="#555", label=WORDS[name]) for name in shown]
+    if labels:
+        patches.append(Patch(facecolor="none", edgecolor="#1f4e9e", linewidth=1.4, label="labelled incident"))
+    figure.legend(handles=patches, loc="outside lower center", ncols=min(4, max(1, len(patches))), frameon=False)
+    if title:
+        figure.suptitle(title, fontsize=11, x=0.01, ha="left")
+    return figure
+
+
+def _at(time_ms: float) -> Any:
+    return dates.date2num(datetime.fromtimestamp(time_ms / 1000, UTC))  # type: ignore[no-untyped-call]
+
+
+def _series(axis: Axes, story: Story, trace: Any) -> None:
+    columns = sorted(trace.columns)
+    times = [_at(story.column_ms(column)) for column in columns]
+    lows, highs, totals, counts = zip(*(trace.columns[column] for column in columns), strict=True)
+    axis.fill_between(times, lows, highs, color="#7aa6d6", alpha=0.45, linewidth=0)
+    means = [total / count for total, count in zip(totals, counts, strict=True)]
+    axis.plot(times, means, color="#1f4e79", linewidth=1)
+    axis.set_title(trace.name, loc="left", fontsize=9, pad=3)
+    axis.grid(axis="y", color="#ddd", linewidth=0.5)
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+def look_of(span: Span) -> str:
+    """Return which of the looks of a band a span has."""
+    if span.open:
+        return "proving" if span.breaker == "PROVING" else "open"
+    if span.breaker in ("TRIPPED", "HELD"):
+        return span.breaker.lower()
+    return "closed" if span.cause in EMPTY_CAUSES else "lapsed"
+
+
+def _joined(spans: Sequence[Span]) -> list[tuple[str, Span]]:
+    """Neighbours that look alike are one; the first one's cause speaks for them."""
+    found: list[tuple[str, Span]] = []
+    for span in spans:
+        look = look_of(span)
+        if found and found[-1][0] == look:
+            found[-1] = (look, replace(found[-1][1], end_ms=span.end_ms))
+        else:
+            found.append((look, span))
+    return found
+
+
+def _bands(axis: Axes, stories: Sequence[Story], gate: str) -> list[str]:
+    looks: list[str] = []
+    for row, story in enumerate(stories):
+        timeline = story.timelines.get(gate)
+        begin_ms, end_ms = story.begin_ms, story.end_ms
+        for look, span in _joined(timeline.spans if timeline else [])[:SPANS_DRAWN_MAX]:
+            start_ms, stop_ms = max(begin_ms, span.start_ms), min(end_ms, span.end_ms)
+            if stop_ms <= start_ms:
+                continue
+            looks.append(look)
+            colour, hatch = COLOURS[look]
+            left, width = _at(start_ms), _at(stop_ms) - _at(start_ms)
+            axis.broken_barh(
+                [(left, width)], (row - 0.42, 0.84), facecolor=colour, hatch=hatch, edgecolor="#555", linewidth=0.4
+            )
+            if stop_ms - start_ms > (end_ms - begin_ms) * 0.075:
+                words = "open" if span.open else span.cause.replace("_", " ")
+                box = {"boxstyle": "round,pad=0.1", "facecolor": colour, "edgecolor": "none"}
+                axis.text(left + width / 2, row, words, ha="center", va="center", fontsize=8, bbox=box, clip_on=True)
+    axis.set_ylim(len(stories) - 0.45, -0.55)
+    axis.set_yticks(range(len(stories)), [story.name for story in stories] if len(stories) > 1 else [""])
+    axis.set_title(f"gate {gate}", loc="left", fontsize=9, fontweight="bold", pad=3)
+    axis.spines[["top", "right", "left"]].set_visible(False)
+    axis.tick_params(axis="y", length=0)
+    return looks
+
+
+def _incidents(axis: Axes, labels: Sequence[Incident], notes: bool) -> None:
+    for label in labels:
+        axis.axvspan(_at(label.start_ms), _at(label.end_ms), fill=False, edgecolor="#1f4e9e", linewidth=1.4, zorder=5)
+        if notes and label.note:
+            text = label.note if len(label.note) <= 60 else label.note[:57] + "..."
+            axis.annotate(
+                text,
+                (_at(label.start_ms), 1),
+                xycoords=("data", "axes fraction"),
+                xytext=(3, -3),
+                textcoords="offset points",
+                va="top",
+                fontsize=7.5,
+                color="#1f4e9e",
+                zorder=6,
+                bbox={"boxstyle": "round,pad=0.15", "facecolor": "white", "alpha": 0.8, "edgecolor": "none"},
+            )
+
+
+def _time_axis(axis: Axes, story: Story) -> None:
+    locator = dates.AutoDateLocator(maxticks=10)  # type: ignore[no-untyped-call]
+    axis.xaxis.set_major_locator(locator)
+    axis.xaxis.set_major_formatter(dates.ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
+    axis.set_xlim(_at(story.begin_ms), _at(story.end_ms))
+    axis.set_xlabel("time (UTC)")

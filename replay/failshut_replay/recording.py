@@ -1,0 +1,286 @@
+"""Recording: evidence and decisions, from wherever they come, into one file that explains itself.
+
+A recording is a verbatim copy of evidence partitions from the beginning of the log, because a decision depends
+on all evidence before it: an ADWIN window reaches back to the last change, a breaker latches until it is reset.
+`from_ms` only says what the recording is about. It does not start from a snapshot: a snapshot is bound to one
+version of Python and of the detectors' library, and then nobody could replay it with another.
+
+Decisions arrive out of order and more than once (a standby, a worker that was killed and replaced). They are kept
+once each and sorted in a file on disk, since memory is bounded; where two governors are on record with different
+decisions over the same record, the recording says so.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from collections.abc import Callable, Collection, Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple
+
+from failshut_breakers.decision import Decision, decode_decision, encode_decision
+from failshut_breakers.evidence import TERM_FACTOR, Activation, EvidenceError, Run, Term, decode_run
+from failshut_breakers.governor import Governor
+from failshut_breakers.policy import PolicyBook
+from failshut_replay.errors import RecordingError
+from failshut_replay.manifest import DECISION, EVIDENCE, Activated, Manifest, versions
+from failshut_replay.partitions import partition_of
+from failshut_replay.writing import Row, Writer
+
+DIFFERING_MAX = 20
+POLICIES_MAX = 1_000
+
+Progress = Callable[[int, int], None]
+"""Called with how many evidence records are written and the append time of the last one."""
+
+
+class Evidence(NamedTuple):
+    """An evidence record as it stands in its topic."""
+
+    partition: int
+    offset: int
+    time_ms: int
+    record: bytes
+
+
+def record(
+    path: Path | str,
+    evidence: Iterable[Evidence],
+    decisions: Iterable[bytes] | None = None,
+    *,
+    gates: Collection[str] = (),
+    from_ms: int = 0,
+    to_ms: int = 0,
+    source: str = "",
+    force: bool = False,
+    progress: Progress = lambda done, time_ms: None,
+) -> Manifest:
+    """Write a recording and return its manifest.
+
+    Args:
+        path: where it is to stand.
+        evidence: evidence records, one partition after the other, each in order.
+        decisions: records of the decisions topic, in any order; None where no monitor took any, then this code takes them.
+        gates: whose decisions are kept; all that the recorded partitions hold, if none are named.
+        from_ms: what the recording is about begins here; 0 is its beginning.
+        to_ms: evidence appended later is left out; 0 is the end.
+        source: where it comes from, in a few words.
+        force: whether a file that is there may be replaced.
+        progress: told now and then how far it is.
+
+    Raises:
+        RecordingError: what came is no evidence log from its beginning, a gate is not in it, or it cannot be written.
+    """
+    with Writer(Path(path), force) as writer, _Spool(writer.partial) as spool:
+        seen = _Seen(set(gates), to_ms)
+        for one in evidence:
+            run = seen.take(one)
+            if run is None:
+                continue
+            place = f"{run.topic}/{run.partition}"
+            writer.add(Row(EVIDENCE, one.partition, one.offset, one.time_ms, "", place, "", "", "", one.record))
+            if decisions is None:
+                spool.put_all(seen.judge(one, run))
+            spool.note_time(one)
+            if seen.count % 1024 == 0:
+                progress(seen.count, one.time_ms)
+        seen.check()
+        owners = seen.owners()
+        for data in decisions or ():
+            decision = _decision(data)
+            if decision.gate in owners and owners[decision.gate] == decision.partition and seen.holds(decision):
+                spool.put(decision, data)
+        for row in spool.rows():
+            writer.add(row)
+        writer.flush()
+        manifest = seen.manifest(writer, spool, owners, from_ms, to_ms, source, decisions is not None)
+        writer.finish(manifest)
+        progress(seen.count, manifest.end_ms)
+        return manifest
+
+
+class _Seen:
+    """What the evidence has shown so far: which log it is, which policies were in force, where each partition stands."""
+
+    def __init__(self, gates: set[str], to_ms: int) -> None:
+        self.gates, self.to_ms = gates, to_ms
+        self.count = 0
+        self.begin_ms = self.end_ms = 0
+        self.evidence_id, self.partitions = "", 0
+        self.last: dict[int, tuple[int, bytes]] = {}  # by partition: offset and digest of the last record
+        self.terms: set[int] = set()
+        self.named: dict[str, None] = {}
+        self.activated: dict[tuple[int, int], Activated] = {}
+        self.governors: dict[int, Governor] = {}
+        self._book = PolicyBook()
+
+    def take(self, one: Evidence) -> Run | None:
+        """Check the next record and take note of it; None for one that is not wanted: a second copy, or after the end."""
+        digest = hashlib.sha256(one.record).digest()
+        offset, before = self.last.get(one.partition, (-1, b""))
+        if one.offset == offset and digest == before:
+            return None
+        if one.offset == offset:
+            raise RecordingError(f"offset {offset} of evidence partition {one.partition} comes twice, with different records")
+        if one.offset < offset:
+            raise RecordingError(f"offset {one.offset} of evidence partition {one.partition} comes after {offset}")
+        if self.to_ms and one.time_ms > self.to_ms:
+            return None
+        try:
+            run = decode_run(one.record)
+        except EvidenceError as error:
+            raise RecordingError(f"record {one.partition}/{one.offset}: {error}") from error
+        if offset < 0 and one.offset > 0:
+            raise RecordingError(
+                f"the log of evidence partition {one.partition} begins at offset {one.offset}: retention removed its "
+                "beginning, and decisions depend on all of it. Record sooner, or raise retention.ms of the evidence topic"
+            )
+        if self.count and (run.evidence_id, run.evidence_partitions) != (self.evidence_id, self.partitions):
+            raise RecordingError(f"record {one.partition}/{one.offset} belongs to another evidence topic, {run.evidence_id}")
+        self.evidence_id, self.partitions = run.evidence_id, run.evidence_partitions
+        self.last[one.partition] = (one.offset, digest)
+        self.begin_ms = min(self.begin_ms or run.append_ms, run.append_ms)
+        self.end_ms = max(self.end_ms, run.append_ms)
+        self.count += 1
+        for notice in run.notices:
+            if isinstance(notice, Activation):
+                self._activation(notice)
+            elif isinstance(notice, Term):
+                self.terms.add(notice.term)
+        return run
+
+    def _activation(self, notice: Activation) -> None:
+        key = (notice.offset, notice.version)
+        if key in self.activated or len(self.activated) >= POLICIES_MAX:
+            return
+        self._book.apply(notice.offset, notice.version, notice.files, notice.fault)
+        self.named.update(dict.fromkeys(self._book.entries))
+        self.activated[key] = Activated(
+            notice.offset, notice.time_ms, notice.version, notice.files, notice.signer, notice.fault
+        )
+
+    def judge(self, one: Evidence, run: Run) -> list[Decision]:
+        """Take the decisions that follow from a record, where no monitor has."""
+        governor = self.governors.get(one.partition)
+        if governor is None:
+            governor = self.governors[one.partition] = Governor(
+                one.partition, run.evidence_id, run.evidence_partitions, self._owns(one.partition)
+            )
+        decisions = governor.step(one.offset, run)
+        return [decision for decision in decisions if not self.gates or decision.gate in self.gates]
+
+    def _owns(self, partition: int) -> Callable[[str], bool]:
+        return lambda gate: partition_of(gate, self.partitions) == partition
+
+    def holds(self, decision: Decision) -> bool:
+        """Return whether a decision follows from a record that was recorded."""
+        term = int(decision.epoch) // TERM_FACTOR
+        return decision.offset <= self.last[decision.partition][0] and (not term or not self.terms or term in self.terms)
+
+    def check(self) -> None:
+        if not self.count:
+            raise RecordingError("there is no evidence in this time: nothing was recorded")
+        if not self.terms:
+            raise RecordingError("no term was opened in this log: no gate has ever been able to open on it")
+        unknown = sorted(self.gates - set(self.named))
+        if unknown:
+            raise RecordingError(
+                f"no policy in this log speaks of gate {unknown[0]}; it speaks of {', '.join(sorted(self.named))}"
+            )
+
+    def owners(self) -> dict[str, int]:
+        """Return the gates whose evidence was recorded, with their partitions."""
+        found = {gate: partition_of(gate, self.partitions) for gate in sorted(self.gates or self.named)}
+        return {gate: partition for gate, partition in found.items() if partition in self.last}
+
+    def manifest(
+        self, writer: Writer, spool: _Spool, owners: dict[str, int], from_ms: int, to_ms: int, source: str, taken: bool
+    ) -> Manifest:
+        return Manifest(
+            source=source,
+            gates=owners,
+            from_ms=max(from_ms, self.begin_ms),
+            to_ms=to_ms or self.end_ms,
+            begin_ms=self.begin_ms,
+            end_ms=self.end_ms,
+            evidence_id=self.evidence_id,
+            evidence_partitions=self.partitions,
+            made_by=versions(),
+            policies=list(self.activated.values()),
+            groups=list(writer.groups),
+            decided_upto=spool.decided_upto()
+            if taken
+            else {str(partition): last for partition, (last, _) in self.last.items()},
+            decisions_taken=taken,
+            differing=spool.differing(),
+        )
+
+
+class _Spool:
+    """Decisions on disk, sorted and each once, until they are written."""
+
+    def __init__(self, beside: Path) -> None:
+        self._path = beside.with_suffix(".decisions")
+
+    def __enter__(self) -> _Spool:
+        self._base = sqlite3.connect(self._path, isolation_level=None)
+        self._base.executescript(
+            "pragma journal_mode=off; pragma synchronous=off; begin;"
+            "create table time (partition, offset, time_ms, primary key (partition, offset)) without rowid;"
+            "create table said (n integer primary key, partition, offset, gate, kind, origin, digest, data);"
+            "create unique index once on said (partition, offset, gate, digest);"
+        )
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._base.close()
+        self._path.unlink(missing_ok=True)
+        if isinstance(error, sqlite3.Error):
+            raise RecordingError(
+                f"nothing was recorded: decisions could not be sorted beside the recording: {error}"
+            ) from error
+
+    def note_time(self, one: Evidence) -> None:
+        self._base.execute("insert or ignore into time values (?, ?, ?)", one[:3])
+
+    def put_all(self, decisions: Iterable[Decision]) -> None:
+        for decision in decisions:
+            self.put(decision, encode_decision(decision))
+
+    def put(self, decision: Decision, data: bytes) -> None:
+        digest = hashlib.sha256(data).digest()
+        key = (decision.partition, decision.offset, decision.gate, decision.kind.value, repr(decision.origin))
+        columns = "(partition, offset, gate, kind, origin, digest, data)"
+        self._base.execute(f"insert or ignore into said {columns} values (?,?,?,?,?,?,?)", (*key, digest, data))  # noqa: S608
+
+    def rows(self) -> Iterator[Row]:
+        query = (
+            "select said.partition, said.offset, time_ms, data from said join time using (partition, offset)"
+            " order by said.partition, said.offset, gate, n"
+        )
+        for partition, offset, time_ms, data in self._base.execute(query):
+            decision = decode_decision(data)
+            shown = (decision.kind.value, decision.breaker.value, str(decision.cause or ""), decision.because)
+            yield Row(DECISION, partition, offset, time_ms, decision.gate, *shown, data)
+
+    def decided_upto(self) -> dict[str, int]:
+        return {
+            str(one): last for one, last in self._base.execute("select partition, max(offset) from said group by partition")
+        }
+
+    def differing(self) -> list[str]:
+        """Two decisions about a gate's state over one record cannot both have been right."""
+        query = (
+            "select gate, partition, offset from said where kind != 'note' group by partition, offset, gate"
+            " having count(*) > 1 limit ?"
+        )
+        found = self._base.execute(query, (DIFFERING_MAX,))
+        return [f"{gate} at evidence {partition}/{offset}" for gate, partition, offset in found]
+
+
+def _decision(data: bytes) -> Decision:
+    try:
+        return decode_decision(data)
+    except ValueError as error:
+        raise RecordingError(f"a record of the decisions topic is no decision: {error}") from error

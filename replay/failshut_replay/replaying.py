@@ -1,0 +1,208 @@
+"""Replay: the very governor that runs live, over a recording, in virtual time.
+
+A governor asks for no time but the one that evidence brings, so a replay is as fast as the code goes, or as slow as
+somebody wants to watch. Partitions are merged by the time at which their records were appended; within one the log's
+order stands. `check` compares what is decided now with what is on record, byte for byte, and reports the first
+difference in words.
+"""
+
+from __future__ import annotations
+
+import heapq
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import msgspec
+
+from failshut_breakers.decision import Decision, Kind, decode_decision, encode_decision
+from failshut_breakers.evidence import EvidenceError, Run, Samples, decode_run
+from failshut_breakers.governor import Governor
+from failshut_replay.errors import RecordingError
+from failshut_replay.manifest import versions
+from failshut_replay.reading import Recorded, Recording
+from failshut_replay.whatif import NOTHING, Answers, Assumed, WhatIf
+
+
+class Step(NamedTuple):
+    """One evidence record and what follows from it."""
+
+    partition: int
+    offset: int
+    time_ms: int
+    run: Run
+    decisions: list[Decision]
+
+
+class Replay:
+    """A replay of a recording; iterate over it once.
+
+    Args:
+        recording: what is replayed.
+        policies: file name to text of policies that replace the recorded ones from the start; none are replaced without.
+        assumed: what the world answers in a what-if.
+
+    Raises:
+        ReplayError: a policy is bad, or for a gate that is not in the recording.
+    """
+
+    def __init__(self, recording: Recording, policies: Mapping[str, str] | None = None, assumed: Assumed = NOTHING) -> None:
+        self.recording = recording
+        self.what_if = WhatIf(recording.manifest, policies or {})
+        self.governors: dict[int, Governor] = {}
+        self.records = self.samples = 0
+        self._answers: dict[int, Answers] = {}
+        self._assumed = assumed
+
+    def __iter__(self) -> Iterator[Step]:
+        streams = [self.recording.evidence(partition) for partition in self.recording.manifest.partitions]
+        if len(streams) == 1:
+            yield from map(self._step, streams[0])
+            return
+        yield from map(self._step, heapq.merge(*streams, key=lambda record: (record.time_ms, record.partition)))
+
+    def _step(self, record: Recorded) -> Step:
+        partition = record.partition
+        try:
+            run = self.what_if.apply(decode_run(record.record))
+            governor = self.governors.get(partition)
+            if governor is None:
+                governor = self._begin(partition, run)
+            if self._assumed is not NOTHING:
+                run = self._answers[partition].add(run)
+            decisions = governor.step(record.offset, run)
+        except EvidenceError as error:
+            raise RecordingError(f"{self.recording.path}: evidence {partition}/{record.offset}: {error}") from error
+        if self._assumed is not NOTHING:
+            self._answers[partition].see(decisions, governor, run.append_ms)
+        self.records += 1
+        for readings in run.readings.values():
+            for reading in readings:
+                if isinstance(reading, Samples):
+                    self.samples += reading.count
+        return Step(partition, record.offset, record.time_ms, run, decisions)
+
+    def _begin(self, partition: int, run: Run) -> Governor:
+        gates = self.recording.manifest.gates
+        owns: Callable[[str], bool] = lambda gate: gates.get(gate) == partition  # noqa: E731
+        governor = Governor(partition, run.evidence_id, run.evidence_partitions, owns)
+        self.governors[partition], self._answers[partition] = governor, Answers(self._assumed)
+        return governor
+
+
+def paced(replay: Replay, speed: float, sleep: Callable[[float], None] = time.sleep) -> Iterator[Step]:
+    """Yield the steps so many times as fast as they happened; 0 is as fast as the code goes."""
+    began_s, first_ms = time.monotonic(), 0
+    for step in replay:
+        first_ms = first_ms or step.time_ms
+        if speed:
+            ahead_s = (step.time_ms - first_ms) / 1000 / speed - (time.monotonic() - began_s)
+            if ahead_s > 0:
+                sleep(ahead_s)
+        yield step
+
+
+@dataclass(slots=True)
+class Verdict:
+    """Whether a replay decided what is on record. `difference` is empty where it did."""
+
+    decisions: int = 0
+    records: int = 0
+    samples: int = 0
+    difference: str = ""
+    fields: list[tuple[str, str, str]] = field(default_factory=list)  # what differs: field, on record, now
+    undecided: int = 0  # decided by the replay after the last one on record: the monitor had not come so far
+    made_by: dict[str, tuple[str, str]] = field(default_factory=dict)  # versions that differ: then and now
+
+    @property
+    def identical(self) -> bool:
+        """Whether every decision on record was taken again, byte for byte, and no other."""
+        return not self.difference
+
+
+def check(recording: Recording, on_step: Callable[[Step], None] = lambda step: None, speed: float = 0) -> Verdict:
+    """Replay a recording and compare with what is on record; stops at the first difference.
+
+    Raises:
+        RecordingError: the recording is not as it was made.
+    """
+    manifest, now = recording.manifest, versions()
+    verdict = Verdict(
+        made_by={name: (made, now.get(name, "")) for name, made in manifest.made_by.items() if now.get(name) != made}
+    )
+    expected = {partition: _Expected(recording.decisions(partition)) for partition in manifest.partitions}
+    replay = Replay(recording)
+    for step in paced(replay, speed):
+        on_step(step)
+        now_taken = [(decision.gate, encode_decision(decision)) for decision in step.decisions]
+        if step.offset > manifest.decided(step.partition):
+            verdict.undecided += len(now_taken)
+            continue
+        _compare(verdict, step, expected[step.partition].at(step.offset), [data for _, data in now_taken])
+        verdict.decisions += len(now_taken)
+        if verdict.difference:
+            break
+    verdict.records, verdict.samples = replay.records, replay.samples
+    if not verdict.difference:
+        for partition, stream in expected.items():
+            left = stream.next()
+            if left is not None:
+                verdict.difference = f"a decision over evidence {partition}/{left.offset} is on record, and no such evidence is"
+    if not verdict.difference and manifest.differing:
+        verdict.difference = f"two governors are on record with different decisions: {manifest.differing[0]}"
+    return verdict
+
+
+class _Expected:
+    """The decisions on record over one partition, by the evidence that they follow from."""
+
+    def __init__(self, stream: Iterator[Recorded]) -> None:
+        self._stream = stream
+        self._ahead: Recorded | None = None
+
+    def next(self) -> Recorded | None:
+        if self._ahead is None:
+            self._ahead = next(self._stream, None)
+        return self._ahead
+
+    def at(self, offset: int) -> list[bytes]:
+        found = []
+        while (one := self.next()) is not None and one.offset <= offset:
+            found.append(one.record)
+            self._ahead = None
+        return found
+
+
+def _compare(verdict: Verdict, step: Step, recorded: list[bytes], taken: list[bytes]) -> None:
+    if recorded == taken:
+        return
+    at = next(
+        (n for n, (one, two) in enumerate(zip(recorded, taken, strict=False)) if one != two), min(len(recorded), len(taken))
+    )
+    before = decode_decision(recorded[at]) if at < len(recorded) else None
+    now = decode_decision(taken[at]) if at < len(taken) else None
+    where = f"evidence {step.partition}/{step.offset} ({step.run.topic}/{step.run.partition} up to {step.run.upto})"
+    if before is None and now is not None:
+        verdict.difference = f"{where}: nothing more is on record, and now {said(now)}"
+    elif now is None and before is not None:
+        verdict.difference = f"{where}: on record is {said(before)}, and now nothing is decided"
+    elif before is not None and now is not None:
+        verdict.difference = f"{where}: on record is {said(before)}, and now {said(now)}"
+        verdict.fields = [
+            (name, shown(getattr(before, name)), shown(getattr(now, name)))
+            for name in before.__struct_fields__
+            if getattr(before, name) != getattr(now, name)
+        ]
+
+
+def said(decision: Decision) -> str:
+    """Return a decision in a few words."""
+    verb = {Kind.OPEN: "opens", Kind.RENEW: "stays open", Kind.CLOSE: "closes", Kind.NOTE: "is noted"}[decision.kind]
+    over = f" over {decision.cause}" if decision.cause else ""
+    return f"{decision.gate} {verb}{over} ({decision.breaker}: {decision.because})"
+
+
+def shown(value: object) -> str:
+    """Return a field of a decision as it travels, cut short."""
+    return msgspec.json.encode(value).decode()[:300]
