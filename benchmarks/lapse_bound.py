@@ -1,6 +1,6 @@
 """How soon a gate closes when nobody is left to close it: SIGKILL of the worker, of the broker, of the store.
 
-Guards in processes of their own try to execute all the time, telemetry flows, and one of the three is killed at a random moment.
+Guards in processes of their own try to execute all the time, telemetry flows, and one of the three is killed at random moments.
 The time until a guard's first denial is taken for every gate; the largest over all kills is the figure, and an execution that
 is admitted later than `ttl + clock tolerance` after the kill is a miss of the goal, which is none at all. Two installations
 (each with a broker, a store, a worker and a guard process of its own) run side by side, so that the kills take half as long.

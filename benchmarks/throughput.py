@@ -173,7 +173,8 @@ class Course:
         if contender.policy:
             found = await self._whole(contender, shape)
         else:
-            samples = int(shape.samples * (contender.share if shape.per_message == 1 else min(1.0, 10 * contender.share)))
+            share = contender.share if contender.peer else min(1.0, contender.share * shape.per_message)
+            samples = int(shape.samples * share)
             arguments = (self.kafka.bootstrap, shape.name, str(samples))
             found = await asyncio.to_thread(measure, self.pythons[contender.peer], contender.file, *arguments)
         contender.took(shape, int(found["samples"]), found["cpu_s"], found["wall_s"])
@@ -257,10 +258,10 @@ async def main() -> None:
     """Take turns."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3, help="turns of each contender (default 3)")
-    parser.add_argument("--scale", type=float, default=1.0, help="of the backlog (1: 500,000 singles, 2,000,000 in hundreds)")
+    parser.add_argument("--scale", type=float, default=1.0, help="of the backlog (1: 500,000 singles, 4,000,000 in hundreds)")
     parser.add_argument("--only", default="", help=f"of {','.join(contender.key for contender in CONTENDERS)}")
     given = parser.parse_args()
-    shapes = [Shape("singles", 1, int(500_000 * given.scale)), Shape("hundreds", 100, int(2_000_000 * given.scale))]
+    shapes = [Shape("singles", 1, int(500_000 * given.scale)), Shape("hundreds", 100, int(4_000_000 * given.scale))]
     chosen = [contender for contender in CONTENDERS if not given.only or contender.key in given.only.split(",")]
     if sys.version_info >= (3, 13):
         chosen = [contender for contender in chosen if contender.key != "bytewax"]  # it has no wheel
