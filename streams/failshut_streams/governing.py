@@ -29,6 +29,9 @@ from failshut_streams.transport import Assignment, Chunk, ChunkApp, Commit
 
 logger = logging.getLogger(__name__)
 
+SNAPSHOT_BYTES_MAX = 15 * 1024 * 1024
+"""What the snapshots' topic takes, less the record around it."""
+
 TellAgain = Callable[[int], Awaitable[None]]
 
 
@@ -68,7 +71,7 @@ class Governing:
         return starts
 
     async def let_go(self, tps: frozenset[TP]) -> None:
-        """Forget partitions that go to another worker, with a last snapshot of each."""
+        """Forget partitions that go to another worker; their decisions are on record then."""
         for tp in tps:
             governor = self.governors.pop(tp.partition, None)
             self._hints.pop(tp, None)
@@ -98,11 +101,21 @@ class Governing:
             await self._snapshot(chunk, governor)
 
     async def _snapshot(self, chunk: Chunk, governor: Governor) -> None:
+        if governor.offset < 0 or self.effects.closing_waits(governor.gates):
+            return  # a closing that is not in the store must be said again after a restart
         await self.effects.settle()  # a decision that is not on record must be taken again after a restart
-        if governor.offset < 0:
-            return
         began = time.perf_counter()
         snapshot = take_snapshot(governor, self._snapshot_key)
+        if len(snapshot) > SNAPSHOT_BYTES_MAX:
+            self._snapped_s[chunk.partition] = time.monotonic()
+            logger.error(
+                "the snapshot of evidence partition %d has %d bytes, at most %d can be kept: a restart replays from the one "
+                "before. Use more evidence partitions (a new topic and a new term)",
+                chunk.partition,
+                len(snapshot),
+                SNAPSHOT_BYTES_MAX,
+            )
+            return
         self.table[str(chunk.partition)] = snapshot
         self._metrics.snapshot(chunk.partition, len(snapshot), time.perf_counter() - began, time.time())
         self._snapped_s[chunk.partition] = time.monotonic()

@@ -217,17 +217,6 @@ def _collect_rarely() -> None:
     gc.set_threshold(50_000, 20, 100)
 
 
-def _collect_rarely() -> None:
-    """Have Python look for garbage in cycles less often, and never among what was imported.
-
-    Records, rows and runs come by the hundred thousand and hold no cycles; looking at them every 700 objects took a third
-    of a worker's time.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
-
-
 def run(config: WorkerConfig) -> int:
     """Run a worker until it is told to stop or must stop; return the exit status.
 
@@ -235,7 +224,6 @@ def run(config: WorkerConfig) -> int:
         TopicsUnfit, BrokerUnreachable: nothing was started.
         OSError, ValueError: a key cannot be read.
     """
-    _collect_rarely()
     _collect_rarely()
     signing_key = SigningKey.load(config.signing_key)
     operators = KeySet.load(config.operators)

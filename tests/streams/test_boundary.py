@@ -1,0 +1,55 @@
+"""The last mark before a time is found as routers found it: strictly before, and only what they take for a mark."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+from failshut_streams import boundary
+from failshut_streams.boundary import last_boundary_before
+from failshut_streams.embedded import Kafka
+from failshut_streams.marks import MARK_KEY, encode_mark
+
+pytestmark = [pytest.mark.kafka]
+START_MS = 1_700_000_000_000
+
+
+async def _written(kafka: Kafka, topic: str, at: list[tuple[str, int]]) -> TopicPartition:
+    """Write what a test says at the times that it says: so the topic takes its producers' times."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap)
+    await admin.start()
+    await admin.create_topics([NewTopic(topic, 2, 1, topic_configs={"message.timestamp.before.max.ms": str(2**62)})])
+    await admin.close()
+    producer = AIOKafkaProducer(bootstrap_servers=kafka.bootstrap, acks="all")
+    await producer.start()
+    marks = {"mark": encode_mark(START_MS, 2), "garbage": b"x", "too many": encode_mark(START_MS, 9)}
+    for what, time_ms in at:
+        key = MARK_KEY if what in marks else None
+        await producer.send_and_wait(topic, marks.get(what, b"{}"), key, partition=0, timestamp_ms=START_MS + time_ms)
+    await producer.stop()
+    return TopicPartition(topic, 0)
+
+
+async def test_the_last_mark_before_a_time_is_found(
+    kafka: Kafka, topic_name: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Strictly before it, however far back; the given beginning where there is none; and never what routers refuse."""
+    monkeypatch.setattr(boundary, "APPEND_TIME", 0)  # so that a test may say when a record was appended
+    broker = f"kafka://{kafka.bootstrap}"
+    records = [("sample", 0), ("mark", 10), ("sample", 20), ("mark", 90_000_000), ("garbage", 90_000_001)]
+    records += [("too many", 90_000_002), ("sample", 90_000_003), ("mark", 90_000_010)]
+    tp = await _written(kafka, topic_name("found"), records)
+    expected = {5: 0, 10: 0, 11: 2, 90_000_000: 2, 90_000_001: 4, 90_000_010: 4, 90_000_011: 8, 10**9: 8}
+    for time_ms, position in expected.items():
+        assert await last_boundary_before(broker, tp, START_MS + time_ms, 0) == position, time_ms
+    assert await last_boundary_before(broker, tp, START_MS + 11, 3) == 3
+    assert await last_boundary_before(broker, TopicPartition(tp.topic, 1), START_MS, 7) == 7
+
+
+async def test_a_mark_with_its_producers_time_is_no_boundary(kafka: Kafka, topic_name: Callable[[str], str]) -> None:
+    """Routers refuse it, so no governor stands there."""
+    tp = await _written(kafka, topic_name("claimed"), [("mark", 10), ("sample", 20)])
+    assert await last_boundary_before(f"kafka://{kafka.bootstrap}", tp, START_MS + 30, 0) == 0

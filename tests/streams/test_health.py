@@ -1,0 +1,99 @@
+"""A worker's line in the store names what holds evidence time back, and a flushed store gets its closings back."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+import pytest
+import redis as redis_py
+from streams.test_effects import NOW_MS, Answers, decision, made
+
+from failshut import keys
+from failshut_breakers.coverage import Coverage
+from failshut_breakers.decision import Kind
+from failshut_breakers.store import Store
+from failshut_streams import health as health_module
+from failshut_streams.config import WorkerConfig
+from failshut_streams.effects import Effects
+from failshut_streams.embedded import Valkey
+from failshut_streams.health import LIFE_MS, Health, Report, worker_key
+from failshut_streams.metrics import Metrics
+
+
+def coverage(marks: dict[tuple[str, int], int], **more: Any) -> Coverage:
+    return Coverage(1, marks=marks, counts={"telemetry": 2, "control": 1}, **more)
+
+
+def health(effects: Effects, url: str, *coverages: Coverage) -> Health:
+    config = WorkerConfig(
+        broker="kafka://127.0.0.1:1", store=url, signing_key=Path("-"), operators=Path("-"), worker_id="w-1", group="g"
+    )
+    router = SimpleNamespace(cutters={0: SimpleNamespace(topic="telemetry", partition=1)})
+    governors = {n: SimpleNamespace(coverages=[at] if at else []) for n, at in enumerate(coverages)}
+    return Health(config, router, SimpleNamespace(governors=governors), effects, Metrics())  # type: ignore[arg-type]
+
+
+async def test_a_report_names_the_partition_that_holds_evidence_back() -> None:
+    """The oldest mark over all governors, the gaps, and what nobody has vouched for."""
+    effects, _, _ = made()
+    one = coverage({("telemetry", 0): 50, ("telemetry", 1): 70, ("control", 0): 90})
+    two = coverage({("telemetry", 0): 60, ("control", 0): 95}, gaps={("telemetry", 1): 9})
+    report = health(effects, "redis://127.0.0.1:1", one, two).report()
+    assert report.evidence == {"control/0": 90, "telemetry/0": 50, "telemetry/1": 70}
+    assert report.oldest == "telemetry/0"
+    assert report.gaps == ["telemetry/1"]
+    assert report.unvouched == ["telemetry/1"]
+    assert (report.evidence_partitions, report.front_door) == ([0, 1], ["telemetry/1"])
+
+
+async def test_a_worker_without_evidence_reports_too() -> None:
+    """Before a term, and before the first assignment, there is nothing to say, and that is said."""
+    effects, _, _ = made()
+    report = health(effects, "redis://127.0.0.1:1").report()
+    assert (report.evidence, report.oldest, report.gaps) == ({}, "", [])
+
+
+@pytest.mark.store
+async def test_a_line_stays_for_a_while_and_a_flushed_closing_returns(store: Valkey) -> None:
+    """The line expires by itself; a gate whose fence is gone has its last decision written again, the others do not."""
+    there = Store(store.url)
+    effects, _, _ = made(there)
+    at = health(effects, store.url)
+    await effects.take([decision(Kind.CLOSE)])
+    await effects.write_pending()
+    with redis_py.Redis.from_url(store.url) as client:
+        await at._tell(at.report())
+        assert msgspec.json.decode(client.get(worker_key("w-1")), type=Report).group == "g"
+        assert 0 < client.pttl(worker_key("w-1")) <= LIFE_MS
+        assert not effects.closing_waits(["pay"])
+        client.flushall()
+        await at._tell(at.report())
+        assert effects.closing_waits(["pay"])
+        await effects.write_pending()
+        assert client.pttl(keys.record("pay")) == -1
+    await at.stop()
+    await there.close()
+
+
+async def test_reporting_outlives_a_store_that_is_down(monkeypatch: pytest.MonkeyPatch, free_port: Any) -> None:
+    """A report that finds no store is not a reason to stop a worker."""
+    monkeypatch.setattr(health_module, "EVERY_SECONDS", 0.01)
+    effects, _, _ = made(Answers(), NOW_MS)
+    at = health(effects, f"redis://127.0.0.1:{free_port()}")
+    reports: list[Report] = []
+    report = at.report
+    monkeypatch.setattr(at, "report", lambda: reports.append(report()) or reports[-1])
+    loop = asyncio.create_task(at.report_regularly())
+    try:
+        async with asyncio.timeout(30):
+            while len(reports) < 3:
+                await asyncio.sleep(0.01)
+        assert not loop.done()
+    finally:
+        loop.cancel()
+        await asyncio.gather(loop, return_exceptions=True)
+        await at.stop()
