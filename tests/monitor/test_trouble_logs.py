@@ -109,7 +109,7 @@ async def test_a_cut_evidence_log_holds_its_gates_until_an_operator_trusts_it(
 ) -> None:
     """Records that were never judged are gone: the worker lives, its gates are HELD over the term; signed for, they come back.
 
-    Guard: a chunk that does not join makes the governor an empty one that is not `whole` (a fresh one would arm its gates).
+    Guard: a governor that has not read the log from its beginning is not `whole` (said in two places; else gates are ARMED).
     """
     policy = {"b.yaml": heartbeat("beat", grace="60s")}
     async with Installation(kafka, store, tmp_path, f"{suffix}.", policy) as monitor, beating(monitor, "agent"):

@@ -22,7 +22,7 @@ async def test_orders_never_open_a_gate_over_what_they_had_not_seen(
 ) -> None:
     """A reset that waited while a demand arrived is refused; a bypass caps permits at its end; a probe counts once.
 
-    Guards: the epoch that a reset answers; `exp_ms` capped at the bypass's end; `Proving.passed`.
+    Guards: the epoch that a reset answers; `exp_ms` capped at the bypass's end; `Proving.passed` is a set of tokens.
     """
     policy = drift("pay", reset="reset: {probes: 2}")
     async with Installation(kafka, store, tmp_path, f"{suffix}.", {"a.yaml": policy}) as monitor:

@@ -30,7 +30,7 @@ async def test_a_bad_policy_closes_its_gates_and_names_the_fault(
 ) -> None:
     """Unknown detector, wrong unit, broken rule, two policies for one gate, an unsigned bundle: closed, until a good one comes.
 
-    Guards: `read_bundle` keeps no earlier policy in place of a bad one; the signature; the version that must be higher.
+    Guards: `read_bundle` keeps no earlier policy in place of a bad one; an unsigned bundle closes; the version must be higher.
     """
     kept = {"beat.yaml": heartbeat("beat", grace="60s")}
     bad = {

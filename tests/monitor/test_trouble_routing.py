@@ -69,7 +69,8 @@ async def test_a_router_with_the_old_policy_vouches_for_nothing_new(
 ) -> None:
     """One of two routers has not taken up the activation: the gate stays closed, and no reading that it passed over is lost.
 
-    Guard: a gate counts only runs whose routing has its policy (`Admission.OLDER`); the successor goes back.
+    Guards: runs under an older routing are not counted (`Admission.OLDER`), nor runs that do not join (`GAP`): without
+    both it fails, each alone is enough here; docs/model/routing.pml needs the first. The successor goes back.
     """
     values = STEADY + SHIFTED
     alarm = bare_alarm(values)

@@ -21,7 +21,7 @@ async def test_a_standby_that_starts_late_decides_the_same_bytes_and_takes_over(
 ) -> None:
     """Routed twice, readings count once; governed twice, decisions are the same bytes; without the first group, it goes on.
 
-    Guards: coverage (rows below it are skipped), commits under the group's own name, decisions without a wall clock.
+    Guards: coverage (a run below it is a duplicate, its rows are skipped: without both it fails), no wall clock in decisions.
     """
     alarm = bare_alarm(STEADY + SHIFTED)
     policy = {"a.yaml": drift("pay")}
