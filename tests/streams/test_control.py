@@ -5,15 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from streams import front_door
 from streams.front_door import EVIDENCE_ID, PARTITIONS, START_MS, mark, partition_of
 
 from failshut.signing import TYP_COMMAND, SigningKey
 from failshut_breakers.command import AcceptGap, Activate, Command, Hold, OpenTerm, Reset
+from failshut_breakers.coverage import BROKER_SKEW_MS
 from failshut_breakers.evidence import AcceptedGap, Activation, Commanded, Run, Term, encode_run
 from failshut_breakers.governor import Governor
 from failshut_streams import control
 from failshut_streams.control import UNSIGNED, ControlCut, ControlCutter
-from failshut_streams.cutter import APPEND_TIME
+from failshut_streams.cutter import APPEND_TIME, Cut
 from failshut_streams.topics import CONTROL_BYTES_MAX, EVIDENCE_BYTES_MAX
 from failshut_streams.transport import Record
 
@@ -137,6 +139,33 @@ def test_a_bundle_that_changes_nothing_is_taken_up_all_the_same() -> None:
     at = started(record(2, activate(2)))
     assert at.routes.routing == at.book.routing == 2
     assert at.applied == [(1, START_MS + 1), (2, START_MS + 2)]
+
+
+def test_evidence_goes_on_behind_a_bundle_that_changes_nothing() -> None:
+    """The next bundle's coverage joins: governors and routers begin it at the same mark."""
+    at, front, home = cutter(), front_door.cutter(), partition_of("a")
+    governor = Governor(home, EVIDENCE_ID, PARTITIONS, lambda gate: partition_of(gate) == home)
+
+    def told(cut: ControlCut | Cut) -> None:
+        for partition, run in cut.runs:
+            if partition == home:
+                governor.step(governor.offset + 1, run)
+
+    def routed(start: int, upto: int) -> None:
+        records = [mark(offset, partitions=1) for offset in range(start, upto)]
+        told(front.cut(front_door.chunk(records), at.routes))
+
+    told(at.everything([record(0, TERM), record(1, activate(1))], 2))
+    routed(0, 4_000)
+    for offset, version in ((4_000, 2), (8_000, 3)):
+        cut = at.cut([record(offset, activate(version, pad=version // 3))], offset + 1)
+        told(cut)
+        back = front.last_boundary_before(cut.applied[0][1] - BROKER_SKEW_MS) if cut.applied else offset
+        assert back is not None
+        routed(back, offset + 4_000)
+    newest = governor.coverages[-1]
+    assert (newest.version, newest.gaps) == (8_000, {})
+    assert newest.covered["telemetry", 0] == 12_000
 
 
 def test_marks_are_forwarded_now_and_then() -> None:
