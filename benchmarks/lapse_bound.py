@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import logging
 import random
 import sys
 import tempfile
@@ -94,8 +95,8 @@ class Side:
             "store": (lambda: self.store.kill(), lambda: asyncio.to_thread(self.store.start)),
         }
         kill, start_again = ways[kind]
-        done = 0
-        while done < kills:
+        done = tried = 0
+        while done < kills and tried < 3 * kills:
             await self._all_admit()
             await asyncio.sleep(self._rng.uniform(0, 0.5))  # anywhere between two renewals
             if not all(self.admits.values()):
@@ -105,11 +106,13 @@ class Side:
             kill()
             await asyncio.sleep(BOUND_S + 0.3)
             self.admitted_late += sum(self.admits.values())  # who has not denied by now executes beyond the bound
-            self.denied_s[kind] += [(ns - self._killed_ns) / 1e9 for ns in self._denials.values()]
+            if len(self._denials) == GATES:  # else a gate had lapsed just before, over a machine that is busy
+                self.denied_s[kind] += [(ns - self._killed_ns) / 1e9 for ns in self._denials.values()]
+                done += 1
+            tried += 1
             self._killed_ns = 0
             await start_again()
-            done += 1
-            if done % 5 == 0:
+            if tried % 5 == 0 and done:
                 harness.say(f"  {kind}: {done} kills, longest {max(self.denied_s[kind]):.3f} s")
 
     async def _start_worker(self) -> None:
@@ -157,6 +160,7 @@ async def main() -> None:
     parser.add_argument("--kills", type=int, default=50, help="of each kind (default 50)")
     parser.add_argument("--only", default=",".join(KINDS), help="which kinds")
     given = parser.parse_args()
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it says a thousand times that the broker is away
     kinds = [kind for kind in KINDS if kind in given.only.split(",")]
     with tempfile.TemporaryDirectory() as name:
         sides = [Side(number, Path(name) / str(number)) for number in range(SIDES)]
