@@ -6,7 +6,7 @@ import logging
 
 import typer
 
-from failshut_console.commands import look, orders, policy
+from failshut_console.commands import look, orders, policy, replaying
 from failshut_console.commands.demonstrate import demo
 from failshut_console.commands.keys import keys_group, term_group
 from failshut_console.commands.serve import run, up
@@ -34,6 +34,8 @@ app.command("watch")(look.watch)
 app.command("hold")(orders.hold)
 app.command("reset")(orders.reset)
 app.command("bypass")(orders.bypass)
+for command in (replaying.record, replaying.replay, replaying.compare, replaying.score, replaying.report):
+    app.command(command.__name__)(command)
 app.add_typer(policy.group, name="policy")
 app.add_typer(keys_group, name="keys")
 app.add_typer(term_group, name="term")

@@ -1,0 +1,153 @@
+"""What `failshut record` reads from Kafka: evidence partition after evidence partition, then the decisions.
+
+The ends are fixed when it begins, so that it ends while the monitor goes on writing. Decisions are read some seconds
+later, when the governors have judged what lies before those ends; what they had not, the recording says.
+Consumers have no group and commit nothing: a running monitor does not notice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator
+from typing import Any, Self, TypeVar
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from failshut_console.exits import Trouble, unreachable
+from failshut_replay.recording import Evidence
+from failshut_streams.broker import client_options
+from failshut_streams.topics import Topics, partition_of
+
+READ_SECONDS_MAX = 30.0
+"""A broker that yields nothing for so long before a partition's end is as good as gone."""
+SETTLE_SECONDS = 2.0
+FETCH_RECORDS_MAX = 500
+
+T = TypeVar("T")
+
+
+class KafkaLog:
+    """Reads a monitor's topics, for code that is not asynchronous. Use it as a context manager."""
+
+    def __init__(self, broker: str, prefix: str) -> None:
+        self.broker, self.topics = broker, Topics(prefix)
+        self._loop = asyncio.new_event_loop()
+        self.partitions = 0
+        self._ends: dict[TopicPartition, int] = {}
+        self.read = 0
+        self.total = 0
+
+    def __enter__(self) -> Self:
+        try:
+            self._consumer = self._run(self._start())
+        except BaseException:
+            self._loop.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self._run(self._consumer.stop())
+        finally:
+            self._loop.close()
+
+    def evidence(self, gates: Collection[str], to_ms: int = 0) -> Iterator[Evidence]:
+        """Yield evidence from the log's beginning, of the partitions of these gates (all, if none are named)."""
+        wanted = sorted({partition_of(gate, self.partitions) for gate in gates}) or list(range(self.partitions))
+        places = [TopicPartition(self.topics.evidence, partition) for partition in wanted]
+        self._run(self._assign(places))
+        self.total = sum(self._ends.values())
+        for place in places:
+            for record in self._drain(place):
+                if to_ms and record.timestamp > to_ms:
+                    break
+                yield Evidence(place.partition, record.offset, record.timestamp, record.value)
+
+    def decisions(self) -> Iterator[bytes]:
+        """Yield what the decisions topic holds, after a moment in which governors come to what was read."""
+        self._run(asyncio.sleep(SETTLE_SECONDS))
+        partitions = self._run(self._partitions_of(self.topics.decisions))
+        places = [TopicPartition(self.topics.decisions, partition) for partition in partitions]
+        self._run(self._assign(places))
+        for place in places:
+            for record in self._drain(place):
+                if record.value:
+                    yield record.value
+
+    def _drain(self, place: TopicPartition) -> Iterator[Any]:
+        end = self._ends[place]
+        self._consumer.pause(*[other for other in self._consumer.assignment() if other != place])
+        self._consumer.resume(place)
+        while self._run(self._consumer.position(place)) < end:
+            for record in self._run(self._fetch(place)):
+                if record.offset >= end:
+                    return
+                self.read += 1
+                yield record
+
+    async def _fetch(self, place: TopicPartition) -> list[Any]:
+        async with asyncio.timeout(READ_SECONDS_MAX):
+            while True:
+                batches = await self._consumer.getmany(place, timeout_ms=1_000, max_records=FETCH_RECORDS_MAX)
+                if batches or await self._consumer.position(place) >= self._ends[place]:
+                    return list(batches.get(place, ()))
+
+    async def _start(self) -> AIOKafkaConsumer:
+        consumer = AIOKafkaConsumer(
+            **client_options(self.broker),
+            group_id=None,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            max_partition_fetch_bytes=16 * 1024 * 1024,
+            request_timeout_ms=10_000,
+        )
+        try:
+            await consumer.start()
+            self._consumer = consumer
+            self.partitions = len(await self._partitions_of(self.topics.evidence))
+        except BaseException:
+            await consumer.stop()
+            raise
+        return consumer
+
+    async def _partitions_of(self, topic: str) -> list[int]:
+        known = await self._consumer._client.fetch_all_metadata()  # it has no name for it that asks anew
+        partitions = sorted(known.partitions_for_topic(topic) or ())
+        if not partitions:
+            raise Trouble(
+                f"there is no topic {topic} at {self.broker}", "nothing was read", "name the monitor's prefix: --prefix"
+            )
+        return partitions
+
+    async def _assign(self, places: list[TopicPartition]) -> None:
+        self._consumer.assign(places)
+        begins = await self._consumer.beginning_offsets(places)
+        self._ends = await self._consumer.end_offsets(places)
+        for place in places:
+            self._consumer.seek(place, begins[place])
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        try:
+            return self._loop.run_until_complete(work)
+        except (KafkaError, OSError, TimeoutError) as error:
+            raise unreachable(
+                f"Kafka at {self.broker} does not answer: {type(error).__name__}: {error}", "start it, or name it with --broker"
+            ) from error
+
+
+async def rehearse(
+    broker: str, topic: str, messages: AsyncIterator[bytes], told: Callable[[int], None] = lambda sent: None
+) -> int:
+    """Write telemetry into a topic, in order; return how many records it has taken."""
+    producer = AIOKafkaProducer(**client_options(broker), acks="all", enable_idempotence=True, linger_ms=5)
+    await producer.start()
+    sent = 0
+    try:
+        async for message in messages:
+            await producer.send(topic, message)
+            sent += 1
+            told(sent)
+    finally:
+        await producer.stop()
+    return sent

@@ -1,0 +1,156 @@
+"""`failshut record`, carried out: evidence and decisions of a monitor, or a file of somebody else's, as a recording.
+
+The signature of the command stands in commands/replaying.py; what is here needs the extra `replay`.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import typer
+
+from failshut_breakers.units import parse_duration_ms
+from failshut_console.exits import Exit, Trouble
+from failshut_console.recorder import KafkaLog
+from failshut_console.state import Runtime
+from failshut_replay.errors import ReplayError
+from failshut_replay.front_door import evidence_of
+from failshut_replay.importing import read_events
+from failshut_replay.manifest import Manifest
+from failshut_replay.recording import record as write_recording
+from failshut_replay.times import iso, read_time_ms
+from failshut_streams.broker import Broker
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """What is wrong with a recording, labels or a file, as the command line says it."""
+    try:
+        yield
+    except ReplayError as error:
+        raise Trouble(str(error), "nothing was written, and no gate is concerned", status=Exit.USAGE) from error
+    except OSError as error:
+        raise Trouble(f"a file cannot be read or written: {error}", "what was there before is as it was") from error
+
+
+def texts(files: list[Path] | None) -> dict[str, str]:
+    """Policies by file name."""
+    found: dict[str, str] = {}
+    for file in files or []:
+        try:
+            found[file.name] = file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise Trouble(f"{file} cannot be read: {error}", "nothing was done", "name a policy file") from error
+    return found
+
+
+def record(
+    output: Path,
+    gates: list[str],
+    begin: str,
+    end: str,
+    at: Runtime,
+    force: bool,
+) -> None:
+    """Record from a monitor."""
+    from_ms, to_ms = _span(begin, end)
+    if not at.broker:
+        raise Trouble("no broker is known", "nothing was recorded", "start `failshut up`, or give --broker kafka://HOST:PORT")
+    progress = _Progress()
+    with plain_errors(), KafkaLog(at.broker, at.prefix) as log:
+        progress.total = lambda: log.total
+        manifest = write_recording(
+            output,
+            log.evidence(gates, to_ms),
+            log.decisions(),
+            gates=gates,
+            from_ms=from_ms,
+            to_ms=to_ms,
+            source=f"{Broker.parse(at.broker)} {at.prefix}".strip(),
+            force=force,
+            progress=progress,
+        )
+    progress.end()
+    _tell(output, manifest)
+
+
+def _span(begin: str, end: str) -> tuple[int, int]:
+    from_ms, to_ms = _time(begin, "--from"), _time(end, "--to")
+    if to_ms and from_ms > to_ms:
+        raise Trouble("--from is after --to", "nothing was recorded")
+    return from_ms, to_ms
+
+
+def take_in(
+    file: Path,
+    output: Path,
+    policies: list[Path],
+    series: str,
+    columns: tuple[str, str],
+    zone: str,
+    mark_every: str,
+    force: bool,
+) -> None:
+    """Record from a file of somebody else's."""
+    if not policies:
+        raise Trouble("--import needs --policy", "nothing was recorded: evidence is routed by policies", "name one or more")
+    try:
+        mark_every_ms = parse_duration_ms(mark_every)
+        zoned = ZoneInfo(zone) if zone else None
+    except (ValueError, ZoneInfoNotFoundError) as error:
+        raise Trouble(f"--mark-every or --zone: {error}", "nothing was recorded") from error
+    progress = _Progress()
+    with plain_errors():
+        events = read_events(file, series, *columns, zone=zoned)
+        evidence = evidence_of(events, texts(policies), mark_every_ms)
+        manifest = write_recording(output, evidence, source=f"imported from {file.name}", force=force, progress=progress)
+    progress.end()
+    _tell(output, manifest)
+
+
+def _time(text: str, option: str) -> int:
+    if not text:
+        return 0
+    try:
+        return read_time_ms(text)
+    except ValueError as error:
+        raise Trouble(f"{option}: {error}", "nothing was recorded") from error
+
+
+def _tell(output: Path, manifest: Manifest) -> None:
+    typer.echo(
+        f"{output}: {manifest.rows('evidence')} evidence records and {manifest.rows('decision')} decisions of "
+        f"{', '.join(manifest.gates)}, {iso(manifest.begin_ms)} to {iso(manifest.end_ms)}"
+    )
+    typer.echo(f"{manifest.digest}   (keep it: by it you know the recording again)")
+    for differing in manifest.differing:
+        typer.echo(f"two governors are on record with different decisions: {differing}", err=True)
+
+
+class _Progress:
+    """A bar on a terminal, nothing elsewhere."""
+
+    def __init__(self) -> None:
+        self.total: Callable[[], int] = lambda: 0
+        self._live = sys.stderr.isatty()
+        self._shown_s = 0.0
+
+    def __call__(self, done: int, time_ms: int) -> None:
+        now_s = time.monotonic()
+        if not self._live or now_s - self._shown_s < 0.2:
+            return
+        self._shown_s = now_s
+        total = self.total()
+        bar = f"[{'#' * (24 * done // total):<24}] {100 * done // total:3d} % " if total else ""
+        sys.stderr.write(f"\r\x1b[Krecording {bar}{done} records, {iso(time_ms) if time_ms else ''}")
+        sys.stderr.flush()
+
+    def end(self) -> None:
+        """Leave a clean line."""
+        if self._live and self._shown_s:
+            sys.stderr.write("\r\x1b[K")

@@ -1,0 +1,46 @@
+"""Rehearsals: the readings of a recording as telemetry again, for a monitor that is there to practise on.
+
+Marks, policies and commands are not written: the monitor that is rehearsed with has its own. Readings of one series that
+several gates share go out once. Times are left out, so that the broker's append time stands: it happens now.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from failshut_breakers.evidence import Beats, Faults, Lags, Reading, Samples
+from failshut_replay.replaying import Step
+from failshut_replay.whatif import key_of
+
+
+def messages(step: Step) -> list[bytes]:
+    """Return the telemetry records (native JSON) that the readings of a step came from, in their order."""
+    placed: list[tuple[tuple[int, int], dict[str, Any]]] = []
+    seen: set[tuple[str, ...]] = set()
+    for gate in sorted(step.run.readings):
+        new = {key_of(reading) for reading in step.run.readings[gate]} - seen
+        for reading in step.run.readings[gate]:
+            if key_of(reading) in new:
+                placed += _events(reading)
+        seen |= new
+    return [json.dumps(event).encode() for _, event in sorted(placed, key=lambda one: one[0])]
+
+
+def _events(reading: Reading) -> list[tuple[tuple[int, int], dict[str, Any]]]:
+    match reading:
+        case Samples():
+            service, _, metric = reading.series.partition("/")
+            return [((row[0], row[1]), {"service": service, "metric": metric, "value": row[3]}) for row in reading.rows]
+        case Faults():
+            service, _, metric = reading.series.partition("/")
+            return [((row[0], row[1]), {"service": service, "metric": metric, "value": row[3]}) for row in reading.rows]
+        case Beats():
+            return [((row[0], row[1]), {"kind": "heartbeat", "service": reading.source}) for row in reading.rows]
+        case Lags():
+            kind = {"kind": "lag", "group": reading.group, "topic": reading.topic}
+            return [
+                ((row[0], row[1]), {**kind, "partitions": {str(p): list(at) for p, at in row[3].items()}})
+                for row in reading.rows
+            ]
+    return []
