@@ -188,12 +188,13 @@ def _compare(verdict: Verdict, step: Step, recorded: list[bytes], taken: list[by
     elif now is None and before is not None:
         verdict.difference = f"{where}: on record is {said(before)}, and now nothing is decided"
     elif before is not None and now is not None:
-        verdict.difference = f"{where}: on record is {said(before)}, and now {said(now)}"
         verdict.fields = [
             (name, shown(getattr(before, name)), shown(getattr(now, name)))
             for name in before.__struct_fields__
             if getattr(before, name) != getattr(now, name)
         ]
+        names = ", ".join(name for name, _, _ in verdict.fields) or "its bytes alone"
+        verdict.difference = f"{where}: on record is {said(before)}, and now {said(now)}: it differs in {names}"
 
 
 def said(decision: Decision) -> str:

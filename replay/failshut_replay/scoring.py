@@ -54,7 +54,7 @@ class Score:
 
     @property
     def nab(self) -> float | None:
-        """NAB's score with its standard profile: 0 for silence, 100 for noticing all at once, with nothing false; None where it says nothing."""
+        """NAB's score, standard profile: 0 for silence, 100 for noticing all at once; None where it says nothing."""
         count = len(self.incidents)
         known = count and not math.isnan(self.nab_raw)
         return round(100 * (self.nab_raw + count) / (2 * count), 2) if known else None
