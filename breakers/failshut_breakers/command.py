@@ -71,6 +71,7 @@ class OpenTerm(_Base):
     evidence_id: Annotated[str, Field(min_length=1, max_length=64)]
     evidence_partitions: Annotated[int, Field(ge=1, le=4096)]
     starts: dict[str, dict[int, int]]
+    topic_ids: dict[str, str] = {}  # of the front-door topics, by role: offsets of another topic mean nothing here
 
 
 class AcceptGap(_Base):

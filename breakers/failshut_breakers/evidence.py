@@ -199,6 +199,7 @@ class Term(msgspec.Struct, frozen=True, array_like=True, tag="t"):
     evidence_partitions: int
     starts: dict[str, dict[int, int]]
     signer: str
+    topic_ids: dict[str, str] = {}
 
 
 class AcceptedGap(msgspec.Struct, frozen=True, array_like=True, tag="g"):

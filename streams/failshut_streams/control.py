@@ -183,6 +183,7 @@ class ControlCutter:
                         command.evidence_partitions,
                         command.starts,
                         signer,
+                        command.topic_ids,
                     )
                     pending.notices.append(self.term)
             case AcceptGap():

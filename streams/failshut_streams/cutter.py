@@ -38,6 +38,10 @@ class UnknownPartitions(Exception):
     """A mark counts more partitions than are known here: ask the broker and cut the chunk again. Nothing was changed."""
 
 
+class LogReplaced(Exception):
+    """A front-door partition goes on before the place that was read: nothing of it can be joined to what was vouched for."""
+
+
 class Decoder(Protocol):
     """What reads the records of one front-door topic."""
 
@@ -127,6 +131,7 @@ class Cutter:
 
         Raises:
             UnknownPartitions: only if it had not been asked.
+            LogReplaced: the partition goes on before the place that was read.
         """
         before = self._told, list(self.boundaries), self._append_ms
         self._told = list(self._told)
@@ -138,6 +143,12 @@ class Cutter:
             raise
 
     def _cut(self, chunk: Chunk, routes: Routes, asked: bool) -> Cut:
+        if chunk.previous is not None and chunk.fetched_from < chunk.previous:
+            raise LogReplaced(
+                f"{self.topic} partition {self.partition} was read up to {chunk.previous} and goes on at {chunk.fetched_from}: "
+                f"its log was replaced or lost its end, so its offsets mean nothing here. Its gates lapse until an operator "
+                f"opens a new term"
+            )
         if chunk.fetched_from != self._position:
             self._told = [chunk.fetched_from] * self.log.evidence_partitions
             self.back_to(chunk.fetched_from)

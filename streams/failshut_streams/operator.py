@@ -213,6 +213,7 @@ class Operator:
             evidence_id=found.evidence_id,
             evidence_partitions=found.evidence_partitions,
             starts=await self._starts(found),
+            topic_ids={role: found.found[role].topic_id for role in FRONT_DOOR},
         )
         return term, await self.send(term), True
 

@@ -67,10 +67,12 @@ class Router:
         evidence_id: str,
         partition_of: PartitionOf,
         metrics: Metrics,
+        topic_ids: Mapping[str, str],
     ) -> None:
         self.app, self.config, self.topics, self.control = app, config, topics, control
         self.evidence_id = evidence_id
         self._metrics = metrics
+        self._topic_ids = topic_ids
         self.cutters: dict[TP, Cutter] = {}
         self._partition_of = partition_of
         self._forward_every_ms = config.mark_every_ms * 3 // 4
@@ -117,6 +119,13 @@ class Router:
                 f"term {term.term} is of evidence topic {term.evidence_id} with {term.evidence_partitions} partitions; the "
                 f"broker has {self.evidence_id} with {self.config.evidence_partitions}. Every gate stays closed until an "
                 f"operator opens a new term"
+            )
+        replaced = [role for role, topic_id in sorted(term.topic_ids.items()) if self._topic_ids.get(role) != topic_id]
+        if replaced:
+            raise WrongLog(
+                f"topic {self.topics.physical(replaced[0])} is not the one that term {term.term} began with: it was deleted "
+                f"and made again. What it holds was vouched for by nobody; every gate stays closed until an operator opens a "
+                f"new term"
             )
 
     async def follow_control(self) -> None:

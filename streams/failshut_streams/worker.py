@@ -37,7 +37,7 @@ from failshut_streams.metrics import Metrics
 from failshut_streams.outcomes import OutcomeMover
 from failshut_streams.router import Router
 from failshut_streams.snapshots import snapshot_key
-from failshut_streams.topics import Counts, Topics, TopicsFound
+from failshut_streams.topics import FRONT_DOOR, Counts, Topics, TopicsFound
 from failshut_streams.transport import ChunkApp, Settings
 from failshut_streams.transport import run as run_app
 
@@ -81,7 +81,8 @@ class WorkerApp(ChunkApp):
         control = ControlCutter(
             operators, evidence_id, partitions, config.worker_id, partition_of, config.mark_every_ms * 3 // 4
         )
-        self.routing = Router(self, config, topics, control, evidence_id, partition_of, self.metrics)
+        topic_ids = {role: found.found[role].topic_id for role in FRONT_DOOR}
+        self.routing = Router(self, config, topics, control, evidence_id, partition_of, self.metrics, topic_ids)
         table = self.Table(
             "snapshots",
             partitions=partitions,

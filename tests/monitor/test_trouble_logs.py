@@ -146,12 +146,13 @@ async def test_a_cut_evidence_log_holds_its_gates_until_an_operator_trusts_it(
         assert worker.stop() == 0
 
 
-async def test_a_replaced_evidence_topic_is_refused_until_a_new_term(
-    kafka: Kafka, store: Valkey, tmp_path: Path, suffix: str
+@pytest.mark.parametrize("role", ["evidence", "otlp_metrics"])
+async def test_a_replaced_topic_is_refused_until_a_new_term(
+    kafka: Kafka, store: Valkey, tmp_path: Path, suffix: str, role: str
 ) -> None:
     """Another topic under the same name: the worker ends and says why; a new term starts gates HELD.
 
-    Guards: the topic's id in the term (`WrongLog`); no later term arms gates; routers begin at the term's starts.
+    Guards: the topics' ids in the term (`WrongLog`); no later term arms gates; routers begin at the term's starts.
     """
     policy = {"b.yaml": heartbeat("beat", grace="60s")}
     async with Installation(kafka, store, tmp_path, f"{suffix}.", policy) as monitor, beating(monitor, "agent"):
@@ -160,7 +161,7 @@ async def test_a_replaced_evidence_topic_is_refused_until_a_new_term(
         before = monitor.status("beat")
         assert before is not None
         assert worker.stop() == 0
-        await _admin(monitor, lambda admin: admin.delete_topics([monitor.topics.evidence]))
+        await _admin(monitor, lambda admin: admin.delete_topics([monitor.topics.physical(role)]))
 
         async def again() -> Any:
             try:
@@ -169,11 +170,15 @@ async def test_a_replaced_evidence_topic_is_refused_until_a_new_term(
                 return None  # the topic is still being deleted
 
         found = await until(again, "the topic is there again")
-        assert found.evidence_id != monitor.found.evidence_id
+        assert found.found[role].topic_id != monitor.found.found[role].topic_id
         refused = monitor.worker("refused")
         await until(lambda: refused.exit_status is not None, "the worker refuses")
         assert refused.exit_status != 0
-        assert refused.said(f"term 1 is of evidence topic {monitor.found.evidence_id}")
+        why = {
+            "evidence": f"term 1 is of evidence topic {monitor.found.evidence_id}",
+            "otlp_metrics": f"topic {monitor.topics.otlp_metrics} is not the one that term 1 began with",
+        }
+        assert refused.said(why[role])
         await monitor.lapsed("beat")
 
         term, _, opened = await monitor.operator.open_term(found, "the topic was replaced", renew=True)

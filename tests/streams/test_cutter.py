@@ -27,10 +27,10 @@ from failshut_breakers.coverage import BOUNDARIES_KEPT
 from failshut_breakers.evidence import Mark, Run, encode_run
 from failshut_breakers.routes import Routes
 from failshut_streams.codecs import NativeDecoder
-from failshut_streams.cutter import Cut, UnknownPartitions
+from failshut_streams.cutter import Cut, LogReplaced, UnknownPartitions
 from failshut_streams.gathering import LOAD_MAX, ROWS_MAX
 from failshut_streams.marks import MARK_KEY
-from failshut_streams.transport import Record
+from failshut_streams.transport import Chunk, Record
 
 ELEMENTS: list[Any] = [
     sample("pay/amount", 1.5),
@@ -268,3 +268,15 @@ def test_a_record_too_large_for_a_run_is_unreadable() -> None:
     kinds = [row[0] for gate, row in rows_of(cut.runs) if gate == "gate-0"]
     assert sorted(kinds) == ["Samples", "Samples", "Unreadable", "Unreadable"]
     assert [dead.record.offset for dead in cut.dead] == [1, 2]
+
+
+def test_a_log_that_goes_on_before_what_was_read_ends_the_worker() -> None:
+    """A topic that was deleted and made again is not taken for duplicates: its offsets mean nothing to what was vouched for."""
+    reading = cutter()
+    reading.cut(Chunk("telemetry", 0, 0, 50, [], 1, 0), Routes())
+    with pytest.raises(LogReplaced, match="read up to 50 and goes on at 0"):
+        reading.cut(Chunk("telemetry", 0, 0, 5, [], 2, 50), Routes())
+    reading.cut(Chunk("telemetry", 0, 20, 30, [], 3, 20), Routes())  # sought
+    fresh = cutter()
+    with pytest.raises(LogReplaced):
+        fresh.cut(Chunk("telemetry", 0, 0, 5, [], 1, 50), Routes())

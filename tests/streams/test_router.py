@@ -102,7 +102,7 @@ class Bench:
         )
         self.app, self.producer = App(), Producer()
         self.control = ControlCutter(control_test.KEY.key_set(), EVIDENCE_ID, PARTITIONS, "tester", partition_of, 100)
-        self.router = Router(self.app, config, Topics(), self.control, EVIDENCE_ID, partition_of, Metrics())  # type: ignore[arg-type]
+        self.router = Router(self.app, config, Topics(), self.control, EVIDENCE_ID, partition_of, Metrics(), {})  # type: ignore[arg-type]
         self.router._producer = self.producer
         self.router._writer = EvidenceWriter(self.producer, "evidence")  # type: ignore[arg-type]
         self.searched: list[int] = []
