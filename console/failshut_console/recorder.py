@@ -56,7 +56,7 @@ class KafkaLog:
         """Yield evidence from the log's beginning, of the partitions of these gates (all, if none are named)."""
         wanted = sorted({partition_of(gate, self.partitions) for gate in gates}) or list(range(self.partitions))
         places = [TopicPartition(self.topics.evidence, partition) for partition in wanted]
-        self._run(self._assign(places))
+        self._run(self._find_ends(places))
         self.total = sum(self._ends.values())
         for place in places:
             for record in self._drain(place):
@@ -69,7 +69,7 @@ class KafkaLog:
         self._run(asyncio.sleep(SETTLE_SECONDS))
         partitions = self._run(self._partitions_of(self.topics.decisions))
         places = [TopicPartition(self.topics.decisions, partition) for partition in partitions]
-        self._run(self._assign(places))
+        self._run(self._find_ends(places))
         for place in places:
             for record in self._drain(place):
                 if record.value:
@@ -77,8 +77,7 @@ class KafkaLog:
 
     def _drain(self, place: TopicPartition) -> Iterator[Any]:
         end = self._ends[place]
-        self._consumer.pause(*[other for other in self._consumer.assignment() if other != place])
-        self._consumer.resume(place)
+        self._run(self._begin(place))
         while self._run(self._consumer.position(place)) < end:
             for record in self._run(self._fetch(place)):
                 if record.offset >= end:
@@ -120,12 +119,13 @@ class KafkaLog:
             )
         return partitions
 
-    async def _assign(self, places: list[TopicPartition]) -> None:
-        self._consumer.assign(places)
-        begins = await self._consumer.beginning_offsets(places)
+    async def _find_ends(self, places: list[TopicPartition]) -> None:
         self._ends = await self._consumer.end_offsets(places)
-        for place in places:
-            self._consumer.seek(place, begins[place])
+
+    async def _begin(self, place: TopicPartition) -> None:
+        """One partition after the other: what a recording wants, and what bounds memory."""
+        self._consumer.assign([place])
+        self._consumer.seek(place, (await self._consumer.beginning_offsets([place]))[place])
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         try:

@@ -21,10 +21,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from failshut_replay.labels import Incident
-from failshut_replay.story import Story, gates_of
+from failshut_replay.story import BETWEEN_HEARTBEATS, Story, Trace, gates_of
 from failshut_replay.timeline import Span
 
 GATES_MAX = 12
+SERIES_DRAWN_MAX = 3
 SPANS_DRAWN_MAX = 2_000
 COLOURS = {
     "open": ("#9fd8ae", ""),
@@ -59,7 +60,12 @@ def picture(stories: Sequence[Story], labels: Sequence[Incident] = (), title: st
 
 def _draw(stories: Sequence[Story], labels: Sequence[Incident], title: str) -> Figure:
     gates = gates_of(stories)[:GATES_MAX]
-    traces = {gate: [trace for (of, _), trace in stories[0].traces.items() if of == gate][:3] for gate in gates}
+    traces = {
+        gate: [trace for (of, _), trace in stories[0].traces.items() if of == gate and _says_something(trace)][
+            :SERIES_DRAWN_MAX
+        ]
+        for gate in gates
+    }
     heights: list[float] = []
     for gate in gates:
         heights += [1.5] * len(traces[gate]) + [0.34 * len(stories) + 0.12]
@@ -84,6 +90,15 @@ def _draw(stories: Sequence[Story], labels: Sequence[Incident], title: str) -> F
     if title:
         figure.suptitle(title, fontsize=11, x=0.01, ha="left")
     return figure
+
+
+def _says_something(trace: Trace) -> bool:
+    """Heartbeats that all came are no picture."""
+    if not trace.name.endswith(BETWEEN_HEARTBEATS):
+        return True
+    columns = trace.columns.values()
+    mean = sum(column[2] for column in columns) / sum(column[3] for column in columns)
+    return max(column[1] for column in columns) > 5 * mean
 
 
 def _at(time_ms: float) -> Any:

@@ -130,7 +130,7 @@ def score_rows(stories: Sequence[Story], labels: Sequence[Incident]) -> list[lis
 def score_cells(name: str, one: Score) -> list[str]:
     """Return a score as the cells of a row."""
     rate, p50, p95 = one.false_per_week(), one.delay_s(50), one.delay_s(95)
-    weekly = f"{rate[0]:.3g} ({rate[1]:.2g} to {rate[2]:.3g})" if rate else "no normal time"
+    weekly = "{} ({} to {})".format(*map(_rate, rate)) if rate else "no normal time"
     return [
         name,
         f"{one.missed} of {len(one.incidents)}",
@@ -141,6 +141,10 @@ def score_cells(name: str, one: Score) -> list[str]:
         f"{seconds(one.closed_ms)} ({share(one.closed_ms, one.normal_ms)})",
         "-" if one.nab is None else f"{one.nab:g}",
     ]
+
+
+def _rate(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.2g}"
 
 
 SCORE_HEADS = ["", "missed", "delay p50", "delay p95", "false trips", "a week (95 %)", "closed without cause", "NAB"]

@@ -20,6 +20,7 @@ from failshut_replay.whatif import NOTHING, Assumed
 COLUMNS = 900
 SERIES_MAX = 8
 CHANGES_MAX = 2_000
+BETWEEN_HEARTBEATS = ": seconds between heartbeats"
 
 
 @dataclass(slots=True)
@@ -95,7 +96,7 @@ class Story:
                 behind = [(row[2], float(sum(end - max(0, at) for at, end in row[3].values()))) for row in reading.rows]
                 return f"{reading.group} on {reading.topic}: records behind", behind
             case Beats():
-                name = f"{reading.source}: seconds between heartbeats"
+                name = f"{reading.source}{BETWEEN_HEARTBEATS}"
                 points = []
                 for _, _, time_ms in reading.rows:
                     before_ms = self._beats.get((gate, reading.source), time_ms)

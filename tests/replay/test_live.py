@@ -1,0 +1,107 @@
+"""A running monitor on Apache Kafka, with trouble, is recorded and replays to what it decided."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import time
+from pathlib import Path
+
+import pytest
+from monitor.harness import Installation, until
+from monitor.policies import drift, heartbeat
+
+from failshut_breakers.decision import Kind
+from failshut_console.recorder import KafkaLog
+from failshut_replay.reading import Recording
+from failshut_replay.recording import record
+from failshut_replay.replaying import check
+from failshut_streams.embedded import Kafka, Valkey
+
+SECONDS = float(os.environ.get("FAILSHUT_LIVE_SECONDS", "0"))
+"""How much longer there is trouble: 600 is the run that docs/replay.md speaks of."""
+
+pytestmark = [pytest.mark.kafka, pytest.mark.store]
+
+
+async def test_a_run_with_trouble_is_recorded_and_replays_to_the_same_bytes(
+    kafka: Kafka, store: Valkey, tmp_path: Path, suffix: str
+) -> None:
+    """Two workers, a standby group, a SIGKILL with its rebalance, and records that come twice: every decision is taken again."""
+    policies = {"pay.yaml": drift("pay", "agent/amount"), "scale.yaml": heartbeat("scale", "scaler")}
+    rng = random.Random(7)
+    async with Installation(kafka, store, tmp_path / "monitor", f"{suffix}.", policies) as monitor:
+        first = monitor.worker("first")
+        monitor.worker("second")
+        monitor.worker("standby", group="standby")
+        await until(lambda: monitor.of("pay", Kind.CLOSE), "the gate is known")
+        beats = asyncio.create_task(_beat(monitor))
+        await monitor.values("agent/amount", [rng.gauss(48, 3) for _ in range(400)])
+        await monitor.opened("pay")
+        await monitor.opened("scale")
+        first.kill()
+        late = [rng.gauss(48, 3) for _ in range(100)]
+        for value in late[:20]:  # what a producer that was not acknowledged sends again
+            await monitor.values("agent/amount", [value, value])
+        await monitor.values("agent/amount", [rng.gauss(97, 3) for _ in range(300)])
+        await until(lambda: [one for one in monitor.of("pay", Kind.CLOSE) if one.cause == "drift"], "it trips")
+        await _more_trouble(monitor, rng, time.monotonic() + SECONDS)
+        beats.cancel()
+        await asyncio.gather(beats, return_exceptions=True)
+        await until(lambda: [one for one in monitor.of("scale", Kind.CLOSE) if one.cause == "heartbeat"], "it falls silent")
+        path = tmp_path / "incident.parquet"
+        manifest = await asyncio.to_thread(_recorded, monitor, path)
+    assert manifest == sorted(policy.partition(".")[0] for policy in policies)
+    opened = Recording(path)
+    assert opened.manifest.differing == []
+    assert opened.manifest.decisions_taken
+    verdict = check(opened)
+    assert verdict.identical, verdict.difference
+    causes = {str(one.cause) for one in monitor.decisions if one.kind is Kind.CLOSE}
+    assert {"drift", "heartbeat"} <= causes
+    on_record = {one.record for partition in opened.manifest.partitions for one in opened.decisions(partition)}
+    unjudged = [data for data, one in zip(monitor.decision_bytes, monitor.decisions, strict=True) if _within(opened, one)]
+    assert set(unjudged) <= on_record, "whatever was decided over recorded evidence is on record"
+
+
+async def _more_trouble(monitor: Installation, rng: random.Random, until_s: float) -> None:
+    """Go on as long as was asked for: values that drift now and then, late and twice, workers killed, paused and replaced."""
+    mean, number = 48.0, 0
+    while time.monotonic() < until_s:
+        for _ in range(20):
+            values = [rng.gauss(mean, 3) for _ in range(10)]
+            await monitor.values("agent/amount", values)
+            if rng.random() < 0.1:
+                await monitor.values("agent/amount", values)  # an unacknowledged producer's second attempt
+            await asyncio.sleep(0.1)
+        if rng.random() < 0.15:
+            mean = 97.0 if mean < 60 else 48.0
+        alive = [worker for worker in monitor.workers if worker.exit_status is None]
+        if rng.random() < 0.3:
+            paused = rng.choice(alive)
+            paused.pause()
+            await asyncio.sleep(rng.choice([0.5, 4.0]))  # longer than its session: its partitions go to another
+            paused.resume()
+        if rng.random() < 0.15:
+            rng.choice(alive).kill()
+        if len(alive) < 3 or rng.random() < 0.1:
+            number += 1
+            monitor.worker(f"more{number}", **({"group": "standby"} if number % 3 == 0 else {}))
+        if len(alive) > 4:
+            rng.choice(alive).stop()
+
+
+def _within(opened: Recording, decision: object) -> bool:
+    return decision.offset <= opened.manifest.decided(decision.partition)  # type: ignore[attr-defined]
+
+
+def _recorded(monitor: Installation, path: Path) -> list[str]:
+    with KafkaLog(f"kafka://{monitor.bootstrap}", monitor.prefix) as log:
+        return sorted(record(path, log.evidence(()), log.decisions()).gates)
+
+
+async def _beat(monitor: Installation) -> None:
+    while True:
+        await monitor.send({"kind": "heartbeat", "service": "scaler"})
+        await asyncio.sleep(0.3)
