@@ -1,0 +1,76 @@
+"""What control charts share: learn how the stream is, then judge standardised values by it.
+
+Mean and standard deviation come from the first `learn` records; after an alarm they are learnt anew, because
+what follows may be another stream. The threshold comes from the average run length that is asked for
+(run_lengths.py), so that nobody has to look up a table.
+
+Limits: the run length is exact for independent normal values whose mean and deviation are known. Learnt from a
+few hundred records they are not known well enough for run lengths beyond some thousand; with hours, memory or
+heavy tails take FalseTripBudget.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import sqrt
+
+from failshut_detectors.contract import Alarm, number, refuse_nonfinite
+
+
+class Chart:
+    """Learn a mean and a standard deviation, then hand standardised values to `_judge`."""
+
+    def __init__(self, learn: int) -> None:
+        if learn < 2:
+            raise ValueError(f"learn is {learn}: two records at least make a standard deviation")
+        self._learn = learn
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        self._learnt = 0
+        self._mean = self._squares = self._deviation = 0.0
+
+    @property
+    def ready(self) -> bool:
+        """Whether mean and standard deviation are learnt; after an alarm they are learnt anew."""
+        return self._learnt >= self._learn
+
+    def feed(self, values: Sequence[float], times_ms: Sequence[int] | None = None) -> list[Alarm]:
+        """Take values in order and return the alarms among them, by index; ValueError for NaN or infinity."""
+        refuse_nonfinite(values)
+        alarms = []
+        for index, value in enumerate(values):
+            if self._learnt < self._learn:
+                self._take(value)
+                continue
+            distance = value - self._mean
+            if self._deviation > 0.0:
+                z = distance / self._deviation
+            else:
+                z = 0.0 if distance == 0.0 else 1e6 if distance > 0 else -1e6
+            way = self._judge(max(-1e6, min(1e6, z)))
+            if way:
+                mean = number(self._mean)
+                alarms.append(
+                    Alarm(index, f"mean {way} from {mean} (deviation {number(self._deviation)}): {number(value)} now")
+                )
+                self._begin_anew()
+        return alarms
+
+    def summary(self) -> str:
+        """Return what values are judged by."""
+        if not self.ready:
+            return f"learning: {self._learnt} of {self._learn}"
+        return f"judged by mean {number(self._mean)}, deviation {number(self._deviation)}"
+
+    def _take(self, value: float) -> None:
+        self._learnt += 1
+        distance = value - self._mean
+        self._mean += distance / self._learnt
+        self._squares += distance * (value - self._mean)
+        if self._learnt == self._learn:
+            self._deviation = sqrt(self._squares / (self._learn - 1))
+
+    def _judge(self, z: float) -> str:
+        """Take one standardised value and return "up", "down" or nothing."""
+        raise NotImplementedError
