@@ -34,15 +34,15 @@ class RuleError(ValueError):
 class Rule:
     """A parsed rule: picklable by its text, callable on a value."""
 
-    __slots__ = ("_predicate", "text")
+    __slots__ = ("predicate", "text")
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self._predicate = _parse(text)
+        self.predicate = _parse(text)
 
     def __call__(self, value: float) -> bool:
         """Return whether a finite value conforms."""
-        return self._predicate(value)
+        return self.predicate(value)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Rule) and self.text == other.text

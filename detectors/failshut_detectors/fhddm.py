@@ -31,6 +31,7 @@ class Fhddm:
         self._recent: list[float] = [1.0] * window
         self._seen = 0
         self._misses = 0
+        self._since_alarm = 0
 
     @property
     def ready(self) -> bool:
@@ -39,6 +40,10 @@ class Fhddm:
 
     def feed(self, values: Sequence[float], times_ms: Sequence[int] | None = None) -> list[Alarm]:
         """Take 1 (conforming) or 0 for each event in order and return the alarms among them, by index."""
+        if self._misses == 0 and self._since_alarm > self._window and min(values, default=1.0) == 1.0:
+            # A full window of conforming events is what more of them leave it.
+            self._seen += len(values)
+            return []
         alarms: list[Alarm] = []
         detector, update, recent, window = self._detector, self._detector.update, self._recent, self._window
         for index, value in enumerate(values):
@@ -47,7 +52,9 @@ class Fhddm:
             self._misses += int(recent[slot] - value)
             recent[slot] = value
             self._seen += 1
+            self._since_alarm += 1
             if detector.drift_detected:
+                self._since_alarm = 0
                 alarms.append(Alarm(index, self.summary()))
         return alarms
 

@@ -117,3 +117,23 @@ def test_no_values_are_no_alarm() -> None:
 def test_numbers_are_short(value: float, text: str) -> None:
     """A person on call reads four digits."""
     assert number(value) == text
+
+
+def test_fhddm_in_blocks_alarms_where_a_bare_river_loop_does() -> None:
+    """Blocks that conform whole are passed over; before, between and after them the alarms are river's, record by record."""
+    rng = random.Random(5)
+    stream: list[float] = []
+    for miss_share, length in [(0.0, 700), (0.5, 90), (0.0, 950), (0.02, 300), (0.0, 400), (1.0, 60), (0.0, 500), (0.4, 200)]:
+        stream += [0.0 if rng.random() < miss_share else 1.0 for _ in range(length)]
+    bare, expected = binary.FHDDM(sliding_window_size=100, confidence_level=1e-6), []
+    for at, value in enumerate(stream):
+        bare.update(int(value))
+        if bare.drift_detected:
+            expected.append(at)
+    ours, found, at = Fhddm(window=100), [], 0
+    while at < len(stream):
+        size = rng.choice([1, 7, 50, 130])
+        found += [at + alarm.index for alarm in ours.feed(stream[at : at + size])]
+        at += size
+    assert len(expected) > 2
+    assert found == expected

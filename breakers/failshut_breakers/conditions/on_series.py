@@ -122,9 +122,9 @@ class ConformanceCondition(_OnSeries):
         self._misses_max = policy.over * policy.window
 
     def _values(self, samples: Samples, skip: int) -> list[Demand]:
-        rule = self._rule
+        conforms = self._rule.predicate
         self._in_a_row = 0
-        conforming = [1.0 if rule(value) else 0.0 for value in samples.values(skip)]
+        conforming = [1.0 if conforms(value) else 0.0 for value in samples.values(skip)]
         return self._events(conforming, lambda row: samples.place(skip + row))
 
     def _faults(self, rows: list[tuple[int, int, int, str]]) -> list[Demand]:
@@ -137,6 +137,8 @@ class ConformanceCondition(_OnSeries):
             for alarm in self._detector.feed(conforming)
         ]
         window = self._window
+        if not self._misses and len(window) == window.maxlen and min(conforming, default=1.0) == 1.0:
+            return demands  # a full window of conforming events is what more of them leave it
         for row, conforms in enumerate(conforming):
             below = self._misses <= self._misses_max
             self._misses += (1.0 - conforms) - (1.0 - window[0] if len(window) == window.maxlen else 0.0)
