@@ -98,7 +98,7 @@ async def test_bad_records_close_what_they_concern_and_hide_no_good_one(
 
     Guards: the lenient decoder (a refused message is read again), cramjam for the codecs, the bound on a record's size.
     """
-    good = STEADY + SHIFTED
+    good = STEADY[:10] + STEADY + SHIFTED  # a producer that tells ten readings twice has told twenty: each record counts
     alarm = bare_alarm(good)
     as_json = [json.dumps({"service": "agent", "metric": "amount", "value": value}).encode() for value in good]
     async with Installation(kafka, store, tmp_path, f"{suffix}.", {"a.yaml": drift("pay"), "t.yaml": TORN}) as monitor:
@@ -128,10 +128,10 @@ async def test_bad_records_close_what_they_concern_and_hide_no_good_one(
             faulty.append((await monitor.send_raw(value, partition=0)).offset)
             await codec(_by_confluent, "zstd", as_json[at : at + 1])
             at += 1
-        # One record, a bad value in the middle: the elements around it count, with their own index.
-        inside = as_json[at] + b"," + FAULTY[2] + b"," + as_json[at + 1]
+        # One record, bad values in the middle: the elements around them count, with their own index.
+        inside = b",".join([as_json[at], *FAULTY[:3], as_json[at + 1]])
         mixed = await monitor.send_raw(b"[" + inside + b"]", partition=0)
-        places += [Place("telemetry", 0, mixed.offset, 0), Place("telemetry", 0, mixed.offset, 2)]
+        places += [Place("telemetry", 0, mixed.offset, 0), Place("telemetry", 0, mixed.offset, 4)]
         at += 2
         await renewed(monitor, "pay")
         await codec(_by_confluent, "none", as_json[at:])
@@ -157,7 +157,7 @@ async def test_bad_records_close_what_they_concern_and_hide_no_good_one(
             for reading in run.readings.get("pay", []):
                 rows[type(reading)] += [(row[0], row[1]) for row in reading.rows]  # type: ignore[union-attr]
         assert sorted(rows[Samples]) == [(place.offset, place.index) for place in places]
-        assert sorted(rows[Faults]) == [(offset, 0) for offset in faulty] + [(mixed.offset, 1)]
+        assert sorted(rows[Faults]) == [(offset, 0) for offset in faulty] + [(mixed.offset, at) for at in (1, 2, 3)]
         assert {offset for offset, _ in rows[Unreadable]} == {sent.offset for sent in bad}
         one_story(monitor)
         assert worker.stop() == 0
