@@ -32,7 +32,7 @@ from failshut_detectors import Adwin, Detector, PageHinkley, SeasonalRecord
 from failshut_detectors.seasonal import SeasonalSignals, bucket_of
 
 FOLDS = 10
-REST, WARM_UP = 100, 100
+REST_MS, WARM_UP = 28_800_000, 100
 GRID: tuple[tuple[float, ...], ...] = (
     (0.003, 0.006, 0.01, 0.015, 0.02, 0.03, 0.05, inf),  # range
     (0.01, 0.02, 0.03, 0.045, 0.07, 0.1, inf),  # smoothed
@@ -111,14 +111,14 @@ def gains_over_grid(corpus: Corpus, signals: list[Floats], profile: scoring.Prof
     found = np.zeros((*shape, len(corpus.series)))
     for number, series in enumerate(corpus.series):
         rewards, window = corpus.rewards(number, profile)
-        last = np.full(shape, -REST - 1)
+        last_ms = np.full(shape, -REST_MS - 1, dtype=np.int64)
         best = np.full((max(1, len(series.windows)), *shape), -profile.miss)
         candidates = np.nonzero((signals[number] > [min(axis) for axis in GRID]).any(axis=1))[0]
         for row in candidates[candidates >= WARM_UP]:
-            fires = row - last > REST
+            fires = series.times_ms[row] - last_ms > REST_MS
             exceeds = [signals[number][row, place] > axis for place, axis in enumerate(axes)]
             fires &= exceeds[0] | exceeds[1] | exceeds[2] | exceeds[3]
-            last[fires] = row
+            last_ms[fires] = series.times_ms[row]
             if window[row] >= 0:
                 best[window[row]][fires] = np.maximum(best[window[row]][fires], rewards[row])
             elif window[row] == scoring.OUTSIDE:

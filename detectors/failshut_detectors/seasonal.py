@@ -20,9 +20,9 @@ to K. N. Chandler, The Distribution and Frequency of Record Values, J. R. Stat. 
 is ours; docs/detectors.md says what it reaches and what was chosen while looking at NAB.
 
 Parameters: `range_share` and `smoothed_share` (shares of the range so far), `level_ratio` (to the fading record)
-and `spike` (standard deviations of the measure) are thresholds: larger is quieter. `rest` (records) follows
-an alarm in silence; `warm_up` (records) comes before the first alarm. Times are milliseconds since 1970; hours
-and weekends are UTC's. Without times all hours are one.
+and `spike` (standard deviations of the measure) are thresholds: larger is quieter. `rest_ms` (milliseconds)
+follows an alarm in silence, or `rest` (records) where there are no times; `warm_up` (records) comes before the
+first alarm. Times are milliseconds since 1970; hours and weekends are UTC's. Without times all hours are one.
 
 Limits: made for a record every minute to every hour; it notices what is new, so a fault that comes back
 every day at the same hour becomes usual.
@@ -197,16 +197,18 @@ class SeasonalRecord:
     def __init__(
         self,
         range_share: float = 0.02,
-        smoothed_share: float = 0.045,
+        smoothed_share: float = 0.07,
         level_ratio: float = 0.99,
         spike: float = 100.0,
+        rest_ms: int = 28_800_000,
         rest: int = 100,
         warm_up: int = 100,
     ) -> None:
         self._range_share, self._smoothed_share = range_share, smoothed_share
         self._level_ratio, self._spike = level_ratio, spike
-        self._rest = rest
-        self._resting = warm_up
+        self._rest_ms, self._rest = rest_ms, rest
+        self._resting_from_ms: int | None = None
+        self._resting = 0
         self._signals = SeasonalSignals(warm_up)
         self._bucket = 0
 
@@ -229,9 +231,9 @@ class SeasonalRecord:
             bucket = bucket_of(times_ms[index]) if times_ms is not None else 0
             low, high = self._signals.bounds
             usual = self._signals.usual(bucket)
+            was_ready = self._signals.warm
             beyond, smoothed, level, spike = update(value, bucket)
-            if self._resting > 0:
-                self._resting -= 1
+            if not was_ready or self._rests(times_ms[index] if times_ms is not None else None):
                 continue
             if beyond > self._range_share:
                 text = f"{number(value)} is outside {number(low)} to {number(high)}, all seen so far"
@@ -245,9 +247,23 @@ class SeasonalRecord:
                 continue
             alarms.append(Alarm(index, text))
             self._resting = self._rest
+            self._resting_from_ms = times_ms[index] if times_ms is not None else None
         if values and times_ms is not None:
             self._bucket = bucket_of(times_ms[-1])
         return alarms
+
+    def _rests(self, time_ms: int | None) -> bool:
+        """Whether the last alarm is so near that this record may raise none."""
+        if time_ms is None:
+            self._resting = max(0, self._resting - 1)
+            return self._resting > 0
+        if self._resting_from_ms is None:
+            return False
+        # Times that go back must not prolong the silence.
+        self._resting_from_ms = min(self._resting_from_ms, time_ms)
+        if time_ms - self._resting_from_ms > self._rest_ms:
+            self._resting_from_ms = None
+        return self._resting_from_ms is not None
 
     def summary(self) -> str:
         """Return the range so far and what is usual now."""
