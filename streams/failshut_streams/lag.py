@@ -17,14 +17,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 import msgspec
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 
+from failshut_streams.background import Background
 from failshut_streams.broker import client_options
 from failshut_streams.marks import wall_ms
 from failshut_streams.metadata import ask
@@ -59,11 +59,13 @@ def _ignore(_: bool) -> None:
     """Nobody listens."""
 
 
-class LagSampler:
+class LagSampler(Background):
     """Samples until it is stopped. `watched` says what, each time anew.
 
     `written` and `failed` count samples; `on_result` is told of each: whether it was written.
     """
+
+    NAME = "lag"
 
     def __init__(
         self,
@@ -76,6 +78,7 @@ class LagSampler:
         clock_ms: Callable[[], int] = wall_ms,
         on_result: Callable[[bool], None] = _ignore,
     ) -> None:
+        super().__init__()
         self._options = client_options(broker)
         self._producer = producer
         self._topic = topic
@@ -88,31 +91,11 @@ class LagSampler:
         self._coordinators: dict[str, int] = {}
         self._failing: set[Watched] = set()
         self._too_many = False
-        self._stopping = False  # Python 3.11's wait_for, in both drivers, swallows a cancellation now and then
-        self._task: asyncio.Task[None] | None = None
         self.written = 0
         self.failed = 0
 
-    async def start(self) -> None:
-        """Begin sampling. The producer has been started; the broker may be down."""
-        self._task = asyncio.create_task(self._run(), name="failshut-lag")
-
-    async def stop(self) -> None:
-        """Sample no more."""
-        self._stopping = True
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+    async def _release(self) -> None:
         await self._disconnect()
-
-    async def __aenter__(self) -> Self:
-        await self.start()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.stop()
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()

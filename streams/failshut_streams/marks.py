@@ -19,14 +19,14 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 import msgspec
 from aiokafka import AIOKafkaProducer, TopicPartition
 
 from failshut_breakers.coverage import MAX_PARTITIONS
 from failshut_breakers.evidence import Mark
+from failshut_streams.background import Background
 from failshut_streams.broker import client_options
 from failshut_streams.metadata import PartitionCounts
 from failshut_streams.topics import Topics
@@ -99,12 +99,14 @@ def _ignore(_: bool) -> None:
     """Nobody listens."""
 
 
-class MarkWriter:
+class MarkWriter(Background):
     """Writes marks until it is stopped. `clock_ms` is the wall clock; a test puts its own there.
 
     `written` and `failed` count marks; a period in which no broker answered counts as one failed. `held` counts marks that were
     not written because the one before was still under way. `on_result` is told of each mark: whether it was acknowledged.
     """
+
+    NAME = "marks"
 
     def __init__(
         self,
@@ -115,6 +117,7 @@ class MarkWriter:
         clock_ms: Callable[[], int] = wall_ms,
         on_result: Callable[[bool], None] = _ignore,
     ) -> None:
+        super().__init__()
         self._producer = producer
         self._topics = topics
         self._every_s = every_ms / 1000
@@ -122,33 +125,10 @@ class MarkWriter:
         self._on_result = on_result
         self._counts = PartitionCounts(producer.client, topics.front_door)
         self._under_way: set[TopicPartition] = set()
-        self._stopping = False  # Python 3.11's wait_for, in the driver, swallows a cancellation now and then
-        self._task: asyncio.Task[None] | None = None
         self._well = True
         self.written = 0
         self.failed = 0
         self.held = 0
-
-    async def start(self) -> None:
-        """Begin writing. The producer has been started."""
-        self._task = asyncio.create_task(self._run(), name="failshut-marks")
-
-    async def stop(self) -> None:
-        """Write no more and return when the writer has ended."""
-        self._stopping = True
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-        await self._counts.close()
-
-    async def __aenter__(self) -> Self:
-        await self.start()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.stop()
 
     async def write_once(self) -> int:
         """Write one mark to every partition of the front door; return how many were handed to the producer.
@@ -172,6 +152,9 @@ class MarkWriter:
                     await self._send(TopicPartition(topic, partition), value)
                     sent += 1
         return sent
+
+    async def _release(self) -> None:
+        await self._counts.close()
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()

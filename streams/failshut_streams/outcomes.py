@@ -14,8 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import msgspec
 import redis.asyncio as redis
@@ -26,6 +25,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 
 from failshut import keys
+from failshut_streams.background import Background
 from failshut_streams.codecs.wire import OutcomeWire
 
 GROUP: Final = "failshut-outcomes"
@@ -88,12 +88,14 @@ def _ignore(what: str, count: int) -> None:
     """Nobody listens."""
 
 
-class OutcomeMover:
+class OutcomeMover(Background):
     """Moves outcomes until it is stopped. One per worker; `worker` is its name in the group, another for each worker.
 
     `moved` and `malformed` count entries. `on_count` is told of them as "moved", "malformed", "store_unreachable",
     "broker_unreachable" and "unexpected".
     """
+
+    NAME = "outcomes"
 
     def __init__(
         self,
@@ -105,6 +107,7 @@ class OutcomeMover:
         claim_after_ms: int = CLAIM_AFTER_MS,
         on_count: Callable[[str, int], None] = _ignore,
     ) -> None:
+        super().__init__()
         self._redis: redis.Redis = redis.Redis.from_url(
             store_url,
             socket_timeout=_STORE_SECONDS_MAX,
@@ -120,32 +123,12 @@ class OutcomeMover:
         self._grouped = False
         self._unfinished = True  # what this worker's name still has in the group is read first
         self._claim_at_s = 0.0
-        self._stopping = False  # Python 3.11's wait_for, in both drivers, swallows a cancellation now and then
-        self._task: asyncio.Task[None] | None = None
         self._well = True
         self.moved = 0
         self.malformed = 0
 
-    async def start(self) -> None:
-        """Begin moving. The producer has been started."""
-        self._task = asyncio.create_task(self._run(), name="failshut-outcomes")
-
-    async def stop(self) -> None:
-        """Move no more; what is under way stays in the store for another worker."""
-        self._stopping = True
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+    async def _release(self) -> None:
         await self._redis.aclose()
-
-    async def __aenter__(self) -> Self:
-        await self.start()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.stop()
 
     async def _run(self) -> None:
         wait_s = _WAIT_SECONDS[0]
