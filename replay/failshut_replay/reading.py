@@ -75,7 +75,7 @@ class Recording:
                 continue
             file = file or self._open()
             try:
-                table = file.read_row_group(number, columns=SCHEMA.names)
+                table = file.read_row_group(number, columns=SCHEMA.names, use_threads=False)
                 columns = [
                     table.column(name).cast(pa.int64()).to_pylist() if name == "time" else table.column(name).to_pylist()
                     for name in SCHEMA.names

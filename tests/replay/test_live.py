@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.kafka, pytest.mark.store]
 async def test_a_run_with_trouble_is_recorded_and_replays_to_the_same_bytes(
     kafka: Kafka, store: Valkey, tmp_path: Path, suffix: str
 ) -> None:
-    """Two workers, a standby group, a SIGKILL with its rebalance, and records that come twice: every decision is taken again."""
+    """Two workers, a standby group, a SIGKILL with its rebalance, records that come twice: every decision is taken again."""
     policies = {"pay.yaml": drift("pay", "agent/amount"), "scale.yaml": heartbeat("scale", "scaler")}
     rng = random.Random(7)
     async with Installation(kafka, store, tmp_path / "monitor", f"{suffix}.", policies) as monitor:

@@ -1,4 +1,4 @@
-"""`failshut record`, `replay`, `compare`, `score`, `report`: what happened, and what would have.
+"""`failshut record`, `replay`, `compare`, `score`, `report`, `tune`: what happened, and what would have.
 
 The signatures alone. What carries them out needs the extra `replay` (pyarrow, matplotlib ...), takes a second to import, and
 so is imported when one of these commands runs, never for `failshut hold`.
@@ -156,3 +156,29 @@ def report(
     from failshut_console import replays
 
     replays.report(recording, output, png, policy or [], labels, replays.assumed_world(probes, reset_after), force)
+
+
+def tune(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Recordings with labels beside them.")],
+    policy: Annotated[Path, typer.Option("--policy", metavar="FILE", help="The policy to tune.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="DIR", help="Where the results go; found again, it goes on.")
+    ],
+    budget: Annotated[str, typer.Option(help="How long to search, such as 20m.")] = "20m",
+    draws: Annotated[int, typer.Option(min=0, help="End after so many policies in all; 0: when the time is over.")] = 0,
+    workers: Annotated[int, typer.Option(min=0, help="Processes; 0: one for each core.")] = 0,
+    settle: Settle = "0s",
+    probes: Probes = True,
+    reset_after: Resets = "10m",
+    as_json: AsJson = False,
+) -> None:
+    """Tune a policy's detectors and parameters against labelled incidents, and score what was chosen on those held out.
+
+    Leaves three policies (cautious, balanced, quick), each with a diff against today's and its held-out score, and a picture of
+    what can be had. Ctrl-C ends the search and writes what was found; run again with the same -o, it goes on.
+
+    Exit status: 0 written, 2 wrong usage, or nothing to tune against.
+    """
+    from failshut_console import replays, tunings
+
+    tunings.tune(folder, policy, output, budget, draws, workers, settle, replays.assumed_world(probes, reset_after), as_json)

@@ -1,0 +1,79 @@
+"""Judging a policy on labelled recordings: what `failshut tune` does for each draw."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from failshut_breakers.evidence import Samples
+from failshut_breakers.policy import Policy
+from failshut_replay.errors import ReplayError
+from failshut_replay.labels import beside, read_labels
+from failshut_replay.reading import Recording
+from failshut_replay.replaying import Replay
+from failshut_replay.scoring import score
+from failshut_replay.space import Usual
+from failshut_replay.story import replayed
+from failshut_replay.tuning import Incidental, Outcome
+from failshut_replay.whatif import Assumed
+
+VALUES_MAX = 200_000
+"""Values of a series that are looked at for what is usual: evenly thinned out beyond."""
+
+
+@dataclass(frozen=True)
+class Recordings:
+    """Judges policies of one gate on recordings. Picklable: each process opens the files for itself."""
+
+    gate: str
+    paths: tuple[Path, ...]
+    assumed: Assumed
+    settle_ms: int = 0
+
+    def __call__(self, text: str) -> Outcome:
+        """Return what a policy comes to over all recordings."""
+        incidents: list[Incidental] = []
+        false, normal_ms, closed_ms = 0, 0, 0
+        for path in self.paths:
+            recording = Recording(path)
+            labels = [label for label in read_labels(beside(path), recording.manifest) if label.gate == self.gate]
+            story = replayed(recording, "tuned", {"tuned.yaml": text}, self.assumed, series=False)
+            one = score([story.timelines[self.gate]], labels, story.end_ms, path.stem, self.settle_ms)
+            for label, noticed in zip(labels, one.incidents, strict=True):
+                length_s = (label.end_ms - label.start_ms) / 1000
+                incidents.append(Incidental(f"{path.stem} {label.start_ms}", length_s, noticed.delay_s))
+            false, normal_ms, closed_ms = false + one.false_trips, normal_ms + one.normal_ms, closed_ms + one.closed_ms
+        return Outcome(tuple(incidents), false, normal_ms, closed_ms)
+
+
+def suited(paths: Sequence[Path], policy: Policy) -> list[Path]:
+    """Return the recordings that hold the policy's gate and have labels.
+
+    Raises:
+        ReplayError: there is none, or no incident in them.
+    """
+    found, incidents = [], 0
+    for path in paths:
+        recording = Recording(path)
+        if policy.gate in recording.manifest.gates and beside(path).exists():
+            found.append(path)
+            incidents += sum(label.gate == policy.gate for label in read_labels(beside(path), recording.manifest))
+    if not incidents:
+        raise ReplayError(f"no recording here has a labelled incident of gate {policy.gate}: there is nothing to tune against")
+    return found
+
+
+def usual_values(paths: Sequence[Path]) -> dict[str, Usual]:
+    """Return what is usual of every series in the recordings."""
+    values: dict[str, list[float]] = {}
+    for path in paths:
+        for step in Replay(Recording(path)):
+            for readings in step.run.readings.values():
+                for reading in readings:
+                    if isinstance(reading, Samples):
+                        held = values.setdefault(reading.series, [])
+                        held.extend(reading.values())
+                        if len(held) > VALUES_MAX:
+                            values[reading.series] = held[::2]
+    return {series: Usual.of(held) for series, held in values.items()}

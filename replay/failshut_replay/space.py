@@ -1,0 +1,162 @@
+"""What may be tuned in a policy: which detector, and each parameter within bounds that fit the stream.
+
+A threshold in a stream's own units cannot be searched blindly, so thresholds are multiples of the stream's usual spread
+around its usual value, both robust against the incidents in it. What a policy says beyond its conditions' parameters (who may
+execute, how it resets) is not touched: that is for people.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import yaml
+
+from failshut_breakers.policy import parse_policy
+from failshut_breakers.units import format_ms, parse_duration_ms
+from failshut_replay.errors import ReplayError
+
+_RULE = re.compile(r"^\s*value\s*(<=|<|>=|>)\s*(-?[\d.]+(?:e-?\d+)?)\s*$")
+
+
+@dataclass(frozen=True, slots=True)
+class Usual:
+    """A series' usual value and spread, in its own units."""
+
+    value: float
+    spread: float
+
+    @classmethod
+    def of(cls, values: list[float]) -> Usual:
+        """Return median and spread: of the median's deviation, or of the tails where most values are the same."""
+        if not values:
+            return cls(0.0, 1.0)
+        ordered = sorted(values)
+        middle = ordered[len(ordered) // 2]
+        away = sorted(abs(value - middle) for value in ordered)
+        spread = 1.4826 * away[len(away) // 2]
+        if spread <= 0:
+            spread = next(
+                (
+                    away[int(share * (len(away) - 1))]
+                    for share in (0.9, 0.95, 0.99, 1.0)
+                    if away[int(share * (len(away) - 1))] > 0
+                ),
+                1.0,
+            )
+        return cls(middle, spread)
+
+
+class Suggests(Protocol):
+    """What of an Optuna trial is used."""
+
+    def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:
+        """Return a number within bounds."""
+        ...
+
+    def suggest_int(self, name: str, low: int, high: int, *, log: bool = False) -> int:
+        """Return a whole number within bounds."""
+        ...
+
+    def suggest_categorical(self, name: str, choices: list[Any]) -> Any:
+        """Return one of the choices."""
+        ...
+
+
+class Space:
+    """The policies that differ from a given one in what may be tuned.
+
+    Raises:
+        ReplayError: the policy is bad.
+    """
+
+    def __init__(self, text: str, usual: Mapping[str, Usual]) -> None:
+        try:
+            self.policy = parse_policy(text)
+        except ValueError as error:
+            raise ReplayError(f"the policy to tune is bad: {error}") from error
+        self.raw: dict[str, Any] = yaml.safe_load(text)
+        self.usual = dict(usual)
+
+    def text(self) -> str:
+        """Return the policy itself, laid out as the tuned ones are."""
+        return rendered(self.raw)
+
+    def draw(self, trial: Suggests) -> str:
+        """Return a policy's text."""
+        conditions = []
+        for number, item in enumerate(self.raw["conditions"]):
+            ((kind, settings),) = item.items()
+            tuner = {
+                "drift": self._drift,
+                "conformance": self._conformance,
+                "heartbeat": self._heartbeat,
+                "lag": self._lag,
+            }.get(kind)
+            conditions.append({kind: tuner(trial, f"{number}", dict(settings)) if tuner else settings})
+        drawn = {**self.raw, "conditions": conditions}
+        tripping = len(self.policy.tripping)
+        if tripping > 1:
+            drawn["trip_on"] = trial.suggest_categorical("trip_on", ["any", "all"])
+        return rendered(drawn)
+
+    def _drift(self, trial: Suggests, name: str, settings: dict[str, Any]) -> dict[str, Any]:
+        spread = self.usual.get(settings["series"], Usual(0.0, 1.0)).spread
+        detector = trial.suggest_categorical(f"{name}.detector", ["adwin", "page_hinkley"])
+        drawn = {key: value for key, value in settings.items() if key not in ("detector", "delta", "threshold")}
+        adwin = _short(trial.suggest_float(f"{name}.adwin.delta", 1e-6, 0.5, log=True))
+        threshold = _short(spread * trial.suggest_float(f"{name}.threshold", 1.0, 300.0, log=True))
+        delta = _short(spread * trial.suggest_float(f"{name}.delta", 0.05, 5.0, log=True))
+        if detector == "adwin":
+            return {**drawn, "detector": "adwin", "delta": adwin}
+        return {**drawn, "detector": "page_hinkley", "threshold": threshold, "delta": delta}
+
+    def _conformance(self, trial: Suggests, name: str, settings: dict[str, Any]) -> dict[str, Any]:
+        drawn = dict(settings)
+        match = _RULE.match(str(settings["rule"]))
+        usual = self.usual.get(settings["series"])
+        if match is not None and usual is not None:
+            away = trial.suggest_float(f"{name}.away", 0.3, 12.0, log=True) * usual.spread
+            limit = usual.value + away if match[1].startswith("<") else usual.value - away
+            drawn["rule"] = f"value {match[1]} {_short(limit)}"
+        window = trial.suggest_categorical(f"{name}.window", [10, 15, 20, 50, 100])
+        misses = trial.suggest_int(f"{name}.misses", 1, 8)
+        return {**drawn, "window": window, "over": _short((misses - 0.5) / window)}
+
+    def _heartbeat(self, trial: Suggests, name: str, settings: dict[str, Any]) -> dict[str, Any]:
+        grace_ms = _scaled(settings["grace"], trial.suggest_float(f"{name}.grace", 0.25, 4.0, log=True))
+        every_ms = parse_duration_ms(settings.get("every", "1s"))
+        return {**settings, "grace": format_ms(max(every_ms, grace_ms))}
+
+    def _lag(self, trial: Suggests, name: str, settings: dict[str, Any]) -> dict[str, Any]:
+        allowed = round(int(settings["allowed"]) * trial.suggest_float(f"{name}.allowed", 0.1, 10.0, log=True))
+        behind_ms = _scaled(settings["behind"], trial.suggest_float(f"{name}.behind", 0.2, 5.0, log=True))
+        return {**settings, "allowed": allowed, "behind": format_ms(behind_ms)}
+
+
+def _scaled(duration: str, factor: float) -> int:
+    return max(100, round(parse_duration_ms(duration) * factor / 100) * 100)
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.4g}")
+
+
+def rendered(raw: Mapping[str, Any]) -> str:
+    """Return a policy as text: a line for each setting and condition, so that a diff shows what changed."""
+    lines = []
+    for key, value in raw.items():
+        if key == "conditions":
+            lines += ["conditions:", *(f"  - {_flow(item)}" for item in value)]
+        else:
+            lines.append(f"{key}: {_flow(value)}")
+    return "\n".join(lines) + "\n"
+
+
+def _flow(value: Any) -> str:
+    if isinstance(value, dict) and len(value) == 1 and isinstance(next(iter(value.values())), dict):
+        ((kind, settings),) = value.items()
+        return f"{kind}: {_flow(settings)}"
+    return str(yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=10_000)).removesuffix("\n...\n").strip()
