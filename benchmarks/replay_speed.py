@@ -2,8 +2,9 @@
 
 Two policies: one with ADWIN alone, and the default one of the demonstration's refund agent (ADWIN, a conformance rule with
 FHDDM, a heartbeat). A replay reads Parquet, verifies every row group, decodes evidence, and runs the governor; the bare loop
-calls river's `update` on floats that are in memory: of ADWIN, and for the default policy of FHDDM too. Rounds alternate. Peak memory is that of a process of its own over a
-recording, and over one ten times as long. The recordings are synthetic: one series, normal values, a mark each 1,000 samples.
+calls river's `update` on floats that are in memory: of ADWIN, and for the default policy of FHDDM too. Rounds alternate.
+Peak memory is that of a process of its own over a recording, and over one ten times as long. The recordings are synthetic:
+one series, normal values, a mark each 1,000 samples.
 """
 
 from __future__ import annotations

@@ -45,9 +45,8 @@ def tune(
         space = Space(text, usual_values(found))
         judge = Recordings(unscaled.policy.gate, tuple(found), assumed, settle_ms)
         now = judge(text)
-        _say(
-            f"{len(found)} recordings, {len(now.incidents)} incidents of {judge.gate}; today {now.missed} missed, {now.false_trips} false"
-        )
+        today = f"today {now.missed} missed, {now.false_trips} false trips"
+        _say(f"{len(found)} recordings, {len(now.incidents)} incidents of {judge.gate}; {today}")
         tried = tune_policy(space, judge, output, budget_s, workers=workers, draws=draws, watch=_watch)
         if not tried:
             raise ReplayError("no policy was judged in this time: give it a larger --budget; what was begun is kept")

@@ -99,7 +99,9 @@ class Space:
         drawn = {**self.raw, "conditions": conditions}
         tripping = len(self.policy.tripping)
         if tripping > 1:
-            drawn["trip_on"] = trial.suggest_categorical("trip_on", ["any", "all"])
+            trip_on = trial.suggest_categorical("trip_on", ["any", "all"])
+            if trip_on != "any" or "trip_on" in self.raw:
+                drawn["trip_on"] = trip_on
         return rendered(drawn)
 
     def _drift(self, trial: Suggests, name: str, settings: dict[str, Any]) -> dict[str, Any]:
