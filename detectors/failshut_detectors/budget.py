@@ -11,7 +11,8 @@ heavy tails, and the promise is off by orders of magnitude. Here the promise is 
    grows when the bet wins. Their mean is an e-detector: under exchangeability it needs on average at least A
    records to reach A, for any distribution.
 4. How far real telemetry departs from that is measured: the peaks of the sum over a low level follow 1/A in
-   theory; their observed number and mean excess, shrunk towards theory, correct the threshold.
+   theory; their observed number and mean excess, shrunk towards theory, correct the threshold. What was spent
+   beyond the budget all the same is saved again by a higher one, until time has paid for it.
 
 Sources: J. Shin, A. Ramdas and A. Rinaldo, E-detectors: a nonparametric framework for sequential change
 detection, New England J. Stat. Data Sci. 2 (2024); V. Vovk, I. Nouretdinov and A. Gammerman, Testing
@@ -59,6 +60,7 @@ _PEAK_BASE, _PEAK_LEVEL = log(10.0), log(50.0)
 _PEAK_RECORDS = 99.0
 _BELIEF = 2.0  # peaks that theory counts for, until a stream has shown its own
 _HEAVINESS = 2.0  # the mean excess that is assumed before a stream has shown its own: telemetry is not exchangeable
+_DEBT_POWER = 4  # an overdrawn budget is replaced by one so many times, to this power, as long
 
 
 def _bets() -> list[tuple[float, ...]]:
@@ -303,7 +305,9 @@ class FalseTripBudget:
 
     def _budget(self) -> None:
         nominal = self.nominal_records
-        self._threshold = self._peaks.threshold(max(nominal - self._rest, nominal / 2.0))
+        between = max(nominal - self._rest, nominal / 2.0)
+        overdrawn = max(1.0, (1 + self._alarms) / (1.0 + self._peaks.records / between))
+        self._threshold = self._peaks.threshold(between * overdrawn**_DEBT_POWER)
 
     def _direction(self) -> str:
         up, down = sum(self._sums[: len(_SHIFTS)]), sum(self._sums[len(_SHIFTS) :])
@@ -314,6 +318,7 @@ class FalseTripBudget:
         self._sums = [0.0] * len(self._sums)
         self._resting = self._rest
         self._expectation.begin_anew()
+        self._budget()
 
     def _pace(self, time_ms: int) -> None:
         """Learn the mean time between records; repeated or earlier times and long gaps teach little."""
