@@ -1,0 +1,159 @@
+"""Tuning: what is drawn, what is chosen, what is held out, and what an interruption leaves."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import optuna
+import pytest
+from replay import made
+from replay.toy import RULE, SPACE, Toy, outcome
+
+from failshut_breakers.policy import Drift, parse_policy
+from failshut_replay.choosing import write_choices
+from failshut_replay.errors import ReplayError
+from failshut_replay.front_door import Event
+from failshut_replay.judging import Recordings, suited, usual_values
+from failshut_replay.labels import beside
+from failshut_replay.reading import Recording
+from failshut_replay.space import Space, Usual
+from failshut_replay.times import iso
+from failshut_replay.tuning import Tried, choose, held_out, pareto, tried, tune
+from failshut_replay.whatif import Assumed
+
+
+def test_every_draw_is_a_policy_that_can_be_used() -> None:
+    """Within the bounds of the policy's own checks, and with nothing changed that people decide."""
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
+    seen: set[str] = set()
+    for _ in range(200):
+        policy = parse_policy(SPACE.draw(study.ask()))
+        assert (policy.gate, policy.permit.ttl, policy.reset) == (SPACE.policy.gate, 3_000, SPACE.policy.reset)
+        seen |= {condition.detector for condition in policy.conditions if isinstance(condition, Drift)}
+    assert seen == {"adwin", "page_hinkley"}
+
+
+def test_a_policy_is_laid_out_the_same_each_time() -> None:
+    """So that a diff shows what changed and nothing else; and it means what it did."""
+    assert parse_policy(SPACE.text()) == parse_policy(RULE)
+    assert Space(SPACE.text(), {}).text() == SPACE.text()
+
+
+def test_spread_is_robust_and_never_nothing() -> None:
+    """An outlier does not change it; where most values are the same it is that of the tail."""
+    assert Usual.of([*range(100), 10**9]).spread == pytest.approx(1.4826 * 25, rel=0.05)
+    assert Usual.of([100.0] * 95 + [98.0] * 5).spread == 2.0
+    assert Usual.of([7.0] * 50).spread == 1.0
+
+
+def test_the_rules_choose_what_they_say() -> None:
+    """Cautious misses least, balanced counts a miss like a false trip, quick is open for the shortest time."""
+    few_false = Tried(0, "a", outcome([30.0, None], 0))
+    all_noticed = Tried(1, "b", outcome([30.0, 30.0], 2))
+    fastest = Tried(2, "c", outcome([1.0, None], 1))
+    draws = [few_false, all_noticed, fastest]
+    assert choose(draws, "cautious") is all_noticed
+    assert choose(draws, "balanced") is few_false
+    assert choose(draws, "quick") is all_noticed  # a missed incident is open from beginning to end
+    assert choose([few_false, fastest], "quick") is fastest
+
+
+def test_a_held_out_incident_has_no_say_in_the_choice() -> None:
+    """A draw that is only better by the incident in question does not count for it."""
+    lucky = Tried(0, "a", outcome([1.0, None], 0))  # notices the first incident alone
+    other = Tried(1, "b", outcome([None, 1.0], 0))  # notices the second alone
+    found = held_out([lucky, other], "balanced")
+    assert choose([lucky, other], "balanced").outcome.missed == 1
+    assert found.missed == 2  # without the first, `other` is chosen, which misses the first; and the other way round
+
+
+def test_the_front_holds_what_nothing_beats() -> None:
+    """A draw that another equals or beats in everything is not on it."""
+    draws = [
+        Tried(number, "", outcome(delays, false)) for number, (delays, false) in enumerate([([1.0], 3), ([9.0], 0), ([9.0], 3)])
+    ]
+    assert [one.number for one in pareto(draws)] == [0, 1]
+
+
+def test_it_goes_on_where_it_was(tmp_path: Path) -> None:
+    """A second call on the same folder adds to the draws of the first, and another policy is refused."""
+    first = tune(SPACE, Toy(), tmp_path, 60, workers=1, draws=4)
+    both = tune(SPACE, Toy(), tmp_path, 60, workers=2, draws=9)
+    assert both[:4] == first
+    assert len({one.policy for one in both}) == len(both) >= 9
+    with pytest.raises(ReplayError, match="another policy"):
+        tune(Space(made.DRIFT, {}), Toy(), tmp_path, 5, workers=1)
+
+
+def test_the_choices_are_files_that_are_ready(tmp_path: Path) -> None:
+    """Three policies that can be used, a diff of each, figures, and a picture."""
+    draws = tune(SPACE, Toy(), tmp_path, 60, workers=1, draws=8)
+    figures = write_choices(draws, SPACE.text(), Toy()(RULE), tmp_path)
+    for name in ("cautious", "balanced", "quick"):
+        parse_policy((tmp_path / f"{name}.yaml").read_text())
+        assert "Held-out" in (tmp_path / f"{name}.yaml").read_text()
+        assert (tmp_path / f"{name}.diff").read_text().startswith("--- today")
+        assert {"in_sample", "held_out"} <= set(figures[name])
+    assert json.loads((tmp_path / "choices.json").read_text())["draws"] == len(draws)
+    assert (tmp_path / "pareto.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_interrupted_it_keeps_what_it_learned(tmp_path: Path) -> None:
+    """Ctrl-C in the middle of tuning: every finished draw is in the journal, and the choices are made from them."""
+    script = (
+        "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[2])\n"
+        "from replay.toy import *; from failshut_replay.tuning import tune\n"
+        "if __name__ == '__main__':\n"
+        "    told = lambda found, left: print(len(found), flush=True)\n"
+        "    draws = tune(SPACE, Toy(0.05), Path(sys.argv[1]), 600, workers=1, watch=told)\n"
+        "    from failshut_replay.choosing import write_choices\n"
+        "    write_choices(draws, SPACE.text(), Toy()(RULE), Path(sys.argv[1]))\n"
+        "    print('kept', len(draws), flush=True)\n"
+    )
+    (tmp_path / "run.py").write_text(script)
+    arguments = [sys.executable, str(tmp_path / "run.py"), str(tmp_path / "out"), str(Path(__file__).parents[1])]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True, env={**os.environ}) as process:
+        assert process.stdout is not None
+        lines = iter(process.stdout.readline, "")
+        assert any(line.strip().isdigit() and int(line) >= 3 for line in lines)
+        process.send_signal(signal.SIGINT)
+        rest = process.stdout.read()
+    assert "kept" in rest
+    kept = int(rest.rpartition("kept ")[2])
+    assert len(tried(tmp_path / "out")) == kept >= 3
+    assert (tmp_path / "out" / "balanced.yaml").is_file()
+
+
+def labelled(folder: Path) -> Recording:
+    """A recording with its incident labelled."""
+    recording = made.recording(folder / "one.parquet")
+    start, end = iso(made.START_MS + 40_000), iso(made.START_MS + 75_000)
+    beside(recording.path).write_text(f"incidents:\n  - gate: pay\n    start: {start}\n    end: {end}\n    note: doubled\n")
+    return recording
+
+
+def test_a_policy_is_judged_by_a_replay(tmp_path: Path) -> None:
+    """One that notices and one that is deaf come to what they are; what is usual is read from the recordings."""
+    recording = labelled(tmp_path)
+    paths = suited([recording.path], parse_policy(made.DRIFT))
+    judge = Recordings("pay", tuple(paths), Assumed())
+    assert judge(made.DRIFT).missed == 0
+    assert judge(made.DEAF).missed == 1
+    assert usual_values(paths)[made.SERIES].value == pytest.approx(50, abs=48)
+
+
+def test_nothing_to_tune_against_is_said(tmp_path: Path) -> None:
+    """Recordings without labels, or without the gate, are no ground to choose on."""
+
+    def few() -> Iterator[Event]:
+        yield from made.values(30)
+
+    recording = made.recording(tmp_path / "one.parquet", few())
+    with pytest.raises(ReplayError, match="no recording here has a labelled incident of gate pay"):
+        suited([recording.path], parse_policy(made.DRIFT))
