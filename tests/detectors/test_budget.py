@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pickle
 import random
+from itertools import pairwise
 from math import sqrt
 
 import pytest
 from feeding import MINUTE_MS, assert_same_however_fed, feed, times_of, where
 
 from failshut_detectors import Cusum, FalseTripBudget
+from failshut_detectors.budget import _Expectation, _Reference
 
 
 def normal(count: int, seed: int, level: float = 48.0, deviation: float = 2.0) -> list[float]:
@@ -100,6 +102,40 @@ def test_hours_are_expected() -> None:
     found = where(feed(make(10_000.0), values, times_of(len(values))))
     assert len([index for index in found if 5 * 288 <= index < missing]) <= 2
     assert any(missing <= index < missing + 20 for index in found)
+
+
+def test_what_remains_has_no_memory() -> None:
+    """An autoregression of .95 is expected: successive remainders are uncorrelated."""
+    rng = random.Random(3)
+    expectation, remainders, value = _Expectation(), [], 0.0
+    for _ in range(20_000):
+        value = 0.95 * value + rng.gauss(0, 1)
+        remainders.append(expectation.remainder(value, 0))
+    kept = remainders[2_000:]
+    square = sum(each * each for each in kept)
+    assert abs(sum(one * other for one, other in pairwise(kept))) < 0.05 * square
+
+
+def test_one_absurd_value_teaches_little() -> None:
+    """After a single absurd value the expectation is still of the stream's own size."""
+    expectation = _Expectation()
+    values = normal(300, 1)
+    remainders = [expectation.remainder(value, 0) for value in [*values[:150], 1e100, *values[150:]]]
+    assert max(map(abs, remainders[151:])) < 100.0
+
+
+def test_a_change_does_not_hide_itself() -> None:
+    """A remainder is not ranked against its own neighbours: it joins the reference fifty records later."""
+    reference = _Reference()
+    for _ in range(300):
+        reference.add(0.0)
+    largest = reference.bets(5.0)
+    for _ in range(50):
+        reference.add(5.0)
+    assert reference.bets(5.0) == largest
+    for _ in range(50):
+        reference.add(5.0)
+    assert reference.bets(5.0) != largest
 
 
 def test_a_constant_says_nothing_until_it_changes() -> None:
