@@ -2,8 +2,8 @@
 
 Five records stand for an incident, one every five minutes; 49 hours without a fault are the baseline. For each incident a gate
 lives through the whole baseline and then through the incident, whose records are moved in time to follow it (they were taken
-four months before). An incident is noticed when a condition closes the gate within its five records. False trips are counted
-over the baseline, once for each series, from the moment the gate first opens.
+four months before). An incident is noticed when a condition closes the gate, which was open until then, within its five
+records. False trips are counted over the baseline, once for each series, from the moment the gate first opens.
 
 Three kinds of policy, judged by the governor through the synthetic front door:
 
@@ -114,7 +114,7 @@ class Judge:
 
     def __call__(self, text: str) -> Outcome:
         series = self.series
-        governor, answers, false, opened_ms, closed_ms = self._baseline(text)
+        governor, answers, false, closed_ms = self._baseline(text)
         state = pickle.dumps((governor, answers))
         incidents = []
         for number, (name, values) in enumerate(series.incidents):
@@ -122,7 +122,7 @@ class Judge:
             again.owns = _mine
             incidents.append(Incidental(name, EVERY_MS * len(values) / 1000, self._incident(again, answering, text, number)))
         end_ms = series.start_ms + EVERY_MS * len(series.baseline)
-        return Outcome(tuple(incidents), false, end_ms - opened_ms, closed_ms)
+        return Outcome(tuple(incidents), false, end_ms - series.start_ms, closed_ms)
 
     def _runs(self, text: str, incident: int = -1) -> Iterator[tuple[int, Run]]:
         for offset, run in _decoded(self.series, incident):
@@ -131,7 +131,7 @@ class Judge:
                 run = replace(run, notices=notices)
             yield offset, run
 
-    def _baseline(self, text: str) -> tuple[Governor, Answers, int, int, int]:
+    def _baseline(self, text: str) -> tuple[Governor, Answers, int, int]:
         governor, answers = None, Answers(ASSUMED)
         false, opened_ms, closed_ms, since_ms = 0, 0, 0, 0
         for offset, run in self._runs(text):
@@ -148,17 +148,21 @@ class Judge:
                     false += decision.cause in DEMANDING
         assert governor is not None
         end_ms = self.series.start_ms + EVERY_MS * len(self.series.baseline)
-        return governor, answers, false, opened_ms or end_ms, closed_ms + (end_ms - since_ms if since_ms else 0)
+        lead_ms = (opened_ms or end_ms) - self.series.start_ms
+        return governor, answers, false, lead_ms + closed_ms + (end_ms - since_ms if since_ms else 0)
 
     def _incident(self, governor: Governor, answers: Answers, text: str, number: int) -> float | None:
-        """Return after how many seconds a condition closes the gate; None where none does."""
+        """Return after how many seconds a condition closes the open gate; None where none does."""
         begin_ms = self.series.start_ms + EVERY_MS * len(self.series.baseline)
-        for offset, run in self._runs(text, number):
+        is_open = bool(governor.gates["shop"].shown.mode)
+        for offset, run in _decoded(self.series, number):
             run = answers.add(run)
             decisions = governor.step(offset, run)
             answers.see(decisions, governor, run.append_ms)
-            if run.append_ms >= begin_ms and any(one.kind is Kind.CLOSE and one.cause in DEMANDING for one in decisions):
-                return (run.append_ms - begin_ms) / 1000
+            for one in decisions:
+                if is_open and one.kind is Kind.CLOSE and one.cause in DEMANDING:
+                    return (run.append_ms - begin_ms) / 1000
+                is_open = one.kind is not Kind.CLOSE if one.kind is not Kind.NOTE else is_open
         return None
 
 

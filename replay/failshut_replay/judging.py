@@ -43,7 +43,10 @@ class Recordings:
             for label, noticed in zip(labels, one.incidents, strict=True):
                 length_s = (label.end_ms - label.start_ms) / 1000
                 incidents.append(Incidental(f"{path.stem} {label.start_ms}", length_s, noticed.delay_s))
-            false, normal_ms, closed_ms = false + one.false_trips, normal_ms + one.normal_ms, closed_ms + one.closed_ms
+            # For a choice the time before it first opens counts too: a gate that needs a day to open is closed for a day.
+            lead_ms = max(0, (story.timelines[self.gate].first_open_ms() or 0) - story.begin_ms)
+            false += one.false_trips
+            normal_ms, closed_ms = normal_ms + one.normal_ms + lead_ms, closed_ms + one.closed_ms + lead_ms
         return Outcome(tuple(incidents), false, normal_ms, closed_ms)
 
 

@@ -1,6 +1,7 @@
 """Scores that an operations team acts on: what was missed, how late, how often for nothing, and what that cost.
 
-An incident is noticed when a condition closes its gate (or asks for it again) between its start and its end. A false trip
+An incident is noticed when a condition closes its gate, which was open until then, between its start and its end: a gate that
+was closed anyway notices nothing, or else one that is always closed would be the best of all. A false trip
 is a time for which a condition closed an open gate outside of every incident; what follows within `settle_ms` of an
 incident's end is its tail and neither. Rates come with an exact 95 % Poisson interval, because three false trips in a
 week's recording say little about a year. Every score stands beside two that cost nothing: a gate that never closes and
@@ -43,7 +44,7 @@ class Score:
 
     incidents: list[Noticed] = field(default_factory=list)
     false_trips: int = 0
-    normal_ms: int = 0  # watched, armed for the first time, and nothing was wrong
+    normal_ms: int = 0  # since it first opened, without incidents
     closed_ms: int = 0  # of that, closed
     nab_raw: float = 0.0
 
@@ -106,7 +107,8 @@ def score(
     for timeline in timelines:
         incidents = [label for label in labels if label.gate == timeline.gate]
         first_ms = timeline.first_open_ms()
-        from_ms = end_ms if first_ms is None else first_ms
+        begun_ms = timeline.spans[0].start_ms if timeline.spans else end_ms
+        from_ms = begun_ms if first_ms is None else first_ms  # one that never opened was closed all the time
         own = Score(normal_ms=max(0, end_ms - from_ms))
         own.closed_ms = timeline.closed_ms(from_ms, end_ms)
         for incident in incidents:
@@ -123,7 +125,8 @@ def score(
 
 
 def _noticed(timeline: Timeline, incident: Incident, recording: str) -> Noticed:
-    found = next((trip for trip in timeline.trips if incident.start_ms <= trip.at_ms < incident.end_ms), None)
+    within = (trip for trip in timeline.trips if incident.start_ms <= trip.at_ms < incident.end_ms and trip.closed_it)
+    found = next(within, None)
     delay_s = (found.at_ms - incident.start_ms) / 1000 if found else None
     return Noticed(recording, incident.gate, incident.start_ms, incident.note, delay_s, found.cause if found else "")
 

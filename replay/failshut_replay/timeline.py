@@ -43,7 +43,7 @@ class Trip:
     cause: str
     because: str
     latched: bool  # the breaker tripped; otherwise an interlock
-    closed_it: bool  # the gate was open until then
+    closed_it: bool  # the gate was open until then, or only waited for its permit to be renewed
 
 
 @dataclass(slots=True)
@@ -67,7 +67,8 @@ class Timeline:
             last.end_ms = max(last.end_ms, at_ms)
         if decision.kind is Kind.CLOSE and decision.cause in DEMANDING and len(self.trips) < SPANS_MAX:
             latched = decision.breaker.value == "TRIPPED"
-            self.trips.append(Trip(at_ms, cause, decision.because, latched, last is not None and last.open))
+            armed = last is not None and (last.open or last.cause == Cause.LAPSED)
+            self.trips.append(Trip(at_ms, cause, decision.because, latched, armed))
         state = (is_open, cause, decision.breaker.value)
         changed = last is None or (last.open, last.cause, last.breaker) != state
         if changed and len(self.spans) < SPANS_MAX:

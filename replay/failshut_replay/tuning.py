@@ -34,6 +34,7 @@ from failshut_replay.space import Space
 STUDY = "failshut tune"
 CHOICES = ("cautious", "balanced", "quick")
 POLL_SECONDS = 1.0
+CLOSED_SHARE_MAX = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,11 @@ class Outcome:
         return sum(one.delay_s is None for one in self.incidents)
 
     @property
+    def unusable(self) -> bool:
+        """Whether the gate was closed for more than a tenth of the time in which nothing was wrong."""
+        return self.closed_ms > CLOSED_SHARE_MAX * self.normal_ms
+
+    @property
     def delay_s(self) -> float:
         """Mean time for which incidents went on with the gate open; a missed one counts in full."""
         return sum(one.cost_s for one in self.incidents) / len(self.incidents) if self.incidents else 0.0
@@ -102,14 +108,21 @@ class Tried:
     outcome: Outcome
 
 
-# Each rule orders outcomes; the smallest is chosen. They are said in docs/replay.md.
+# Each rule orders outcomes; the smallest is chosen. They are said in docs/replay.md. None chooses a gate that is mostly closed.
 RULES: dict[str, Callable[[Outcome], tuple[float, ...]]] = {
     # Nothing may be missed; false trips come second.
-    "cautious": lambda outcome: (outcome.missed, outcome.false_trips, outcome.delay_s, outcome.closed_ms),
+    "cautious": lambda outcome: (outcome.unusable, outcome.missed, outcome.false_trips, outcome.delay_s, outcome.closed_ms),
     # A missed incident weighs as much as a false trip in the time that was watched.
-    "balanced": lambda outcome: (outcome.missed + outcome.false_trips, outcome.false_trips, outcome.delay_s, outcome.closed_ms),
+    "balanced": lambda outcome: (
+        outcome.unusable,
+        outcome.missed + outcome.false_trips,
+        outcome.false_trips,
+        outcome.delay_s,
+        outcome.closed_ms,
+    ),
     # The least time with the gate open over an incident, whatever it costs up to a false trip for each incident.
     "quick": lambda outcome: (
+        outcome.unusable,
         outcome.false_trips > len(outcome.incidents),
         outcome.delay_s,
         outcome.false_trips,

@@ -58,10 +58,18 @@ def test_the_tail_of_an_incident_is_neither() -> None:
     assert score([trips], LABELS[:1], 10 * HOUR_MS, settle_ms=60_000).false_trips == 0
 
 
-def test_a_gate_that_never_opened_was_never_watched() -> None:
+def test_a_gate_that_is_closed_anyway_notices_nothing() -> None:
+    """One that never opens misses every incident, and was closed without cause all the time: it is no perfect detector."""
+    again = [Trip(at_ms, "drift", "", True, False) for at_ms in range(0, 10 * HOUR_MS, 60_000)]
+    never = Timeline("pay", [Span(0, 10 * HOUR_MS, False, "drift", "TRIPPED", "")], again)
+    found = score([never], LABELS, 10 * HOUR_MS)
+    assert found.missed == 2
+    assert found.closed_ms == found.normal_ms == 8 * HOUR_MS
+
+
+def test_a_gate_without_a_decision_was_never_watched() -> None:
     """Without normal time there is no rate, rather than a rate of zero."""
-    never = Timeline("pay", [Span(0, HOUR_MS, False, "insufficient", "ARMED", "")])
-    assert score([never], [], HOUR_MS).false_per_week() is None
+    assert score([Timeline("pay")], [], HOUR_MS).false_per_week() is None
 
 
 def test_the_interval_is_exact() -> None:

@@ -8,12 +8,13 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
 import pytest
 from replay import made
-from replay.toy import RULE, SPACE, Toy, outcome
+from replay.toy import RULE, SPACE, WEEK_MS, Toy, outcome
 
 from failshut_breakers.policy import Drift, parse_policy
 from failshut_replay.choosing import write_choices
@@ -62,6 +63,13 @@ def test_the_rules_choose_what_they_say() -> None:
     assert choose(draws, "balanced") is few_false
     assert choose(draws, "quick") is all_noticed  # a missed incident is open from beginning to end
     assert choose([few_false, fastest], "quick") is fastest
+
+
+def test_a_gate_that_is_mostly_closed_is_never_chosen() -> None:
+    """However much it notices: closed for more than a tenth of the normal time is not in question where anything else is."""
+    shut = Tried(0, "a", replace(outcome([0.0, 0.0], 0), closed_ms=WEEK_MS // 5))
+    poor = Tried(1, "b", outcome([None, None], 2))
+    assert [choose([shut, poor], rule) for rule in ("cautious", "balanced", "quick")] == [poor] * 3
 
 
 def test_a_held_out_incident_has_no_say_in_the_choice() -> None:
