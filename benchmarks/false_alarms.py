@@ -46,6 +46,7 @@ PUBLISHED_CUSUM = {
 class Rivers:
     """A bare detector of river's behind our contract."""
 
+    uses_times = False
     ready = True
 
     def __init__(self, detector: Any) -> None:

@@ -103,6 +103,10 @@ class Samples(msgspec.Struct, frozen=True, array_like=True, tag="s"):
         """Return the values from a row on."""
         return struct.unpack(f"<{self.count - skip}d", memoryview(self.floats)[8 * skip :])
 
+    def times_ms(self, skip: int = 0) -> tuple[int, ...]:
+        """Return the times from a row on."""
+        return _whole(memoryview(self.times)[8 * skip :])
+
     def time_max(self, skip: int) -> int:
         """Return the newest time from a row on; 0 where there is no row."""
         return max(_whole(memoryview(self.times)[8 * skip :]), default=0)

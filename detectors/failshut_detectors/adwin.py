@@ -29,6 +29,8 @@ class Adwin:
     'mean 48.5 to 80.5'
     """
 
+    uses_times = False
+
     def __init__(self, delta: float = 0.002, clock: int = 32, grace_period: int = 10, warm_up: int = 30) -> None:
         self._adwin = drift.ADWIN(delta=delta, clock=clock, grace_period=grace_period)
         self._warm_up = warm_up

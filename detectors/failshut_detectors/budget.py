@@ -216,6 +216,8 @@ class FalseTripBudget:
     (True, '56.86 where 48.08 was expected: shift up')
     """
 
+    uses_times = True
+
     def __init__(
         self, per_records: float | None = None, per_ms: float | None = None, rest: int = 200, warm_up: int = 300
     ) -> None:

@@ -20,6 +20,8 @@ from failshut_detectors.contract import Alarm, number, refuse_nonfinite
 class Chart:
     """Learn a mean and a standard deviation, then hand standardised values to `_judge`."""
 
+    uses_times = False
+
     def __init__(self, learn: int) -> None:
         if learn < 2:
             raise ValueError(f"learn is {learn}: two records at least make a standard deviation")

@@ -29,6 +29,11 @@ class Detector(Protocol):
     """An online change detector on one stream of finite numbers."""
 
     @property
+    def uses_times(self) -> bool:
+        """Whether times change what it says; where they do not, a caller may spare itself the trouble."""
+        ...
+
+    @property
     def ready(self) -> bool:
         """Whether it has seen enough to be relied on: before that it is silent because it knows nothing."""
         ...

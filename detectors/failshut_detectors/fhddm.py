@@ -25,6 +25,8 @@ class Fhddm:
     '27 of the last 100 do not conform'
     """
 
+    uses_times = False
+
     def __init__(self, window: int = 100, confidence: float = 1e-6) -> None:
         self._detector = binary.FHDDM(sliding_window_size=window, confidence_level=confidence)
         self._window = window

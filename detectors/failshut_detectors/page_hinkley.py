@@ -26,6 +26,8 @@ class PageHinkley:
     'mean 1.453 shifted: 9 now'
     """
 
+    uses_times = False
+
     def __init__(
         self, threshold: float = 50.0, delta: float = 0.005, min_instances: int = 30, alpha: float = 1 - 0.0001
     ) -> None:

@@ -194,6 +194,8 @@ class SeasonalRecord:
     '97 is outside 40 to 62, all seen so far'
     """
 
+    uses_times = True
+
     def __init__(
         self,
         range_share: float = 0.02,

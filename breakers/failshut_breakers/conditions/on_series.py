@@ -103,9 +103,10 @@ class DriftCondition(_OnSeries):
 
     def _detect(self, samples: Samples, skip: int, values: Sequence[float]) -> list[Demand]:
         self._in_a_row = 0
+        times_ms = samples.times_ms(skip)[: len(values)] if self._detector.uses_times else None
         return [
             Demand(*samples.place(skip + alarm.index), f"drift in {self._metric}: {alarm.text}")
-            for alarm in self._detector.feed(values)
+            for alarm in self._detector.feed(values, times_ms)
         ]
 
 
