@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import random
 import time
 from pathlib import Path
 
 import pytest
+from aiokafka import AIOKafkaConsumer
 from monitor.harness import Installation, until
 from monitor.policies import drift, heartbeat
+from typer.testing import CliRunner
 
 from failshut_breakers.decision import Kind
+from failshut_console.app import app
 from failshut_console.recorder import KafkaLog
 from failshut_replay.reading import Recording
 from failshut_replay.recording import record
@@ -21,6 +25,8 @@ from failshut_streams.embedded import Kafka, Valkey
 
 SECONDS = float(os.environ.get("FAILSHUT_LIVE_SECONDS", "0"))
 """How much longer there is trouble: 600 is the run that docs/replay.md speaks of."""
+
+DRIFT = Path(__file__).parents[2] / "replay" / "incidents" / "drift.parquet"
 
 pytestmark = [pytest.mark.kafka, pytest.mark.store]
 
@@ -105,3 +111,26 @@ async def _beat(monitor: Installation) -> None:
     while True:
         await monitor.send({"kind": "heartbeat", "service": "scaler"})
         await asyncio.sleep(0.3)
+
+
+async def test_a_rehearsal_is_written_to_a_topic(kafka: Kafka, suffix: str) -> None:
+    """Every reading of a shipped incident is in the topic, in order, as a producer would have written it."""
+    topic = f"{suffix}.rehearsal-telemetry"
+    address = f"kafka://{kafka.bootstrap}"
+    told = await asyncio.to_thread(
+        CliRunner().invoke, app, ["replay", str(DRIFT), "--to-kafka", address, "--topic", topic, "--speed", "max"]
+    )
+    assert told.exit_code == 0, told.output
+    consumer = AIOKafkaConsumer(topic, bootstrap_servers=kafka.bootstrap, group_id=None, auto_offset_reset="earliest")
+    await consumer.start()
+    try:
+        read: list[dict[str, object]] = []
+        while len(read) < 3600 + 1800:
+            for batch in (await consumer.getmany(timeout_ms=5_000)).values():
+                read += [json.loads(record.value) for record in batch]
+    finally:
+        await consumer.stop()
+    samples = [one for one in read if "metric" in one]
+    assert len(samples) == 3600
+    assert len(read) - len(samples) == 1800
+    assert set(samples[0]) == {"service", "metric", "value"}
