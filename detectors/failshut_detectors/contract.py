@@ -2,8 +2,8 @@
 
 A detector reads one stream, in order, in one pass and in constant memory. It looks at no clock, asks for no
 random number and sees no value before its turn, so that feeding records one by one or in batches gives the
-same alarms. It never sees NaN or infinity: those are readings of their own and are kept from it (ours refuse them,
-should they come, before they take anything).
+same alarms. It never sees NaN or infinity: those are readings of their own and are kept from it (`refuse_nonfinite`,
+for a detector that wants to make sure before it takes anything).
 
 Detectors pickle: a snapshot of a governor holds them, and the restored one goes on as if nothing had
 happened.
