@@ -139,15 +139,28 @@ class KafkaLog:
 async def rehearse(
     broker: str, topic: str, messages: AsyncIterator[bytes], told: Callable[[int], None] = lambda sent: None
 ) -> int:
-    """Write telemetry into a topic, in order; return how many records it has taken."""
+    """Write telemetry into a topic, in order; return how many records it has taken.
+
+    Raises:
+        Trouble: there is no such topic, or the broker does not answer.
+    """
     producer = AIOKafkaProducer(**client_options(broker), acks="all", enable_idempotence=True, linger_ms=5)
-    await producer.start()
     sent = 0
     try:
+        await producer.start()
+        if not (await producer.client.fetch_all_metadata()).partitions_for_topic(topic):
+            raise Trouble(
+                f"there is no topic {topic} at {broker}", "nothing was written", "create it, or name another: --topic"
+            )
         async for message in messages:
             await producer.send(topic, message)
             sent += 1
             told(sent)
+        await producer.flush()
+    except (KafkaError, OSError) as error:
+        raise unreachable(
+            f"Kafka at {broker} did not take it all: {type(error).__name__}: {error}", "look at the broker"
+        ) from error
     finally:
         await producer.stop()
     return sent

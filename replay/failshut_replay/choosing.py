@@ -17,6 +17,7 @@ from pathlib import Path
 import matplotlib
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import ScalarFormatter
 
 from failshut_replay.errors import ReplayError
 from failshut_replay.tuning import CHOICES, Outcome, Tried, choose, held_out, pareto, told
@@ -52,31 +53,30 @@ def write_choices(tried: Sequence[Tried], today: str, now: Outcome, folder: Path
 
 
 def front_picture(tried: Sequence[Tried], now: Outcome, chosen: dict[str, Tried]) -> bytes:
-    """Return the Pareto front as PNG: missed incidents against false trips, darker for a longer delay."""
+    """Return the Pareto front as PNG: time that the gate was open in incidents against false trips, by what was missed."""
     with matplotlib.rc_context({"font.size": 9}):
         figure = Figure(figsize=(8, 5), dpi=120, layout="constrained")
         axis = figure.subplots()
-        front = pareto(tried)
-        axis.scatter([one.outcome.false_trips for one in tried], [one.outcome.missed for one in tried], s=8, color="#c8c8c8")
+        front = pareto(tried) or [choose(tried, CHOICES[0])]
+        axis.scatter(*_places([one.outcome for one in tried if not one.outcome.unusable]), s=8, color="#c8c8c8")
+        missed = [one.outcome.missed for one in front]
         shown = axis.scatter(
-            [one.outcome.false_trips for one in front],
-            [one.outcome.missed for one in front],
-            c=[one.outcome.delay_s for one in front],
-            cmap="viridis_r",
-            s=46,
-            edgecolor="#333",
-            zorder=3,
+            *_places([one.outcome for one in front]), c=missed, cmap="viridis_r", s=46, edgecolor="#333", zorder=3
         )
-        figure.colorbar(shown, ax=axis, label="mean time with the gate open during an incident, s")
-        axis.scatter([now.false_trips], [now.missed], marker="X", s=90, color="#c0392b", zorder=4)
-        marks = {(now.false_trips, now.missed): ["today"]}
+        figure.colorbar(shown, ax=axis, label=f"missed of {len(now.incidents)}", ticks=sorted(set(missed)))
+        axis.scatter(*_places([now]), marker="X", s=90, color="#c0392b", zorder=4)
+        marks = {(now.false_trips, now.delay_s): ["today"]}
         for name, one in chosen.items():
-            marks.setdefault((one.outcome.false_trips, one.outcome.missed), []).append(name)
+            marks.setdefault((one.outcome.false_trips, one.outcome.delay_s), []).append(name)
         for place, names in marks.items():
             axis.annotate(", ".join(names), place, xytext=(7, 6), textcoords="offset points", fontweight="bold", zorder=5)
         axis.set_xscale("symlog", linthresh=5)
+        axis.xaxis.set_major_formatter(ScalarFormatter())
+        axis.set_xticks([0, 1, 2, 5, 10, 20, 50, 100])
+        axis.set_xlim(-0.4, max(5, *(one.outcome.false_trips for one in front), now.false_trips) * 1.2)
+        axis.set_ylim(bottom=0)
         axis.set_xlabel("false trips in the time that was watched")
-        axis.set_ylabel(f"missed incidents of {len(now.incidents)}")
+        axis.set_ylabel("mean time with the gate open in an incident, s")
         axis.set_title(
             f"{len(tried)} policies; coloured: nothing else is better in everything (in-sample)", loc="left", fontsize=10
         )
@@ -85,6 +85,10 @@ def front_picture(tried: Sequence[Tried], now: Outcome, chosen: dict[str, Tried]
         out = io.BytesIO()
         FigureCanvasAgg(figure).print_png(out, metadata={"Software": None})  # type: ignore[no-untyped-call]
     return out.getvalue()
+
+
+def _places(outcomes: Sequence[Outcome]) -> tuple[list[int], list[float]]:
+    return [one.false_trips for one in outcomes], [one.delay_s for one in outcomes]
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -155,13 +155,13 @@ def held_out(tried: Sequence[Tried], rule: str) -> Outcome:
 
 
 def pareto(tried: Sequence[Tried]) -> list[Tried]:
-    """Return what nothing else beats in missed incidents, delay and false trips at once."""
+    """Return what nothing else that is usable beats in missed incidents, delay and false trips at once."""
 
     def goals(one: Tried) -> tuple[float, ...]:
         return (one.outcome.missed, one.outcome.delay_s, one.outcome.false_trips)
 
     front: dict[tuple[float, ...], Tried] = {}
-    for one in sorted(tried, key=lambda each: (goals(each), each.number)):
+    for one in sorted((one for one in tried if not one.outcome.unusable), key=lambda each: (goals(each), each.number)):
         mine = goals(one)
         if not any(all(a <= b for a, b in zip(other, mine, strict=True)) for other in front):
             front[mine] = one

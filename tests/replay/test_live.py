@@ -11,12 +11,14 @@ from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaConsumer
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from monitor.harness import Installation, until
 from monitor.policies import drift, heartbeat
 from typer.testing import CliRunner
 
 from failshut_breakers.decision import Kind
 from failshut_console.app import app
+from failshut_console.exits import Trouble
 from failshut_console.recorder import KafkaLog
 from failshut_replay.reading import Recording
 from failshut_replay.recording import record
@@ -117,9 +119,14 @@ async def test_a_rehearsal_is_written_to_a_topic(kafka: Kafka, suffix: str) -> N
     """Every reading of a shipped incident is in the topic, in order, as a producer would have written it."""
     topic = f"{suffix}.rehearsal-telemetry"
     address = f"kafka://{kafka.bootstrap}"
-    told = await asyncio.to_thread(
-        CliRunner().invoke, app, ["replay", str(DRIFT), "--to-kafka", address, "--topic", topic, "--speed", "max"]
-    )
+    words = ["replay", str(DRIFT), "--to-kafka", address, "--topic", topic, "--speed", "max"]
+    told = await asyncio.to_thread(CliRunner().invoke, app, words)
+    assert isinstance(told.exception, Trouble), "there is no such topic yet"
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap)
+    await admin.start()
+    await admin.create_topics([NewTopic(topic, 1, 1)])
+    await admin.close()
+    told = await asyncio.to_thread(CliRunner().invoke, app, words)
     assert told.exit_code == 0, told.output
     consumer = AIOKafkaConsumer(topic, bootstrap_servers=kafka.bootstrap, group_id=None, auto_offset_reset="earliest")
     await consumer.start()
