@@ -1,9 +1,10 @@
 """PetShop: a microservice application under 26 injected faults, noticed or not, on the two series that tell of them.
 
 Five records stand for an incident, one every five minutes; 49 hours without a fault are the baseline. For each incident a gate
-lives through the whole baseline and then through the incident, whose records are moved in time to follow it (they were taken
-four months before). An incident is noticed when a condition closes the gate, which was open until then, within its five
-records. False trips are counted over the baseline, once for each series, from the moment the gate first opens.
+lives through the baseline up to a point in its second half and then through the incident, whose records are moved in time to
+follow (they were taken four months before). Each incident has a point of its own, evenly spaced: behind one and the same point,
+a policy that is about to trip there anyway would notice all of them. An incident is noticed when a condition closes the gate,
+which was open until then, within its five records. False trips are counted over the whole baseline, once for each series.
 
 Three kinds of policy, judged by the governor through the synthetic front door:
 
@@ -64,6 +65,11 @@ class Series:
     def name(self) -> str:
         return f"{NODE}/{self.metric}"
 
+    def point(self, incident: int) -> int:
+        """After how many records of the baseline an incident begins."""
+        half = len(self.baseline) // 2
+        return half + half * (incident + 1) // len(self.incidents)
+
     def usual(self) -> Usual:
         return Usual.of(list(self.baseline))
 
@@ -96,14 +102,22 @@ def policy(series: Series, condition: str) -> str:
 
 
 @lru_cache(maxsize=64)
-def _decoded(series: Series, incident: int) -> list[tuple[int, Run]]:
-    """The runs of the baseline (-1), or those that an incident adds to it. Only the policy's text differs between draws."""
-    values = series.baseline if incident < 0 else (*series.baseline, *series.incidents[incident][1])
+def _decoded(series: Series, incident: int) -> tuple[int, list[tuple[int, Run]]]:
+    """The runs of the baseline (-1), or those that an incident adds, and behind how many of the baseline's they come.
+
+    Only the policy's text differs between draws.
+    """
+    if incident < 0:
+        return 0, _evidence(series, series.baseline)
+    before = series.baseline[: series.point(incident)]
+    begun = len(_evidence(series, before))
+    return begun, _evidence(series, (*before, *series.incidents[incident][1]))[begun:]
+
+
+def _evidence(series: Series, values: tuple[float, ...]) -> list[tuple[int, Run]]:
     events = [Event(series.start_ms + at * EVERY_MS, ("sample", series.name, value)) for at, value in enumerate(values)]
     anything = policy(series, "drift: {series: SERIES, detector: adwin}")
-    begun = 0 if incident < 0 else len(_decoded(series, -1))
-    found = [(one.offset, decode_run(one.record)) for one in evidence_of(events, {"shop.yaml": anything}, EVERY_MS)]
-    return found[begun:]
+    return [(one.offset, decode_run(one.record)) for one in evidence_of(events, {"shop.yaml": anything}, EVERY_MS)]
 
 
 @dataclass(frozen=True)
@@ -114,27 +128,29 @@ class Judge:
 
     def __call__(self, text: str) -> Outcome:
         series = self.series
-        governor, answers, false, closed_ms = self._baseline(text)
-        state = pickle.dumps((governor, answers))
+        states, false, closed_ms = self._baseline(text)
         incidents = []
         for number, (name, values) in enumerate(series.incidents):
-            again, answering = pickle.loads(state)
-            again.owns = _mine
-            incidents.append(Incidental(name, EVERY_MS * len(values) / 1000, self._incident(again, answering, text, number)))
+            governor, answers = pickle.loads(states[_decoded(series, number)[0]])
+            governor.owns = _mine
+            incidents.append(Incidental(name, EVERY_MS * len(values) / 1000, self._incident(governor, answers, number)))
         end_ms = series.start_ms + EVERY_MS * len(series.baseline)
         return Outcome(tuple(incidents), false, end_ms - series.start_ms, closed_ms)
 
-    def _runs(self, text: str, incident: int = -1) -> Iterator[tuple[int, Run]]:
-        for offset, run in _decoded(self.series, incident):
+    def _runs(self, text: str) -> Iterator[tuple[int, Run]]:
+        for offset, run in _decoded(self.series, -1)[1]:
             if any(isinstance(notice, Activation) for notice in run.notices):
                 notices = [replace(notice, files={"shop.yaml": text}) for notice in run.notices]
                 run = replace(run, notices=notices)
             yield offset, run
 
-    def _baseline(self, text: str) -> tuple[Governor, Answers, int, int]:
+    def _baseline(self, text: str) -> tuple[dict[int, bytes], int, int]:
+        """Return the state at each incident's point (by how many runs were judged), false trips, and time closed."""
+        points = {_decoded(self.series, number)[0] for number in range(len(self.series.incidents))}
+        states: dict[int, bytes] = {}
         governor, answers = None, Answers(ASSUMED)
         false, opened_ms, closed_ms, since_ms = 0, 0, 0, 0
-        for offset, run in self._runs(text):
+        for judged, (offset, run) in enumerate(self._runs(text), 1):
             governor = governor or Governor(0, run.evidence_id, 1, _mine)
             run = answers.add(run)
             decisions = governor.step(offset, run)
@@ -146,16 +162,17 @@ class Judge:
                 elif decision.kind is Kind.CLOSE and opened_ms and not since_ms:
                     since_ms = run.append_ms
                     false += decision.cause in DEMANDING
-        assert governor is not None
+            if judged in points:
+                states[judged] = pickle.dumps((governor, answers))
         end_ms = self.series.start_ms + EVERY_MS * len(self.series.baseline)
         lead_ms = (opened_ms or end_ms) - self.series.start_ms
-        return governor, answers, false, lead_ms + closed_ms + (end_ms - since_ms if since_ms else 0)
+        return states, false, lead_ms + closed_ms + (end_ms - since_ms if since_ms else 0)
 
-    def _incident(self, governor: Governor, answers: Answers, text: str, number: int) -> float | None:
+    def _incident(self, governor: Governor, answers: Answers, number: int) -> float | None:
         """Return after how many seconds a condition closes the open gate; None where none does."""
-        begin_ms = self.series.start_ms + EVERY_MS * len(self.series.baseline)
+        begin_ms = self.series.start_ms + EVERY_MS * self.series.point(number)
         is_open = bool(governor.gates["shop"].shown.mode)
-        for offset, run in _decoded(self.series, number):
+        for offset, run in _decoded(self.series, number)[1]:
             run = answers.add(run)
             decisions = governor.step(offset, run)
             answers.see(decisions, governor, run.append_ms)

@@ -96,8 +96,8 @@ def score(
             story = _story(recording, texts(policies), assumed)
             known = _labels(recording, labels, needed=True)
             timelines = [story.timelines[gate] for gate in story.timelines]
-            own = score_of(timelines, known, story.end_ms, path.stem, settle_ms)
-            for name, each in {story.name: own, **baselines(timelines, known, story.end_ms, settle_ms)}.items():
+            own = score_of(timelines, known, story.end_ms, path.stem, settle_ms, story.begin_ms)
+            for name, each in {story.name: own, **baselines(timelines, known, story.end_ms, settle_ms, story.begin_ms)}.items():
                 totals.setdefault(name, Score()).join(each)
     if as_json:
         typer.echo(json.dumps({name: each.as_json() for name, each in totals.items()}, indent=1))

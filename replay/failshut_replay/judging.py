@@ -39,7 +39,7 @@ class Recordings:
             recording = Recording(path)
             labels = [label for label in read_labels(beside(path), recording.manifest) if label.gate == self.gate]
             story = replayed(recording, "tuned", {"tuned.yaml": text}, self.assumed, series=False)
-            one = score([story.timelines[self.gate]], labels, story.end_ms, path.stem, self.settle_ms)
+            one = score([story.timelines[self.gate]], labels, story.end_ms, path.stem, self.settle_ms, story.begin_ms)
             for label, noticed in zip(labels, one.incidents, strict=True):
                 length_s = (label.end_ms - label.start_ms) / 1000
                 incidents.append(Incidental(f"{path.stem} {label.start_ms}", length_s, noticed.delay_s))

@@ -122,8 +122,10 @@ def gate_rows(story: Story) -> list[dict[str, Any]]:
 
 def score_rows(stories: Sequence[Story], labels: Sequence[Incident]) -> list[list[str]]:
     """Return the table of scores: each story, and beside them never-fire and always-fire."""
-    rows = [score_cells(each.name, score(each.timelines.values(), labels, each.end_ms)) for each in stories]
-    beside = baselines(list(stories[0].timelines.values()), labels, stories[0].end_ms)
+    rows = [
+        score_cells(each.name, score(each.timelines.values(), labels, each.end_ms, begin_ms=each.begin_ms)) for each in stories
+    ]
+    beside = baselines(list(stories[0].timelines.values()), labels, stories[0].end_ms, begin_ms=stories[0].begin_ms)
     return rows + [score_cells(name, one) for name, one in beside.items()]
 
 

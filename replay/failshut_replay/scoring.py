@@ -100,15 +100,21 @@ class Score:
 
 
 def score(
-    timelines: Iterable[Timeline], labels: Sequence[Incident], end_ms: int, recording: str = "", settle_ms: int = 0
+    timelines: Iterable[Timeline],
+    labels: Sequence[Incident],
+    end_ms: int,
+    recording: str = "",
+    settle_ms: int = 0,
+    begin_ms: int = 0,
 ) -> Score:
-    """Return the score of gates' timelines against their labels. The recording ends at `end_ms`."""
+    """Return the score of gates' timelines against their labels, between two times. What came before only led up to it."""
     total = Score()
     for timeline in timelines:
         incidents = [label for label in labels if label.gate == timeline.gate]
         first_ms = timeline.first_open_ms()
         begun_ms = timeline.spans[0].start_ms if timeline.spans else end_ms
-        from_ms = begun_ms if first_ms is None else first_ms  # one that never opened was closed all the time
+        # One that never opened was closed all the time.
+        from_ms = min(end_ms, max(begin_ms, begun_ms if first_ms is None else first_ms))
         own = Score(normal_ms=max(0, end_ms - from_ms))
         own.closed_ms = timeline.closed_ms(from_ms, end_ms)
         for incident in incidents:
@@ -116,7 +122,8 @@ def score(
             start_ms, until_ms = max(from_ms, incident.start_ms), min(end_ms, incident.end_ms + settle_ms)
             own.normal_ms -= max(0, until_ms - start_ms)
             own.closed_ms -= timeline.closed_ms(start_ms, max(start_ms, until_ms))
-        outside = [trip.at_ms for trip in timeline.trips if trip.closed_it and not _within(trip.at_ms, incidents, settle_ms)]
+        closing = [trip.at_ms for trip in timeline.trips if trip.closed_it and trip.at_ms >= begin_ms]
+        outside = [at_ms for at_ms in closing if not _within(at_ms, incidents, settle_ms)]
         own.false_trips = len(outside)
         own.nab_raw = sum(_nab_hit(one, label) for one, label in zip(own.incidents, incidents, strict=True))
         own.nab_raw += sum(_nab_false(at_ms, incidents) for at_ms in outside)
@@ -135,9 +142,11 @@ def _within(at_ms: int, incidents: Sequence[Incident], settle_ms: int) -> bool:
     return any(incident.start_ms <= at_ms < incident.end_ms + settle_ms for incident in incidents)
 
 
-def baselines(timelines: Sequence[Timeline], labels: Sequence[Incident], end_ms: int, settle_ms: int = 0) -> dict[str, Score]:
+def baselines(
+    timelines: Sequence[Timeline], labels: Sequence[Incident], end_ms: int, settle_ms: int = 0, begin_ms: int = 0
+) -> dict[str, Score]:
     """Return what two gates that know nothing would score over the same time: never-fire and always-fire."""
-    measured = score(timelines, labels, end_ms, settle_ms=settle_ms)
+    measured = score(timelines, labels, end_ms, settle_ms=settle_ms, begin_ms=begin_ms)
     never = Score([Noticed("", one.gate, one.start_ms, one.note, None, "") for one in labels], 0, measured.normal_ms, 0)
     never.nab_raw = -float(len(labels))
     always = Score([Noticed("", one.gate, one.start_ms, one.note, 0.0, "always") for one in labels])

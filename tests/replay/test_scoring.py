@@ -51,6 +51,12 @@ def test_only_the_earliest_trip_in_an_incident_is_its_delay() -> None:
     assert (found.delay_s(95), found.false_trips, found.missed) == (60, 0, 0)
 
 
+def test_what_came_before_the_time_in_question_does_not_count() -> None:
+    """A recording begins where the log begins; its score begins where it is about something."""
+    found = score([timeline(600_000, 8 * HOUR_MS)], LABELS[1:], 10 * HOUR_MS, begin_ms=4 * HOUR_MS)
+    assert (found.false_trips, found.normal_ms) == (1, 5 * HOUR_MS)
+
+
 def test_the_tail_of_an_incident_is_neither() -> None:
     """The return to normal is a change too: with `settle` it is not counted as false."""
     trips = timeline(2 * HOUR_MS + 30_000)
