@@ -219,7 +219,7 @@ class FalseTripBudget:
     uses_times = True
 
     def __init__(
-        self, per_records: float | None = None, per_ms: float | None = None, rest: int = 200, warm_up: int = 300
+        self, per_records: float | None = None, per_ms: float | None = None, rest: int = 100, warm_up: int = 300
     ) -> None:
         if (per_records is None) == (per_ms is None):
             raise ValueError("a budget is one false alarm in so many records or in so many milliseconds: give one of them")
