@@ -24,6 +24,7 @@ from failshut_replay.comparing import compare as compare_stories
 from failshut_replay.labels import Incident, beside, read_labels
 from failshut_replay.picture import picture
 from failshut_replay.reading import Recording
+from failshut_replay.recording import Evidence, record
 from failshut_replay.rehearsal import messages
 from failshut_replay.replaying import Replay, Step, Verdict, check, paced, said
 from failshut_replay.reporting import SCORE_HEADS, score_cells, seconds
@@ -62,6 +63,17 @@ def replay(
         _tell_verdict(opened, verdict)
     if not verdict.identical:
         raise typer.Exit(Exit.REFUSED)
+
+
+def save(recording: Path, to: Path) -> None:
+    """Write the evidence of a recording with the decisions that this version takes over it."""
+    with plain_errors():
+        opened = Recording(recording)
+        manifest = opened.manifest
+        evidence = (Evidence(*one) for partition in manifest.partitions for one in opened.evidence(partition))
+        source = f"{manifest.source}; decided again"
+        written = record(to, evidence, gates=list(manifest.gates), from_ms=manifest.from_ms, source=source)
+    typer.echo(f"{to}: {written.rows('decision')} decisions by this version\n{written.digest}")
 
 
 def compare(

@@ -129,6 +129,20 @@ def test_the_words_of_the_readme_run(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["c.png", "r.html", "r.png"]
 
 
+def test_two_versions_are_compared_by_what_each_decided(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same evidence, decided again by another version, and what is on record in each beside the other."""
+    from failshut_breakers.conditions import on_series
+
+    drift = INCIDENTS / "drift.parquet"
+    failshut("replay", drift, "--save", tmp_path / "same.parquet")
+    assert "no difference" in failshut("compare", drift, tmp_path / "same.parquet")
+    monkeypatch.setattr(on_series.DriftCondition, "_values", lambda self, samples, skip: [])  # a version that sees no drift
+    failshut("replay", drift, "--save", tmp_path / "other.parquet")
+    assert "first differs at 2026-03-02T09:00" in failshut("compare", drift, tmp_path / "other.parquet")
+    with pytest.raises(Trouble, match="different evidence"):
+        failshut("compare", drift, INCIDENTS / "silent-death.parquet")
+
+
 def test_machines_get_json() -> None:
     """Each command's figures as JSON."""
     drift = INCIDENTS / "drift.parquet"

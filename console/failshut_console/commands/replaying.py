@@ -76,6 +76,10 @@ def replay(
     reset_after: Resets = "",
     to_kafka: Annotated[str, typer.Option(help="Write the telemetry to this broker, for a rehearsal.")] = "",
     topic: Annotated[str, typer.Option(help="The topic to write to; its name must say rehearsal.")] = "rehearsal-telemetry",
+    save: Annotated[
+        Path | None,
+        typer.Option("--save", metavar="FILE", help="Write the evidence with what this version decides, to compare."),
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="The verdict alone.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -90,6 +94,9 @@ def replay(
     from failshut_console import replays
 
     assumed = replays.assumed_world(probes, reset_after)
+    if save is not None:
+        replays.save(recording, save)
+        return
     replays.replay(recording, policy or [], speed, assumed, (to_kafka, topic), quiet, as_json)
 
 
