@@ -1,8 +1,8 @@
 """What control charts share: learn how the stream is, then judge standardised values by it.
 
-Mean and standard deviation come from the first `learn` records; after an alarm they are learnt anew, because
-what follows may be another stream. The threshold comes from the average run length that is asked for
-(run_lengths.py), so that nobody has to look up a table.
+Mean and standard deviation come from the first `learn` records, without the absurd ones; after an alarm they
+are learnt anew, because what follows may be another stream. The threshold comes from the average run length
+that is asked for (run_lengths.py), so that nobody has to look up a table.
 
 Limits: the run length is exact for independent normal values whose mean and deviation are known. Learnt from a
 few hundred records they are not known well enough for run lengths beyond some thousand; with hours, memory or
@@ -12,9 +12,12 @@ heavy tails take FalseTripBudget.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import sqrt
+from math import fsum, sqrt
+from statistics import median
 
 from failshut_detectors.contract import Alarm, number, refuse_nonfinite
+
+_REACH = 10.0  # an example this many times further out than nine tenths of them is not learnt from
 
 
 class Chart:
@@ -29,20 +32,21 @@ class Chart:
         self._begin_anew()
 
     def _begin_anew(self) -> None:
-        self._learnt = 0
-        self._mean = self._squares = self._deviation = 0.0
+        self._examples: list[float] = []
+        self._learnt = False
+        self._mean = self._deviation = 0.0
 
     @property
     def ready(self) -> bool:
         """Whether mean and standard deviation are learnt; after an alarm they are learnt anew."""
-        return self._learnt >= self._learn
+        return self._learnt
 
     def feed(self, values: Sequence[float], times_ms: Sequence[int] | None = None) -> list[Alarm]:
         """Take values in order and return the alarms among them, by index; ValueError for NaN or infinity."""
         refuse_nonfinite(values)
         alarms = []
         for index, value in enumerate(values):
-            if self._learnt < self._learn:
+            if not self._learnt:
                 self._take(value)
                 continue
             distance = value - self._mean
@@ -62,16 +66,23 @@ class Chart:
     def summary(self) -> str:
         """Return what values are judged by."""
         if not self.ready:
-            return f"learning: {self._learnt} of {self._learn}"
+            return f"learning: {len(self._examples)} of {self._learn}"
         return f"judged by mean {number(self._mean)}, deviation {number(self._deviation)}"
 
     def _take(self, value: float) -> None:
-        self._learnt += 1
-        distance = value - self._mean
-        self._mean += distance / self._learnt
-        self._squares += distance * (value - self._mean)
-        if self._learnt == self._learn:
-            self._deviation = sqrt(self._squares / (self._learn - 1))
+        self._examples.append(value)
+        if len(self._examples) < self._learn:
+            return
+        middle = median(self._examples)
+        distances = sorted(abs(value - middle) for value in self._examples)
+        reach = _REACH * distances[len(distances) * 9 // 10]
+        # One absurd example must not make every later value look usual.
+        kept = [value - middle for value in self._examples if abs(value - middle) <= reach]
+        mean = fsum(kept) / len(kept)
+        self._mean = middle + mean
+        self._deviation = sqrt(fsum((value - mean) ** 2 for value in kept) / max(1, len(kept) - 1))
+        self._examples = []
+        self._learnt = True
 
     def _judge(self, z: float) -> str:
         """Take one standardised value and return "up", "down" or nothing."""

@@ -118,6 +118,17 @@ def test_a_constant_says_nothing_until_it_changes(make: Callable[[], Detector]) 
 
 
 @each_chart
+@pytest.mark.parametrize("garbage", [1e100, -1e100, 5e-324])
+def test_one_absurd_example_does_not_blind_it(make: Callable[[], Detector], garbage: float) -> None:
+    """A chart that learnt from an absurd value, too, notices the next step."""
+    rng = random.Random(4)
+    values = [rng.gauss(48, 2) for _ in range(700)]
+    values[50] = garbage
+    values[600:] = [value + 10.0 for value in values[600:]]
+    assert [index for index in where(make().feed(values)) if 600 <= index < 606]
+
+
+@each_chart
 def test_it_says_when_it_may_be_relied_on(make: Callable[[], Detector]) -> None:
     """Not before mean and deviation are learnt, and not again right after an alarm."""
     detector = make()
