@@ -1,7 +1,8 @@
 """Do thresholds that were chosen on one corpus hold on another: Microsoft's cloud-monitoring telemetry.
 
 22 series of production services, a record every minute or hour, with the records labelled that people on call
-would want to know of. Nothing of a detector was fitted to them (docs/detectors.md says what was looked at).
+would want to know of. No threshold was fitted to them; what else was chosen with them in view, the tolerance
+below among it, stands in docs/detectors.md.
 
 An event is a run of labelled records. It is found when a detector speaks within it or at most three records
 before or after it: labels drawn by hand are that exact, and the figures for one record and for none stand
