@@ -51,7 +51,9 @@ class Effects:
         self._metrics = metrics
         self._clock = clock
         self._pending: dict[str, Decision] = {}
-        self._wake = asyncio.Event()
+        # Closings are written in a lane of their own, so that none waits behind renewals. Which lane answers first does not
+        # matter: the store compares epochs.
+        self._wakes = {Kind.CLOSE: asyncio.Event(), Kind.OPEN: asyncio.Event()}
         self._sends: list[asyncio.Future[object]] = []
         self.last: dict[str, Decision] = {}  # of every gate that this worker governs
         self.reachable = True
@@ -64,9 +66,11 @@ class Effects:
             if decision.kind is not Kind.NOTE:
                 self._pending[decision.gate] = _with_tokens_of(self._pending.get(decision.gate), decision)
                 self.last[decision.gate] = decision
-                self._wake.set()
+                self._wakes[_lane_of(decision)].set()
             sent = await self._producer.send(self._topic, encode_decision(decision), key=decision.gate.encode(), partition=None)
             self._sends.append(sent)
+        if self._wakes[Kind.CLOSE].is_set():
+            await asyncio.sleep(0)  # a closing goes out before the governor goes on
         if len(self._sends) > WRITES_MAX:
             await self.settle()
 
@@ -88,28 +92,33 @@ class Effects:
 
     async def write_regularly(self) -> None:
         """Write what is pending for as long as the worker lives."""
+        await asyncio.gather(*(self._write_lane(lane) for lane in self._wakes))
+
+    async def _write_lane(self, lane: Kind) -> None:
+        wake = self._wakes[lane]
         while True:
-            await self._wake.wait()
-            self._wake.clear()
+            await wake.wait()
+            wake.clear()
             try:
-                await self.write_pending()
+                await self.write_pending(lane)
                 self.reachable = True
             except StoreUnreachable as error:
                 if self.reachable:
                     logger.warning("the store does not answer; permits lapse until it does: %s", error)
                 self.reachable = False
                 self._count("store_unreachable", 1)
-                self._wake.set()
+                wake.set()
                 await asyncio.sleep(RETRY_SECONDS)
 
-    async def write_pending(self) -> None:
-        """Sign and write the newest decision of each gate.
+    async def write_pending(self, *lanes: Kind) -> None:
+        """Sign and write the newest decision of each gate, of these lanes or of all.
 
         Raises:
             StoreUnreachable: the store did not answer; what is not superseded stays pending.
         """
-        closings_first = sorted(self._pending.items(), key=lambda pending: pending[1].kind is not Kind.CLOSE)
-        batch = dict(closings_first[:WRITES_MAX])
+        waiting = [(gate, at) for gate, at in self._pending.items() if _lane_of(at) in (lanes or self._wakes)]
+        waiting.sort(key=lambda pending: pending[1].kind is not Kind.CLOSE)
+        batch = dict(waiting[:WRITES_MAX])
         pairs: list[tuple[Statement, bytes]] = []
         now_ms = self._clock()
         for gate, decision in batch.items():
@@ -128,8 +137,8 @@ class Effects:
                 del self._pending[gate]
         self._count("written", sum(taken))
         self._count("refused", len(taken) - sum(taken))
-        if self._pending:
-            self._wake.set()
+        for decision in self._pending.values():  # more than one batch, or newer than what was written
+            self._wakes[_lane_of(decision)].set()
 
     def closing_waits(self, gates: Iterable[str]) -> bool:
         """Return whether a closing of one of these gates is not yet in the store."""
@@ -140,7 +149,7 @@ class Effects:
         for gate in gates:
             if gate in self.last:
                 self._pending.setdefault(gate, self.last[gate])
-                self._wake.set()
+                self._wakes[_lane_of(self._pending[gate])].set()
 
 
 def _with_tokens_of(waiting: Decision | None, decision: Decision) -> Decision:
@@ -148,3 +157,7 @@ def _with_tokens_of(waiting: Decision | None, decision: Decision) -> Decision:
     if waiting is None or not waiting.tokens or decision.kind is not Kind.RENEW or decision.probe_epoch != waiting.probe_epoch:
         return decision
     return msgspec.structs.replace(decision, tokens=waiting.tokens)
+
+
+def _lane_of(decision: Decision) -> Kind:
+    return Kind.CLOSE if decision.kind is Kind.CLOSE else Kind.OPEN
