@@ -80,7 +80,7 @@ class Conformance(_OnSeries):
 
     rule: Rule
     detector: Literal["fhddm"] = "fhddm"
-    window: Annotated[int, Field(ge=10, le=100_000)] = 100
+    window: Annotated[int, Field(ge=2, le=100_000)] = 100
     confidence: Annotated[float, Field(gt=0, lt=1)] = 1e-6
     # FHDDM only sees a fall; a stream that never conformed is caught by this share.
     over: Annotated[float, Field(gt=0, lt=1)] = 0.5

@@ -123,8 +123,8 @@ class Space:
             away = trial.suggest_float(f"{name}.away", 0.3, 12.0, log=True) * usual.spread
             limit = usual.value + away if match[1].startswith("<") else usual.value - away
             drawn["rule"] = f"value {match[1]} {_short(limit)}"
-        window = trial.suggest_categorical(f"{name}.window", [10, 15, 20, 50, 100])
-        misses = trial.suggest_int(f"{name}.misses", 1, 8)
+        window = trial.suggest_categorical(f"{name}.window", [2, 3, 4, 5, 8, 10, 15, 20, 50, 100])
+        misses = min(window, trial.suggest_int(f"{name}.misses", 1, 8))
         return {**drawn, "window": window, "over": _short((misses - 0.5) / window)}
 
     def _heartbeat(self, trial: Suggests, name: str, settings: dict[str, Any]) -> dict[str, Any]:
