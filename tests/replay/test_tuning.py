@@ -115,9 +115,11 @@ def test_the_choices_are_files_that_are_ready(tmp_path: Path) -> None:
 def test_interrupted_it_keeps_what_it_learned(tmp_path: Path) -> None:
     """Ctrl-C in the middle of tuning: every finished draw is in the journal, and the choices are made from them."""
     script = (
-        "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[2])\n"
+        "import signal, sys; from pathlib import Path; sys.path.insert(0, sys.argv[2])\n"
         "from replay.toy import *; from failshut_replay.tuning import tune\n"
         "if __name__ == '__main__':\n"
+        # A shell without job control starts what is behind it deaf to Ctrl-C, and children inherit that.
+        "    signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "    told = lambda found, left: print(len(found), flush=True)\n"
         "    draws = tune(SPACE, Toy(0.05), Path(sys.argv[1]), 600, workers=1, watch=told)\n"
         "    from failshut_replay.choosing import write_choices\n"
