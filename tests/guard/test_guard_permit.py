@@ -324,7 +324,7 @@ def test_a_key_comes_from_the_environment_as_text_or_as_a_path(tmp_path: Path, m
         {"keys": [KEY.key_set().to_dict()["keys"][0] | {"d": "secret"}]},
         [],
     ],
-    ids=str,
+    ids=lambda _: "jwks",  # the keys in it are new each time,
 )
 def test_a_key_set_with_anything_else_is_refused(jwks: Any) -> None:
     """Only Ed25519 public keys under their own thumbprint are read; a doubtful set is no set."""
