@@ -2,11 +2,38 @@
 
 from failshut_detectors.adwin import Adwin
 from failshut_detectors.budget import FalseTripBudget
-from failshut_detectors.contract import Alarm, Detector, number
+from failshut_detectors.contract import (
+    Alarm,
+    Contract,
+    Detector,
+    EventDetector,
+    Kind,
+    Reading,
+    Unfit,
+    VectorDetector,
+    number,
+)
 from failshut_detectors.cusum import Cusum
 from failshut_detectors.ewma import Ewma
 from failshut_detectors.fhddm import Fhddm
 from failshut_detectors.page_hinkley import PageHinkley
 from failshut_detectors.seasonal import SeasonalRecord
 
-__all__ = ["Adwin", "Alarm", "Cusum", "Detector", "Ewma", "FalseTripBudget", "Fhddm", "PageHinkley", "SeasonalRecord", "number"]
+__all__ = [
+    "Adwin",
+    "Alarm",
+    "Contract",
+    "Cusum",
+    "Detector",
+    "EventDetector",
+    "Ewma",
+    "FalseTripBudget",
+    "Fhddm",
+    "Kind",
+    "PageHinkley",
+    "Reading",
+    "SeasonalRecord",
+    "Unfit",
+    "VectorDetector",
+    "number",
+]

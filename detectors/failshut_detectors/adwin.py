@@ -14,12 +14,12 @@ from collections.abc import Sequence
 
 from river import drift
 
-from failshut_detectors.contract import Alarm, number
+from failshut_detectors.contract import Alarm, Detector, Kind, number
 
 _STRIDE = 32  # records between two looks at the mean that an alarm will report as the one before
 
 
-class Adwin:
+class Adwin(Detector):
     """Detect a change of mean of any size, up or down.
 
     >>> detector = Adwin(delta=0.002)
@@ -29,7 +29,8 @@ class Adwin:
     'mean 48.5 to 80.5'
     """
 
-    uses_times = False
+    name = "adwin"
+    kind = Kind.DRIFT
 
     def __init__(self, delta: float = 0.002, clock: int = 32, grace_period: int = 10, warm_up: int = 30) -> None:
         self._adwin = drift.ADWIN(delta=delta, clock=clock, grace_period=grace_period)
@@ -42,8 +43,7 @@ class Adwin:
         """Whether `warm_up` values were seen."""
         return self._seen >= self._warm_up
 
-    def feed(self, values: Sequence[float], times_ms: Sequence[int] | None = None) -> list[Alarm]:
-        """Take values in order and return the alarms among them, by index."""
+    def _feed(self, values: Sequence[float], times_ms: Sequence[int] | None) -> list[Alarm]:
         alarms: list[Alarm] = []
         adwin, update = self._adwin, self._adwin.update
         index, total = 0, len(values)

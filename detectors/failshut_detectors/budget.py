@@ -20,8 +20,8 @@ exchangeability on-line, ICML 2003, and V. Vovk, Testing randomness online, Stat
 conformal test martingales and Shiryaev-Roberts; step 4 is the peaks-over-threshold method (J. Pickands,
 Annals of Statistics 3 (1975)) and ours in this place. No random number is drawn: ties count half.
 
-Parameters: `per_records` (records) or `per_ms` (milliseconds) is the time in which one false alarm is allowed;
-with `per_ms` the number of records in it is learnt from the times. `warm_up` (records) comes before the first
+Parameters: `per_records` (records) is the time in which one false alarm is allowed, or, where it is above 0, `per_ms`
+(milliseconds): with `per_ms` the number of records in it is learnt from the times. `warm_up` (records) comes before the first
 alarm. `rest` (records) follows an alarm in silence, while the expectation is learnt anew.
 
 Limits: a change slower than the reference (1000 records) is learnt, not noticed. A stream that keeps having real
@@ -37,7 +37,7 @@ from collections.abc import Sequence
 from math import exp, log
 from statistics import NormalDist
 
-from failshut_detectors.contract import Alarm, number, refuse_nonfinite
+from failshut_detectors.contract import Alarm, Detector, Kind, number
 from failshut_detectors.seasonal import bucket_of
 
 _REFERENCE = 1000  # remainders that a new one is ranked among
@@ -203,7 +203,7 @@ class _Peaks:
         return True
 
 
-class FalseTripBudget:
+class FalseTripBudget(Detector):
     """Detect a shift, up or down, and be wrong no more often than the user allows.
 
     >>> import random
@@ -216,13 +216,13 @@ class FalseTripBudget:
     (True, '56.86 where 48.08 was expected: shift up')
     """
 
+    name = "false_trip_budget"
+    kind = Kind.DRIFT
     uses_times = True
 
-    def __init__(
-        self, per_records: float | None = None, per_ms: float | None = None, rest: int = 100, warm_up: int = 300
-    ) -> None:
-        if (per_records is None) == (per_ms is None):
-            raise ValueError("a budget is one false alarm in so many records or in so many milliseconds: give one of them")
+    def __init__(self, per_records: float = 10_000.0, per_ms: float = 0.0, rest: int = 100, warm_up: int = 300) -> None:
+        if not per_records > 0 or not per_ms >= 0:
+            raise ValueError("a budget is one false alarm in so many records, or in so many milliseconds, above 0")
         self._per_records, self._per_ms = per_records, per_ms
         self._rest, self._warm_up = rest, warm_up
         self._seen = 0
@@ -243,12 +243,16 @@ class FalseTripBudget:
         """Whether `warm_up` records were seen and there is a reference to rank among."""
         return self._seen >= self._warm_up and self._reference.full_enough
 
+    @classmethod
+    def for_false_trips(cls, records: float) -> dict[str, float]:
+        return {"per_records": records}
+
     @property
     def nominal_records(self) -> float:
         """In how many records one false alarm is allowed, at the stream's present rate."""
-        if self._per_records is not None:
+        if not self._per_ms:
             return max(_RECORDS_MIN, self._per_records)
-        if self._per_ms is None or self._interval_ms <= 0.0:
+        if self._interval_ms <= 0.0:
             return _RECORDS_MIN
         return max(_RECORDS_MIN, self._per_ms / self._interval_ms)
 
@@ -257,17 +261,9 @@ class FalseTripBudget:
         """Alarms so far, and the records that could have raised one."""
         return self._alarms, self._peaks.records
 
-    def feed(self, values: Sequence[float], times_ms: Sequence[int] | None = None) -> list[Alarm]:
-        """Take values, with their times where there are some, and return the alarms among them, by index.
-
-        Raises ValueError, with nothing taken, for NaN or infinity, where there are not as many times as values, and
-        where the budget is in milliseconds and there are no times.
-        """
-        refuse_nonfinite(values)
-        if times_ms is None and self._per_ms is not None:
+    def _feed(self, values: Sequence[float], times_ms: Sequence[int] | None) -> list[Alarm]:
+        if times_ms is None and self._per_ms:
             raise ValueError("a budget in milliseconds needs the times of the values")
-        if times_ms is not None and len(times_ms) != len(values):
-            raise ValueError(f"{len(values)} values with {len(times_ms)} times")
         alarms = []
         for index, value in enumerate(values):
             bucket = 0
@@ -333,3 +329,7 @@ class FalseTripBudget:
             interval = min(interval, _INTERVAL_REACH * self._interval_ms)
         self._intervals += 1
         self._interval_ms += max(_INTERVAL_RATE, 1.0 / self._intervals) * (interval - self._interval_ms)
+
+    def _grade(self) -> float:
+        total = sum(self._sums) / len(self._sums)
+        return log(max(total, 1.0)) / self._threshold if self._threshold > 0 else 0.0

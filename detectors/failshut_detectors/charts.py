@@ -15,15 +15,15 @@ from collections.abc import Sequence
 from math import fsum, sqrt
 from statistics import median
 
-from failshut_detectors.contract import Alarm, number, refuse_nonfinite
+from failshut_detectors.contract import Alarm, Detector, Kind, number
 
 _REACH = 10.0  # an example this many times further out than nine tenths of them is not learnt from
 
 
-class Chart:
+class Chart(Detector):
     """Learn a mean and a standard deviation, then hand standardised values to `_judge`."""
 
-    uses_times = False
+    kind = Kind.DRIFT
 
     def __init__(self, learn: int) -> None:
         if learn < 2:
@@ -41,9 +41,7 @@ class Chart:
         """Whether mean and standard deviation are learnt; after an alarm they are learnt anew."""
         return self._learnt
 
-    def feed(self, values: Sequence[float], times_ms: Sequence[int] | None = None) -> list[Alarm]:
-        """Take values in order and return the alarms among them, by index; ValueError for NaN or infinity."""
-        refuse_nonfinite(values)
+    def _feed(self, values: Sequence[float], times_ms: Sequence[int] | None) -> list[Alarm]:
         alarms = []
         for index, value in enumerate(values):
             if not self._learnt:

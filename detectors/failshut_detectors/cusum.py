@@ -26,11 +26,17 @@ class Cusum(Chart):
     'mean up from 2 (deviation 1.155): 5 now'
     """
 
+    name = "cusum"
+
     def __init__(self, arl: float = 10_000.0, reference: float = 0.5, learn: int = 500) -> None:
         if reference <= 0:
             raise ValueError(f"reference is {reference}, must be positive")
         self._reference, self._decision = reference, cusum_decision(arl, reference)
         super().__init__(learn)
+
+    @classmethod
+    def for_false_trips(cls, records: float) -> dict[str, float]:
+        return {"arl": records}
 
     def _begin_anew(self) -> None:
         super()._begin_anew()
@@ -40,3 +46,6 @@ class Cusum(Chart):
         self._up = max(0.0, self._up + z - self._reference)
         self._down = max(0.0, self._down - z - self._reference)
         return "up" if self._up > self._decision else "down" if self._down > self._decision else ""
+
+    def _grade(self) -> float:
+        return max(self._up, self._down) / self._decision

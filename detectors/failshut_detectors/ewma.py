@@ -28,10 +28,16 @@ class Ewma(Chart):
     3
     """
 
+    name = "ewma"
+
     def __init__(self, arl: float = 10_000.0, weight: float = 0.1, learn: int = 500) -> None:
         self._weight = weight
         self._bound = ewma_limit(arl, weight) * sqrt(weight / (2.0 - weight))
         super().__init__(learn)
+
+    @classmethod
+    def for_false_trips(cls, records: float) -> dict[str, float]:
+        return {"arl": records}
 
     def _begin_anew(self) -> None:
         super()._begin_anew()
@@ -40,3 +46,6 @@ class Ewma(Chart):
     def _judge(self, z: float) -> str:
         self._average += self._weight * (z - self._average)
         return "up" if self._average > self._bound else "down" if self._average < -self._bound else ""
+
+    def _grade(self) -> float:
+        return abs(self._average) / self._bound

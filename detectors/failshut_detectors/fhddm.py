@@ -12,10 +12,10 @@ from collections.abc import Sequence
 
 from river.drift import binary
 
-from failshut_detectors.contract import Alarm
+from failshut_detectors.contract import Alarm, EventDetector
 
 
-class Fhddm:
+class Fhddm(EventDetector):
     """Detect that the share of conforming events falls from its best.
 
     >>> detector = Fhddm(window=100)
@@ -25,7 +25,7 @@ class Fhddm:
     '27 of the last 100 do not conform'
     """
 
-    uses_times = False
+    name = "fhddm"
 
     def __init__(self, window: int = 100, confidence: float = 1e-6) -> None:
         self._detector = binary.FHDDM(sliding_window_size=window, confidence_level=confidence)
@@ -40,8 +40,7 @@ class Fhddm:
         """Whether a whole window was seen."""
         return self._seen >= self._window
 
-    def feed(self, values: Sequence[float], times_ms: Sequence[int] | None = None) -> list[Alarm]:
-        """Take 1 (conforming) or 0 for each event in order and return the alarms among them, by index."""
+    def _feed(self, values: Sequence[float], times_ms: Sequence[int] | None) -> list[Alarm]:
         if self._misses == 0 and self._since_alarm > self._window and min(values, default=1.0) == 1.0:
             # A full window of conforming events is what more of them leave it.
             self._seen += len(values)

@@ -13,10 +13,10 @@ from collections.abc import Sequence
 
 from river import drift
 
-from failshut_detectors.contract import Alarm, number
+from failshut_detectors.contract import Alarm, Detector, Kind, number
 
 
-class PageHinkley:
+class PageHinkley(Detector):
     """Detect a shift of the mean, up or down.
 
     >>> detector = PageHinkley(threshold=50.0)
@@ -26,7 +26,8 @@ class PageHinkley:
     'mean 1.453 shifted: 9 now'
     """
 
-    uses_times = False
+    name = "page_hinkley"
+    kind = Kind.DRIFT
 
     def __init__(
         self, threshold: float = 50.0, delta: float = 0.005, min_instances: int = 30, alpha: float = 1 - 0.0001
@@ -42,8 +43,7 @@ class PageHinkley:
         """Whether `min_instances` values were seen."""
         return self._seen >= self._min_instances
 
-    def feed(self, values: Sequence[float], times_ms: Sequence[int] | None = None) -> list[Alarm]:
-        """Take values in order and return the alarms among them, by index."""
+    def _feed(self, values: Sequence[float], times_ms: Sequence[int] | None) -> list[Alarm]:
         alarms: list[Alarm] = []
         detector, update = self._detector, self._detector.update
         for index, value in enumerate(values):

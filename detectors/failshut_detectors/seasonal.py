@@ -33,7 +33,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import sqrt
 
-from failshut_detectors.contract import Alarm, number, refuse_nonfinite
+from failshut_detectors.contract import Alarm, Detector, Kind, number
 
 _HALF_HOUR_MS = 1_800_000
 _DAY_MS = 86_400_000
@@ -182,7 +182,7 @@ def bucket_of(time_ms: int) -> int:
     return time_ms // _HALF_HOUR_MS % _HALF_HOURS + (_HALF_HOURS if weekend else 0)
 
 
-class SeasonalRecord:
+class SeasonalRecord(Detector):
     """Detect what a stream with daily and weekly habits never did before.
 
     >>> detector = SeasonalRecord()
@@ -194,6 +194,8 @@ class SeasonalRecord:
     '97 is outside 40 to 62, all seen so far'
     """
 
+    name = "seasonal_record"
+    kind = Kind.ANOMALY
     uses_times = True
 
     def __init__(
@@ -219,14 +221,7 @@ class SeasonalRecord:
         """Whether `warm_up` records were seen."""
         return self._signals.warm
 
-    def feed(self, values: Sequence[float], times_ms: Sequence[int] | None = None) -> list[Alarm]:
-        """Take values, with their times where there are some, and return the alarms among them, by index.
-
-        Raises ValueError, with nothing taken, for NaN or infinity, or where there are not as many times as values.
-        """
-        refuse_nonfinite(values)
-        if times_ms is not None and len(times_ms) != len(values):
-            raise ValueError(f"{len(values)} values with {len(times_ms)} times")
+    def _feed(self, values: Sequence[float], times_ms: Sequence[int] | None) -> list[Alarm]:
         alarms: list[Alarm] = []
         update = self._signals.update
         for index, value in enumerate(values):

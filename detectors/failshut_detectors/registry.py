@@ -1,0 +1,175 @@
+"""Detectors by name: ours, and plug-ins that other packages declare.
+
+A package brings a detector by an entry point in the group `failshut.detectors`, whose name is the detector's own:
+
+    [project.entry-points."failshut.detectors"]
+    my_detector = "my_package.detectors:MyDetector"
+
+Its constructor's signature says what a policy may set: every parameter has a default and is an int, float, bool or
+str. Bounds are the constructor's to check, by raising ValueError. A plug-in is code: whoever installs it on a
+worker trusts it, all workers of a group must have the same version, and suite.py says whether it keeps the contract.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from math import isfinite
+from typing import Any, get_type_hints
+
+from failshut_detectors.adwin import Adwin
+from failshut_detectors.budget import FalseTripBudget
+from failshut_detectors.contract import Contract, Detector, VectorDetector
+from failshut_detectors.cusum import Cusum
+from failshut_detectors.ewma import Ewma
+from failshut_detectors.fhddm import Fhddm
+from failshut_detectors.page_hinkley import PageHinkley
+from failshut_detectors.seasonal import SeasonalRecord
+
+GROUP = "failshut.detectors"
+
+OURS: dict[str, type[Contract]] = {
+    cls.name: cls
+    for cls in (
+        Adwin,
+        Cusum,
+        Ewma,
+        FalseTripBudget,
+        Fhddm,
+        PageHinkley,
+        SeasonalRecord,
+    )
+}
+
+_TYPES: dict[object, tuple[type, ...]] = {int: (int,), float: (int, float), bool: (bool,), str: (str,)}
+
+
+class DetectorError(ValueError):
+    """No such detector, or not with these parameters: what is wrong, and what there is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """What a policy may set of a detector."""
+
+    name: str
+    type: type
+    default: int | float | bool | str
+
+
+def names() -> list[str]:
+    """Return the name of every detector that a policy may ask for, ours first."""
+    return [*sorted(OURS), *sorted(_plugins().keys() - OURS.keys())]
+
+
+def find(name: str) -> type[Contract]:
+    """Return a detector's class.
+
+    Raises:
+        DetectorError: nothing here has this name, or the plug-in that has cannot be used.
+    """
+    if name in OURS:
+        return OURS[name]
+    if name not in _plugins():
+        raise DetectorError(f"no detector is named {name!r}: there are {', '.join(names())}")
+    return _load(name)
+
+
+def parameters(cls: type[Contract]) -> dict[str, Parameter]:
+    """Return what may be set of a detector, by its constructor's signature. A vector detector's `width` is not set by hand.
+
+    Raises:
+        DetectorError: the constructor asks for what a policy cannot give.
+    """
+    hints = get_type_hints(cls.__init__)
+    found = {}
+    for name, declared in list(inspect.signature(cls.__init__).parameters.items())[1:]:
+        if name == "width" and issubclass(cls, VectorDetector):
+            continue
+        if hints.get(name) not in _TYPES or declared.default is inspect.Parameter.empty:
+            raise DetectorError(f"{cls.name}: parameter {name!r} needs a default, and to be an int, float, bool or str")
+        found[name] = Parameter(name, hints[name], declared.default)
+    return found
+
+
+def build(name: str, given: Mapping[str, Any], width: int = 0) -> Contract:
+    """Return a new detector with these parameters; `width` is the number of metrics of a vector detector.
+
+    Raises:
+        DetectorError: there is none of this name, or it cannot have these parameters.
+    """
+    cls = find(name)
+    return construct(cls, checked(cls, given), width)
+
+
+def checked(cls: type[Contract], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters given, of the types that the detector wants.
+
+    Raises:
+        DetectorError: one is unknown, or of another type.
+    """
+    known = parameters(cls)
+    taken = {}
+    for name, value in given.items():
+        parameter = known.get(name)
+        if parameter is None:
+            raise DetectorError(f"{cls.name} has no parameter {name!r}: it has {', '.join(known) or 'none'}")
+        if not isinstance(value, _TYPES[parameter.type]) or (isinstance(value, bool) and parameter.type is not bool):
+            raise DetectorError(f"{cls.name}: {name} is {value!r}, must be of type {parameter.type.__name__}")
+        taken[name] = _finite(cls, name, value) if parameter.type is float else value
+    return taken
+
+
+def construct(cls: type[Contract], given: Mapping[str, Any], width: int = 0) -> Contract:
+    """Return a new detector with checked parameters.
+
+    Raises:
+        DetectorError: it refuses them, or is for another number of metrics.
+    """
+    try:
+        if issubclass(cls, VectorDetector):
+            return cls(width=width, **given)  # type: ignore[call-arg] # every vector detector is told its width
+        return cls(**given)
+    except (ValueError, ArithmeticError, OverflowError) as error:
+        raise DetectorError(f"{cls.name}: {error}") from error
+
+
+def _finite(cls: type[Contract], name: str, value: Any) -> float:
+    try:
+        number = float(value)
+    except OverflowError:
+        number = float("inf")
+    if not isfinite(number):
+        raise DetectorError(f"{cls.name}: {name} is not finite")
+    return number
+
+
+@cache
+def _plugins() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=GROUP)}
+
+
+def plugin_versions() -> dict[str, str]:
+    """Return name and version of every package that brings a detector: decisions depend on them."""
+    found = {}
+    for point in _plugins().values():
+        if point.dist is not None:
+            found[point.dist.name] = point.dist.version
+    return dict(sorted(found.items()))
+
+
+@cache
+def _load(name: str) -> type[Contract]:
+    try:
+        cls = _plugins()[name].load()
+    except Exception as error:  # a plug-in may fail in any way; the policy that names it is at fault, and nothing else
+        raise DetectorError(f"the plug-in {name!r} cannot be loaded: {type(error).__name__}: {error}") from error
+    if not (isinstance(cls, type) and issubclass(cls, Detector | VectorDetector)):
+        raise DetectorError(f"the plug-in {name!r} is no subclass of Detector, EventDetector or VectorDetector")
+    if getattr(cls, "name", None) != name:
+        raise DetectorError(f"the plug-in {name!r} calls itself {getattr(cls, 'name', None)!r}")
+    parameters(cls)
+    return cls
