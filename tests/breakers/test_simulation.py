@@ -16,7 +16,7 @@ from log import Key
 from stories import LIMIT, Fleet, Story
 
 from failshut_breakers.conditions import Moment
-from failshut_breakers.conditions.on_series import ConformanceCondition
+from failshut_breakers.conditions.conformance import ConformanceCondition
 from failshut_breakers.coverage import BROKER_SKEW_MS, Coverage
 from failshut_breakers.decision import Breaker as State
 from failshut_breakers.decision import Decision, Kind

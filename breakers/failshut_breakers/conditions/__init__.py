@@ -1,10 +1,11 @@
 """The conditions of a policy, one kind per file. `build` makes the one that a policy asks for."""
 
 from failshut_breakers.conditions.base import Condition, Demand, Moment, Status
+from failshut_breakers.conditions.conformance import ConformanceCondition
 from failshut_breakers.conditions.failure_rate import FailureRateCondition
 from failshut_breakers.conditions.heartbeat import HeartbeatCondition
 from failshut_breakers.conditions.lag import LagCondition
-from failshut_breakers.conditions.on_series import ConformanceCondition, DriftCondition
+from failshut_breakers.conditions.on_series import DriftCondition
 from failshut_breakers.conditions.unreadable import UnreadableCondition
 from failshut_breakers.policy import (
     ConditionPolicy,

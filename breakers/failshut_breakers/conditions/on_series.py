@@ -1,27 +1,28 @@
-"""Conditions on the values of one series: drift of the values, and conformance of events.
+"""Conditions on one series: what they share, and drift of the values.
 
-Both stand on a detector, which speaks of single records. A demand therefore stands for `demand_for` after the
+They stand on a detector, which speaks of single records. A demand therefore stands for `demand_for` after the
 last alarm. Readings that no detector may see (NaN, infinity, a wrong type) count too: so many in a row and
 the condition demands, because a detector that is fed nothing finds nothing.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 
 from failshut.cause import Cause
 from failshut_breakers.conditions.base import Condition, Demand, Moment, Status
 from failshut_breakers.evidence import Faults, Reading, Samples
 from failshut_breakers.policy import Conformance, Drift
-from failshut_detectors import Adwin, Detector, Fhddm, PageHinkley
+from failshut_detectors import Adwin, Detector, PageHinkley
 
 MAGNITUDE_MAX = 1e100
 """Beyond it a detector's sums of squares overflow and it never detects again: such a value counts as a fault instead."""
 
 
-class _OnSeries(Condition):
+class OnSeries(Condition):
+    """A condition that feeds the readings of one series to a detector; a subclass says how in `_values`."""
+
     def __init__(self, policy: Drift | Conformance, detector: Detector) -> None:
         super().__init__(policy.name, policy.action)
         self.series = policy.series
@@ -78,7 +79,7 @@ class _OnSeries(Condition):
             self.status, self.text = Status.HOLDS, f"{self._metric}: {self._detector.summary()}"
 
 
-class DriftCondition(_OnSeries):
+class DriftCondition(OnSeries):
     """The values drift."""
 
     cause = Cause.DRIFT
@@ -108,51 +109,6 @@ class DriftCondition(_OnSeries):
             Demand(*samples.place(skip + alarm.index), f"drift in {self._metric}: {alarm.text}")
             for alarm in self._detector.feed(values, times_ms)
         ]
-
-
-class ConformanceCondition(_OnSeries):
-    """Fewer events conform to the rule than did, or than must."""
-
-    cause = Cause.CONFORMANCE
-
-    def __init__(self, policy: Conformance) -> None:
-        super().__init__(policy, Fhddm(window=policy.window, confidence=policy.confidence))
-        self._rule = policy.rule
-        self._window: deque[float] = deque(maxlen=policy.window)
-        self._misses = 0.0
-        self._misses_max = policy.over * policy.window
-
-    def _values(self, samples: Samples, skip: int) -> list[Demand]:
-        conforms = self._rule.predicate
-        self._in_a_row = 0
-        conforming = [1.0 if conforms(value) else 0.0 for value in samples.values(skip)]
-        return self._events(conforming, lambda row: samples.place(skip + row))
-
-    def _faults(self, rows: list[tuple[int, int, int, str]]) -> list[Demand]:
-        # Unreadable readings are non-conforming events, on top of counting in a row.
-        return super()._faults(rows) + self._events([0.0] * len(rows), lambda row: rows[row][:2])
-
-    def _events(self, conforming: Sequence[float], place: Callable[[int], tuple[int, int]]) -> list[Demand]:
-        demands = [
-            Demand(*place(alarm.index), f"{self._metric}: {alarm.text} to {self._rule.text!r}")
-            for alarm in self._detector.feed(conforming)
-        ]
-        window = self._window
-        if not self._misses and len(window) == window.maxlen and min(conforming, default=1.0) == 1.0:
-            return demands  # a full window of conforming events is what more of them leave it
-        for row, conforms in enumerate(conforming):
-            below = self._misses <= self._misses_max
-            self._misses += (1.0 - conforms) - (1.0 - window[0] if len(window) == window.maxlen else 0.0)
-            window.append(conforms)
-            if below and self._misses > self._misses_max:
-                demands.append(Demand(*place(row), self._standing()))
-        demands.sort()
-        return demands
-
-    def _standing(self) -> str:
-        if self._misses <= self._misses_max:
-            return ""
-        return f"{int(self._misses)} of the last {len(self._window)} of {self._metric} do not conform to {self._rule.text!r}"
 
 
 def _drift_detector(policy: Drift) -> Detector:
