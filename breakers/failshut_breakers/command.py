@@ -55,6 +55,13 @@ class Bypass(_ForGate):
     until_ms: Annotated[int, Field(gt=0)]
 
 
+class Confirm(_ForGate):
+    """Say that a trip had a cause. `epoch` is that of its closing. It touches the tally of false trips, never the gate."""
+
+    kind: Literal["confirm"] = "confirm"
+    epoch: Annotated[int, Field(ge=0)]
+
+
 class Activate(_Base):
     """Put a policy bundle in force: file name to YAML text. Refused unless its version is higher than the one in force."""
 
@@ -83,16 +90,13 @@ class AcceptGap(_Base):
     upto: Annotated[int, Field(ge=0)]
 
 
-Command = Annotated[
-    Hold | Reset | Bypass | Activate | OpenTerm | AcceptGap,
-    Field(discriminator="kind"),
-]
-GateCommand = Hold | Reset | Bypass
+GateCommand = Hold | Reset | Bypass | Confirm
+Command = GateCommand | Activate | OpenTerm | AcceptGap
 
-_adapter: TypeAdapter[Hold | Reset | Bypass | Activate | OpenTerm | AcceptGap] = TypeAdapter(Command)
+_adapter: TypeAdapter[Command] = TypeAdapter(Annotated[Command, Field(discriminator="kind")])
 
 
-def parse_command(claims: str | bytes | dict[str, object]) -> Hold | Reset | Bypass | Activate | OpenTerm | AcceptGap:
+def parse_command(claims: str | bytes | dict[str, object]) -> Command:
     """Read the claims of a command (verified elsewhere).
 
     Raises:

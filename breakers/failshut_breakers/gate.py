@@ -17,10 +17,10 @@ from typing import NamedTuple
 from failshut.cause import Cause
 from failshut_breakers import gate_orders
 from failshut_breakers.breaker import Breaker, Closing, Proving
-from failshut_breakers.command import Bypass, GateCommand
+from failshut_breakers.command import Bypass, Confirm, GateCommand
 from failshut_breakers.conditions import Condition, Demand, Moment, Status, build
 from failshut_breakers.decision import Breaker as State
-from failshut_breakers.decision import Decision, Kind, epoch_text
+from failshut_breakers.decision import Brief, Decision, Kind, epoch_text
 from failshut_breakers.evidence import (
     Beats,
     Faults,
@@ -41,6 +41,7 @@ from failshut_breakers.policy import (
     Heartbeat,
     Lag,
 )
+from failshut_breakers.tally import CONFIRMED, Tally
 
 DECISION_SCHEMA = 1
 RENEWALS_PER_TTL = 6
@@ -83,6 +84,8 @@ class Gate:
         self.origin: Place | None = None  # what moved the gate in this record
         self.by = ""
         self.tripped = False  # a demand closed the gate in this record
+        self.counts = False  # that demand met an ARMED breaker
+        self.tallies: dict[str, Tally] = {}  # by condition, of those with a budget of false trips
         self.prove_at_conclusion = False  # a reset was granted in this record
         self.notes: list[tuple[Cause | None, str, Place, str]] = []
 
@@ -103,9 +106,17 @@ class Gate:
             fault = f"{self.entry.file}: its conditions cannot be built: {type(error).__name__}: {error}"[:MAX_FAULT_CHARS]
             self.entry = Entry(self.entry.gate, self.entry.file, self.entry.digest, None, fault)
             self.conditions, policies = [], ()
+        self.tallies = {
+            policy.name: self._tally(policy.name, budget_ms) for policy in policies if (budget_ms := _budget_ms(policy))
+        }
         self.by_key = {}
         for policy, condition in zip(policies, self.conditions, strict=True):
             self.by_key.setdefault(_key_of_policy(policy), []).append(condition)
+
+    def _tally(self, name: str, per_ms: float) -> Tally:
+        """Go on with the tally of a condition whose budget another policy leaves as it was."""
+        before = self.tallies.get(name)
+        return before if before is not None and before.per_ms == per_ms else Tally(per_ms)
 
     def hold(self, cause: Cause, because: str, place: Place, at_ms: int) -> None:
         """Make the gate HELD: only an operator leads out of it."""
@@ -141,6 +152,9 @@ class Gate:
         refusal = gate_orders.take(self, command, place, moment)
         if refusal:
             self.notes.append((None, f"{command.kind} refused: {refusal}", place, f"{command.by} ({kid[:12]})"))
+        elif isinstance(command, Confirm):
+            words = f"{CONFIRMED}the trip of epoch {command.epoch} had a cause: {command.why}"
+            self.notes.append((None, words, place, f"{command.by} ({kid[:12]})"))
         else:
             self.origin, self.by = place, f"{command.by} ({kid[:12]}): {command.why}"
 
@@ -178,6 +192,7 @@ class Gate:
             self.breaker.closing.conditions |= closing.conditions
             return
         self.tripped = True
+        self.counts = self.breaker.state is State.ARMED
         if self.breaker.state is State.HELD:
             held = self.breaker.closing
             because = f"{held.because}; and {closing.because}" if held and "; and " not in held.because else closing.because
@@ -249,6 +264,7 @@ class Gate:
         """Return the decisions of this record: notes, and at most one about the gate's state."""
         decisions = [self._decision(record, moment, Kind.NOTE, *note) for note in self.notes]
         self.notes = []
+        self._watch(moment)
         if self.breaker.state in (State.ARMED, State.PROVING) and self._standing() and self.persists():
             standing = self._standing()
             names = frozenset(condition.name for condition in standing)
@@ -265,12 +281,34 @@ class Gate:
         if kind is not None:
             if kind is not Kind.RENEW:
                 self.epoch = epoch_of(record.term, record.offset)
+                self._count()
             if wanted.mode:
                 self.permit_ms = moment.evidence_ms
             self.shown = wanted
             decisions.append(self._decision(record, moment, kind, wanted.cause, wanted.because, self.origin, self.by))
-        self.renewed, self.tripped, self.origin, self.by = False, False, None, ""
+        self.renewed, self.tripped, self.counts, self.origin, self.by = False, False, False, None, ""
         return decisions
+
+    def _watch(self, moment: Moment) -> None:
+        """Let the tallies take note of time in which their conditions could have tripped the breaker."""
+        if not self.tallies:
+            return
+        armed = self.breaker.state is State.ARMED
+        for condition in self.conditions:
+            tally = self.tallies.get(condition.name)
+            if tally is not None:
+                tally.watch(moment.evidence_ms, armed and condition.status is not Status.INSUFFICIENT)
+
+    def _count(self) -> None:
+        """Count a trip of an ARMED breaker for every condition that demanded it."""
+        closing = self.breaker.closing
+        if self.counts and closing is not None:
+            for name in sorted(closing.conditions & self.tallies.keys()):
+                self.tallies[name].trip(self.epoch)
+
+    def _brief(self, condition: Condition) -> Brief:
+        tally, brief = self.tallies.get(condition.name), condition.brief()
+        return brief if tally is None else Brief(brief.name, brief.status, f"{brief.text}; {tally.words}")
 
     def _kind(self, wanted: Wanted, moment: Moment) -> Kind | None:
         shown, policy = self.shown, self.entry.policy
@@ -315,7 +353,7 @@ class Gate:
             ttl_ms=ttl_ms,
             in_flight=policy.in_flight if policy else "cancel",
             origin=origin,
-            readings=[condition.brief() for condition in self.conditions],
+            readings=[self._brief(condition) for condition in self.conditions],
             subjects=list(policy.subjects) if opens and policy else [],
             operations=list(policy.operations) if opens and policy else [],
             context=dict(policy.context) if opens and policy else {},
@@ -359,3 +397,8 @@ def _key_of_policy(policy: ConditionPolicy) -> tuple[str, ...]:
         case FailureRate():
             return ("outcomes",)
     return ("unreadable",)
+
+
+def _budget_ms(policy: ConditionPolicy) -> float:
+    """The time in which a condition may be wrong once, 0 where its policy promises nothing."""
+    return float(getattr(policy, "false_trips", None) or 0.0)

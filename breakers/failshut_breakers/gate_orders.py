@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from failshut.cause import Cause
 from failshut_breakers.breaker import Closing
-from failshut_breakers.command import Bypass, GateCommand, Hold, Reset
+from failshut_breakers.command import Bypass, Confirm, GateCommand, Hold, Reset
 from failshut_breakers.conditions import Moment, Status
 from failshut_breakers.decision import Breaker as State
 from failshut_breakers.evidence import Place
@@ -35,6 +35,8 @@ def take(gate: Gate, command: GateCommand, place: Place, moment: Moment) -> str:
             return _reset(gate, command, moment)
         case Bypass():
             return _bypass(gate, command, moment)
+        case Confirm():
+            return _confirm(gate, command)
 
 
 def _reset(gate: Gate, command: Reset, moment: Moment) -> str:
@@ -70,6 +72,12 @@ def _bypass(gate: Gate, command: Bypass, moment: Moment) -> str:
         return "its end is not within the next 24 hours"
     gate.bypass = command
     gate.renewed = True
+    return ""
+
+
+def _confirm(gate: Gate, command: Confirm) -> str:
+    if not sum(tally.confirm(command.epoch) for tally in gate.tallies.values()):
+        return f"no condition with a budget of false trips tripped at epoch {command.epoch}, or it is confirmed already"
     return ""
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from failshut.cause import Cause
-from failshut_breakers.command import Bypass, CommandError, Hold, Reset, parse_command
+from failshut_breakers.command import CommandError, GateCommand, parse_command
 from failshut_breakers.conditions import Moment
 from failshut_breakers.coverage import CONTROL, Admission, Coverage
 from failshut_breakers.decision import Decision
@@ -141,7 +141,7 @@ class Governor:
         except CommandError as error:
             gate.notes.append((None, str(error), place, commanded.kid))
             return
-        if isinstance(command, Hold | Reset | Bypass) and command.gate == gate.name:
+        if isinstance(command, GateCommand) and command.gate == gate.name:
             gate.order(command, place, moment, commanded.kid)
         else:
             gate.notes.append((None, f"{command.kind} refused: it is not for this gate", place, commanded.kid))

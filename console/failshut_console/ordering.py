@@ -18,15 +18,14 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from failshut.signing import SigningKey
-from failshut_breakers.command import Bypass, CommandError, Hold, Reset
+from failshut_breakers.command import CommandError, GateCommand
 from failshut_breakers.decision import Decision, Kind, decode_decision
+from failshut_breakers.tally import CONFIRMED
 from failshut_console.exits import Exit, Trouble, unreachable
 from failshut_streams.broker import client_options
 from failshut_streams.codecs.dead_letter import decode_dead_letter
 from failshut_streams.operator import Operator, Unacknowledged
 from failshut_streams.topics import CONTROL, BrokerUnreachable, Topics
-
-GateOrder = Hold | Reset | Bypass
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +71,7 @@ def load_operator_key(path: str) -> SigningKey:
         ) from error
 
 
-async def send_and_wait(broker: str, prefix: str, key: SigningKey, order: GateOrder, timeout_s: float) -> Answer:
+async def send_and_wait(broker: str, prefix: str, key: SigningKey, order: GateCommand, timeout_s: float) -> Answer:
     """Send a command about a gate and wait for the decision that answers it.
 
     Raises:
@@ -135,7 +134,7 @@ async def _listening(broker: str, topics: Topics) -> AsyncIterator[AIOKafkaConsu
 
 
 async def _answers(
-    consumer: AIOKafkaConsumer, topics: Topics, order: GateOrder, offset: int, kid: str
+    consumer: AIOKafkaConsumer, topics: Topics, order: GateCommand, offset: int, kid: str
 ) -> AsyncIterator[Answer]:
     while True:
         for place, records in (await consumer.getmany(timeout_ms=250)).items():
@@ -148,14 +147,14 @@ async def _answers(
                     yield answer
 
 
-def _decided(value: bytes, order: GateOrder, offset: int, kid: str) -> Answer | None:
+def _decided(value: bytes, order: GateCommand, offset: int, kid: str) -> Answer | None:
     try:
         decision = decode_decision(value)
     except ValueError:
         return None
     if decision.gate != order.gate or not _answers_it(decision, order, offset, kid):
         return None
-    refused = decision.kind is Kind.NOTE
+    refused = decision.kind is Kind.NOTE and not decision.because.startswith(CONFIRMED)
     state = {Kind.OPEN: "OPEN", Kind.RENEW: "OPEN", Kind.CLOSE: "CLOSED"}.get(decision.kind, "")
     because = decision.because.removeprefix(f"{order.kind} refused: ")
     return Answer(
@@ -170,7 +169,7 @@ def _decided(value: bytes, order: GateOrder, offset: int, kid: str) -> Answer | 
     )
 
 
-def _answers_it(decision: Decision, order: GateOrder, offset: int, kid: str) -> bool:
+def _answers_it(decision: Decision, order: GateCommand, offset: int, kid: str) -> bool:
     origin = decision.origin
     if origin is not None and (origin.topic, origin.partition, origin.offset) == (CONTROL, 0, offset):
         return True
@@ -178,7 +177,7 @@ def _answers_it(decision: Decision, order: GateOrder, offset: int, kid: str) -> 
     return decision.by == f"{order.by} ({kid[:12]}): {order.why}"
 
 
-def _dead(value: bytes, order: GateOrder, offset: int, topics: Topics) -> Answer | None:
+def _dead(value: bytes, order: GateCommand, offset: int, topics: Topics) -> Answer | None:
     try:
         letter = decode_dead_letter(value)
     except msgspec.MsgspecError:

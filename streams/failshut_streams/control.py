@@ -24,6 +24,7 @@ from failshut_breakers.command import (
     Bypass,
     Command,
     CommandError,
+    Confirm,
     Hold,
     OpenTerm,
     Reset,
@@ -189,7 +190,7 @@ class ControlCutter:
             case AcceptGap():
                 gap = AcceptedGap(record.offset, record.timestamp_ms, command.topic, command.partition, command.upto, signer)
                 pending.notices.append(gap)
-            case Hold() | Reset() | Bypass():
+            case Hold() | Reset() | Bypass() | Confirm():
                 if command.gate not in self.book.entries:
                     cut.dead.append(DeadRecord(record, f"a command for a gate that no policy speaks of: {command.gate}"))
                     return

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from failshut_breakers.command import Bypass, GateCommand, Hold, Reset
+from failshut_breakers.command import Bypass, Confirm, GateCommand, Hold, Reset
 from failshut_breakers.units import parse_duration_ms
 from failshut_console.commands.options import FOLDER, AsJson, Broker, Folder, Jwks, OperatorKey, Prefix, Store, where
 from failshut_console.exits import Exit, Trouble
@@ -76,6 +76,29 @@ def reset(
     at = where(state, store=store, broker=broker, jwks=jwks, key=key, prefix=prefix)
     number = epoch if epoch >= 0 else _epoch(_seen(at, gate))
     _send(at, Reset(gate=gate, by=by or who(), why=_reason(why), id=new_id(), epoch=number), wait, as_json)
+
+
+def confirm(
+    gate: Gate,
+    why: Why,
+    epoch: Annotated[int, typer.Option(min=0, help="Epoch of the trip: `failshut gates GATE` shows the present one.")],
+    by: By = "",
+    broker: Broker = "",
+    prefix: Prefix = "",
+    key: OperatorKey = "",
+    state: Folder = FOLDER,
+    wait: Wait = 15.0,
+    as_json: AsJson = False,
+) -> None:
+    """Say that a trip had a cause, so that it does not count against its condition's budget of false trips.
+
+    A condition with `false_trips: 1 per 30d` reports how many trips nobody has confirmed beside how many its budget
+    allows. The gate itself stays as it is.
+
+    Exit status: 0 confirmed, 1 refused (it says why), 2 wrong usage, 3 nobody answered.
+    """
+    at = where(state, broker=broker, key=key, prefix=prefix)
+    _send(at, Confirm(gate=gate, by=by or who(), why=_reason(why), id=new_id(), epoch=epoch), wait, as_json)
 
 
 def bypass(
@@ -164,6 +187,8 @@ def _send(at: Runtime, order: GateCommand, wait: float, as_json: bool) -> None:
 
 
 def _told(answer: Answer) -> str:
+    if answer.result == "done" and answer.command == "confirm":
+        return f"{answer.gate}: {answer.because}"
     if answer.result == "done":
         return f"{answer.gate}: {answer.command} done. Gate {answer.state}, breaker {answer.breaker}: {answer.because}"
     if answer.result == "refused":
