@@ -90,6 +90,12 @@ class Health:
         self._metrics.evidence(
             now_ms, {partition: coverage.evidence_ms for partition, coverage in coverages.items()}, newest, gaps, unvouched
         )
+        self._metrics.false_trips(
+            (gate.name, condition, tally)
+            for governor in self._governing.governors.values()
+            for gate in governor.gates.values()
+            for condition, tally in gate.tallies.items()
+        )
         owned = {"telemetry": 0, "otlp_metrics": 0, "evidence": len(self._governing.governors)}
         for topic, _ in front_door:
             owned[topic] = owned.get(topic, 0) + 1

@@ -20,6 +20,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, star
 
 from failshut.cause import Cause
 from failshut_breakers.decision import Decision
+from failshut_breakers.tally import Tally
 
 GATES_MAX: Final = 200
 """Gates with labels of their own; a policy bundle has at most a thousand."""
@@ -36,6 +37,8 @@ _REASONS = (
     ("command", ("not a command", "UnknownKey", "BadSignature", "WrongType", "UnreadableToken", "no value", "a command")),
     ("size", ("bytes, the limit", "more than", "an empty value", "tombstone")),
 )
+
+TALLY = ("gate", "condition")
 
 Place = tuple[str, int]
 """Topic role and partition."""
@@ -142,6 +145,19 @@ class Metrics:
         )
         self._replace(self._gaps, {(role, str(partition)): 1.0 for role, partition in gaps})
         self._replace(self._unvouched, {(role, str(partition)): 1.0 for role, partition in unvouched})
+
+    def false_trips(self, tallies: Iterable[tuple[str, str, Tally]]) -> None:
+        """Set, for each gate and condition with a budget of false trips, what came of it. Gates beyond the bound add up."""
+        unconfirmed: dict[tuple[str, ...], float] = {}
+        allowed: dict[tuple[str, ...], float] = {}
+        for gate, condition, tally in tallies:
+            labels = (self._gate(gate), condition)
+            if labels[0] == OTHER:
+                labels = (OTHER, OTHER)
+            unconfirmed[labels] = unconfirmed.get(labels, 0.0) + tally.unconfirmed
+            allowed[labels] = allowed.get(labels, 0.0) + tally.allowed
+        self._replace(self._unconfirmed_trips, unconfirmed)
+        self._replace(self._allowed_trips, allowed)
 
     def owned(self, counts: Mapping[str, int]) -> None:
         """Set how many partitions of each topic (by role) this worker has: whoever sums over workers sees unowned ones."""
@@ -253,6 +269,10 @@ class Metrics:
         self._mark_age = self._gauge("mark_age_seconds", "Wall clock less newest mark.", "topic", "partition")
         self._gaps = self._gauge("gap", "1 where evidence of a partition is missing.", "topic", "partition")
         self._unvouched = self._gauge("unvouched", "1 where no mark of a partition has come.", "topic", "partition")
+        self._unconfirmed_trips = self._gauge(
+            "unconfirmed_trips", "Trips of a condition with a budget of false trips whose cause nobody confirmed.", *TALLY
+        )
+        self._allowed_trips = self._gauge("allowed_false_trips", "False trips that the budget allows until now.", *TALLY)
         self._owned = self._gauge("owned_partitions", "Partitions that this worker has.", "topic")
 
     def _make_side_metrics(self) -> None:

@@ -14,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from failshut.cause import Cause
 from failshut_breakers.decision import Breaker, Decision, Kind
+from failshut_breakers.tally import Tally
 from failshut_streams.metrics import GATES_MAX, OTHER, Metrics, MetricsUnavailable, reason_class
 
 
@@ -45,6 +46,7 @@ def filled(metrics: Metrics) -> str:
     metrics.snapshot(1, 1_000, 0.1, 1_700_000_000.0)
     metrics.evidence(10_000, {0: 9_000, 1: 0}, {("telemetry", 2): 9_500}, [("telemetry", 2)], [("otlp_metrics", 0)])
     metrics.owned({"telemetry": 2, "evidence": 4})
+    metrics.false_trips([("payments.refund", "drift:s/x", Tally(per_ms=1_000.0, watched_ms=2_500, trips=3, confirmed=1))])
     metrics.mark(True)
     metrics.mark(False)
     for what in ("moved", "malformed", "store_unreachable", "broker_unreachable"):
@@ -91,6 +93,8 @@ def test_numbers_are_counted(metrics: Metrics) -> None:
     assert value(metrics, "failshut_evidence_age_seconds", partition="1") == float("inf")
     assert value(metrics, "failshut_mark_age_seconds", topic="telemetry", partition="2") == 0.5
     assert value(metrics, "failshut_gap", topic="telemetry", partition="2") == 1
+    assert value(metrics, "failshut_unconfirmed_trips", gate="payments.refund", condition="drift:s/x") == 2
+    assert value(metrics, "failshut_allowed_false_trips", gate="payments.refund", condition="drift:s/x") == 2.5
     assert value(metrics, "failshut_marks_total", result="failed") == 1
     assert value(metrics, "failshut_queue_records") == 7
 
@@ -103,6 +107,16 @@ def test_gates_beyond_the_bound_are_counted_together(metrics: Metrics) -> None:
     assert value(metrics, "failshut_decisions_total", gate="gate-0", kind="close", cause="drift") == 2
     samples = [one for family in metrics.registry.collect() if family.name == "failshut_decisions" for one in family.samples]
     assert len({one.labels["gate"] for one in samples}) == GATES_MAX + 1
+
+
+def test_tallies_beyond_the_bound_add_up(metrics: Metrics) -> None:
+    """A policy's thousandth gate makes no label of its own, and its false trips are still counted."""
+    tally = Tally(per_ms=1_000.0, watched_ms=1_000, trips=1)
+    metrics.false_trips((f"gate-{n}", "drift:s/x", tally) for n in range(GATES_MAX + 50))
+    assert value(metrics, "failshut_unconfirmed_trips", gate=OTHER, condition=OTHER) == 50
+    assert value(metrics, "failshut_allowed_false_trips", gate=OTHER, condition=OTHER) == 50
+    metrics.false_trips([])
+    assert value(metrics, "failshut_unconfirmed_trips", gate="gate-0", condition="drift:s/x") is None
 
 
 @pytest.mark.parametrize(
