@@ -73,13 +73,49 @@ class Contract(ABC):
 
     name: ClassVar[str]
     """By which a policy asks for it: lower case, digits and underscores."""
-    kind: ClassVar[Kind]
+    kind: Kind
     version: ClassVar[int] = 1
     """Of its pickled state: to be raised whenever the meaning of an attribute changes."""
     uses_times: ClassVar[bool] = False
     """Whether times change what it says; where they do not, a caller may spare itself the trouble."""
 
     _alarm_text = ""  # of the last record fed, where that was an alarm
+
+    def feed(self, values: Sequence[Any], times_ms: Sequence[int] | None = None) -> list[Alarm]:
+        """Take records in order, with their times (ms since 1970) where a caller has them, and return the alarms, by index.
+
+        Raises:
+            Unfit: no detector of this kind may see one of them, as `fit` says; nothing was taken.
+            ValueError: there are not as many times as records; nothing was taken.
+        """
+        values = self.fit(values)
+        if times_ms is not None and len(times_ms) != len(values):
+            raise ValueError(f"{len(values)} values with {len(times_ms)} times")
+        return self.take(values, times_ms)
+
+    def update(self, value: Any, time_ms: int | None = None) -> Reading:
+        """Take one record and return what it says now; raises as `feed` does."""
+        self.feed((value,), None if time_ms is None else (time_ms,))
+        return self.reading
+
+    @abstractmethod
+    def fit(self, values: Sequence[Any]) -> Sequence[Any]:
+        """Return the records as this detector sees them.
+
+        Raises:
+            Unfit: it may not see one of them.
+        """
+
+    def take(self, values: Sequence[Any], times_ms: Sequence[int] | None) -> list[Alarm]:
+        """Do as `feed` with records that `fit` has passed: for a detector made of others, which looks at them once."""
+        alarms = self._feed(values, times_ms)
+        if len(values):
+            self._alarm_text = alarms[-1].text if alarms and alarms[-1].index == len(values) - 1 else ""
+        return alarms
+
+    @abstractmethod
+    def _feed(self, values: Sequence[Any], times_ms: Sequence[int] | None) -> list[Alarm]:
+        """Take records that fit, as many times as records if any; maybe none of them."""
 
     @property
     @abstractmethod
@@ -114,11 +150,6 @@ class Contract(ABC):
         """The part of the threshold reached by the last record, where the method grades; from 0 to 1."""
         return 0.0
 
-    def _remember(self, alarms: list[Alarm], count: int) -> list[Alarm]:
-        if count:
-            self._alarm_text = alarms[-1].text if alarms and alarms[-1].index == count - 1 else ""
-        return alarms
-
     def __getstate__(self) -> tuple[int, dict[str, Any]]:
         return self.version, self.__dict__
 
@@ -130,25 +161,14 @@ class Contract(ABC):
 
 
 class Detector(Contract):
-    """An online detector on one stream of numbers."""
+    """An online detector on one stream of numbers.
 
-    def feed(self, values: Sequence[float], times_ms: Sequence[int] | None = None) -> list[Alarm]:
-        """Take values in order, with their times (ms since 1970) where a caller has them, and return the alarms, by index.
+    Booleans and whole numbers are taken as floats: past 2**53 they are rounded. Unfit is what is not a number, NaN, infinite,
+    or beyond `MAGNITUDE_MAX`.
+    """
 
-        Booleans and whole numbers are taken as floats: past 2**53 they are rounded.
-
-        Raises:
-            Unfit: a value is not a number, NaN, infinite, or beyond `MAGNITUDE_MAX`; nothing was taken.
-            ValueError: there are not as many times as values; nothing was taken.
-        """
-        values = fit(values)
-        _same_length(values, times_ms)
-        return self._remember(self._feed(values, times_ms), len(values))
-
-    def update(self, value: float, time_ms: int | None = None) -> Reading:
-        """Take one record and return what it says now; raises as `feed` does."""
-        self.feed((value,), None if time_ms is None else (time_ms,))
-        return self.reading
+    def fit(self, values: Sequence[float]) -> Sequence[float]:
+        return fit(values)
 
     @abstractmethod
     def _feed(self, values: Sequence[float], times_ms: Sequence[int] | None) -> list[Alarm]:
@@ -156,52 +176,36 @@ class Detector(Contract):
 
 
 class EventDetector(Detector):
-    """A detector on events: 1 for one that conforms to a rule, 0 for another."""
+    """A detector on events: 1 for one that conforms to a rule, 0 for another. Anything else is unfit."""
 
     kind = Kind.CONFORMANCE
 
-    def feed(self, values: Sequence[float], times_ms: Sequence[int] | None = None) -> list[Alarm]:
-        """Take 1 or 0 for each event in order and return the alarms, by index.
-
-        Raises:
-            Unfit: a value is neither; nothing was taken.
-            ValueError: there are not as many times as values; nothing was taken.
-        """
+    def fit(self, values: Sequence[float]) -> Sequence[float]:
         if not {0.0, 1.0}.issuperset(values):
             index = next(index for index, value in enumerate(values) if value not in (0.0, 1.0))
             raise Unfit(index, f"{values[index]!r}, which is no event (1 conforms, 0 does not)")
-        _same_length(values, times_ms)
-        return self._remember(self._feed(values, times_ms), len(values))
+        return values
 
 
 class VectorDetector(Contract):
-    """A detector on several metrics of one service, judged together."""
+    """A detector on several metrics of one service, judged together.
+
+    A record is a vector of `width` numbers. Unfit is one of another length, or with an element that no detector may see.
+    """
 
     width: int
     """How many metrics."""
 
-    def feed(self, vectors: Sequence[Sequence[float]], times_ms: Sequence[int] | None = None) -> list[Alarm]:
-        """Take vectors of `width` numbers in order, and return the alarms, by index.
-
-        Raises:
-            Unfit: a vector has another length, or an element that no detector may see; nothing was taken.
-            ValueError: there are not as many times as vectors; nothing was taken.
-        """
+    def fit(self, values: Sequence[Sequence[float]]) -> Sequence[Sequence[float]]:
         whole: list[Sequence[float]] = []
-        for index, vector in enumerate(vectors):
+        for index, vector in enumerate(values):
             if len(vector) != self.width:
                 raise Unfit(index, f"a vector of {len(vector)} where {self.width} metrics are judged")
             try:
                 whole.append(fit(vector))
             except Unfit as error:
                 raise Unfit(index, f"a vector with {error.reason} in place {error.index}") from error
-        _same_length(vectors, times_ms)
-        return self._remember(self._feed(whole, times_ms), len(whole))
-
-    def update(self, vector: Sequence[float], time_ms: int | None = None) -> Reading:
-        """Take one vector and return what it says now; raises as `feed` does."""
-        self.feed((vector,), None if time_ms is None else (time_ms,))
-        return self.reading
+        return whole
 
     @abstractmethod
     def _feed(self, vectors: Sequence[Sequence[float]], times_ms: Sequence[int] | None) -> list[Alarm]:
@@ -237,11 +241,6 @@ def _float(index: int, value: object) -> float:
         raise Unfit(index, "too large") from None
     except (TypeError, ValueError):
         raise Unfit(index, f"no number but {type(value).__name__}") from None
-
-
-def _same_length(values: Sequence[object], times_ms: Sequence[int] | None) -> None:
-    if times_ms is not None and len(times_ms) != len(values):
-        raise ValueError(f"{len(values)} values with {len(times_ms)} times")
 
 
 def number(value: float) -> str:
