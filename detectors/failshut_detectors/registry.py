@@ -5,9 +5,10 @@ A package brings a detector by an entry point in the group `failshut.detectors`,
     [project.entry-points."failshut.detectors"]
     my_detector = "my_package.detectors:MyDetector"
 
-Its constructor's signature says what a policy may set: every parameter has a default and is an int, float, bool or
-str. Bounds are the constructor's to check, by raising ValueError. A plug-in is code: whoever installs it on a
-worker trusts it, all workers of a group must have the same version, and suite.py says whether it keeps the contract.
+Its constructor's signature says what a policy may set: every parameter has a default, is an int, float, bool or
+str, and has none of the RESERVED names. Bounds are the constructor's to check, by raising ValueError. A plug-in is
+code: whoever installs it on a worker trusts it, all workers of a group must have the same version, and suite.py says
+whether it keeps the contract.
 """
 
 from __future__ import annotations
@@ -43,6 +44,17 @@ OURS: dict[str, type[Contract]] = {
         SeasonalRecord,
     )
 }
+
+RESERVED = frozenset(
+    {
+        *("action", "cel", "demand_for", "detector", "every", "false_trips", "name", "over", "rule", "series"),
+        *("unreadable_in_a_row", "votes", "within"),
+    }
+)
+"""Words of a policy's conditions: a detector's parameters stand flat beside them, so none may have such a name."""
+
+COUNT_MAX = 1_000_000
+"""The most that a parameter may be that counts records: a detector's memory must stay small."""
 
 _TYPES: dict[object, tuple[type, ...]] = {int: (int,), float: (int, float), bool: (bool,), str: (str,)}
 
@@ -89,6 +101,8 @@ def parameters(cls: type[Contract]) -> dict[str, Parameter]:
     for name, declared in list(inspect.signature(cls.__init__).parameters.items())[1:]:
         if name == "width" and issubclass(cls, VectorDetector):
             continue
+        if name in RESERVED:
+            raise DetectorError(f"{cls.name}: parameter {name!r} is a word of policies: give it another name")
         if hints.get(name) not in _TYPES or declared.default is inspect.Parameter.empty:
             raise DetectorError(f"{cls.name}: parameter {name!r} needs a default, and to be an int, float, bool or str")
         found[name] = Parameter(name, hints[name], declared.default)
@@ -119,6 +133,8 @@ def checked(cls: type[Contract], given: Mapping[str, Any]) -> dict[str, Any]:
             raise DetectorError(f"{cls.name} has no parameter {name!r}: it has {', '.join(known) or 'none'}")
         if not isinstance(value, _TYPES[parameter.type]) or (isinstance(value, bool) and parameter.type is not bool):
             raise DetectorError(f"{cls.name}: {name} is {value!r}, must be of type {parameter.type.__name__}")
+        if parameter.type is int and abs(value) > COUNT_MAX and name != "seed" and not name.endswith("_ms"):
+            raise DetectorError(f"{cls.name}: {name} is {str(value)[:20]}, may be {COUNT_MAX} at most")
         taken[name] = _finite(cls, name, value) if parameter.type is float else value
     return taken
 
@@ -133,7 +149,7 @@ def construct(cls: type[Contract], given: Mapping[str, Any], width: int = 0) -> 
         if issubclass(cls, VectorDetector):
             return cls(width=width, **given)  # type: ignore[call-arg] # every vector detector is told its width
         return cls(**given)
-    except (ValueError, ArithmeticError, OverflowError) as error:
+    except (ValueError, ArithmeticError, MemoryError) as error:
         raise DetectorError(f"{cls.name}: {error}") from error
 
 
