@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 
-from failshut_breakers.rule import MAX_LENGTH, Rule, RuleError
+from failshut_breakers.rule import Rule, RuleError
 
 HOSTILE = [
     "",
@@ -49,7 +49,7 @@ HOSTILE = [
     "value < 1 \x00",
     "value < \ud800",
     "(" * 240 + "value" + ")" * 240 + " < 1",
-    "value < " + "1" * MAX_LENGTH,
+    "value < " + "1" * Rule.length_max,
     "*value, 1",
     "await value < 1",
     "value @ 1 < 2",

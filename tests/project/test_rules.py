@@ -20,7 +20,7 @@ PACKAGES: dict[str, tuple[str, set[str], set[str]]] = {
     "failshut_breakers": (
         "breakers",
         {"failshut", "failshut_detectors"},
-        {"cryptography", "jwt", "msgspec", "numpy", "pydantic", "pydantic_core", "redis", "river", "yaml"},
+        {"cel_expr_python", "cryptography", "jwt", "msgspec", "numpy", "pydantic", "pydantic_core", "redis", "river", "yaml"},
     ),
     "failshut_streams": (
         "streams",

@@ -10,6 +10,7 @@ from failshut_breakers.conditions.base import Demand
 from failshut_breakers.conditions.on_series import OnSeries
 from failshut_breakers.evidence import Samples
 from failshut_breakers.policy import Conformance
+from failshut_breakers.rule import Criterion
 from failshut_detectors import Fhddm
 
 
@@ -20,16 +21,23 @@ class ConformanceCondition(OnSeries):
 
     def __init__(self, policy: Conformance) -> None:
         super().__init__(policy, Fhddm(window=policy.window, confidence=policy.confidence))
-        self._rule = policy.rule
+        self._rule: Criterion = policy.rule
+        self._before: tuple[float, int] | None = None  # value and time (ms) of the last reading that could be read
         self._window: deque[float] = deque(maxlen=policy.window)
         self._misses = 0.0
         self._misses_max = policy.over * policy.window
 
     def _values(self, samples: Samples, skip: int) -> list[Demand]:
-        conforms = self._rule.predicate
         self._in_a_row = 0
-        conforming = [1.0 if conforms(value) else 0.0 for value in samples.values(skip)]
-        return self._events(conforming, lambda row: samples.place(skip + row))
+        values = samples.values(skip)
+        if self._rule.needs_before:
+            times_ms = samples.times_ms(skip)
+            conforming = self._rule.judge(values, times_ms, self._before)
+            self._before = values[-1], times_ms[-1]
+        else:
+            conforming = self._rule.judge(values, (), None)
+        first = skip + len(values) - len(conforming)  # the first reading ever may not be judged
+        return self._events(conforming, lambda row: samples.place(first + row))
 
     def _faults(self, rows: list[tuple[int, int, int, str]]) -> list[Demand]:
         # Unreadable readings are non-conforming events, on top of counting in a row.
