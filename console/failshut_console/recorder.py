@@ -11,9 +11,12 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator
 from typing import Any, Self, TypeVar
 
+import jwt
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
+from failshut_breakers.command import Activate, CommandError, parse_command
+from failshut_breakers.evidence import Activation
 from failshut_console.exits import Trouble, unreachable
 from failshut_replay.recording import Evidence
 from failshut_streams.broker import client_options
@@ -35,6 +38,7 @@ class KafkaLog:
         self._loop = asyncio.new_event_loop()
         self.partitions = 0
         self._ends: dict[TopicPartition, int] = {}
+        self._activations: dict[int, Activation] = {}
         self.read = 0
         self.total = 0
 
@@ -56,13 +60,36 @@ class KafkaLog:
         """Yield evidence from the log's beginning, of the partitions of these gates (all, if none are named)."""
         wanted = sorted({partition_of(gate, self.partitions) for gate in gates}) or list(range(self.partitions))
         places = [TopicPartition(self.topics.evidence, partition) for partition in wanted]
+        begins = self._run(self._consumer.beginning_offsets(places))
+        if any(begins.values()):
+            self._read_control()
         self._run(self._find_ends(places))
-        self.total = sum(self._ends.values())
+        self.total = sum(self._ends.values()) - sum(begins.values())
         for place in places:
             for record in self._drain(place):
                 if to_ms and record.timestamp > to_ms:
                     break
                 yield Evidence(place.partition, record.offset, record.timestamp, record.value)
+
+    def activation(self, offset: int) -> Activation | None:
+        """Return the policy activation at an offset of control, if `evidence` looked there: the log's beginning is gone."""
+        return self._activations.get(offset)
+
+    def _read_control(self) -> None:
+        """Its signature is not looked at here: governors' decisions name the policies that they trusted by digest."""
+        place = TopicPartition(self.topics.control, 0)
+        self._run(self._find_ends([place]))
+        for record in self._drain(place):
+            try:
+                claims = jwt.decode(record.value or b"", options={"verify_signature": False})
+                command = parse_command(claims)
+            except (jwt.PyJWTError, CommandError, ValueError, RecursionError):
+                continue  # a mark, or what no router took for a command either
+            if isinstance(command, Activate):
+                signer = str(jwt.get_unverified_header(record.value).get("kid", ""))
+                self._activations[record.offset] = Activation(
+                    record.offset, record.timestamp, command.version, command.files, signer, ""
+                )
 
     def decisions(self) -> Iterator[bytes]:
         """Yield what the decisions topic holds, after a moment in which governors come to what was read."""

@@ -74,6 +74,7 @@ def record(
             source=f"{Broker.parse(at.broker)} {at.prefix}".strip(),
             force=force,
             progress=progress,
+            activations=log.activation,
         )
     progress.end()
     _tell(output, manifest)
@@ -128,6 +129,11 @@ def _tell(output: Path, manifest: Manifest) -> None:
         f"{', '.join(manifest.gates)}, {iso(manifest.begin_ms)} to {iso(manifest.end_ms)}"
     )
     typer.echo(f"{manifest.digest}   (keep it: by it you know the recording again)")
+    if manifest.starts:
+        typer.echo(
+            "the log's beginning is gone: a gate is compared from the first permit on that a replay gives as well",
+            err=True,
+        )
     for differing in manifest.differing:
         typer.echo(f"two governors are on record with different decisions: {differing}", err=True)
 

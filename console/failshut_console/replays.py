@@ -61,7 +61,7 @@ def replay(
         typer.echo(json.dumps({"recording": opened.digest, "identical": verdict.identical, **asdict(verdict)}))
     else:
         _tell_verdict(opened, verdict)
-    if not verdict.identical:
+    if not verdict.same:
         raise typer.Exit(Exit.REFUSED)
 
 
@@ -147,7 +147,7 @@ def report(
         _write(output, html.encode("utf-8", "replace"))
         if png is not None:
             _write(png, picture(stories, known, opened.path.stem))
-    typer.echo(f"{output}: {'a replay decides what is on record' if verdict.identical else verdict.difference}")
+    typer.echo(f"{output}: {verdict.told()}")
 
 
 # --- parts ------------------------------------------------------------------------------------------------------
@@ -252,11 +252,13 @@ def _tell_verdict(recording: Recording, verdict: Verdict) -> None:
     if verdict.undecided:
         typer.echo(f"note: {verdict.undecided} decisions follow from evidence that no governor had judged when it was recorded")
     typer.echo(f"recording {recording.digest}")
-    if verdict.identical:
+    if not verdict.same:
+        typer.echo(f"NOT identical. {verdict.told()}", err=True)
+    elif verdict.identical and not verdict.compared_from:
         taken = "on record" if recording.manifest.decisions_taken else "as when the recording was made"
         typer.echo(f"identical: {verdict.decisions} decisions over {verdict.records} evidence records, byte for byte {taken}")
-        return
-    typer.echo(f"NOT identical. First difference: {verdict.difference}", err=True)
+    else:
+        typer.echo(verdict.told())
     for name, before, now in verdict.fields:
         typer.echo(f"  {name}: on record {before}, now {now}", err=True)
 

@@ -20,8 +20,8 @@ import msgspec
 from failshut_breakers.evidence import SCHEMA
 from failshut_replay.errors import RecordingError
 
-VERSION = 1
-"""Version of the recording format. A reader refuses a newer one."""
+VERSION = 2
+"""Version of the recording format. A reader refuses a newer one. Only what begins in the middle of a log is of 2."""
 
 KEY = b"failshut.recording"
 DIGEST_KEY = b"failshut.digest"
@@ -51,10 +51,19 @@ class Activated(msgspec.Struct, frozen=True):
     fault: str
 
 
+class Start(msgspec.Struct, frozen=True):
+    """What is known at the first record of a partition whose log's beginning is gone (starting.py)."""
+
+    offset: int  # of that record
+    term: int
+    routing: int  # control offset of the activation then in force, which is among `policies`; -1 before the first
+    positions: list[tuple[str, int, int]]  # topic, partition, position of the front door: all from there on is recorded
+
+
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """The footer. Times in milliseconds since 1970 (UTC); `begin_ms` and `end_ms` are append times of evidence."""
 
-    version: int = VERSION
+    version: int
     source: str
     gates: dict[str, int]  # of which decisions are judged, with the evidence partition that each lies in
     from_ms: int  # what the recording is about; what comes before leads up to it
@@ -70,11 +79,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     decided_upto: dict[str, int]  # by partition (as text), the evidence offset of the last decision that was on record
     decisions_taken: bool  # they were taken by a monitor; otherwise this code took them when the recording was made
     differing: list[str] = []  # where two governors were on record with different decisions
-
-    @property
-    def digest(self) -> str:
-        """The recording's digest: over the footer, and so over everything."""
-        return "sha256:" + hashlib.sha256(encode_manifest(self)).hexdigest()
+    starts: dict[str, Start] = {}  # by partition (as text), where the log's beginning is gone
 
     @property
     def partitions(self) -> list[int]:
@@ -85,6 +90,15 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         """Return the evidence offset of the last decision on record over a partition; -1 where there is none."""
         return self.decided_upto.get(str(partition), -1)
 
+    @property
+    def digest(self) -> str:
+        """The recording's digest, as it is written now; that of a file that was read is `Recording.digest`."""
+        return digest_of(encode_manifest(self))
+
+    def start(self, partition: int) -> Start | None:
+        """Return what is known where a partition begins in the middle of its log; None where it begins with it."""
+        return self.starts.get(str(partition))
+
     def rows(self, kind: str) -> int:
         """Return how many rows of a kind there are."""
         return sum(group.rows for group in self.groups if group.kind == kind)
@@ -92,6 +106,11 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
 _encoder = msgspec.json.Encoder(order="deterministic")
 _decoder = msgspec.json.Decoder(Manifest)
+
+
+def digest_of(footer: bytes) -> str:
+    """Return a recording's digest: over the footer, and so over everything."""
+    return "sha256:" + hashlib.sha256(footer).hexdigest()
 
 
 class _Version(msgspec.Struct):

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from failshut_replay.errors import RecordingError
-from failshut_replay.manifest import DECISION, DIGEST_KEY, EVIDENCE, KEY, Manifest, decode_manifest
+from failshut_replay.manifest import DECISION, DIGEST_KEY, EVIDENCE, KEY, Manifest, decode_manifest, digest_of
 from failshut_replay.writing import SCHEMA, digest_of_rows
 
 
@@ -39,6 +39,8 @@ class Recording:
         if not self.path.is_file():
             raise RecordingError(f"there is no recording {self.path}")
         file = self._open()
+        self.digest = ""
+        """By which reports name it: over the footer's bytes, and so over everything."""
         self.manifest = self._manifest(file)
         missing = [name for name in SCHEMA.names if name not in file.schema_arrow.names]
         if missing:
@@ -50,11 +52,6 @@ class Recording:
         if not self.manifest.rows(EVIDENCE):
             raise RecordingError(f"{self.path} holds no evidence: there is nothing to replay")
         self._check_order()
-
-    @property
-    def digest(self) -> str:
-        """The recording's digest, by which reports name it."""
-        return self.manifest.digest
 
     def evidence(self, partition: int) -> Iterator[Recorded]:
         """Yield the evidence records of a partition, in order.
@@ -109,7 +106,8 @@ class Recording:
                 f"{self.path} is Parquet but no recording of ours; `failshut record --import` takes plain files"
             )
         manifest = decode_manifest(held[KEY], str(self.path))
-        if held.get(DIGEST_KEY, b"").decode("ascii", "replace") != manifest.digest:
+        self.digest = digest_of(held[KEY])
+        if held.get(DIGEST_KEY, b"").decode("ascii", "replace") != self.digest:
             raise self._tampered("its footer is not the one that its digest was made for")
         return manifest
 
@@ -125,3 +123,25 @@ class Recording:
 
     def _tampered(self, where: str) -> RecordingError:
         return RecordingError(f"{self.path} is not as it was made: {where}. Nothing of it is relied on")
+
+
+class Decided:
+    """The decisions on record over one partition, by the evidence that they follow from. Read once, in order."""
+
+    def __init__(self, stream: Iterator[Recorded]) -> None:
+        self._stream = stream
+        self._ahead: Recorded | None = None
+
+    def next(self) -> Recorded | None:
+        """Return the next one without taking it; None at the end."""
+        if self._ahead is None:
+            self._ahead = next(self._stream, None)
+        return self._ahead
+
+    def at(self, offset: int) -> list[bytes]:
+        """Take those up to an evidence record."""
+        found = []
+        while (one := self.next()) is not None and one.offset <= offset:
+            found.append(one.record)
+            self._ahead = None
+        return found

@@ -3,7 +3,8 @@
 A recording is a verbatim copy of evidence partitions from the beginning of the log, because a decision depends
 on all evidence before it: an ADWIN window reaches back to the last change, a breaker latches until it is reset.
 `from_ms` only says what the recording is about. It does not start from a snapshot: a snapshot is bound to one
-version of Python and of the detectors' library, and then nobody could replay it with another.
+version of Python and of the detectors' library, and then nobody could replay it with another. Where retention
+has removed the log's beginning, it begins with what is left, and says what is known there (starting.py).
 
 Decisions arrive out of order and more than once (a standby, a worker that was killed and replaced). They are kept
 once each and sorted in a file on disk, since memory is bounded; where two governors are on record with different
@@ -22,17 +23,23 @@ from typing import NamedTuple
 from failshut_breakers.decision import Decision, decode_decision, encode_decision
 from failshut_breakers.evidence import TERM_FACTOR, Activation, EvidenceError, Run, Term, decode_run
 from failshut_breakers.governor import Governor
-from failshut_breakers.policy import PolicyBook
+from failshut_breakers.policy import PolicyBook, digest_of
 from failshut_replay.errors import RecordingError
-from failshut_replay.manifest import DECISION, EVIDENCE, Activated, Manifest, versions
+from failshut_replay.manifest import DECISION, EVIDENCE, VERSION, Activated, Manifest, Start, versions
 from failshut_replay.partitions import partition_of
 from failshut_replay.writing import Row, Writer
 
 DIFFERING_MAX = 20
 POLICIES_MAX = 1_000
+POSITIONS_WITHIN_MS = 60_000
+"""A front-door partition of which nothing was told for so long was added later: it is covered from its own beginning."""
 
 Progress = Callable[[int, int], None]
 """Called with how many evidence records are written and the append time of the last one."""
+
+
+Activations = Callable[[int], Activation | None]
+"""Returns the policy activation at an offset of control; None where there is none."""
 
 
 class Evidence(NamedTuple):
@@ -55,6 +62,7 @@ def record(
     source: str = "",
     force: bool = False,
     progress: Progress = lambda done, time_ms: None,
+    activations: Activations = lambda offset: None,
 ) -> Manifest:
     """Write a recording and return its manifest.
 
@@ -68,12 +76,15 @@ def record(
         source: where it comes from, in a few words.
         force: whether a file that is there may be replaced.
         progress: told now and then how far it is.
+        activations: asked for the policies that were in force where the log's beginning is gone; the decisions on record
+            name their digests, so that another text is not taken for them.
 
     Raises:
-        RecordingError: what came is no evidence log from its beginning, a gate is not in it, or it cannot be written.
+        RecordingError: what came is no evidence log, what was in force at its beginning is not known, a gate is not in it,
+            or it cannot be written.
     """
     with Writer(Path(path), force) as writer, _Spool(writer.partial) as spool:
-        seen = _Seen(set(gates), to_ms)
+        seen = _Seen(set(gates), to_ms, activations)
         for one in evidence:
             run = seen.take(one)
             if run is None:
@@ -85,12 +96,13 @@ def record(
             spool.note_time(one)
             if seen.count % 1024 == 0:
                 progress(seen.count, one.time_ms)
-        seen.check()
+        seen.check(taken=decisions is not None)
         owners = seen.owners()
         for data in decisions or ():
             decision = _decision(data)
             if decision.gate in owners and owners[decision.gate] == decision.partition and seen.holds(decision):
                 spool.put(decision, data)
+                seen.check_policy(decision)
         for row in spool.rows():
             writer.add(row)
         writer.flush()
@@ -103,8 +115,8 @@ def record(
 class _Seen:
     """What the evidence has shown so far: which log it is, which policies were in force, where each partition stands."""
 
-    def __init__(self, gates: set[str], to_ms: int) -> None:
-        self.gates, self.to_ms = gates, to_ms
+    def __init__(self, gates: set[str], to_ms: int, activations: Activations) -> None:
+        self.gates, self.to_ms, self.activations = gates, to_ms, activations
         self.count = 0
         self.begin_ms = self.end_ms = 0
         self.evidence_id, self.partitions = "", 0
@@ -113,6 +125,9 @@ class _Seen:
         self.named: dict[str, None] = {}
         self.activated: dict[tuple[int, int], Activated] = {}
         self.governors: dict[int, Governor] = {}
+        self.starts: dict[str, Start] = {}
+        self._begun_ms: dict[int, int] = {}  # by partition in `starts`: append time of its first record
+        self._digests = {""}
         self._book = PolicyBook()
 
     def take(self, one: Evidence) -> Run | None:
@@ -131,14 +146,13 @@ class _Seen:
             run = decode_run(one.record)
         except EvidenceError as error:
             raise RecordingError(f"record {one.partition}/{one.offset}: {error}") from error
-        if offset < 0 and one.offset > 0:
-            raise RecordingError(
-                f"the log of evidence partition {one.partition} begins at offset {one.offset}: retention removed its "
-                "beginning, and decisions depend on all of it. Record sooner, or raise retention.ms of the evidence topic"
-            )
         if self.count and (run.evidence_id, run.evidence_partitions) != (self.evidence_id, self.partitions):
             raise RecordingError(f"record {one.partition}/{one.offset} belongs to another evidence topic, {run.evidence_id}")
         self.evidence_id, self.partitions = run.evidence_id, run.evidence_partitions
+        if offset < 0 and one.offset > 0:
+            self._start(one, run)
+        if one.partition in self._begun_ms and run.append_ms < self._begun_ms[one.partition] + POSITIONS_WITHIN_MS:
+            self._position(self.starts[str(one.partition)].positions, run)
         self.last[one.partition] = (one.offset, digest)
         self.begin_ms = min(self.begin_ms or run.append_ms, run.append_ms)
         self.end_ms = max(self.end_ms, run.append_ms)
@@ -150,12 +164,42 @@ class _Seen:
                 self.terms.add(notice.term)
         return run
 
+    def _start(self, one: Evidence, run: Run) -> None:
+        """The log's beginning is gone: take note of what is known where it begins now."""
+        self.starts[str(one.partition)] = Start(one.offset, run.term, run.routing, [])
+        self._begun_ms[one.partition] = run.append_ms
+        if run.term:
+            self.terms.add(run.term)
+        if run.routing < 0:
+            return
+        activation = self.activations(run.routing)
+        if activation is None:
+            raise RecordingError(
+                f"the log of evidence partition {one.partition} begins at offset {one.offset}: retention removed its "
+                f"beginning, and the policies in force there, offset {run.routing} of control, are not known either"
+            )
+        self._activation(activation)
+
+    @staticmethod
+    def _position(positions: list[tuple[str, int, int]], run: Run) -> None:
+        if (run.topic, run.partition) not in {place[:2] for place in positions}:
+            positions.append((run.topic, run.partition, run.previous))
+
+    def check_policy(self, decision: Decision) -> None:
+        """Refuse texts of policies that are not those under which was decided."""
+        if self.starts and decision.policy not in self._digests:
+            raise RecordingError(
+                f"the policy under which {decision.gate} was decided at evidence {decision.partition}/{decision.offset} is "
+                f"{decision.policy}, and neither evidence nor control holds its text: nobody could replay it"
+            )
+
     def _activation(self, notice: Activation) -> None:
         key = (notice.offset, notice.version)
         if key in self.activated or len(self.activated) >= POLICIES_MAX:
             return
         self._book.apply(notice.offset, notice.version, notice.files, notice.fault)
         self.named.update(dict.fromkeys(self._book.entries))
+        self._digests.update(map(digest_of, notice.files.values()))
         self.activated[key] = Activated(
             notice.offset, notice.time_ms, notice.version, notice.files, notice.signer, notice.fault
         )
@@ -176,11 +220,17 @@ class _Seen:
     def holds(self, decision: Decision) -> bool:
         """Return whether a decision follows from a record that was recorded."""
         term = int(decision.epoch) // TERM_FACTOR
-        return decision.offset <= self.last[decision.partition][0] and (not term or not self.terms or term in self.terms)
+        start = self.starts.get(str(decision.partition))
+        within = (start.offset if start else 0) <= decision.offset <= self.last[decision.partition][0]
+        return within and (not term or not self.terms or term in self.terms)
 
-    def check(self) -> None:
+    def check(self, taken: bool) -> None:
         if not self.count:
             raise RecordingError("there is no evidence in this time: nothing was recorded")
+        if self.starts and not taken:
+            raise RecordingError(
+                "this log's beginning is gone: what was decided is known from the record alone, and there is none"
+            )
         if not self.terms:
             raise RecordingError("no term was opened in this log: no gate has ever been able to open on it")
         unknown = sorted(self.gates - set(self.named))
@@ -198,6 +248,7 @@ class _Seen:
         self, writer: Writer, spool: _Spool, owners: dict[str, int], from_ms: int, to_ms: int, source: str, taken: bool
     ) -> Manifest:
         return Manifest(
+            version=VERSION if self.starts else 1,
             source=source,
             gates=owners,
             from_ms=max(from_ms, self.begin_ms),
@@ -214,6 +265,7 @@ class _Seen:
             else {str(partition): last for partition, (last, _) in self.last.items()},
             decisions_taken=taken,
             differing=spool.differing(),
+            starts=self.starts,
         )
 
 

@@ -21,7 +21,9 @@ from failshut_breakers.evidence import EvidenceError, Run, Samples, decode_run
 from failshut_breakers.governor import Governor
 from failshut_replay.errors import RecordingError
 from failshut_replay.manifest import versions
-from failshut_replay.reading import Recorded, Recording
+from failshut_replay.reading import Decided, Recorded, Recording
+from failshut_replay.starting import Follower, activation_at, begin, differ_in_words
+from failshut_replay.times import iso
 from failshut_replay.whatif import NOTHING, Answers, Assumed, WhatIf
 
 
@@ -52,6 +54,7 @@ class Replay:
         self.what_if = WhatIf(recording.manifest, policies or {})
         self.governors: dict[int, Governor] = {}
         self.records = self.samples = 0
+        self.followers: dict[int, Follower] = {}  # of partitions that begin in the middle of their log
         self._answers: dict[int, Answers] = {}
         self._assumed = assumed
 
@@ -61,6 +64,11 @@ class Replay:
             yield from map(self._step, streams[0])
             return
         yield from map(self._step, heapq.merge(*streams, key=lambda record: (record.time_ms, record.partition)))
+
+    @property
+    def following(self) -> set[str]:
+        """Gates that follow the record, because too little is known of them to decide by themselves (starting.py)."""
+        return set().union(*(follower.following for follower in self.followers.values()))
 
     def _step(self, record: Recorded) -> Step:
         partition = record.partition
@@ -72,6 +80,8 @@ class Replay:
             if self._assumed is not NOTHING:
                 run = self._answers[partition].add(run)
             decisions = governor.step(record.offset, run)
+            if partition in self.followers:
+                decisions = self.followers[partition].take(governor, record.offset, decisions)
         except EvidenceError as error:
             raise RecordingError(f"{self.recording.path}: evidence {partition}/{record.offset}: {error}") from error
         if self._assumed is not NOTHING:
@@ -84,10 +94,17 @@ class Replay:
         return Step(partition, record.offset, record.time_ms, run, decisions)
 
     def _begin(self, partition: int, run: Run) -> Governor:
-        gates = self.recording.manifest.gates
+        manifest = self.recording.manifest
+        gates = manifest.gates
         owns: Callable[[str], bool] = lambda gate: gates.get(gate) == partition  # noqa: E731
         governor = Governor(partition, run.evidence_id, run.evidence_partitions, owns)
         self.governors[partition], self._answers[partition] = governor, Answers(self._assumed)
+        start = manifest.start(partition)
+        if start is not None:
+            activation = activation_at(manifest, start)
+            begin(governor, start, activation and self.what_if.activation(activation))
+            follow = {gate for gate in gates if owns(gate) and gate not in self.what_if.texts}
+            self.followers[partition] = Follower(follow, Decided(self.recording.decisions(partition)))
         return governor
 
 
@@ -107,18 +124,47 @@ def paced(replay: Replay, speed: float, sleep: Callable[[float], None] = time.sl
 class Verdict:
     """Whether a replay decided what is on record. `difference` is empty where it did."""
 
-    decisions: int = 0
+    decisions: int = 0  # compared
     records: int = 0
     samples: int = 0
     difference: str = ""
     fields: list[tuple[str, str, str]] = field(default_factory=list)  # what differs: field, on record, now
     undecided: int = 0  # decided by the replay after the last one on record: the monitor had not come so far
     made_by: dict[str, tuple[str, str]] = field(default_factory=dict)  # versions that differ: then and now
+    # Of a recording that begins in the middle of its log alone:
+    followed: int = 0  # taken from the record until the gate's conditions had enough evidence, and not compared
+    in_other_words: int = 0  # of those compared: the same decision, with other numbers of detectors in its words
+    compared_from: dict[str, int] = field(default_factory=dict)  # by gate: when it began to decide by itself
+    never_compared: list[str] = field(default_factory=list)
 
     @property
     def identical(self) -> bool:
-        """Whether every decision on record was taken again, byte for byte, and no other."""
-        return not self.difference
+        """Whether every decision that was compared was taken again, byte for byte, and no other, and each gate was compared."""
+        return not (self.difference or self.in_other_words or self.never_compared)
+
+    @property
+    def same(self) -> bool:
+        """Whether they are the same but for the numbers of detectors that remember further back than the recording."""
+        return not (self.difference or self.never_compared)
+
+    def told(self) -> str:
+        """Return it in a sentence or two."""
+        if self.difference:
+            said = f"The replay does not decide what is on record. First difference: {self.difference}."
+        elif self.never_compared:
+            gates = ", ".join(self.never_compared)
+            said = f"The replay says nothing about {gates}: no permit is on record that it would have given as well."
+        elif self.in_other_words:
+            said = (
+                f"The replay takes the decisions on record: {self.decisions - self.in_other_words} byte for byte, and "
+                f"{self.in_other_words} with other numbers in their words, of detectors that remember further back than this."
+            )
+        else:
+            said = f"The replay decides what is on record: {self.decisions} decisions, byte for byte."
+        if not (self.followed or self.compared_from):
+            return said
+        since = "; ".join(f"{gate} is compared from {iso(at_ms)} on" for gate, at_ms in sorted(self.compared_from.items()))
+        return f"{said} The log's beginning is gone: {self.followed} decisions were not compared{'; ' if since else ''}{since}."
 
 
 def check(recording: Recording, on_step: Callable[[Step], None] = lambda step: None, speed: float = 0) -> Verdict:
@@ -131,19 +177,24 @@ def check(recording: Recording, on_step: Callable[[Step], None] = lambda step: N
     verdict = Verdict(
         made_by={name: (made, now.get(name, "")) for name, made in manifest.made_by.items() if now.get(name) != made}
     )
-    expected = {partition: _Expected(recording.decisions(partition)) for partition in manifest.partitions}
+    expected = {partition: Decided(recording.decisions(partition)) for partition in manifest.partitions}
     replay = Replay(recording)
+    waiting = {gate for gate, partition in manifest.gates.items() if manifest.start(partition)}
     for step in paced(replay, speed):
         on_step(step)
-        now_taken = [(decision.gate, encode_decision(decision)) for decision in step.decisions]
         if step.offset > manifest.decided(step.partition):
-            verdict.undecided += len(now_taken)
+            verdict.undecided += len(step.decisions)
             continue
-        _compare(verdict, step, expected[step.partition].at(step.offset), [data for _, data in now_taken])
-        verdict.decisions += len(now_taken)
+        _compare(verdict, step, expected[step.partition].at(step.offset), manifest.start(step.partition) is not None)
+        verdict.decisions += len(step.decisions)
         if verdict.difference:
             break
-    verdict.records, verdict.samples = replay.records, replay.samples
+        for gate in sorted(waiting - replay.following):
+            waiting.discard(gate)
+            verdict.compared_from[gate] = step.time_ms
+    verdict.records, verdict.samples, verdict.never_compared = replay.records, replay.samples, sorted(waiting)
+    verdict.followed = sum(follower.count for follower in replay.followers.values())
+    verdict.decisions -= verdict.followed
     if not verdict.difference:
         for partition, stream in expected.items():
             left = stream.next()
@@ -154,29 +205,18 @@ def check(recording: Recording, on_step: Callable[[Step], None] = lambda step: N
     return verdict
 
 
-class _Expected:
-    """The decisions on record over one partition, by the evidence that they follow from."""
-
-    def __init__(self, stream: Iterator[Recorded]) -> None:
-        self._stream = stream
-        self._ahead: Recorded | None = None
-
-    def next(self) -> Recorded | None:
-        if self._ahead is None:
-            self._ahead = next(self._stream, None)
-        return self._ahead
-
-    def at(self, offset: int) -> list[bytes]:
-        found = []
-        while (one := self.next()) is not None and one.offset <= offset:
-            found.append(one.record)
-            self._ahead = None
-        return found
-
-
-def _compare(verdict: Verdict, step: Step, recorded: list[bytes], taken: list[bytes]) -> None:
+def _compare(verdict: Verdict, step: Step, recorded: list[bytes], in_words: bool) -> None:
+    """Compare what was decided over a record; `in_words`: other words alone are counted, and are no difference."""
+    taken = [encode_decision(decision) for decision in step.decisions]
     if recorded == taken:
         return
+    if in_words and len(recorded) == len(taken):
+        pairs = [
+            (decode_decision(one), two) for one, data, two in zip(recorded, taken, step.decisions, strict=True) if one != data
+        ]
+        if all(differ_in_words(one, two) for one, two in pairs):
+            verdict.in_other_words += len(pairs)
+            return
     at = next(
         (n for n, (one, two) in enumerate(zip(recorded, taken, strict=False)) if one != two), min(len(recorded), len(taken))
     )

@@ -88,9 +88,7 @@ def policies_of(manifest: Manifest) -> dict[str, str]:
 def _verdict(verdict: Verdict | None) -> tuple[str, str]:
     if verdict is None:
         return "Whether a replay decides what is on record was not asked.", "unknown"
-    if verdict.difference:
-        return f"The replay does not decide what is on record. First difference: {verdict.difference}", "differs"
-    return f"The replay decides what is on record: {verdict.decisions} decisions, byte for byte.", "same"
+    return verdict.told(), "same" if verdict.same else "differs"
 
 
 def _inline_svg(svg: bytes) -> str:

@@ -23,7 +23,6 @@ from failshut_breakers.evidence import (
     Commanded,
     Faults,
     Lags,
-    Notice,
     Outcomes,
     Reading,
     Run,
@@ -87,7 +86,7 @@ class WhatIf:
         """Return the run as it would have been."""
         if not self.texts:
             return run
-        notices = [self._activation(notice) if isinstance(notice, Activation) else notice for notice in run.notices]
+        notices = [self.activation(notice) if isinstance(notice, Activation) else notice for notice in run.notices]
         if not run.readings:
             return run if notices == run.notices else msgspec.structs.replace(run, notices=notices)
         readings = dict(run.readings)
@@ -102,7 +101,8 @@ class WhatIf:
                 readings[gate] = mine
         return msgspec.structs.replace(run, notices=notices, readings=readings)
 
-    def _activation(self, notice: Activation) -> Notice:
+    def activation(self, notice: Activation) -> Activation:
+        """Return an activation as it would have been."""
         files = dict(notice.files)
         for gate, text in self.texts.items():
             held = [file for file, before in files.items() if gate in gates_named(before)]

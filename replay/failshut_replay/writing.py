@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from failshut_replay.errors import RecordingError
-from failshut_replay.manifest import DIGEST_KEY, KEY, Group, Manifest, encode_manifest
+from failshut_replay.manifest import DIGEST_KEY, KEY, Group, Manifest, digest_of, encode_manifest
 
 GROUP_BYTES, GROUP_ROWS = 4 * 1024 * 1024, 20_000
 """A row group ends at either: what a reader holds in memory, for each partition."""
@@ -124,7 +124,8 @@ class Writer:
         if out is None:
             raise RecordingError(f"{self.path}: nothing was begun")
         try:
-            out.add_key_value_metadata({KEY: encode_manifest(manifest), DIGEST_KEY: manifest.digest.encode()})
+            footer = encode_manifest(manifest)
+            out.add_key_value_metadata({KEY: footer, DIGEST_KEY: digest_of(footer).encode()})
         finally:
             out.close()
         with self.partial.open("rb+") as written:

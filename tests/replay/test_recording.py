@@ -173,9 +173,9 @@ def test_a_row_group_cut_out_is_found(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_a_newer_format_is_refused_by_name(incident: Recording, tmp_path: Path) -> None:
     """A recording from a newer version says that it is one."""
-    newer = json.loads(encode_manifest(incident.manifest)) | {"version": 2, "unknown": True}
+    newer = json.loads(encode_manifest(incident.manifest)) | {"version": 3, "unknown": True}
     path = made.rewrite(incident.path, lambda rows: rows, tmp_path / "newer.parquet", json.dumps(newer).encode())
-    with pytest.raises(RecordingError, match="format 2, and this version of Failshut reads up to 1"):
+    with pytest.raises(RecordingError, match="format 3, and this version of Failshut reads up to 2"):
         Recording(path)
 
 

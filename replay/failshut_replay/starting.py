@@ -1,0 +1,109 @@
+"""Starting where a log's beginning is gone: retention removed it, and an incident of yesterday is to be replayed.
+
+What a governor knew at the first record that is left is known but for one thing. The policies in force stand in control, and
+decisions name them by digest; how far the front door was vouched for stands in the runs themselves; whether a gate was open,
+since which epoch and why not, stands in its decisions. What is gone is what its detectors remembered.
+
+So conditions start without evidence, and a gate *follows the record* until they have enough of it: what is on record is
+taken as it is, and not compared. It decides by itself from the first permit on record that it would give as well, over the same
+evidence time and with an armed breaker: then nothing is unknown but how far back its detectors remember. From there on every
+decision is compared.
+
+Limits: a detector that remembers further back than what is left says other numbers ("in other words"), and may demand
+elsewhere, which is a difference and is told as one. A gate without such a permit follows the record to the end.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from failshut_breakers.breaker import Breaker
+from failshut_breakers.conditions import Moment
+from failshut_breakers.coverage import CONTROL, Coverage
+from failshut_breakers.decision import Breaker as State
+from failshut_breakers.decision import Decision, Kind, decode_decision
+from failshut_breakers.evidence import Activation, Place, Term
+from failshut_breakers.gate import Gate, Wanted
+from failshut_breakers.governor import Governor
+from failshut_replay.manifest import Activated, Manifest, Start
+from failshut_replay.reading import Decided
+
+
+def begin(governor: Governor, start: Start, activation: Activation | None) -> None:
+    """Let a new governor begin where a recording does: covered up to there, under the policies then in force."""
+    governor.offset = start.offset - 1
+    if not start.term:
+        return
+    governor.term = start.term
+    governor.whole = start.term == 1
+    if activation is not None:
+        governor.book.apply(activation.offset, activation.version, activation.files, activation.fault)
+    positions: dict[str, dict[int, int]] = {}
+    for topic, partition, position in start.positions:
+        positions.setdefault(topic, {})[partition] = position
+    term = Term(-1, 0, start.term, governor.evidence_id, governor.evidence_partitions, positions, "")
+    governor.coverages = [Coverage.of_term(term, governor.book.routing)]
+    for name in sorted(filter(governor.owns, governor.book.entries)):
+        gate = governor.gates[name] = Gate(name)
+        gate.activate(governor.book.entries[name], governor.book.routing, Place(CONTROL, 0, start.routing, 0), "")
+
+
+def activation_at(manifest: Manifest, start: Start) -> Activation | None:
+    """Return the activation that was in force where a recording begins."""
+    found: Activated | None = next((one for one in manifest.policies if one.offset == start.routing), None)
+    if found is None:
+        return None
+    return Activation(found.offset, found.time_ms, found.version, found.files, found.signer, found.fault)
+
+
+class Follower:
+    """Lets the gates of one partition follow the record until they can decide by themselves."""
+
+    def __init__(self, gates: set[str], decided: Decided) -> None:
+        self.following = gates
+        self.count = 0
+        self._decided = decided
+
+    def take(self, governor: Governor, offset: int, decisions: list[Decision]) -> list[Decision]:
+        """Return what counts as decided over a record, of what was decided now; one that follows takes what is on record."""
+        if not self.following:
+            return decisions
+        kept = [decision for decision in decisions if decision.gate not in self.following]
+        for data in self._decided.at(offset):
+            decision = decode_decision(data)
+            if decision.gate in self.following:
+                kept.append(decision)
+                self.count += 1
+                if self._agrees(governor, decision):
+                    self.following.discard(decision.gate)
+        return sorted(kept, key=lambda one: one.gate)
+
+    @staticmethod
+    def _agrees(governor: Governor, decision: Decision) -> bool:
+        """Take over the state on record; return whether all that is visible of it is known, and the gate would be open too."""
+        gate = governor.gates.get(decision.gate)
+        if gate is None or decision.kind is Kind.NOTE or decision.breaker is not State.ARMED or decision.mode != "armed":
+            return False
+        if gate.entry.digest != decision.policy or not (coverage := _coverage(governor, gate)):
+            return False
+        gate.breaker, gate.bypass = Breaker(), None
+        wanted = gate.wanted(Moment(coverage.evidence_ms, coverage.newest_ms))
+        if wanted.mode != decision.mode or coverage.evidence_ms != decision.evidence_ms:
+            return False
+        gate.epoch, gate.permit_ms = int(decision.epoch), decision.evidence_ms
+        gate.shown = Wanted(decision.mode, decision.cause, decision.because)
+        return True
+
+
+def _coverage(governor: Governor, gate: Gate) -> Coverage | None:
+    return next((coverage for coverage in governor.coverages if coverage.version == gate.version), None)
+
+
+def differ_in_words(one: Decision, two: Decision) -> bool:
+    """Return whether two decisions are the same but for what they say of detectors' numbers."""
+    return _plain(one) == _plain(two)
+
+
+def _plain(decision: Decision) -> Decision:
+    readings = [msgspec.structs.replace(brief, text="") for brief in decision.readings]
+    return msgspec.structs.replace(decision, because="", readings=readings)
