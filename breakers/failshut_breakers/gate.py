@@ -33,6 +33,7 @@ from failshut_breakers.evidence import (
 )
 from failshut_breakers.policy import (
     MAX_FAULT_CHARS,
+    Anomaly,
     ConditionPolicy,
     Conformance,
     Drift,
@@ -64,6 +65,7 @@ class Wanted(NamedTuple):
     mode: str  # "" is closed
     cause: Cause | None
     because: str
+    lacking: str = ""  # the condition that has not enough evidence, where that is why
 
 
 class Gate:
@@ -111,7 +113,8 @@ class Gate:
         }
         self.by_key = {}
         for policy, condition in zip(policies, self.conditions, strict=True):
-            self.by_key.setdefault(_key_of_policy(policy), []).append(condition)
+            for key in _keys_of_policy(policy):
+                self.by_key.setdefault(key, []).append(condition)
 
     def _tally(self, name: str, per_ms: float) -> Tally:
         """Go on with the tally of a condition whose budget another policy leaves as it was."""
@@ -255,7 +258,7 @@ class Gate:
             if self.bypasses(condition.name):
                 continue
             if condition.status is Status.INSUFFICIENT:
-                return Wanted("", Cause.INSUFFICIENT, condition.text)
+                return Wanted("", Cause.INSUFFICIENT, condition.text, condition.name)
             if condition.status is Status.DEMANDS and not condition.trips:
                 return Wanted("", condition.cause, condition.text)
         return Wanted(mode, None, self._holding())
@@ -314,7 +317,7 @@ class Gate:
         shown, policy = self.shown, self.entry.policy
         if not wanted.mode:
             # What is not enough evidence is said anew when it is another condition's; other reasons only vary in their numbers.
-            other = shown.cause is not wanted.cause or (wanted.cause is Cause.INSUFFICIENT and shown.because != wanted.because)
+            other = shown.cause is not wanted.cause or (wanted.cause is Cause.INSUFFICIENT and shown.lacking != wanted.lacking)
             return Kind.CLOSE if self.renewed or shown.mode or other else None
         if wanted.mode != shown.mode or self.renewed:
             return Kind.OPEN
@@ -386,17 +389,17 @@ def _key_of(reading: Reading) -> tuple[str, ...]:
     return ("unreadable",)
 
 
-def _key_of_policy(policy: ConditionPolicy) -> tuple[str, ...]:
+def _keys_of_policy(policy: ConditionPolicy) -> list[tuple[str, ...]]:
     match policy:
-        case Drift() | Conformance():
-            return ("series", policy.series)
+        case Drift() | Anomaly() | Conformance():
+            return [("series", name) for name in policy.all_series]
         case Heartbeat():
-            return ("source", policy.source) if policy.source else ("series", policy.series or "")
+            return [("source", policy.source) if policy.source else ("series", policy.series or "")]
         case Lag():
-            return ("lag", policy.group, policy.topic)
+            return [("lag", policy.group, policy.topic)]
         case FailureRate():
-            return ("outcomes",)
-    return ("unreadable",)
+            return [("outcomes",)]
+    return [("unreadable",)]
 
 
 def _budget_ms(policy: ConditionPolicy) -> float:

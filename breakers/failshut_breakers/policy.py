@@ -15,149 +15,54 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from failshut_breakers.command import GATE_PATTERN
-from failshut_breakers.rule import Rule
+from failshut_breakers.condition_policies import (
+    Anomaly,
+    ConditionPolicy,
+    Conformance,
+    Drift,
+    FailureRate,
+    Heartbeat,
+    Lag,
+    Model,
+    Name,
+    Unreadable,
+    read_condition,
+)
 from failshut_breakers.units import DurationMs
+
+__all__ = [
+    "Anomaly",
+    "Bundle",
+    "ConditionPolicy",
+    "Conformance",
+    "Drift",
+    "Entry",
+    "FailureRate",
+    "Heartbeat",
+    "Lag",
+    "Policy",
+    "PolicyBook",
+    "PolicyError",
+    "Unreadable",
+    "digest_of",
+    "gates_named",
+    "parse_policy",
+    "read_bundle",
+]
 
 MAX_CONDITIONS = 64
 MAX_POLICY_CHARS = 64_000
 MAX_FAULT_CHARS = 1_000
-SERIES_PATTERN = r"^[^/\s][^/]{0,199}/[^\s][^\n]{0,199}$"
-
-Series = Annotated[str, Field(pattern=SERIES_PATTERN)]
-Name = Annotated[str, Field(min_length=1, max_length=200)]
 
 
 class PolicyError(ValueError):
     """A policy that cannot be used: what is wrong, and where."""
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class _Condition(_Model):
-    name: Annotated[str, Field(max_length=200)] = ""
-    action: Literal["trip", "lapse"] = "trip"
-
-
-class _OnSeries(_Condition):
-    series: Series
-    # So many readings in a row that no detector may see (NaN, infinity, a wrong type) are a demand of their own.
-    unreadable_in_a_row: Annotated[int, Field(ge=1, le=1_000_000)] = 10
-    # A detector speaks of one record; its demand stands this long (evidence time) unless it speaks again.
-    demand_for: DurationMs = 10_000
-
-    @model_validator(mode="before")
-    @classmethod
-    def _not_yet(cls, data: Any) -> Any:
-        if isinstance(data, dict) and "false_trips" in data:
-            raise ValueError("false_trips is not available in this version: give the detector's own parameters")
-        return data
-
-
-class Drift(_OnSeries):
-    """A change of the values themselves."""
-
-    detector: Literal["adwin", "page_hinkley"]
-    delta: Annotated[float, Field(gt=0, le=1e12, allow_inf_nan=False)] | None = None
-    threshold: Annotated[float, Field(gt=0, le=1e300, allow_inf_nan=False)] | None = None
-    warm_up: Annotated[int, Field(ge=1, le=1_000_000)] = 30
-
-    @model_validator(mode="after")
-    def _parameters_fit(self) -> Drift:
-        if self.detector == "adwin" and self.threshold is not None:
-            raise ValueError("threshold belongs to page_hinkley; adwin takes delta")
-        if self.detector == "adwin" and self.delta is not None and self.delta >= 1:
-            raise ValueError("adwin's delta is a probability: above 0, below 1")
-        return self
-
-
-class Conformance(_OnSeries):
-    """Events judged by a rule, and a detector that watches how many conform."""
-
-    rule: Rule
-    detector: Literal["fhddm"] = "fhddm"
-    window: Annotated[int, Field(ge=2, le=100_000)] = 100
-    confidence: Annotated[float, Field(gt=0, lt=1)] = 1e-6
-    # FHDDM only sees a fall; a stream that never conformed is caught by this share.
-    over: Annotated[float, Field(gt=0, lt=1)] = 0.5
-
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
-
-    @field_validator("rule", mode="before")
-    @classmethod
-    def _parse_rule(cls, text: object) -> Rule:
-        if not isinstance(text, str):
-            raise ValueError('a rule is text, such as "value <= 500"')
-        return Rule(text)
-
-
-class Heartbeat(_Condition):
-    """A sign of life: an explicit event of a source, or the mere arrival of a series."""
-
-    source: Name | None = None
-    series: Series | None = None
-    every: DurationMs = 1_000
-    grace: DurationMs
-    action: Literal["trip", "lapse"] = "lapse"
-
-    @model_validator(mode="after")
-    def _one_of(self) -> Heartbeat:
-        if (self.source is None) == (self.series is None):
-            raise ValueError("a heartbeat has either a source or a series")
-        if self.grace < self.every:
-            raise ValueError("grace is shorter than every: the heartbeat would always be missing")
-        return self
-
-
-class Lag(_Condition):
-    """A watched consumer group that falls behind."""
-
-    group: Name
-    topic: Name
-    allowed: Annotated[int, Field(ge=0, lt=2**53)]
-    behind: DurationMs
-    stale: DurationMs = 10_000
-
-
-class FailureRate(_Condition):
-    """Executions of this gate that fail, as its guards report."""
-
-    window: DurationMs
-    at_least: Annotated[int, Field(ge=1, le=1_000_000_000)]
-    over: Annotated[float, Field(ge=0, lt=1)]
-
-    @field_validator("window")
-    @classmethod
-    def _bounded(cls, window: int) -> int:
-        if not 1_000 <= window <= 3_600_000:
-            raise ValueError("the window is between 1s and 1h")
-        return window
-
-
-class Unreadable(_Condition):
-    """Records on the topics that feed this gate which cannot be read at all."""
-
-    at_least: Annotated[int, Field(ge=1, le=1_000_000)] = 1
-    window: DurationMs = 60_000
-
-
-ConditionPolicy = Drift | Conformance | Heartbeat | Lag | FailureRate | Unreadable
-
-_KINDS: dict[str, type[_Condition]] = {
-    "drift": Drift,
-    "conformance": Conformance,
-    "heartbeat": Heartbeat,
-    "lag": Lag,
-    "failure_rate": FailureRate,
-    "unreadable": Unreadable,
-}
-
-
-class PermitPolicy(_Model):
+class PermitPolicy(Model):
     """How long a permit lives beyond its evidence."""
 
     ttl: DurationMs
@@ -170,7 +75,7 @@ class PermitPolicy(_Model):
         return ttl
 
 
-class ResetPolicy(_Model):
+class ResetPolicy(Model):
     """How a tripped breaker may prove itself. Without `after` only an operator resets it."""
 
     after: DurationMs | None = None
@@ -178,14 +83,14 @@ class ResetPolicy(_Model):
     deadline: DurationMs = 60_000
 
 
-class Policy(_Model):
+class Policy(Model):
     """One gate's policy, validated."""
 
     gate: Annotated[str, Field(pattern=GATE_PATTERN)]
     permit: PermitPolicy
     subjects: Annotated[tuple[Name, ...], Field(max_length=100)] = ()
     operations: Annotated[tuple[Name, ...], Field(max_length=100)] = ("*",)
-    context: Annotated[dict[Name, str], Field(max_length=50)] = {}
+    context: dict[Name, str] = Field(default_factory=dict, max_length=50)
     conditions: Annotated[tuple[ConditionPolicy, ...], Field(min_length=1, max_length=MAX_CONDITIONS)]
     trip_on: str = "any"
     reset: ResetPolicy = ResetPolicy()
@@ -196,7 +101,7 @@ class Policy(_Model):
     def _by_kind(cls, raw: object) -> object:
         if not isinstance(raw, list | tuple):
             raise ValueError("conditions is a list")
-        return [_read_condition(item) for item in raw]
+        return [read_condition(item) for item in raw]
 
     @model_validator(mode="after")
     def _whole(self) -> Policy:
@@ -231,32 +136,6 @@ class Policy(_Model):
         if of != total or not 1 <= wanted <= of:
             raise ValueError(f"trip_on: {self.trip_on!r}: the policy has {total} conditions whose demand trips")
         return wanted
-
-
-def _read_condition(item: object) -> object:
-    if isinstance(item, _Condition):
-        return item
-    if not isinstance(item, dict) or len(item) != 1:
-        raise ValueError(f"a condition is one kind with its settings, such as `- heartbeat: {{..}}`, not {item!r}"[:300])
-    kind, settings = next(iter(item.items()))
-    model = _KINDS.get(kind)
-    if model is None:
-        raise ValueError(f"unknown condition {kind!r}: known are {', '.join(_KINDS)}")
-    if not isinstance(settings, dict):
-        raise ValueError(f"{kind}: its settings are a mapping")
-    condition = model.model_validate(settings)
-    return condition if condition.name else condition.model_copy(update={"name": _default_name(kind, condition)})
-
-
-def _default_name(kind: str, condition: _Condition) -> str:
-    match condition:
-        case Heartbeat():
-            return f"{kind}:{condition.source or condition.series}"
-        case Drift() | Conformance():
-            return f"{kind}:{condition.series}"
-        case Lag():
-            return f"{kind}:{condition.group}/{condition.topic}"
-    return kind
 
 
 class _StrictLoader(yaml.SafeLoader):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from failshut_breakers.policy import Conformance, Drift, Heartbeat, Lag, PolicyBook
+from failshut_breakers.policy import Anomaly, Conformance, Drift, Heartbeat, Lag, PolicyBook
 
 Gates = tuple[str, ...]
 
@@ -34,8 +34,9 @@ class Routes:
         for gate, policy in policies.items():
             for condition in policy.conditions:
                 match condition:
-                    case Drift() | Conformance():
-                        series.setdefault(condition.series, set()).add(gate)
+                    case Drift() | Anomaly() | Conformance():
+                        for name in condition.all_series:
+                            series.setdefault(name, set()).add(gate)
                     case Heartbeat() if condition.source:
                         sources.setdefault(condition.source, set()).add(gate)
                     case Heartbeat():

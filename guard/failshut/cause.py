@@ -35,6 +35,7 @@ class Cause(StrEnum):
 
     # Conditions that demand a trip.
     DRIFT = "drift"
+    ANOMALY = "anomaly"
     CONFORMANCE = "conformance"
     HEARTBEAT = "heartbeat"
     LAG = "lag"
@@ -104,6 +105,7 @@ _MEANINGS = {
     Cause.PROBE_REQUIRED: "the gate is proving: only executions with a probe token are admitted",
     Cause.PROBES_SPENT: "the gate is proving and its probe tokens are spent",
     Cause.DRIFT: "a series has drifted",
+    Cause.ANOMALY: "a series does what it never did",
     Cause.CONFORMANCE: "too many events break a rule",
     Cause.HEARTBEAT: "a source has fallen silent",
     Cause.LAG: "a consumer group has fallen behind",

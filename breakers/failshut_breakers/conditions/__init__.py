@@ -5,9 +5,10 @@ from failshut_breakers.conditions.conformance import ConformanceCondition
 from failshut_breakers.conditions.failure_rate import FailureRateCondition
 from failshut_breakers.conditions.heartbeat import HeartbeatCondition
 from failshut_breakers.conditions.lag import LagCondition
-from failshut_breakers.conditions.on_series import DriftCondition
+from failshut_breakers.conditions.on_series import AnomalyCondition, DriftCondition
 from failshut_breakers.conditions.unreadable import UnreadableCondition
 from failshut_breakers.policy import (
+    Anomaly,
     ConditionPolicy,
     Conformance,
     Drift,
@@ -24,6 +25,8 @@ def build(policy: ConditionPolicy) -> Condition:
     match policy:
         case Drift():
             return DriftCondition(policy)
+        case Anomaly():
+            return AnomalyCondition(policy)
         case Conformance():
             return ConformanceCondition(policy)
         case Heartbeat():

@@ -10,8 +10,6 @@ from failshut_breakers.conditions.base import Demand
 from failshut_breakers.conditions.on_series import OnSeries
 from failshut_breakers.evidence import Samples
 from failshut_breakers.policy import Conformance
-from failshut_breakers.rule import Criterion
-from failshut_detectors import Fhddm
 
 
 class ConformanceCondition(OnSeries):
@@ -20,8 +18,8 @@ class ConformanceCondition(OnSeries):
     cause = Cause.CONFORMANCE
 
     def __init__(self, policy: Conformance) -> None:
-        super().__init__(policy, Fhddm(window=policy.window, confidence=policy.confidence))
-        self._rule: Criterion = policy.rule
+        super().__init__(policy)
+        self._rule = policy.criterion
         self._before: tuple[float, int] | None = None  # value and time (ms) of the last reading that could be read
         self._window: deque[float] = deque(maxlen=policy.window)
         self._misses = 0.0
@@ -30,23 +28,25 @@ class ConformanceCondition(OnSeries):
     def _values(self, samples: Samples, skip: int) -> list[Demand]:
         self._in_a_row = 0
         values = samples.values(skip)
+        times_ms = samples.times_ms(skip) if self._rule.needs_before or self._detector.uses_times else ()
         if self._rule.needs_before:
-            times_ms = samples.times_ms(skip)
             conforming = self._rule.judge(values, times_ms, self._before)
             self._before = values[-1], times_ms[-1]
         else:
             conforming = self._rule.judge(values, (), None)
-        first = skip + len(values) - len(conforming)  # the first reading ever may not be judged
-        return self._events(conforming, lambda row: samples.place(first + row))
+        unjudged = len(values) - len(conforming)  # the first reading ever may not be judged
+        return self._events(conforming, times_ms[unjudged:], lambda row: samples.place(skip + unjudged + row))
 
     def _faults(self, rows: list[tuple[int, int, int, str]]) -> list[Demand]:
         # Unreadable readings are non-conforming events, on top of counting in a row.
-        return super()._faults(rows) + self._events([0.0] * len(rows), lambda row: rows[row][:2])
+        return super()._faults(rows) + self._events([0.0] * len(rows), [row[2] for row in rows], lambda row: rows[row][:2])
 
-    def _events(self, conforming: Sequence[float], place: Callable[[int], tuple[int, int]]) -> list[Demand]:
+    def _events(
+        self, conforming: Sequence[float], times_ms: Sequence[int], place: Callable[[int], tuple[int, int]]
+    ) -> list[Demand]:
         demands = [
             Demand(*place(alarm.index), f"{self._metric}: {alarm.text} to {self._rule.text!r}")
-            for alarm in self._detector.feed(conforming)
+            for alarm in self._detector.feed(conforming, times_ms if self._detector.uses_times else None)
         ]
         window = self._window
         if not self._misses and len(window) == window.maxlen and min(conforming, default=1.0) == 1.0:

@@ -1,4 +1,4 @@
-"""Conditions on one series: what they share, and drift of the values.
+"""Conditions on one series: what they share, and drift and anomaly of the values.
 
 They stand on a detector, which speaks of single records. A demand therefore stands for `demand_for` after the
 last alarm. Readings that no detector may see (NaN, infinity, a wrong type) count too: so many in a row and
@@ -7,27 +7,23 @@ the condition demands, because a detector that is fed nothing finds nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import groupby
 
 from failshut.cause import Cause
 from failshut_breakers.conditions.base import Condition, Demand, Moment, Status
 from failshut_breakers.evidence import Faults, Reading, Samples
-from failshut_breakers.policy import Conformance, Drift
-from failshut_detectors import Adwin, Detector, PageHinkley
-
-MAGNITUDE_MAX = 1e100
-"""Beyond it a detector's sums of squares overflow and it never detects again: such a value counts as a fault instead."""
+from failshut_breakers.policy import Anomaly, Conformance, Drift
+from failshut_detectors.contract import MAGNITUDE_MAX, Unfit
 
 
 class OnSeries(Condition):
     """A condition that feeds the readings of one series to a detector; a subclass says how in `_values`."""
 
-    def __init__(self, policy: Drift | Conformance, detector: Detector) -> None:
+    def __init__(self, policy: Drift | Anomaly | Conformance) -> None:
         super().__init__(policy.name, policy.action)
-        self.series = policy.series
-        self._metric = policy.series.split("/", 1)[-1]
-        self._detector = detector
+        (self.series,) = policy.all_series
+        self._metric = self.series.split("/", 1)[-1]
+        self._detector = policy.build_detector()
         self._demand_for_ms = policy.demand_for
         self._in_a_row_max = policy.unreadable_in_a_row
         self._in_a_row = 0
@@ -74,48 +70,42 @@ class OnSeries(Condition):
         elif self._in_a_row >= self._in_a_row_max or moment.evidence_ms < self._demand_until_ms:
             self.status, self.text = Status.DEMANDS, self._alarm_text
         elif not self._detector.ready:
-            self.status, self.text = Status.INSUFFICIENT, f"not enough readings of {self._metric} yet"
+            self.status = Status.INSUFFICIENT
+            self.text = f"not enough readings of {self._metric} yet: {self._detector.summary()}"
         else:
             self.status, self.text = Status.HOLDS, f"{self._metric}: {self._detector.summary()}"
 
 
-class DriftCondition(OnSeries):
+class _OnValues(OnSeries):
+    def _values(self, samples: Samples, skip: int) -> list[Demand]:
+        values = samples.values(skip)
+        times_ms = samples.times_ms(skip) if self._detector.uses_times else None
+        try:
+            alarms = self._detector.feed(values, times_ms)
+        except Unfit:
+            return self._in_parts(samples, skip)
+        self._in_a_row = 0
+        return [Demand(*samples.place(skip + alarm.index), f"{self.cause} in {self._metric}: {alarm.text}") for alarm in alarms]
+
+    def _in_parts(self, samples: Samples, skip: int) -> list[Demand]:
+        """Feed what a detector may see, and count the rest as faults."""
+        demands: list[Demand] = []
+        for fits, some in groupby(samples.rows[skip:], lambda row: abs(row[3]) <= MAGNITUDE_MAX):
+            rows = list(some)
+            if fits:
+                demands += self._values(Samples.of(self.series, rows), 0)
+            else:
+                demands += self._faults([(offset, index, time_ms, "too large") for offset, index, time_ms, _ in rows])
+        return demands
+
+
+class DriftCondition(_OnValues):
     """The values drift."""
 
     cause = Cause.DRIFT
 
-    def __init__(self, policy: Drift) -> None:
-        super().__init__(policy, _drift_detector(policy))
 
-    def _values(self, samples: Samples, skip: int) -> list[Demand]:
-        values = samples.values(skip)
-        if min(values) >= -MAGNITUDE_MAX and max(values) <= MAGNITUDE_MAX:
-            return self._detect(samples, skip, values)
-        demands: list[Demand] = []
-        for fits, some in groupby(values, lambda value: abs(value) <= MAGNITUDE_MAX):
-            part = list(some)
-            if fits:
-                demands += self._detect(samples, skip, part)
-            else:
-                rows = range(skip, skip + len(part))
-                demands += self._faults([(*samples.place(row), 0, "too large") for row in rows])
-            skip += len(part)
-        return demands
+class AnomalyCondition(_OnValues):
+    """The values are such as were never seen."""
 
-    def _detect(self, samples: Samples, skip: int, values: Sequence[float]) -> list[Demand]:
-        self._in_a_row = 0
-        times_ms = samples.times_ms(skip)[: len(values)] if self._detector.uses_times else None
-        return [
-            Demand(*samples.place(skip + alarm.index), f"drift in {self._metric}: {alarm.text}")
-            for alarm in self._detector.feed(values, times_ms)
-        ]
-
-
-def _drift_detector(policy: Drift) -> Detector:
-    if policy.detector == "adwin":
-        return Adwin(delta=0.002 if policy.delta is None else policy.delta, warm_up=policy.warm_up)
-    return PageHinkley(
-        threshold=50.0 if policy.threshold is None else policy.threshold,
-        delta=0.005 if policy.delta is None else policy.delta,
-        min_instances=policy.warm_up,
-    )
+    cause = Cause.ANOMALY

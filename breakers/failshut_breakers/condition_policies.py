@@ -1,0 +1,253 @@
+"""What a policy may say of each condition.
+
+Reading is strict: an unknown field or unit, or a rule that cannot be evaluated, is a fault that names what is wrong and
+where. What concerns detectors is read in detection.py.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+from failshut_breakers.detection import ASKED, Detection, read_detection
+from failshut_breakers.expression import Expression
+from failshut_breakers.rule import Criterion, Rule
+from failshut_breakers.units import DurationMs
+from failshut_detectors.contract import Contract, Kind
+
+MAX_SERIES = 32
+SERIES_PATTERN = r"^[^/\s][^/]{0,199}/[^\s][^\n]{0,199}$"
+
+Series = Annotated[str, Field(pattern=SERIES_PATTERN)]
+Name = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class Model(BaseModel):
+    """Every part of a policy: frozen, and without unknown fields."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class _Condition(Model):
+    name: Annotated[str, Field(max_length=200)] = ""
+    action: Literal["trip", "lapse"] = "trip"
+
+
+def _one_or_several(raw: object) -> object:
+    several = isinstance(raw, list | tuple)
+    names = list(raw) if isinstance(raw, list | tuple) else [raw]
+    for name in names[: MAX_SERIES + 1]:
+        if not isinstance(name, str) or re.match(SERIES_PATTERN, name) is None:
+            raise ValueError(f"{name!r} is no series: write source/metric"[:300])
+    if several and not 2 <= len(set(names)) == len(names) <= MAX_SERIES:
+        raise ValueError(f"{len(names)} series: two to {MAX_SERIES} different ones are judged together")
+    return tuple(names) if several else raw
+
+
+OneOrSeveral = Annotated[str | tuple[str, ...], BeforeValidator(_one_or_several)]
+
+
+class _OnSeries(_Condition):
+    """Judges the values of a series, or of several together, by a detector; a subclass says of which kind."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+    kind: ClassVar[Kind]
+    shared: ClassVar[tuple[str, ...]] = ()
+    """Settings of its own that are its detector's as well, where it has such a parameter."""
+
+    series: OneOrSeveral
+    detector: Detection
+    # So many readings in a row that no detector may see (NaN, infinity, a wrong type) are a demand of their own.
+    unreadable_in_a_row: Annotated[int, Field(ge=1, le=1_000_000)] = 10
+    # A detector speaks of one record; its demand stands this long (evidence time) unless it speaks again.
+    demand_for: DurationMs = 10_000
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather(cls, data: Any) -> Any:
+        """Put what concerns the detector, its own parameters included, where it is read."""
+        if not isinstance(data, dict) or isinstance(data.get("detector"), Detection):
+            return data
+        own = {name: value for name, value in data.items() if name in cls.model_fields and name not in ASKED}
+        asked = {name: value for name, value in data.items() if name not in own}
+        series = data.get("series")
+        width = len(series) if isinstance(series, list | tuple) else 0
+        shared = {name: own[name] for name in cls.shared if name in own}
+        return {**own, "detector": (asked, width, shared)}
+
+    @field_validator("detector", mode="before")
+    @classmethod
+    def _read_detector(cls, raw: Any) -> Detection:
+        if isinstance(raw, Detection):
+            return raw
+        try:
+            return read_detection(cls.kind, *raw)
+        except ValueError as error:
+            raise ValueError(str(error).replace("; ", ", ")) from error  # which stands between faults
+
+    @property
+    def all_series(self) -> tuple[str, ...]:
+        """The series that feed it."""
+        return (self.series,) if isinstance(self.series, str) else self.series
+
+    @property
+    def false_trips(self) -> float:
+        """The time (ms) in which it may be wrong once; 0 without a budget."""
+        return self.detector.false_trips
+
+    def build_detector(self) -> Contract:
+        """Return its detector, with no evidence yet. It feeds on vectors of `all_series` where there are several."""
+        return self.detector.build()
+
+
+class _OneOrTogether(_OnSeries):
+    # Several series send at times of their own: so often a vector is made of what they sent last.
+    every: DurationMs | None = None
+
+    @model_validator(mode="after")
+    def _paced(self) -> _OneOrTogether:
+        if (self.every is None) is (self.detector.width > 0):
+            raise ValueError("every says how often several series are judged together, such as 10s: give it with a list alone")
+        return self
+
+
+class Drift(_OneOrTogether):
+    """A change of the values themselves that lasts."""
+
+    kind = Kind.DRIFT
+
+
+class Anomaly(_OneOrTogether):
+    """Values such as this stream never had."""
+
+    kind = Kind.ANOMALY
+
+
+class Conformance(_OnSeries):
+    """Events judged by a rule, and a detector that watches how many conform."""
+
+    kind = Kind.CONFORMANCE
+    shared = ("window",)
+
+    series: Series
+    rule: Annotated[Rule | None, BeforeValidator(lambda text: _criterion(Rule, text))] = None
+    cel: Annotated[Expression | None, BeforeValidator(lambda text: _criterion(Expression, text))] = None
+    window: Annotated[int, Field(ge=2, le=100_000)] = 100
+    # Detectors of events see a fall; a stream that never conformed is caught by this share of the window.
+    over: Annotated[float, Field(gt=0, lt=1)] = 0.5
+
+    @model_validator(mode="after")
+    def _one_of(self) -> Conformance:
+        if (self.rule is None) == (self.cel is None):
+            raise ValueError("conformance is judged by either a rule or a cel expression")
+        return self
+
+    @property
+    def criterion(self) -> Criterion:
+        """What a reading conforms to."""
+        criterion = self.rule or self.cel
+        assert criterion is not None  # noqa: S101 - `_one_of`
+        return criterion
+
+
+def _criterion(kind: type[Criterion], text: object) -> Criterion:
+    if not isinstance(text, str):
+        raise ValueError('a rule is text, such as "value <= 500"')
+    return kind(text)
+
+
+class Heartbeat(_Condition):
+    """A sign of life: an explicit event of a source, or the mere arrival of a series."""
+
+    source: Name | None = None
+    series: Series | None = None
+    every: DurationMs = 1_000
+    grace: DurationMs
+    action: Literal["trip", "lapse"] = "lapse"
+
+    @model_validator(mode="after")
+    def _one_of(self) -> Heartbeat:
+        if (self.source is None) == (self.series is None):
+            raise ValueError("a heartbeat has either a source or a series")
+        if self.grace < self.every:
+            raise ValueError("grace is shorter than every: the heartbeat would always be missing")
+        return self
+
+
+class Lag(_Condition):
+    """A watched consumer group that falls behind."""
+
+    group: Name
+    topic: Name
+    allowed: Annotated[int, Field(ge=0, lt=2**53)]
+    behind: DurationMs
+    stale: DurationMs = 10_000
+
+
+class FailureRate(_Condition):
+    """Executions of this gate that fail, as its guards report."""
+
+    window: DurationMs
+    at_least: Annotated[int, Field(ge=1, le=1_000_000_000)]
+    over: Annotated[float, Field(ge=0, lt=1)]
+
+    @field_validator("window")
+    @classmethod
+    def _bounded(cls, window: int) -> int:
+        if not 1_000 <= window <= 3_600_000:
+            raise ValueError("the window is between 1s and 1h")
+        return window
+
+
+class Unreadable(_Condition):
+    """Records on the topics that feed this gate which cannot be read at all."""
+
+    at_least: Annotated[int, Field(ge=1, le=1_000_000)] = 1
+    window: DurationMs = 60_000
+
+
+ConditionPolicy = Drift | Anomaly | Conformance | Heartbeat | Lag | FailureRate | Unreadable
+
+_KINDS: dict[str, type[_Condition]] = {
+    "drift": Drift,
+    "anomaly": Anomaly,
+    "conformance": Conformance,
+    "heartbeat": Heartbeat,
+    "lag": Lag,
+    "failure_rate": FailureRate,
+    "unreadable": Unreadable,
+}
+
+
+def read_condition(item: object) -> object:
+    """Return the condition that an item of a policy's list speaks of.
+
+    Raises:
+        ValueError: it speaks of none that there is, or wrongly.
+    """
+    if isinstance(item, _Condition):
+        return item
+    if not isinstance(item, dict) or len(item) != 1:
+        raise ValueError(f"a condition is one kind with its settings, such as `- heartbeat: {{..}}`, not {item!r}"[:300])
+    kind, settings = next(iter(item.items()))
+    model = _KINDS.get(kind)
+    if model is None:
+        raise ValueError(f"unknown condition {kind!r}: known are {', '.join(_KINDS)}")
+    if not isinstance(settings, dict):
+        raise ValueError(f"{kind}: its settings are a mapping")
+    condition = model.model_validate(settings)
+    return condition if condition.name else condition.model_copy(update={"name": _default_name(kind, condition)})
+
+
+def _default_name(kind: str, condition: _Condition) -> str:
+    match condition:
+        case Heartbeat():
+            return f"{kind}:{condition.source or condition.series}"
+        case Drift() | Anomaly() | Conformance():
+            first, *more = condition.all_series
+            return f"{kind}:{first} and {len(more)} more" if more else f"{kind}:{first}"
+        case Lag():
+            return f"{kind}:{condition.group}/{condition.topic}"
+    return kind

@@ -1,0 +1,190 @@
+"""Which detector a condition stands on, as its policy says.
+
+One detector, by name, with its own parameters flat beside it; or one with a budget of false trips, from which its
+threshold follows; or several that vote. Whatever a policy may get wrong here is found while it is read: names and
+types by the registry, and bounds by building the detector once. A detector that cannot be built in the middle of
+a log would close a gate that nobody was told of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from failshut_breakers.units import parse_duration_ms, parse_frequency_ms
+from failshut_detectors.contract import Contract, Kind, VectorDetector
+from failshut_detectors.paced import NOMINAL_RECORDS, Paced
+from failshut_detectors.registry import DetectorError, checked, construct, find, names, parameters
+from failshut_detectors.votes import DETECTORS_MAX, Votes
+
+ASKED = ("detector", "votes", "within", "false_trips")
+"""Settings of a condition that are read here, with every parameter of a detector."""
+
+_DEFAULTS = {(Kind.ANOMALY, False): "seasonal_record", (Kind.ANOMALY, True): "mahalanobis", (Kind.CONFORMANCE, False): "fhddm"}
+_BUDGETED = "false_trip_budget"
+_IN_UNITS = {"page_hinkley": ("threshold", "delta")}
+"""What policies give in the units of the stream, though the detector is free of scale where it is not told one."""
+
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+Value = int | float | bool | str
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One detector by name, with those of its parameters that the policy gives."""
+
+    name: str
+    given: tuple[tuple[str, Value], ...]
+
+    def build(self, width: int) -> Contract:
+        """Return a new one."""
+        return construct(find(self.name), dict(self.given), width)
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """What judges the values of a condition. `width` is how many series it judges together, 0 where it is one alone."""
+
+    choices: tuple[Choice, ...]
+    width: int = 0
+    votes: int = 0  # of several
+    within: int = 0  # records
+    false_trips: float = 0.0  # one in so many milliseconds; 0 without a budget
+
+    def build(self) -> Contract:
+        """Return a new detector, with no evidence yet.
+
+        Raises:
+            DetectorError, ValueError: it cannot be had like this.
+        """
+        if self.votes:
+            return Votes([choice.build(self.width) for choice in self.choices], self.votes, self.within)
+        (choice,) = self.choices
+        if not self.false_trips:
+            return choice.build(self.width)
+        cls, given = find(choice.name), dict(choice.given)
+        if _keeps_time(cls):
+            return construct(cls, {**given, "per_ms": self.false_trips}, self.width)
+        return Paced(cls, given, self.false_trips, self.width)
+
+
+def read_detection(kind: Kind, asked: Mapping[Any, Any], width: int = 0, shared: Mapping[str, Any] = NOTHING) -> Detection:
+    """Read what a condition says of its detector: the settings ASKED, and every parameter.
+
+    `shared` are settings of the condition itself that hold for a detector as well which has such a parameter.
+
+    Raises:
+        ValueError: it cannot be had; the message says why, and what there is.
+    """
+    given = {name: value for name, value in asked.items() if name not in ASKED}
+    false_trips = parse_frequency_ms(asked["false_trips"]) if "false_trips" in asked else 0.0
+    named = asked.get("detector", _BUDGETED if false_trips and kind is Kind.DRIFT else _DEFAULTS.get((kind, width > 0)))
+    if isinstance(named, list):
+        if false_trips:
+            raise ValueError("false_trips and votes do not go together: nobody knows how often several are wrong at once")
+        choices = _voters(kind, named, given, width, shared)
+        detection = Detection(choices, width, *_votes(asked, len(choices)))
+    else:
+        for name in ("votes", "within"):
+            if name in asked:
+                raise ValueError(f"{name} is for several detectors: give detector a list of two to {DETECTORS_MAX}")
+        if named is None:
+            raise ValueError(f"{kind} needs a detector{_or_budget(kind)}: there are {_list(kind, width)}")
+        if named in _IN_UNITS and not false_trips and not given.keys().isdisjoint(_IN_UNITS[named]):
+            given.setdefault("scale", 1.0)
+        detection = Detection((_choice(kind, named, given, width, shared),), width, false_trips=false_trips)
+        if false_trips:
+            _promises(detection.choices[0])
+    detection.build()
+    return detection
+
+
+def _choice(kind: Kind, name: object, given: Mapping[Any, Any], width: int, shared: Mapping[str, Any]) -> Choice:
+    if not isinstance(name, str):
+        raise ValueError(f"a detector is a name, or a list of detectors that vote, not {name!r}"[:200])
+    try:
+        cls = find(name)
+    except DetectorError as error:
+        if name in names():
+            raise  # a plug-in that cannot be used
+        raise ValueError(f"no detector is named {name[:100]!r}: under {kind} there are {_list(kind, width)}") from error
+    if cls.kind is not kind:
+        raise ValueError(f"{name} stands under {cls.kind}, under {kind} there are {_list(kind, width)}")
+    if issubclass(cls, VectorDetector) is not (width > 0):
+        wants = "several series together: give series a list" if not width else "one series"
+        raise ValueError(f"{name} judges {wants}{'' if not width else f', several are judged by {_list(kind, width)}'}")
+    known = parameters(cls)
+    whole = {**{key: value for key, value in shared.items() if key in known}, **given}
+    taken = {key: _whole(key, value) for key, value in whole.items()}
+    return Choice(name, tuple(checked(cls, taken).items()))
+
+
+def _voters(
+    kind: Kind, listed: list[object], given: Mapping[Any, Any], width: int, shared: Mapping[str, Any]
+) -> tuple[Choice, ...]:
+    alone = [name for name in given if name != "warm_up"]
+    if alone:
+        raise ValueError(f"{alone[0]!r} stands with its detector where several vote: [adwin, {{cusum: {{arl: 5000}}}}]")
+    choices = []
+    for item in listed[: DETECTORS_MAX + 1]:  # Votes says how many may be
+        name: object = item
+        own: object = {}
+        if isinstance(item, dict) and len(item) == 1:
+            ((name, own),) = item.items()
+        if not isinstance(own, dict):
+            raise ValueError(f"{name}: its parameters are a mapping")
+        choices.append(_choice(kind, name, own, width, {**shared, **given}))
+    return tuple(choices)
+
+
+def _votes(asked: Mapping[Any, Any], voters: int) -> tuple[int, int]:
+    for name in ("votes", "within"):
+        if name not in asked:
+            raise ValueError(
+                f"several detectors vote: say how many of the {voters} are needed, and within how many records, "
+                "such as votes: 2, within: 100"
+            )
+        if not isinstance(asked[name], int) or isinstance(asked[name], bool) or asked[name] < 1:
+            raise ValueError(f"{name} is {asked[name]!r}, must be a whole number above 0"[:200])
+    return asked["votes"], asked["within"]
+
+
+def _promises(choice: Choice) -> None:
+    """Refuse a budget that the detector makes no promise of, or beside a parameter that says the same."""
+    cls = find(choice.name)
+    said = {*cls.for_false_trips(NOMINAL_RECORDS), *(("per_ms",) if _keeps_time(cls) else ())}
+    twice = [name for name, _ in choice.given if name in said]
+    if twice:
+        raise ValueError(f"{choice.name}: {twice[0]} follows from false_trips: give one of them")
+
+
+def _keeps_time(cls: type[Contract]) -> bool:
+    """Whether the detector takes a budget in milliseconds and learns the pace by itself."""
+    return "per_ms" in parameters(cls)
+
+
+def _whole(name: object, value: object) -> object:
+    """Return a value as the detector takes it: a duration in milliseconds."""
+    if isinstance(name, str) and name.endswith("_ms") and isinstance(value, str):
+        return parse_duration_ms(value)
+    return value
+
+
+def _or_budget(kind: Kind) -> str:
+    return ", or false_trips, such as 1 per 30d" if kind is Kind.DRIFT else ""
+
+
+def _list(kind: Kind, width: int) -> str:
+    """The names of the detectors that may stand here."""
+    found = []
+    for name in names():
+        try:
+            cls = find(name)
+        except DetectorError:
+            continue  # a plug-in that cannot be loaded is none
+        if cls.kind is kind and issubclass(cls, VectorDetector) is (width > 0):
+            found.append(name)
+    return ", ".join(found) or "none"
