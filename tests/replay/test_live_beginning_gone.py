@@ -1,0 +1,89 @@
+"""Retention on a real broker takes the beginning of a running monitor's log; an incident after it is recorded and replayed."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from pathlib import Path
+
+import pytest
+from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from monitor.harness import Installation, until
+from typer.testing import CliRunner
+
+from failshut_breakers.decision import Kind
+from failshut_console.app import app
+from failshut_replay.reading import Recording
+from failshut_replay.replaying import check
+from failshut_streams.embedded import Kafka, Valkey
+from failshut_streams.topics import Counts
+
+POLICY = """
+gate: pay
+permit: {ttl: 2s}
+subjects: ["*"]
+conditions:
+  - conformance: {series: agent/amount, rule: "value <= 80", window: 20, demand_for: 1s}
+  - heartbeat: {source: agent, every: 500ms, grace: 3s}
+reset: {after: 1s, probes: 0}
+"""
+
+pytestmark = [pytest.mark.kafka, pytest.mark.store]
+
+
+async def test_an_incident_after_the_logs_beginning_replays_byte_for_byte(
+    kafka: Kafka, store: Valkey, tmp_path: Path, suffix: str
+) -> None:
+    """The broker removes records, the monitor goes on, it trips, and what is left replays to what was decided."""
+    rng = random.Random(3)
+    counts = Counts(telemetry=2, otlp_metrics=1, evidence=1, decisions=1)
+    async with Installation(kafka, store, tmp_path / "monitor", f"{suffix}.", {"pay.yaml": POLICY}, counts) as monitor:
+        monitor.worker("first")
+        beats = asyncio.create_task(_beat(monitor))
+        await monitor.values("agent/amount", [rng.gauss(48, 3) for _ in range(100)])
+        await monitor.opened("pay")
+        await until(lambda: len(monitor.of("pay", Kind.RENEW)) > 5, "permits are renewed")
+        begin = await _removed(monitor)
+        before = len(monitor.of("pay", Kind.RENEW))
+        await monitor.values("agent/amount", [rng.gauss(48, 3) for _ in range(100)])
+        await until(lambda: len(monitor.of("pay", Kind.RENEW)) > before + 10, "permits are renewed behind the beginning")
+        await monitor.values("agent/amount", [rng.gauss(97, 3) for _ in range(60)])
+        await until(lambda: [one for one in monitor.of("pay", Kind.CLOSE) if one.cause == "conformance"], "it trips")
+        await monitor.values("agent/amount", [rng.gauss(48, 3) for _ in range(60)])
+        await monitor.opened("pay")
+        beats.cancel()
+        await asyncio.gather(beats, return_exceptions=True)
+        path = tmp_path / "incident.parquet"
+        words = ["record", "-o", str(path), "--broker", f"kafka://{monitor.bootstrap}", "--prefix", monitor.prefix]
+        told = await asyncio.to_thread(CliRunner().invoke, app, [*words, "--gate", "pay"])
+        assert told.exit_code == 0, (told.output, told.exception)
+    opened = Recording(path)
+    start = opened.manifest.start(0)
+    assert start is not None
+    assert start.offset == begin
+    verdict = check(opened)
+    assert verdict.identical, verdict.told()
+    assert verdict.decisions > 8
+    on_record = [one for one in monitor.of("pay", Kind.CLOSE) if one.cause == "conformance"]
+    assert all(one.offset > begin for one in on_record)
+
+
+async def _removed(monitor: Installation) -> int:
+    """Let the broker remove what the evidence log holds so far, as retention does; return where it begins now."""
+    place = TopicPartition(monitor.topics.evidence, 0)
+    end = 1 + max(offset for _, offset, _ in await monitor.evidence())
+    admin = AIOKafkaAdminClient(bootstrap_servers=monitor.bootstrap)
+    await admin.start()
+    try:
+        removed = await admin.delete_records({place: RecordsToDelete(before_offset=end)})
+    finally:
+        await admin.close()
+    assert removed[place] == end
+    return end
+
+
+async def _beat(monitor: Installation) -> None:
+    while True:
+        await monitor.send({"kind": "heartbeat", "service": "agent"})
+        await asyncio.sleep(0.2)
