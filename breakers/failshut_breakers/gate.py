@@ -404,4 +404,4 @@ def _keys_of_policy(policy: ConditionPolicy) -> list[tuple[str, ...]]:
 
 def _budget_ms(policy: ConditionPolicy) -> float:
     """The time in which a condition may be wrong once, 0 where its policy promises nothing."""
-    return float(getattr(policy, "false_trips", None) or 0.0)
+    return policy.false_trips if isinstance(policy, Drift | Anomaly | Conformance) else 0.0
