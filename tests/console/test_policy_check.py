@@ -10,7 +10,7 @@ import pytest
 from console_support import GOOD, Failshut
 
 BAD = {
-    "unknown detector": (GOOD.replace("adwin", "ewma"), 6, "conditions.1.drift.detector", "adwin"),
+    "unknown detector": (GOOD.replace("adwin", "magic"), 6, "conditions.1.drift.detector", "no detector is named 'magic'"),
     "wrong unit": (GOOD.replace("grace: 3s", "grace: 3 parsecs"), 5, "conditions.0.heartbeat.grace", "not a duration"),
     "unknown condition": (GOOD.replace("- drift", "- drifft"), 6, "conditions.1.drifft", "unknown condition"),
     "unknown field": (GOOD + "subject: me\n", 8, "subject", "not permitted"),
@@ -60,7 +60,7 @@ def test_a_bad_policy_ends_with_status_1_and_names_line_place_and_reason(failshu
 
 def test_every_bad_condition_is_told_not_only_the_first(failshut: Failshut, tmp_path: Path) -> None:
     """Two bad conditions are two faults in one run."""
-    text = GOOD.replace("grace: 3s", "grace: 3x").replace("adwin", "ewma")
+    text = GOOD.replace("grace: 3s", "grace: 3x").replace("adwin", "magic")
     (told,) = json.loads(failshut("policy", "check", written(tmp_path, text), "--json").out)
     assert [fault["line"] for fault in told["faults"]] == [5, 6]
 

@@ -26,7 +26,7 @@ permit: {ttl: 2s}
 subjects: ["*"]
 conditions:
   - heartbeat: {source: autoscaler, every: 500ms, grace: 60s, action: trip}
-  - drift: {series: autoscaler/load, detector: adwin, warm_up: 1}
+  - drift: {series: autoscaler/load, detector: adwin, warm_up: 10}
 reset: {probes: 0}
 """
 
