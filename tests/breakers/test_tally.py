@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import random
 
+import pytest
 from log import World, policy
 
 from failshut_breakers.decision import Breaker as State
@@ -12,9 +13,14 @@ from failshut_breakers.decision import Decision, Kind
 from failshut_breakers.tally import TRIPS_KEPT, Tally
 
 DAY_MS = 86_400_000
-BUDGETED = "drift: {series: s/x, detector: cusum, false_trips: 1 per 10m, learn: 100, demand_for: 1s}"
+BUDGETED = "drift: {series: s/x, detector: cusum, false_trips: 1 per 1h, learn: 100, demand_for: 1s}"
 RULED = 'conformance: {series: s/y, rule: "value < 200", window: 10, over: 0.05, demand_for: 1s}'
 RNG = random.Random(1)
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    RNG.seed(1)
 
 
 def normal(count: int, level: float = 50.0) -> list[float]:
@@ -135,7 +141,7 @@ def test_another_policy_with_the_same_budget_goes_on_counting() -> None:
     watched = tally(world).watched_ms
     world.activate(policy(BUDGETED, ttl="4s", reset="{after: 1s, probes: 0}"))
     assert (tally(world).trips, tally(world).watched_ms) == (1, watched)
-    world.activate(policy(BUDGETED.replace("10m", "20m")))
+    world.activate(policy(BUDGETED.replace("1h", "2h")))
     assert (tally(world).trips, tally(world).watched_ms) == (0, 0)
 
 
