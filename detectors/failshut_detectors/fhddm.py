@@ -3,16 +3,22 @@
 Source: A. Pesaranghader and H. L. Viktor, Fast Hoeffding Drift Detection Method for Evolving Data Streams,
 ECML-PKDD 2016; the implementation is river's. The stream is 1 for a conforming event and 0 for another.
 
-Parameters: `window` (records) is the sliding window; `confidence` (0 to 1) is the bound on a false alarm.
+Parameters: `window` (events) is the sliding window, and its warm-up; `confidence` (0 to 1) bounds a false alarm at one test.
+
+Limits: events that are independent. It is quick, and blind to what is small: the share in the window must fall by
+sqrt(ln(1 / confidence) / (2 window)), 0.26 at the defaults, so that 1 % failing becoming 10 % is never found; where that is
+1 or more (a window of 6 events at the default confidence) it never speaks at all. A stream that never conformed does not fall.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from river.drift import binary
 
 from failshut_detectors.contract import Alarm, EventDetector
+from failshut_detectors.river_events import one_in, probability
 
 
 class Fhddm(EventDetector):
@@ -28,7 +34,9 @@ class Fhddm(EventDetector):
     name = "fhddm"
 
     def __init__(self, window: int = 100, confidence: float = 1e-6) -> None:
-        self._detector = binary.FHDDM(sliding_window_size=window, confidence_level=confidence)
+        if window < 1:
+            raise ValueError(f"window is {window}, must be at least 1 event")
+        self._detector = binary.FHDDM(sliding_window_size=window, confidence_level=probability("confidence", confidence))
         self._window = window
         self._recent: list[float] = [1.0] * window
         self._seen = 0
@@ -39,6 +47,12 @@ class Fhddm(EventDetector):
     def ready(self) -> bool:
         """Whether a whole window was seen."""
         return self._seen >= self._window
+
+    @classmethod
+    def for_false_trips(cls, records: float) -> dict[str, Any]:
+        # The bound is that of one window against a known share; here the best window and the last one both vary, and
+        # the difference of two exceeds a bound as often as the root of what it says.
+        return {"confidence": one_in(records) ** 2}
 
     def _feed(self, values: Sequence[float], times_ms: Sequence[int] | None) -> list[Alarm]:
         if self._misses == 0 and self._since_alarm > self._window and min(values, default=1.0) == 1.0:
@@ -58,6 +72,11 @@ class Fhddm(EventDetector):
                 self._since_alarm = 0
                 alarms.append(Alarm(index, self.summary()))
         return alarms
+
+    def _grade(self) -> float:
+        if self._since_alarm < self._window:  # river's window began anew
+            return 0.0
+        return float((self._detector._u_max - 1.0 + self._misses / self._window) / self._detector._epsilon)
 
     def summary(self) -> str:
         """Return how many of the last window do not conform."""

@@ -1,0 +1,93 @@
+"""What river's detectors of errors share here: which way events come, words, and how much was seen.
+
+river's DDM, EDDM and HDDM watch a learner: 1 is an error. Here 1 is an event that conforms, so they are given the
+opposite. Each begins anew after an alarm, and is silent until it has learnt again.
+
+Limits: they see a fall of the share that conforms. A stream that never conformed has none, and is what the `over`
+of a policy's conformance is for.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from itertools import islice
+from typing import Any
+
+from failshut_detectors.contract import Alarm, EventDetector
+
+RECENT = 100
+"""Events that the words speak of."""
+
+
+class RiverEvents(EventDetector):
+    """A detector of river's that is given 1 for an error; `warm_up` events are seen before its silence counts."""
+
+    def __init__(self, river: Any, warm_up: int) -> None:
+        if warm_up < 1:
+            raise ValueError(f"warm_up is {warm_up}, must be at least 1 event")
+        self._river = river
+        self._warm_up = warm_up
+        self._seen = 0
+        self._since, self._misses = 0, 0  # since the last alarm: events, and how many of them do not conform
+        self._recent: deque[float] = deque(maxlen=RECENT)
+
+    @property
+    def ready(self) -> bool:
+        """Whether the warm-up was seen."""
+        return self._seen >= self._warm_up
+
+    def summary(self) -> str:
+        """Return how many of the latest events do not conform."""
+        return _told(self._recent)
+
+    def _pass_over(self, count: int) -> bool:
+        """Take so many conforming events at once, if that leaves exactly what one by one would; else return False."""
+        return False
+
+    def _feed(self, values: Sequence[float], times_ms: Sequence[int] | None) -> list[Alarm]:
+        alarms: list[Alarm] = []
+        river, update = self._river, self._river.update
+        if min(values, default=0.0) == 1.0 and not river.drift_detected and self._pass_over(len(values)):
+            self._since += len(values)
+        else:
+            begin, misses = -self._since, self._misses
+            for index, value in enumerate(values):
+                if value:
+                    update(0)
+                else:
+                    update(1)
+                    misses += 1
+                if river.drift_detected:
+                    alarms.append(Alarm(index, _told(deque([*self._recent, *values[: index + 1]], RECENT))))
+                    begin, misses = index + 1, 0
+            self._since, self._misses = len(values) - begin, misses
+        self._seen += len(values)
+        self._recent.extend(islice(values, max(0, len(values) - RECENT), None))
+        return alarms
+
+
+def _told(recent: deque[float]) -> str:
+    return f"{len(recent) - int(sum(recent))} of the last {len(recent)} do not conform"
+
+
+def probability(name: str, value: float) -> float:
+    """Return a probability that a logarithm can be taken of.
+
+    Raises:
+        ValueError: it is none, or so small that nothing is ever that improbable.
+    """
+    if not 1e-300 <= value < 1.0:
+        raise ValueError(f"{name} is {value}, must be a probability, at least 1e-300 and below 1")
+    return value
+
+
+def one_in(records: float) -> float:
+    """Return the probability of a false alarm at one record that makes one in so many.
+
+    Raises:
+        ValueError: that cannot be promised.
+    """
+    if not records > 1.0:
+        raise ValueError(f"one false alarm in {records} events cannot be promised")
+    return probability("one false alarm", 1.0 / records)
