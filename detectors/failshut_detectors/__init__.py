@@ -14,8 +14,14 @@ from failshut_detectors.contract import (
     number,
 )
 from failshut_detectors.cusum import Cusum
+from failshut_detectors.ddm import Ddm
+from failshut_detectors.eddm import Eddm
 from failshut_detectors.ewma import Ewma
 from failshut_detectors.fhddm import Fhddm
+from failshut_detectors.hddm_a import HddmA
+from failshut_detectors.hddm_w import HddmW
+from failshut_detectors.mahalanobis import Mahalanobis
+from failshut_detectors.mewma import Mewma
 from failshut_detectors.page_hinkley import PageHinkley
 from failshut_detectors.seasonal import SeasonalRecord
 
@@ -24,12 +30,18 @@ __all__ = [
     "Alarm",
     "Contract",
     "Cusum",
+    "Ddm",
     "Detector",
+    "Eddm",
     "EventDetector",
     "Ewma",
     "FalseTripBudget",
     "Fhddm",
+    "HddmA",
+    "HddmW",
     "Kind",
+    "Mahalanobis",
+    "Mewma",
     "PageHinkley",
     "Reading",
     "SeasonalRecord",

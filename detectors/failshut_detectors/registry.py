@@ -25,8 +25,14 @@ from failshut_detectors.adwin import Adwin
 from failshut_detectors.budget import FalseTripBudget
 from failshut_detectors.contract import Contract, Detector, VectorDetector
 from failshut_detectors.cusum import Cusum
+from failshut_detectors.ddm import Ddm
+from failshut_detectors.eddm import Eddm
 from failshut_detectors.ewma import Ewma
 from failshut_detectors.fhddm import Fhddm
+from failshut_detectors.hddm_a import HddmA
+from failshut_detectors.hddm_w import HddmW
+from failshut_detectors.mahalanobis import Mahalanobis
+from failshut_detectors.mewma import Mewma
 from failshut_detectors.page_hinkley import PageHinkley
 from failshut_detectors.seasonal import SeasonalRecord
 
@@ -37,9 +43,15 @@ OURS: dict[str, type[Contract]] = {
     for cls in (
         Adwin,
         Cusum,
+        Ddm,
+        Eddm,
         Ewma,
         FalseTripBudget,
         Fhddm,
+        HddmA,
+        HddmW,
+        Mahalanobis,
+        Mewma,
         PageHinkley,
         SeasonalRecord,
     )

@@ -1,14 +1,15 @@
-"""Exact average run lengths of CUSUM and EWMA charts on independent normal values.
+"""Exact average run lengths of CUSUM, EWMA and MEWMA charts on independent normal values.
 
 The average run length (ARL) is the mean number of records until a chart speaks: long while nothing has changed, short
-afterwards. For both charts it solves a Fredholm integral equation of the second kind; Gauss-Legendre quadrature
+afterwards. For all of them it solves a Fredholm integral equation of the second kind; Gauss-Legendre quadrature
 turns that into a few dozen linear equations (Nystroem's method), exact to many digits.
 
 Sources: E. S. Page, Continuous Inspection Schemes, Biometrika 41 (1954), the equation for CUSUM; D. Brook and D. A.
 Evans, An approach to the probability distribution of CUSUM run length, Biometrika 59 (1972); S. V. Crowder, A Simple
 Method for Studying Run-Length Distributions of EWMA Charts, Technometrics 29 (1987); K. W. Kemp, The
 Average Run Length of the Cumulative Sum Chart when a V-Mask is Used, J. R. Stat. Soc. B 23 (1961), the rule
-1/ARL = 1/ARL(up) + 1/ARL(down) for the two-sided CUSUM.
+1/ARL = 1/ARL(up) + 1/ARL(down) for the two-sided CUSUM; S. E. Rigdon, An integral equation for the in-control average
+run length of a multivariate exponentially weighted moving average control chart, J. Stat. Comput. Simulation 52 (1995).
 
 Everything is in standard deviations of the values. Limits: known mean and standard deviation; estimated
 ones shorten the true run lengths.
@@ -18,13 +19,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from math import erf, sqrt
+from math import erf, log, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import brentq
+from scipy.special import chdtri, ive
 
 _NODES = 80
-_ARL_MAX = 1e15
+_ARL_MAX, _MEWMA_ARL_MAX = 1e15, 1e12
+_WEIGHT_MIN = 0.01  # of a MEWMA chart: below it so few nodes do not see what a record adds
 
 
 def cusum_arl(reference: float, decision: float, shift: float = 0.0) -> float:
@@ -70,6 +74,27 @@ def ewma_arl(weight: float, limit: float, shift: float = 0.0) -> float:
     return float(1.0 + kernel[0] @ inside)
 
 
+def mewma_arl(weight: float, limit: float, width: int) -> float:
+    """ARL without a change of a MEWMA chart of `width` metrics that speaks beyond `limit` asymptotic standard deviations.
+
+    `limit` is a distance; tables give its square.
+
+    >>> round(mewma_arl(0.1, sqrt(8.64), 2)), round(mewma_arl(0.25, sqrt(16.38), 4))
+    (201, 500)
+    """
+    if not _WEIGHT_MIN <= weight <= 1 or limit <= 0:
+        raise ValueError(f"weight is {weight}, must be from {_WEIGHT_MIN} to 1; limit is {limit}, must be positive")
+    nodes, weights = _quadrature(0.0, limit * sqrt(weight / (2.0 - weight)))
+    # In steps of `weight`: the average's length is a chi value around what is left of the one before.
+    left = np.maximum(1e-6, (1.0 - weight) / weight * np.concatenate([[0.0], nodes]))[:, None]
+    next_ = nodes / weight
+    half = width / 2.0 - 1.0
+    density = next_ * (next_ / left) ** half * np.exp(-0.5 * (next_ - left) ** 2) * ive(half, left * next_)
+    kernel = weights / weight * density
+    inside = np.linalg.solve(np.eye(_NODES) - kernel[1:], np.ones(_NODES))
+    return float(1.0 + kernel[0] @ inside)
+
+
 @lru_cache(maxsize=64)
 def cusum_decision(arl: float, reference: float = 0.5) -> float:
     """The decision interval with which a two-sided CUSUM has this ARL while nothing changes.
@@ -88,6 +113,24 @@ def ewma_limit(arl: float, weight: float = 0.1) -> float:
     2.81
     """
     return _solve(lambda limit: ewma_arl(weight, limit), arl, 0.5, 9.0)
+
+
+@lru_cache(maxsize=64)
+def mewma_limit(arl: float, weight: float, width: int) -> float:
+    """The limit with which a MEWMA chart of `width` metrics has this ARL while nothing changes.
+
+    >>> round(mewma_limit(500.0, 0.25, 4) ** 2, 2)
+    16.38
+    """
+    if not 2.0 <= arl <= _MEWMA_ARL_MAX:
+        raise ValueError(f"an ARL of {arl} records is out of reach: 2 to {_MEWMA_ARL_MAX:.0e}")
+
+    def beyond(limit: float) -> float:
+        found = mewma_arl(weight, limit, width)
+        return log(found / arl) if found > 0.0 else 99.0  # nonsense, for a limit that is too high
+
+    # A chart without memory has the highest limit of all.
+    return float(brentq(beyond, 0.01, sqrt(float(chdtri(width, 1.0 / arl))) + 0.01, xtol=1e-10))
 
 
 def _solve(arl_of: Callable[[float], float], arl: float, low: float, high: float) -> float:

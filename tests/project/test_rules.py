@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGES: dict[str, tuple[str, set[str], set[str]]] = {
     # What a service takes on board: three dependencies and nothing of ours.
     "failshut": ("guard", set(), {"cryptography", "jwt", "redis"}),
-    "failshut_detectors": ("detectors", set(), {"numpy", "river"}),
+    "failshut_detectors": ("detectors", set(), {"numpy", "river", "scipy"}),
     "failshut_breakers": (
         "breakers",
         {"failshut", "failshut_detectors"},
