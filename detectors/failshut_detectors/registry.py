@@ -31,8 +31,6 @@ from failshut_detectors.ewma import Ewma
 from failshut_detectors.fhddm import Fhddm
 from failshut_detectors.hddm_a import HddmA
 from failshut_detectors.hddm_w import HddmW
-from failshut_detectors.mahalanobis import Mahalanobis
-from failshut_detectors.mewma import Mewma
 from failshut_detectors.page_hinkley import PageHinkley
 from failshut_detectors.seasonal import SeasonalRecord
 
@@ -50,8 +48,6 @@ OURS: dict[str, type[Contract]] = {
         Fhddm,
         HddmA,
         HddmW,
-        Mahalanobis,
-        Mewma,
         PageHinkley,
         SeasonalRecord,
     )
