@@ -20,6 +20,8 @@ from failshut_detectors.ewma import Ewma
 from failshut_detectors.fhddm import Fhddm
 from failshut_detectors.hddm_a import HddmA
 from failshut_detectors.hddm_w import HddmW
+from failshut_detectors.mahalanobis import Mahalanobis
+from failshut_detectors.mewma import Mewma
 from failshut_detectors.page_hinkley import PageHinkley
 from failshut_detectors.seasonal import SeasonalRecord
 
@@ -38,6 +40,8 @@ __all__ = [
     "HddmA",
     "HddmW",
     "Kind",
+    "Mahalanobis",
+    "Mewma",
     "PageHinkley",
     "Reading",
     "SeasonalRecord",
