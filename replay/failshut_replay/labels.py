@@ -21,10 +21,11 @@ from typing import NamedTuple
 
 import yaml
 
-from failshut_breakers.policy import Conformance, Drift, Heartbeat, PolicyError, parse_policy
+from failshut_breakers.policy import PolicyError, parse_policy
 from failshut_replay.errors import LabelFault
 from failshut_replay.manifest import Manifest
 from failshut_replay.times import iso, read_time_ms
+from failshut_replay.whatif import keys_of
 
 LABELS_MAX = 10_000
 
@@ -113,6 +114,5 @@ def _watched(manifest: Manifest) -> list[tuple[str, set[str]]]:
                 policy = parse_policy(text)
             except PolicyError:
                 continue  # it watches nothing
-            kinds = (Drift, Conformance, Heartbeat)
-            watched.append((policy.gate, {one.series or "" for one in policy.conditions if isinstance(one, kinds)}))
+            watched.append((policy.gate, {key[1] for key in keys_of(policy) if key[0] == "series"}))
     return watched

@@ -18,7 +18,16 @@ SPANS_MAX = 200_000
 """Changes of one gate that are kept; a gate that changes more often than that has another problem."""
 
 DEMANDING = frozenset(
-    {Cause.DRIFT, Cause.CONFORMANCE, Cause.HEARTBEAT, Cause.LAG, Cause.FAILURE_RATE, Cause.UNREADABLE, Cause.NONCONFORMING}
+    {
+        Cause.DRIFT,
+        Cause.ANOMALY,
+        Cause.CONFORMANCE,
+        Cause.HEARTBEAT,
+        Cause.LAG,
+        Cause.FAILURE_RATE,
+        Cause.UNREADABLE,
+        Cause.NONCONFORMING,
+    }
 )
 """Causes by which a condition closes a gate: what noticing an incident means."""
 

@@ -30,6 +30,7 @@ from failshut_breakers.evidence import (
 )
 from failshut_breakers.governor import Governor
 from failshut_breakers.policy import (
+    Anomaly,
     Conformance,
     Drift,
     Heartbeat,
@@ -134,8 +135,8 @@ def keys_of(policy: Policy) -> tuple[Key, ...]:
     keys: dict[Key, None] = {}
     for condition in policy.conditions:
         match condition:
-            case Drift() | Conformance():
-                keys["series", condition.series] = None
+            case Drift() | Anomaly() | Conformance():
+                keys.update({("series", series): None for series in condition.all_series})
             case Heartbeat() if condition.source:
                 keys["source", condition.source] = None
             case Heartbeat():

@@ -1,4 +1,4 @@
-"""A running monitor on Apache Kafka, with trouble, is recorded and replays to what it decided."""
+"""A running monitor on Apache Kafka, with trouble, is recorded and replays to what it decided, on every evidence partition."""
 
 from __future__ import annotations
 
@@ -17,14 +17,30 @@ from monitor.policies import drift, heartbeat
 from typer.testing import CliRunner
 
 from failshut_breakers.decision import Kind
+from failshut_breakers.evidence import decode_run
 from failshut_console.app import app
 from failshut_console.exits import Trouble
+from failshut_replay.partitions import partition_of
 from failshut_replay.reading import Recording
 from failshut_replay.replaying import check
 from failshut_streams.embedded import Kafka, Valkey
+from failshut_streams.topics import Counts
 
 SECONDS = float(os.environ.get("FAILSHUT_LIVE_SECONDS", "0"))
 """How much longer there is trouble: 600 is the run that docs/replay.md speaks of."""
+
+GATES = {"scale": 0, "buy": 1, "pay": 2}
+"""Each lies in an evidence partition of its own, of three."""
+COUNTS = Counts(telemetry=3, otlp_metrics=1, evidence=3, decisions=2)
+RULE = """
+gate: buy
+permit: {ttl: 2s}
+subjects: ["*"]
+conditions:
+  - conformance: {series: shop/total, rule: "value <= 80", window: 40, demand_for: 1s}
+  - drift: {series: shop/total, detector: cusum, learn: 100, demand_for: 1s}
+reset: {after: 2s, probes: 0}
+"""
 
 DRIFT = Path(__file__).parents[2] / "replay" / "incidents" / "drift.parquet"
 
@@ -34,41 +50,67 @@ pytestmark = [pytest.mark.kafka, pytest.mark.store]
 async def test_a_run_with_trouble_is_recorded_and_replays_to_the_same_bytes(
     kafka: Kafka, store: Valkey, tmp_path: Path, suffix: str
 ) -> None:
-    """Two workers, a standby group, a SIGKILL with its rebalance, records that come twice: every decision is taken again."""
-    policies = {"pay.yaml": drift("pay", "agent/amount"), "scale.yaml": heartbeat("scale", "scaler")}
+    """Two workers, a standby group, a SIGKILL with its rebalance, records that come late and twice: all is decided again."""
+    assert {gate: partition_of(gate, COUNTS.evidence) for gate in GATES} == GATES
+    policies = {"pay.yaml": drift("pay", "agent/amount"), "scale.yaml": heartbeat("scale", "scaler"), "buy.yaml": RULE}
     rng = random.Random(7)
-    async with Installation(kafka, store, tmp_path / "monitor", f"{suffix}.", policies) as monitor:
+    async with Installation(kafka, store, tmp_path / "monitor", f"{suffix}.", policies, COUNTS) as monitor:
         first = monitor.worker("first")
         monitor.worker("second")
         monitor.worker("standby", group="standby")
-        await until(lambda: monitor.of("pay", Kind.CLOSE), "the gate is known")
+        await until(lambda: all(monitor.of(gate, Kind.CLOSE) for gate in GATES), "the gates are known")
         beats = asyncio.create_task(_beat(monitor))
-        await monitor.values("agent/amount", [rng.gauss(48, 3) for _ in range(400)])
-        await monitor.opened("pay")
-        await monitor.opened("scale")
+        await _values(monitor, [rng.gauss(48, 3) for _ in range(400)])
+        for gate in GATES:
+            await monitor.opened(gate)
         first.kill()
-        late = [rng.gauss(48, 3) for _ in range(100)]
-        for value in late[:20]:  # what a producer that was not acknowledged sends again
-            await monitor.values("agent/amount", [value, value])
-        await monitor.values("agent/amount", [rng.gauss(97, 3) for _ in range(300)])
-        await until(lambda: [one for one in monitor.of("pay", Kind.CLOSE) if one.cause == "drift"], "it trips")
+        for _ in range(20):  # what a producer that was not acknowledged sends again
+            value = rng.gauss(48, 3)
+            await _values(monitor, [value, value])
+        await _late(monitor, [rng.gauss(48, 3) for _ in range(20)])
+        await _values(monitor, [rng.gauss(97, 3) for _ in range(300)])
+        for gate, cause in (("pay", "drift"), ("buy", "conformance")):
+            await until(lambda gate=gate, cause=cause: cause in _causes(monitor, gate), f"{gate} trips over {cause}")  # type: ignore[misc]
         await _more_trouble(monitor, rng, time.monotonic() + SECONDS)
         beats.cancel()
         await asyncio.gather(beats, return_exceptions=True)
-        await until(lambda: [one for one in monitor.of("scale", Kind.CLOSE) if one.cause == "heartbeat"], "it falls silent")
+        await until(lambda: "heartbeat" in _causes(monitor, "scale"), "it falls silent")
         path = tmp_path / "incident.parquet"
         await asyncio.to_thread(_recorded, monitor, path)
     opened = Recording(path)
-    assert sorted(opened.manifest.gates) == ["pay", "scale"]
+    assert opened.manifest.gates == GATES
     assert opened.manifest.differing == []
     assert opened.manifest.decisions_taken
     verdict = check(opened)
     assert verdict.identical, verdict.difference
-    causes = {str(one.cause) for one in monitor.decisions if one.kind is Kind.CLOSE}
-    assert {"drift", "heartbeat"} <= causes
-    on_record = {one.record for partition in opened.manifest.partitions for one in opened.decisions(partition)}
-    unjudged = [data for data, one in zip(monitor.decision_bytes, monitor.decisions, strict=True) if _within(opened, one)]
-    assert set(unjudged) <= on_record, "whatever was decided over recorded evidence is on record"
+    for gate, partition in GATES.items():
+        on_record = {one.record for one in opened.decisions(partition)}
+        decided = {
+            data
+            for data, one in zip(monitor.decision_bytes, monitor.decisions, strict=True)
+            if one.gate == gate and _within(opened, one)
+        }
+        assert decided, gate
+        assert decided <= on_record, "whatever was decided over recorded evidence is on record"
+    routers = {decode_run(one.record).router for partition in (0, 1, 2) for one in opened.evidence(partition)}
+    assert len(routers) >= 3, "two workers and the standby group all routed"
+
+
+def _causes(monitor: Installation, gate: str) -> set[str]:
+    return {str(one.cause) for one in monitor.of(gate, Kind.CLOSE)}
+
+
+async def _values(monitor: Installation, values: list[float]) -> None:
+    """The same values of both series."""
+    await asyncio.gather(*(monitor.values(series, values) for series in ("agent/amount", "shop/total")))
+
+
+async def _late(monitor: Installation, values: list[float]) -> None:
+    """Values that claim to be of half a minute ago, each behind one of now."""
+    for value in values:
+        claim = int(time.time() * 1000) - 30_000
+        for service, metric in (("agent", "amount"), ("shop", "total")):
+            await monitor.send({"service": service, "metric": metric, "value": value, "time": claim}, key=f"{service}/{metric}")
 
 
 async def _more_trouble(monitor: Installation, rng: random.Random, until_s: float) -> None:
@@ -77,9 +119,11 @@ async def _more_trouble(monitor: Installation, rng: random.Random, until_s: floa
     while time.monotonic() < until_s:
         for _ in range(20):
             values = [rng.gauss(mean, 3) for _ in range(10)]
-            await monitor.values("agent/amount", values)
+            await _values(monitor, values)
             if rng.random() < 0.1:
-                await monitor.values("agent/amount", values)  # an unacknowledged producer's second attempt
+                await _values(monitor, values)  # an unacknowledged producer's second attempt
+            if rng.random() < 0.1:
+                await _late(monitor, values[:2])
             await asyncio.sleep(0.1)
         if rng.random() < 0.15:
             mean = 97.0 if mean < 60 else 48.0
@@ -104,7 +148,7 @@ def _within(opened: Recording, decision: object) -> bool:
 
 def _recorded(monitor: Installation, path: Path) -> None:
     words = ["record", "-o", str(path), "--broker", f"kafka://{monitor.bootstrap}", "--prefix", monitor.prefix]
-    told = CliRunner().invoke(app, [*words, "--gate", "pay", "--gate", "scale"])
+    told = CliRunner().invoke(app, [*words, *(f"--gate={gate}" for gate in GATES)])
     assert told.exit_code == 0, (told.output, told.exception)
     assert Recording(path).digest in told.output
 
