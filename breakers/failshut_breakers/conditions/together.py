@@ -1,0 +1,186 @@
+"""Several series of one service, judged together: drift or anomaly of what they do at the same time.
+
+Series come in blocks of their own, from several front-door partitions, early and late. So their values are put together by
+the time that they bear: of each period of `every`, a series' last value to arrive is its element of the vector. The last,
+not the mean: its spread does not depend on how often a series is sampled.
+
+Periods are judged at marks alone, in order, where what stands between two marks was read whatever its order of blocks: so
+the same log gives the same vectors, however it is cut into runs. A period is judged once every series has a value in a
+later one, or evidence time has passed its end by the wait (`WAIT_MS`, or `every` if that is longer). One that lacks a series
+is skipped. Without a whole period for longer than the wait and `MISSED_MAX` periods, the evidence is not enough.
+
+What readings mean: a value for a period that was judged comes too late, and one whose period begins more than `AHEAD_MS`
+beyond the newest mark is of a clock that is wrong: both are dropped and counted, as is a value for which a
+further period beyond `PENDING_MAX` would have to be kept. Times may repeat and go back within the wait. After a gap the
+vectors go on. A series that sends less often than every period makes most periods lack it: choose `every` by
+the slowest.
+
+Limits: what happens within a period and is over at its last value is not seen; a demand begins at a mark, not at a
+reading, but where readings cannot be read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from failshut.cause import Cause
+from failshut_breakers.conditions.base import Condition, Demand, Moment, Status
+from failshut_breakers.evidence import Faults, Reading, Samples
+from failshut_breakers.policy import Anomaly, Drift
+from failshut_detectors.contract import MAGNITUDE_MAX
+
+WAIT_MS = 60_000
+"""How long after a period's end a value of it may come, in evidence time; `every` if that is longer."""
+
+AHEAD_MS = 60_000
+"""How far beyond the newest mark a period may begin."""
+
+MISSED_MAX = 3
+"""Periods in a row, beyond the wait, that may lack a series."""
+
+PENDING_MAX = 1_000
+"""Periods that wait to be judged, at most."""
+
+
+class TogetherCondition(Condition):
+    """A detector of vectors demands.
+
+    `skipped` counts periods that lacked a series; `late`, `ahead` and `crowded` count values that were dropped: for a
+    judged period, for one too far ahead, and for one more than can wait.
+    """
+
+    def __init__(self, policy: Drift | Anomaly) -> None:
+        super().__init__(policy.name, policy.action)
+        if policy.every is None:
+            raise ValueError("several series are judged together every so often: every is not given")
+        self.cause = Cause(policy.kind.value)
+        self.series = policy.all_series
+        self.skipped = self.late = self.ahead = self.crowded = 0
+        self._metrics = _short(self.series)
+        self._place_of = {series: index for index, series in enumerate(self.series)}
+        self._detector = policy.build_detector()
+        self._every_ms = policy.every
+        self._wait_ms = max(WAIT_MS, policy.every)
+        self._demand_for_ms = policy.demand_for
+        self._in_a_row_max = policy.unreadable_in_a_row
+        self._in_a_row = [0] * len(self.series)
+        self._pending: dict[int, list[float | None]] = {}  # by period: time // every
+        self._newest = [-1] * len(self.series)  # the newest period of each series
+        self._judged = -1  # every period up to here
+        self._whole = -1  # the last one that lacked no series
+        self._lacked: set[int] = set()  # series that periods lacked since
+        self._demand_until_ms = 0
+        self._alarm_text = ""
+        self.text = f"no evidence of {', '.join(self._metrics)} together yet"
+
+    def feed(self, reading: Reading, lo: int, moment: Moment) -> list[Demand]:
+        demands: list[Demand] = []
+        if isinstance(reading, Samples) and reading.series in self._place_of:
+            demands = self._values(self._place_of[reading.series], reading, reading.before(lo))
+        elif isinstance(reading, Faults) and reading.series in self._place_of:
+            index = self._place_of[reading.series]
+            for offset, within, _, reason in reading.rows:
+                if offset >= lo:
+                    demands += self._fault(index, offset, within, reason)
+        if demands:
+            self._alarm_text = demands[-1].text
+            self._demand_until_ms = moment.newest_ms + self._demand_for_ms
+        self._settle(moment)
+        return demands
+
+    def tick(self, moment: Moment) -> bool:
+        alarm = self._judge(moment)
+        if alarm:
+            self._alarm_text = f"{self.cause.value} of {len(self.series)} series together: {self._named(alarm)}"
+            self._demand_until_ms = moment.newest_ms + self._demand_for_ms
+        self._settle(moment)
+        return bool(alarm)
+
+    def _values(self, index: int, samples: Samples, skip: int) -> list[Demand]:
+        demands: list[Demand] = []
+        every_ms, pending = self._every_ms, self._pending
+        for row, (time_ms, value) in enumerate(zip(samples.times_ms(skip), samples.values(skip), strict=True), skip):
+            if not -MAGNITUDE_MAX <= value <= MAGNITUDE_MAX:
+                demands += self._fault(index, *samples.place(row), "too large")
+                continue
+            self._in_a_row[index] = 0
+            period = time_ms // every_ms
+            if period <= self._judged:
+                self.late += 1
+            elif period in pending:
+                pending[period][index] = value
+            elif len(pending) < PENDING_MAX:
+                pending[period] = [None] * len(self.series)
+                pending[period][index] = value
+            else:
+                self.crowded += 1
+        return demands
+
+    def _fault(self, index: int, offset: int, within: int, reason: str) -> list[Demand]:
+        self._in_a_row[index] = in_a_row = self._in_a_row[index] + 1
+        if in_a_row != self._in_a_row_max:
+            return []
+        return [Demand(offset, within, f"{in_a_row} readings of {self._metrics[index]} in a row are {reason}")]
+
+    def _judge(self, moment: Moment) -> str:
+        """Judge the periods that are over; return what the detector says of the last that alarms it, or nothing."""
+        self._drop_ahead((moment.newest_ms + AHEAD_MS) // self._every_ms)
+        for period, values in self._pending.items():
+            for index, value in enumerate(values):
+                if value is not None and period > self._newest[index]:
+                    self._newest[index] = period
+        waited_for = (moment.evidence_ms - self._wait_ms) // self._every_ms
+        over = max(self._judged + 1, min(self._newest), waited_for)  # every period before this one
+        vectors: list[Sequence[float]] = []
+        times_ms = []
+        for period in sorted(period for period in self._pending if period < over):
+            values = self._pending.pop(period)
+            vector = [value for value in values if value is not None]
+            if len(vector) < len(values):
+                self.skipped += 1
+                self._lacked.update(index for index, value in enumerate(values) if value is None)
+            else:
+                vectors.append(vector)
+                times_ms.append((period + 1) * self._every_ms)
+                self._whole = period
+                self._lacked = set()
+        self._judged = over - 1
+        alarms = self._detector.feed(vectors, times_ms) if vectors else []
+        return alarms[-1].text if alarms else ""
+
+    def _drop_ahead(self, horizon: int) -> None:
+        for period in [period for period in self._pending if period > horizon]:
+            self.ahead += sum(value is not None for value in self._pending.pop(period))
+
+    def _settle(self, moment: Moment) -> None:
+        if max(self._in_a_row) >= self._in_a_row_max or moment.evidence_ms < self._demand_until_ms:
+            self.status, self.text = Status.DEMANDS, self._alarm_text
+            return
+        whom = ", ".join(self._metrics)
+        whole_ms = (self._whole + 1) * self._every_ms
+        self.status = Status.INSUFFICIENT
+        if moment.evidence_ms > whole_ms + self._wait_ms + MISSED_MAX * self._every_ms:
+            self.text = f"periods of {self._every_ms / 1000:g} s lack {self._lacking()}: {whom} are judged together"
+        elif not self._detector.ready:
+            self.text = f"not enough readings of {whom} together yet: {self._named(self._detector.summary())}"
+        else:
+            self.status, self.text = Status.HOLDS, f"{whom}: {self._named(self._detector.summary())}"
+
+    def _lacking(self) -> str:
+        behind = {index for index, newest in enumerate(self._newest) if newest <= self._whole} | self._lacked
+        return ", ".join(self._metrics[index] for index in sorted(behind)) or "a value of each"
+
+    def _named(self, text: str) -> str:
+        """Put the metrics' names where a detector speaks of them by number."""
+        return re.sub(r"\bmetric (\d{1,2})\b", self._name, text)
+
+    def _name(self, match: re.Match[str]) -> str:
+        index = int(match[1])
+        return self._metrics[index] if index < len(self._metrics) else match[0]
+
+
+def _short(series: tuple[str, ...]) -> tuple[str, ...]:
+    """The metrics' names without their source, where that leaves them different."""
+    short = tuple(name.split("/", 1)[-1] for name in series)
+    return short if len(set(short)) == len(short) else series
