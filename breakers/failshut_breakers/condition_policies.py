@@ -73,7 +73,8 @@ class _OnSeries(_Condition):
         own = {name: value for name, value in data.items() if name in cls.model_fields and name not in ASKED}
         asked = {name: value for name, value in data.items() if name not in own}
         series = data.get("series")
-        width = len(series) if isinstance(series, list | tuple) else 0
+        takes_several = "every" in cls.model_fields
+        width = min(len(series), MAX_SERIES) if takes_several and isinstance(series, list | tuple) else 0
         shared = {name: own[name] for name in cls.shared if name in own}
         return {**own, "detector": (asked, width, shared)}
 

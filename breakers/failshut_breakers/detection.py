@@ -8,6 +8,7 @@ a log would close a gate that nobody was told of.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -16,7 +17,7 @@ from typing import Any
 from failshut_breakers.units import parse_duration_ms, parse_frequency_ms
 from failshut_detectors.contract import Contract, Kind, VectorDetector
 from failshut_detectors.paced import NOMINAL_RECORDS, Paced
-from failshut_detectors.registry import DetectorError, checked, construct, find, names, parameters
+from failshut_detectors.registry import DetectorError, Parameter, checked, construct, find, names, parameters
 from failshut_detectors.votes import DETECTORS_MAX, Votes
 
 ASKED = ("detector", "votes", "within", "false_trips")
@@ -28,6 +29,8 @@ _IN_UNITS = {"page_hinkley": ("threshold", "delta")}
 """What policies give in the units of the stream, though the detector is free of scale where it is not told one."""
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+_EXPONENT = re.compile(r"[-+]?\d{1,20}(\.\d{0,20})?[eE][-+]?\d{1,3}", re.ASCII)
 
 Value = int | float | bool | str
 
@@ -93,7 +96,8 @@ def read_detection(kind: Kind, asked: Mapping[Any, Any], width: int = 0, shared:
                 raise ValueError(f"{name} is for several detectors: give detector a list of two to {DETECTORS_MAX}")
         if named is None:
             raise ValueError(f"{kind} needs a detector{_or_budget(kind)}: there are {_list(kind, width)}")
-        if named in _IN_UNITS and not false_trips and not given.keys().isdisjoint(_IN_UNITS[named]):
+        in_units = _IN_UNITS.get(named, ()) if isinstance(named, str) and not false_trips else ()
+        if not given.keys().isdisjoint(in_units):
             given.setdefault("scale", 1.0)
         detection = Detection((_choice(kind, named, given, width, shared),), width, false_trips=false_trips)
         if false_trips:
@@ -118,7 +122,7 @@ def _choice(kind: Kind, name: object, given: Mapping[Any, Any], width: int, shar
         raise ValueError(f"{name} judges {wants}{'' if not width else f', several are judged by {_list(kind, width)}'}")
     known = parameters(cls)
     whole = {**{key: value for key, value in shared.items() if key in known}, **given}
-    taken = {key: _whole(key, value) for key, value in whole.items()}
+    taken = {key: _read_value(value, known.get(key)) for key, value in whole.items()}
     return Choice(name, tuple(checked(cls, taken).items()))
 
 
@@ -166,11 +170,13 @@ def _keeps_time(cls: type[Contract]) -> bool:
     return "per_ms" in parameters(cls)
 
 
-def _whole(name: object, value: object) -> object:
-    """Return a value as the detector takes it: a duration in milliseconds."""
-    if isinstance(name, str) and name.endswith("_ms") and isinstance(value, str):
+def _read_value(value: object, parameter: Parameter | None) -> object:
+    """Return a value as the detector takes it: durations in milliseconds, and numbers that YAML takes for texts (`1e-6`)."""
+    if parameter is None or not isinstance(value, str) or parameter.type is str:
+        return value
+    if parameter.name.endswith("_ms"):
         return parse_duration_ms(value)
-    return value
+    return float(value) if parameter.type is float and _EXPONENT.fullmatch(value) else value
 
 
 def _or_budget(kind: Kind) -> str:
