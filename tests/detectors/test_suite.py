@@ -1,0 +1,243 @@
+"""The suite: every detector passes it, and each of seven faults is found by its name."""
+
+from __future__ import annotations
+
+import datetime
+import itertools
+import os
+import random
+import secrets
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import broken
+import numpy as np
+import pytest
+
+from failshut_detectors import Alarm, registry, suite_streams
+from failshut_detectors.suite import Promise, check
+from failshut_detectors.suite_probes import clock_moved, deep_size, watched
+from failshut_detectors.suite_streams import Shape
+
+RECORDS = 30_000
+"""Half of what the suite takes as it comes: these tests are many, and one detector takes 140 microseconds a record."""
+
+FAULTS = {
+    broken.LookAhead: Promise.LOOK_AHEAD,
+    broken.HiddenClock: Promise.CLOCK,
+    broken.NanBlind: Promise.UNFIT,
+    broken.BatchDependent: Promise.BATCHES,
+    broken.Growing: Promise.MEMORY,
+    broken.Unpicklable: Promise.PICKLES,
+    broken.RangePeeking: Promise.RANGE,
+}
+
+
+@pytest.mark.parametrize("name", registry.OURS)
+def test_every_detector_of_ours_keeps_the_contract(name: str) -> None:
+    """As it comes, no promise is broken."""
+    assert [str(found) for found in check(lambda: registry.build(name, {}, 3), budget=RECORDS)] == []
+
+
+def test_a_budget_in_time_keeps_the_contract() -> None:
+    """A detector that cannot do without times is tried with times alone."""
+    assert check(lambda: registry.build("false_trip_budget", {"per_ms": 1e9}), budget=RECORDS) == []
+
+
+def test_what_the_broken_ones_stand_on_is_right() -> None:
+    """So what the suite finds in them is their own fault."""
+    assert check(broken.Right, budget=RECORDS) == []
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_a_broken_detector_is_found_and_its_fault_named(fault: Callable[[], Any]) -> None:
+    """One finding, with the broken promise, and with where it showed."""
+    (finding,) = check(fault, budget=RECORDS)
+    assert finding.promise is FAULTS[fault]
+    assert finding.evidence
+
+
+def test_a_finding_can_be_had_again() -> None:
+    """The same seed finds the same at the same record; another seed finds it too."""
+    assert check(broken.LookAhead, budget=RECORDS) == check(broken.LookAhead, budget=RECORDS)
+    (finding,) = check(broken.LookAhead, budget=RECORDS, seed=7)
+    assert (finding.promise, finding.seed) == (Promise.LOOK_AHEAD, 7)
+    assert f"seed 7 at record {finding.index}" in str(finding)
+
+
+def test_progress_names_each_promise_that_is_tried() -> None:
+    """What rests on a broken promise is not tried."""
+    tried: list[Promise] = []
+    check(broken.Right, budget=RECORDS, progress=tried.append)
+    assert tried == list(Promise)
+    tried.clear()
+    check(broken.LookAhead, budget=RECORDS, progress=tried.append)
+    assert set(Promise) - set(tried) == {Promise.RANGE, Promise.BATCHES}
+
+
+class _Unseeded(broken.Right):
+    """Draws from a generator that nobody seeded."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._rng = np.random.default_rng()
+
+    def _far(self, value: float) -> bool:
+        return super()._far(value) and self._rng.random() < 0.5
+
+
+class _Hashes(broken.Right):
+    """Decides by the hash of a text, which another process has not."""
+
+    def _far(self, value: float) -> bool:
+        return super()._far(value) and hash(f"{value:.3f}") % 2 == 0
+
+
+class _Unversioned(broken.Right):
+    """Takes whatever state it is given."""
+
+    def __setstate__(self, state: tuple[int, dict[str, Any]]) -> None:
+        self.__dict__.update(state[1])
+
+
+class _Silent(broken.Right):
+    """Never speaks."""
+
+    def _far(self, value: float) -> bool:
+        return False
+
+
+class _Forgetful(broken.Right):
+    """Leaves out of its pickle what it has counted."""
+
+    def __getstate__(self) -> tuple[int, dict[str, Any]]:
+        return self.version, {**self.__dict__, "_count": 0}
+
+
+class _Hurried(broken.Right):
+    """Ready before it has seen anything."""
+
+    @property
+    def ready(self) -> bool:
+        return True
+
+
+class _Wordy(broken.Right):
+    """An alarm of two lines."""
+
+    def _feed(self, values: Sequence[float], times_ms: Sequence[int] | None) -> list[Alarm]:
+        return [Alarm(alarm.index, f"{alarm.text}\nsecond line") for alarm in super()._feed(values, times_ms)]
+
+
+class _Graded(broken.Right):
+    """A score beyond 1."""
+
+    @property
+    def score(self) -> float:
+        return 2.0
+
+
+class _Steady(broken.Right):
+    """Cannot bear a time that goes back."""
+
+    _last_ms = 0
+
+    def _feed(self, values: Sequence[float], times_ms: Sequence[int] | None) -> list[Alarm]:
+        for time_ms in times_ms or ():
+            if time_ms < self._last_ms:
+                raise ValueError("time went back")
+            self._last_ms = time_ms
+        return super()._feed(values, times_ms)
+
+
+class _Greedy(broken.Right):
+    """Takes what stands before the unfit value."""
+
+    def feed(self, values: Sequence[Any], times_ms: Sequence[int] | None = None) -> list[Alarm]:
+        for index, value in enumerate(values):
+            if not isinstance(value, float) or value != value:
+                super().feed(values[:index])
+        return super().feed(values, times_ms)
+
+
+class _Slotless:
+    """Nothing of a detector."""
+
+
+MORE_FAULTS: dict[Callable[[], Any], Promise] = {
+    _Unseeded: Promise.REPEATS,
+    _Hashes: Promise.PICKLES,
+    _Unversioned: Promise.PICKLES,
+    _Forgetful: Promise.PICKLES,
+    _Silent: Promise.DETECTS,
+    _Hurried: Promise.READINGS,
+    _Wordy: Promise.READINGS,
+    _Graded: Promise.READINGS,
+    _Steady: Promise.TIMES,
+    _Greedy: Promise.UNFIT,
+    _Slotless: Promise.DETECTS,
+}
+
+
+@pytest.mark.parametrize("fault", MORE_FAULTS, ids=lambda fault: fault.__name__)
+def test_other_faults_are_named_too(fault: Callable[[], Any]) -> None:
+    """Chance without a seed, state that is not all, words that are none: each is found first under its own name."""
+    assert check(fault, budget=RECORDS)[0].promise is MORE_FAULTS[fault]
+
+
+CALLS: dict[str, Callable[[], object]] = {
+    "time": time.time,
+    "monotonic_ns": time.monotonic_ns,
+    "localtime": time.localtime,
+    "now": lambda: datetime.datetime.now(datetime.UTC),
+    "today": datetime.date.today,
+    "urandom": lambda: os.urandom(1),
+    "uuid4": uuid.uuid4,
+    "token_bytes": secrets.token_bytes,
+    "random": random.random,
+    "gauss": lambda: random.gauss(0, 1),
+    "numpy.random": lambda: np.random.normal(),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_call_of_a_clock_or_of_chance_is_seen(name: str) -> None:
+    """By whatever name it was imported, and by what is called in turn."""
+    assert name in watched(lambda: CALLS[name]())
+
+
+def test_what_is_allowed_is_not_seen() -> None:
+    """A generator with a seed, and arithmetic on times that were given."""
+    rng, generator = random.Random(1), np.random.default_rng(1)
+    assert watched(lambda: (rng.random(), rng.gauss(0, 1), generator.normal(), time.gmtime(5), sorted([2, 1]))) == ""
+
+
+def test_a_clock_that_is_not_called_from_python_is_moved() -> None:
+    """What `iter` calls is called from C: it is not seen, but it differs once the clock is moved."""
+    read = lambda: next(iter(time.time, None))  # noqa: E731
+    assert watched(read) == ""
+    before = read()
+    with clock_moved():
+        assert read() > before + 86_400
+    assert read() < before + 86_400
+
+
+def test_deep_sizes_count_each_thing_once() -> None:
+    """What is shared is one thing; what is below counts."""
+    many = [float(index) for index in range(1_000)]
+    assert deep_size([many, many]) < deep_size([many]) + 100
+    assert deep_size({"all": many}) > 24_000
+
+
+@pytest.mark.parametrize("shape", Shape)
+def test_streams_are_made_again_from_their_seed(shape: Shape) -> None:
+    """Equal for one seed, others for another, and of one length."""
+    one, same, other = (suite_streams.streams(shape, 3, 300, seed) for seed in (1, 1, 2))
+    assert one == same
+    assert [stream.records for stream in one] != [stream.records for stream in other]
+    assert {len(stream) for stream in one} == {300}
+    assert all(len(set(map(len, stream.records))) == 1 for stream in one if shape is Shape.VECTORS)
+    backwards = [stream for stream in one if stream.times_ms and any(a > b for a, b in itertools.pairwise(stream.times_ms))]
+    assert backwards
