@@ -41,7 +41,7 @@ class HddmA(RiverEvents):
         return {"confidence": one_in(records)}
 
     def _pass_over(self, count: int) -> bool:
-        if self._misses or not self._since:
+        if self._misses:
             return False
         # Nothing failed: all three averages are 0, of all events so far.
         for average in (self._river._z, self._river._x_min, self._river._x_max):
