@@ -16,23 +16,21 @@ a value are skipped.
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import harness
 import numpy as np
+from detector_contenders import VALUES, Contender, ours, rivers
 from nab_scoring import Series, datasets
-from river import drift
 
-from failshut_detectors import Adwin, Cusum, Detector, Ewma, FalseTripBudget, PageHinkley, SeasonalRecord
+from failshut_detectors import Alarm
 
 LOOKED_AT = 100  # records of each series before the first that counts
 NEAR = 3  # records
-Alarms = Callable[[Series], list[int]]
 
 
 @dataclass
@@ -95,38 +93,28 @@ def judge(series: Sequence[Series], alarms: Sequence[Sequence[int]], near: int) 
     return outcome
 
 
-def ours(make: Callable[[], Detector]) -> Alarms:
-    """A detector of ours over a series."""
-    return lambda series: [alarm.index for alarm in make().feed(series.values.tolist(), series.times_ms.tolist())]
+def contenders() -> list[Contender]:
+    """Every detector of the registry that reads values, as it comes; river's own, bare; and the two that need no detector."""
+    return [*ours(VALUES), *rivers(VALUES), Contender("always", Always), Contender("never", Never)]
 
 
-def rivers(make: Callable[[], Any]) -> Alarms:
-    """A detector of river's over a series."""
+class Always:
+    """Speaks at every record."""
 
-    def alarms(series: Series) -> list[int]:
-        detector, found = make(), []
-        for row, value in enumerate(series.values.tolist()):
-            detector.update(value)
-            if detector.drift_detected:
-                found.append(row)
-        return found
-
-    return alarms
+    def feed(self, values: Sequence[float], times_ms: Sequence[int]) -> list[Alarm]:
+        return [Alarm(index, "") for index in range(len(values))]
 
 
-CONTENDERS: dict[str, Alarms] = {
-    "seasonal_record": ours(SeasonalRecord),
-    "false_trip_budget, 1 in 10,000": ours(lambda: FalseTripBudget(per_records=10_000)),
-    "adwin": ours(Adwin),
-    "page_hinkley": ours(PageHinkley),
-    "cusum, 1 in 10,000": ours(lambda: Cusum(arl=10_000)),
-    "ewma, 1 in 10,000": ours(lambda: Ewma(arl=10_000)),
-    "river ADWIN": rivers(drift.ADWIN),
-    "river PageHinkley": rivers(drift.PageHinkley),
-    "river KSWIN (seed 1)": rivers(lambda: drift.KSWIN(seed=1)),
-    "always": lambda series: list(range(len(series.values))),
-    "never": lambda series: [],
-}
+class Never:
+    """Speaks at none."""
+
+    def feed(self, values: Sequence[float], times_ms: Sequence[int]) -> list[Alarm]:
+        return []
+
+
+def alarms_of(contender: Contender, series: Series) -> list[int]:
+    """The records at which a new detector speaks."""
+    return [alarm.index for alarm in contender.make().feed(series.values.tolist(), series.times_ms.tolist())]
 
 
 def main() -> None:
@@ -140,9 +128,10 @@ def main() -> None:
     report.figure("records", sum(len(each.values) for each in series), "")
     report.figure("events after the first 100 records", judge(series, [[] for _ in series], NEAR).events, "")
     f1 = 0.0
-    for name, alarms_of in CONTENDERS.items():
+    for contender in contenders():
+        name = contender.name
         harness.say(f"{name} on {len(series)} series")
-        alarms = [alarms_of(each) for each in series]
+        alarms = [alarms_of(contender, each) for each in series]
         outcome = judge(series, alarms, NEAR)
         report.figure(f"{name}: recall", outcome.recall, "")
         report.figure(f"{name}: precision", outcome.precision, "")

@@ -31,7 +31,7 @@ from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import harness
-from rivers import BARE, EVENTS, FAILURE_IS_ONE, VALUES, VECTORS, by_what_they_read
+from detector_contenders import BARE, EVENTS, FAILURE_IS_ONE, METRICS, VALUES, VECTORS, by_what_they_read
 
 from failshut_detectors import registry
 
@@ -42,7 +42,6 @@ BATCHES = (1, 10, 100, 1_000)
 SLOW_US = 50.0
 MINUTE_MS = 60_000
 MONDAY_MS = 1_704_067_200_000
-METRICS = 3
 WRAPPING_US, DEFAULT_US = 0.5, 10.0
 DEFAULTS = ("seasonal_record", "false_trip_budget")
 SHARED = (type, ModuleType, FunctionType, BuiltinFunctionType, MethodType)

@@ -25,10 +25,10 @@ from typing import Any
 import harness
 import nab_scoring as scoring
 import numpy as np
+from detector_contenders import VALUES, ours, rivers
 from nab_scoring import Corpus, Floats
-from river import anomaly, drift
+from river import anomaly
 
-from failshut_detectors import Adwin, Detector, PageHinkley, SeasonalRecord
 from failshut_detectors.seasonal import SeasonalSignals, bucket_of
 
 FOLDS = 10
@@ -39,46 +39,24 @@ GRID: tuple[tuple[float, ...], ...] = (
     (0.96, 0.97, 0.975, 0.98, 0.985, 0.99, 0.995, 1.0),  # level
     (20.0, 35.0, 50.0, 70.0, 100.0, 140.0, inf),  # spike
 )
-DETECTORS: dict[str, Callable[[], Detector]] = {
-    "seasonal_record": SeasonalRecord,
-    "adwin": Adwin,
-    "page_hinkley": PageHinkley,
-}
-RIVERS: dict[str, Callable[[], Any]] = {
-    "river ADWIN": drift.ADWIN,
-    "river PageHinkley": drift.PageHinkley,
-    "river KSWIN (seed 1)": lambda: drift.KSWIN(seed=1),
-}
 
 
-def alarms_of(corpus: Corpus, make: Callable[[], Detector]) -> tuple[list[Floats], float, int]:
+def alarms_of(corpus: Corpus, make: Callable[[], Any]) -> tuple[list[Floats], float, int]:
     """Return the scores (1 at an alarm), microseconds a record and the bytes of the largest state at a file's end."""
-    scores, state = [], 0
-    began = time.process_time()
+    scores, state, took = [], 0, 0.0
     for series in corpus.series:
         detector = make()
         found = np.zeros(len(series.values))
-        for alarm in detector.feed(series.values.tolist(), series.times_ms.tolist()):
+        values, times = series.values.tolist(), series.times_ms.tolist()
+        began = time.process_time()
+        alarms = detector.feed(values, times)
+        took += time.process_time() - began
+        for alarm in alarms:
             found[alarm.index] = 1.0
         scores.append(found)
         state = max(state, len(pickle.dumps(detector)))
     records = sum(len(series.values) for series in corpus.series)
-    return scores, (time.process_time() - began) / records * 1e6, state
-
-
-def rivers_alarms_of(corpus: Corpus, make: Callable[[], Any]) -> tuple[list[Floats], float]:
-    """The same for a detector of river's, bare."""
-    scores = []
-    began = time.process_time()
-    for series in corpus.series:
-        detector = make()
-        found = np.zeros(len(series.values))
-        for index, value in enumerate(series.values.tolist()):
-            detector.update(value)
-            found[index] = float(detector.drift_detected)
-        scores.append(found)
-    records = sum(len(series.values) for series in corpus.series)
-    return scores, (time.process_time() - began) / records * 1e6
+    return scores, took / records * 1e6, state
 
 
 def deviations_of(corpus: Corpus) -> list[Floats]:
@@ -184,19 +162,15 @@ def main() -> None:
     corpus = scoring.load(datasets / "nab")
     published = prove_scorer(report, corpus, datasets / "nab")
     standard: dict[str, float] = {}
-    for name, make in DETECTORS.items():
+    for contender in (*ours(VALUES), *rivers(VALUES)):
+        name = contender.name
         harness.say(f"{name} on {len(corpus.series)} files")
-        scores, cost_us, state = alarms_of(corpus, make)
+        scores, cost_us, state = alarms_of(corpus, contender.make)
         standard[name] = show(report, corpus, name, scores)
         report.figure(f"{name}: cost", cost_us, "us/record")
         report.figure(f"{name}: state", state, "bytes")
         report.figure(f"{name}: alarms", sum(float(each.sum()) for each in scores), "")
-    for name, bare in RIVERS.items():
-        harness.say(f"{name} on {len(corpus.series)} files")
-        scores, cost_us = rivers_alarms_of(corpus, bare)
-        show(report, corpus, name, scores)
-        report.figure(f"{name}: cost", cost_us, "us/record")
-    show(report, corpus, "river StandardAbsoluteDeviation", deviations_of(corpus))
+    show(report, corpus, "river's standard_absolute_deviation, best threshold", deviations_of(corpus))
     harness.say("Cross-validating seasonal_record over its thresholds")
     signals = signals_of(corpus)
     for profile in scoring.PROFILES:
