@@ -6,6 +6,7 @@ from failshut_breakers.conditions.failure_rate import FailureRateCondition
 from failshut_breakers.conditions.heartbeat import HeartbeatCondition
 from failshut_breakers.conditions.lag import LagCondition
 from failshut_breakers.conditions.on_series import AnomalyCondition, DriftCondition
+from failshut_breakers.conditions.together import TogetherCondition
 from failshut_breakers.conditions.unreadable import UnreadableCondition
 from failshut_breakers.policy import (
     Anomaly,
@@ -23,6 +24,8 @@ __all__ = ["Condition", "Demand", "Moment", "Status", "build"]
 def build(policy: ConditionPolicy) -> Condition:
     """Return the condition that a policy asks for, with no evidence yet."""
     match policy:
+        case Drift() | Anomaly() if policy.detector.width:
+            return TogetherCondition(policy)
         case Drift():
             return DriftCondition(policy)
         case Anomaly():
