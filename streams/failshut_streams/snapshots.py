@@ -30,6 +30,7 @@ import failshut_detectors
 from failshut.signing import SigningKey
 from failshut_breakers.evidence import SCHEMA
 from failshut_breakers.governor import Governor, Owns
+from failshut_detectors.registry import plugin_versions
 
 VERSION = 1
 BYTES_MAX = 64 * 1024 * 1024
@@ -97,13 +98,15 @@ def restore_snapshot(data: bytes, key: bytes, evidence_id: str, partition: int, 
 
 @cache
 def _code() -> str:
-    """Return what a snapshot's state depends on: pickles of another interpreter, library or source are not read.
+    """Return what a snapshot's state depends on: pickles of another interpreter, library, source or plug-in are not read.
 
-    The digest is of the sources whose objects are pickled: a worker that was upgraded replays, it does not guess.
+    The digest is of the sources whose objects are pickled: a worker that was upgraded replays, it does not guess. Of the
+    packages that bring detectors there is the version alone: whoever changes one without it guesses.
     """
     digest = hashlib.sha256()
     for package in (failshut_breakers, failshut_detectors):
         for source in sorted(Path(package.__path__[0]).rglob("*.py")):
             digest.update(source.read_bytes())
     code = f"failshut {version('failshut')} ({digest.hexdigest()[:16]}), evidence {SCHEMA}"
-    return f"{code}, river {version('river')}, python {platform.python_version()}"
+    plugins = "".join(f", {name} {number}" for name, number in plugin_versions().items())
+    return f"{code}, river {version('river')}, python {platform.python_version()}{plugins}"

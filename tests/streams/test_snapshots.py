@@ -13,7 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from failshut.signing import SigningKey
+from failshut_breakers.evidence import Place
+from failshut_breakers.gate import Gate
 from failshut_breakers.governor import Governor
+from failshut_breakers.policy import Entry, parse_policy
+from failshut_detectors import Cusum
 from failshut_streams import snapshots
 from failshut_streams.snapshots import BadSnapshot, restore_snapshot, snapshot_key, take_snapshot
 
@@ -85,6 +89,35 @@ def signed(state: bytes, offset: int = 41, **changes: Any) -> bytes:
     envelope = snapshots._Envelope(snapshots.VERSION, snapshots._code(), "evidence-id", 2, offset, state)
     body = msgspec.msgpack.encode(msgspec.structs.replace(envelope, **changes))
     return hmac.digest(KEY, body, "sha256") + body
+
+
+def test_a_snapshot_by_another_version_of_a_plug_in_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plug-in's state is code of somebody else's: with another version, or without it, the partition is replayed."""
+    snapshots._code.cache_clear()
+    monkeypatch.setattr(snapshots, "plugin_versions", lambda: {"their-detectors": "1.0"})
+    theirs = take_snapshot(governor(), KEY)
+    assert restore(theirs).offset == 41
+    for now in ({"their-detectors": "1.1"}, {}):
+        snapshots._code.cache_clear()
+        monkeypatch.setattr(snapshots, "plugin_versions", lambda now=now: now)
+        with pytest.raises(BadSnapshot, match=r"made by .*their-detectors 1\.0"):
+            restore(theirs)
+    snapshots._code.cache_clear()
+
+
+def test_a_detector_of_another_state_version_makes_a_snapshot_unusable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """State that a detector refuses leads to what a missing snapshot leads to, however deep in the governor it lies."""
+    for text in ("{series: s/x, detector: cusum}", "{series: s/x, detector: [cusum, ewma], votes: 2, within: 9}"):
+        holding = governor()
+        gate = holding.gates.setdefault("mine", Gate("mine"))
+        policy = parse_policy(f"gate: mine\npermit: {{ttl: 3s}}\nconditions: [drift: {text}]\n")
+        gate.activate(Entry("mine", "mine.yaml", "digest", policy, ""), 1, Place("control", 0, 0, 0), "operator")
+        taken = take_snapshot(holding, KEY)
+        assert restore(taken).gates["mine"].conditions[0].name == "drift:s/x"
+        with monkeypatch.context() as patch:
+            patch.setattr(Cusum, "version", 99)
+            with pytest.raises(BadSnapshot, match=r"StateVersionError: cusum: state of version \d+, this code reads 99"):
+                restore(taken)
 
 
 @pytest.mark.parametrize(
