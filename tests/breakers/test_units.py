@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from failshut_breakers.units import format_ms, parse_duration_ms
+from failshut_breakers.units import format_ms, parse_duration_ms, parse_frequency_ms
 
 
 @pytest.mark.parametrize(
@@ -67,3 +67,34 @@ def test_anything_else_is_refused(text: object) -> None:
 def test_a_duration_is_shown_to_a_person(duration_ms: int, text: str) -> None:
     """Milliseconds are shown in the unit that a person would take."""
     assert format_ms(duration_ms) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "apart_ms"),
+    [
+        ("1 per 30d", 2_592_000_000),
+        ("2 per 7d", 302_400_000),
+        ("0.5 per 1w", 1_209_600_000),
+        (" 60  per 1h ", 60_000),
+        ("0.01 per 365d", 3_153_600_000_000),
+    ],
+)
+def test_so_many_per_duration_is_a_frequency(text: str, apart_ms: float) -> None:
+    """Whole numbers and decimals, per any duration, are the time between two."""
+    assert parse_frequency_ms(text) == apart_ms
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "1", 1, None, True, [], "per 30d", "1 per", "one per 30d", "1per30d", "-1 per 30d", "1e3 per 30d", "1/30d"),
+        *("nan per 30d", "inf per 1d", "0 per 30d", "0.0 per 1d", "61 per 1h", "1 per 59s", "0.001 per 365d", "1 per month"),
+        *("1 per 0s", "9" * 400 + " per 1d", "1 per " + "9" * 400 + "d", "\u0661 per 30d"),
+    ],
+    ids=lambda text: repr(text)[:20],
+)
+def test_what_is_no_frequency_is_refused(text: object) -> None:
+    """None, more often than once a minute, or less than once in a hundred years, in words of bounded length."""
+    with pytest.raises(ValueError, match=r"is not a (frequency|duration)") as caught:
+        parse_frequency_ms(text)
+    assert len(str(caught.value)) < 300
