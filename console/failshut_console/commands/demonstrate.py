@@ -20,6 +20,12 @@ def demo(
             help="One round of all troubles in at most so many seconds, then a table and an exit status. 0: until Ctrl-C.",
         ),
     ] = 0,
+    detector: Annotated[
+        str,
+        typer.Option(
+            envvar="DEMO_DETECTOR", help="Another detector for the refund amounts; `failshut detectors` lists them all."
+        ),
+    ] = "",
     state: Annotated[
         Path, typer.Option("--state", envvar="FAILSHUT_DEMO_STATE", help="Its own state folder; begins empty each time.")
     ] = Path(DEFAULT_FOLDER) / "demo",
@@ -43,7 +49,7 @@ def demo(
 
     stop_on_signals()
     try:
-        status = Conductor(State(state), seconds).run()
+        status = Conductor(State(state), seconds, detector).run()
     except KeyboardInterrupt:
         typer.echo("stopped")
         status = Exit.DONE if not seconds else Exit.REFUSED

@@ -22,6 +22,7 @@ from failshut_console.activating import FolderWatch
 from failshut_console.demo import names
 from failshut_console.demo.answers import Answer, closed_at, slipped, steady_since
 from failshut_console.demo.channel import Channel
+from failshut_console.demo.detecting import LINE, with_detector
 from failshut_console.demo.show import Show, result_table
 from failshut_console.demo.troubles import WATCHED_S, Kind, Troubles
 from failshut_console.exits import Exit, Trouble
@@ -93,10 +94,11 @@ class Result:
 
 @dataclass
 class Conductor:
-    """One demonstration. `seconds`: one round in at most so many; 0: round after round."""
+    """One demonstration. `seconds`: one round in at most so many; 0: round after round. `detector`: for refund amounts."""
 
     state: State
     seconds: int = 0
+    detector: str = ""
     results: list[Result] = field(default_factory=list)
 
     def run(self) -> Exit:
@@ -106,13 +108,14 @@ class Conductor:
             Trouble: something did not start.
             KeyboardInterrupt: whoever watches has seen enough; everything is stopped.
         """
+        policies_of_gates = self._policies()
         self._fresh()
         settings = WorkerSettings(session_timeout_ms=3_000, lag_every_ms=500, snapshot_every_ms=2_000)
         live = Live(enabled=sys.stdout.isatty())
         with Stack(self.state, self._say, DownloadProgress(), settings) as stack:
             channel = Channel({service: gate for service, (gate, _) in SERVICES.items()})
             try:
-                self._start(stack, channel)
+                self._start(stack, channel, policies_of_gates)
                 policies = PolicyFolder(stack, self.state.folder / "policies")
                 looker = Looker(stack.valkey.url, str(self.state.jwks))
                 show = Show(channel, looker, GATES, stack.servers, live)
@@ -140,13 +143,21 @@ class Conductor:
         for part in ("kafka", "valkey", "workers", "services", "policies"):
             shutil.rmtree(self.state.folder / part, ignore_errors=True)
 
-    def _start(self, stack: Stack, channel: Channel) -> None:
+    def _policies(self) -> dict[str, str]:
+        """Every policy by file name, with the detector that was asked for."""
+        found = {}
+        for source in resources.files("failshut_console.demo").joinpath("policies").iterdir():
+            text = source.read_text(encoding="utf-8")
+            found[source.name] = with_detector(text, self.detector) if self.detector and LINE in text else text
+        return found
+
+    def _start(self, stack: Stack, channel: Channel, policies: dict[str, str]) -> None:
         stack.start_servers()
         asyncio.run(_make_topic(stack.kafka.bootstrap))
         folder = self.state.folder / "policies"
         folder.mkdir(parents=True)
-        for source in resources.files("failshut_console.demo").joinpath("policies").iterdir():
-            (folder / source.name).write_text(source.read_text(encoding="utf-8"), encoding="utf-8")
+        for file, text in policies.items():
+            (folder / file).write_text(text, encoding="utf-8")
         stack.start_worker("worker-1")
         for service, (_, module) in SERVICES.items():
             options = {
@@ -176,7 +187,7 @@ class Conductor:
                 Exit.REFUSED,
             )
         deadline = time.monotonic() + self.seconds if self.seconds else float("inf")
-        kinds = Troubles(stack, channel, policies.set_broken).all()
+        kinds = Troubles(stack, channel, policies.set_broken, self.detector).all()
         while True:
             for number, kind in enumerate(kinds, 1):
                 self._trouble(f"trouble {number} of {len(kinds)}", kind, stack, channel, show, deadline)

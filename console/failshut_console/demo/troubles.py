@@ -15,6 +15,7 @@ import redis
 from failshut import keys
 from failshut_console.demo import names
 from failshut_console.demo.channel import Channel
+from failshut_console.demo.detecting import DETECTION_RECORDS, cause
 from failshut_console.demo.services.payment_router import PAYMENTS_PER_SECOND
 from failshut_console.demo.services.refund_agent import PER_SECOND
 from failshut_console.stack import Stack
@@ -28,7 +29,6 @@ GRACE_S = 2.0
 ALLOWED_RECORDS, BEHIND_S, SAMPLED_S = 60, 2.0, 0.5
 WATCHED_S, WRITTEN_S = 0.2, 2.0
 
-ADWIN_S = ADWIN_LOOKS * ADWIN_CLOCK / PER_SECOND
 BACKLOG_S = ALLOWED_RECORDS / PAYMENTS_PER_SECOND + 0.2  # the last read may be two tenths of a second old
 
 
@@ -54,21 +54,23 @@ class Kind:
 class Troubles:
     """Makes trouble for one stack and its services."""
 
-    def __init__(self, stack: Stack, channel: Channel, break_policy: Callable[[bool], float]) -> None:
+    def __init__(self, stack: Stack, channel: Channel, break_policy: Callable[[bool], float], detector: str = "") -> None:
         self._stack = stack
         self._channel = channel
         self._break_policy = break_policy
+        self._drift_is = cause(detector)
+        self._drift_records = DETECTION_RECORDS if detector else ADWIN_LOOKS * ADWIN_CLOCK
 
     def all(self) -> list[Kind]:
         """Every kind, in the order in which they are made."""
         return [
             self._of_service(
-                "drift",
+                self._drift_is,
                 "refund amounts drift from 48 to 97 EUR",
                 "refund-agent",
                 names.REFUND,
-                ADWIN_S + LAPSE_S,
-                f"{ADWIN_LOOKS * ADWIN_CLOCK} records {ADWIN_S:.1f} + {LAPSE_IS}",
+                self._drift_records / PER_SECOND + LAPSE_S,
+                f"{self._drift_records} records {self._drift_records / PER_SECOND:.1f} + {LAPSE_IS}",
             ),
             self._of_service(
                 "heartbeat",

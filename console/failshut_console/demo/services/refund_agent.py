@@ -16,6 +16,7 @@ from failshut_console.demo.services.base import Service
 NAME = "refund-agent"
 PER_SECOND = 50.0
 NORMAL_EUR, TROUBLE_EUR, SPREAD_EUR = 48.0, 97.0, 8.0
+FEE_CAP_EUR = 60.0
 
 
 class RefundAgent(Service):
@@ -30,7 +31,10 @@ class RefundAgent(Service):
 
     async def _propose(self) -> None:
         amount = self._random.gauss(TROUBLE_EUR if self.trouble else NORMAL_EUR, SPREAD_EUR)
-        await self.send(telemetry.sample(NAME, "amount_eur", round(max(1.0, amount), 2)), telemetry.key(NAME, "amount_eur"))
+        fee = self._random.gauss(1.0 + 0.02 * min(amount, FEE_CAP_EUR), 0.05)
+        samples = [("amount_eur", round(max(1.0, amount), 2)), ("fee_eur", round(fee, 3))]
+        message = telemetry.joined(telemetry.sample(NAME, metric, value) for metric, value in samples)
+        await self.send(message, telemetry.key(NAME, "amount_eur"))
 
     async def execute(self) -> None:
         await asyncio.sleep(0.003)  # pay
