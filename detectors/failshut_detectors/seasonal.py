@@ -21,7 +21,7 @@ is ours; docs/detectors.md says what it reaches and what was chosen while lookin
 
 Parameters: `range_share` and `smoothed_share` (shares of the range so far), `level_ratio` (to the fading record)
 and `spike` (standard deviations of the measure) are thresholds: larger is quieter. `rest_ms` (milliseconds)
-follows an alarm in silence, or `rest` (records) where there are no times; `warm_up` (records) comes before the
+follows an alarm in silence, or `rest` (records) where there are no times or they stand still; `warm_up` (records) comes before the
 first alarm. Times are milliseconds since 1970; hours and weekends are UTC's. Without times all hours are one.
 
 Limits: made for a record every minute to every hour; it notices what is new, so a fault that comes back
@@ -256,9 +256,13 @@ class SeasonalRecord(Detector):
             return self._resting > 0
         if self._resting_from_ms is None:
             return False
-        # Times that go back must not prolong the silence.
-        self._resting_from_ms = min(self._resting_from_ms, time_ms)
-        if time_ms - self._resting_from_ms > self._rest_ms:
+        # Times that go back, or stand still, must not prolong the silence.
+        over = time_ms - self._resting_from_ms > self._rest_ms
+        if time_ms <= self._resting_from_ms:
+            self._resting_from_ms = time_ms
+            self._resting -= 1
+            over = self._resting <= 0
+        if over:
             self._resting_from_ms = None
         return self._resting_from_ms is not None
 
