@@ -1,8 +1,13 @@
-"""What may be tuned in a policy: which detector, and each parameter within bounds that fit the stream.
+"""What may be tuned in a policy: which detector, and each parameter within bounds.
 
-A threshold in a stream's own units cannot be searched blindly, so thresholds are multiples of the stream's usual spread
-around its usual value, both robust against the incidents in it. What a policy says beyond its conditions' parameters (who may
-execute, how it resets) is not touched: that is for people.
+Every detector that fits may stand in place of another (bounds.py), one for lasting changes in place of one for values
+such as were never seen as well: incidents decide which of them finds what matters. Detectors know no units; the limit of a
+rule has the stream's own, and is drawn in multiples of the stream's usual spread around its usual value, both robust against
+the incidents in it. Each condition has one place for a detector and three for its parameters, whichever detector it is: a
+sequence that had a dimension for every parameter of every detector would be spread thin.
+
+What a policy says beyond its conditions' parameters (who may execute, how it resets) is not touched, and neither is a budget
+of false trips nor a vote: both are promises of people to people.
 """
 
 from __future__ import annotations
@@ -14,10 +19,15 @@ from typing import Any, Protocol
 
 import yaml
 
+from failshut_breakers.condition_policies import Anomaly, Conformance, Drift
 from failshut_breakers.policy import parse_policy
 from failshut_breakers.units import format_ms, parse_duration_ms
+from failshut_detectors.contract import Kind
+from failshut_detectors.registry import find
+from failshut_replay.bounds import DRAWN, FIXED, candidates, short
 from failshut_replay.errors import ReplayError
 
+_ON_VALUES = {Kind.DRIFT, Kind.ANOMALY}
 _RULE = re.compile(r"^\s*value\s*(<=|<|>=|>)\s*(-?[\d.]+(?:e-?\d+)?)\s*$")
 
 
@@ -89,13 +99,7 @@ class Space:
         conditions = []
         for number, item in enumerate(self.raw["conditions"]):
             ((kind, settings),) = item.items()
-            tuner = {
-                "drift": self._drift,
-                "conformance": self._conformance,
-                "heartbeat": self._heartbeat,
-                "lag": self._lag,
-            }.get(kind)
-            conditions.append({kind: tuner(trial, f"{number}", dict(settings)) if tuner else settings})
+            conditions.append(self._condition(trial, number, str(kind), dict(settings)))
         drawn = {**self.raw, "conditions": conditions}
         tripping = len(self.policy.tripping)
         if tripping > 1:
@@ -104,28 +108,51 @@ class Space:
                 drawn["trip_on"] = trip_on
         return rendered(drawn)
 
-    def _drift(self, trial: Suggests, name: str, settings: dict[str, Any]) -> dict[str, Any]:
-        spread = self.usual.get(settings["series"], Usual(0.0, 1.0)).spread
-        detector = trial.suggest_categorical(f"{name}.detector", ["adwin", "page_hinkley"])
-        drawn = {key: value for key, value in settings.items() if key not in ("detector", "delta", "threshold")}
-        adwin = _short(trial.suggest_float(f"{name}.adwin.delta", 1e-6, 0.5, log=True))
-        threshold = _short(spread * trial.suggest_float(f"{name}.threshold", 1.0, 300.0, log=True))
-        delta = _short(spread * trial.suggest_float(f"{name}.delta", 0.05, 5.0, log=True))
-        if detector == "adwin":
-            return {**drawn, "detector": "adwin", "delta": adwin}
-        return {**drawn, "detector": "page_hinkley", "threshold": threshold, "delta": delta}
+    def _condition(self, trial: Suggests, number: int, kind: str, settings: dict[str, Any]) -> dict[str, dict[str, Any]]:
+        match self.policy.conditions[number]:
+            case Drift() | Anomaly() as policy:
+                kinds = _ON_VALUES if self._alone(policy) else {policy.kind}
+                return self._detector(trial, f"{number}", settings, kinds, policy)
+            case Conformance() as policy:
+                drawn = self._rule(trial, f"{number}", settings)
+                return self._detector(trial, f"{number}", drawn, {policy.kind}, policy)
+        tuner = {"heartbeat": self._heartbeat, "lag": self._lag}.get(kind)
+        return {kind: tuner(trial, f"{number}", settings) if tuner else settings}
 
-    def _conformance(self, trial: Suggests, name: str, settings: dict[str, Any]) -> dict[str, Any]:
+    def _alone(self, mine: Drift | Anomaly) -> bool:
+        """Whether no other condition judges the values of the same series: two of one kind would have one name."""
+        others = [one for one in self.policy.conditions if isinstance(one, Drift | Anomaly) and one is not mine]
+        return all(one.series != mine.series for one in others)
+
+    def _detector(
+        self, trial: Suggests, name: str, settings: dict[str, Any], kinds: set[Kind], policy: Drift | Anomaly | Conformance
+    ) -> dict[str, dict[str, Any]]:
+        detection = policy.detector
+        if detection.votes or detection.false_trips:
+            return {str(policy.kind): settings}
+        today = detection.choices[0].name
+        fitting = candidates(kinds, detection.width > 0, today)
+        place = trial.suggest_float(f"{name}.detector", 0.0, 1.0)
+        shares = [trial.suggest_float(f"{name}.{part}", 0.0, 1.0) for part in ("first", "second", "third")]
+        chosen = fitting[min(int(place * len(fitting)), len(fitting) - 1)]
+        if chosen not in DRAWN:
+            return {str(policy.kind): settings}
+        own = {"series", *type(policy).model_fields} - {"detector"}
+        kept = {key: value for key, value in settings.items() if key in own or (chosen == today and key != "detector")}
+        drawn = {parameter: bounds.at(share) for (parameter, bounds), share in zip(DRAWN[chosen].items(), shares, strict=False)}
+        return {str(find(chosen).kind): {**kept, "detector": chosen, **drawn, **FIXED.get(chosen, {})}}
+
+    def _rule(self, trial: Suggests, name: str, settings: dict[str, Any]) -> dict[str, Any]:
         drawn = dict(settings)
-        match = _RULE.match(str(settings["rule"]))
+        match = _RULE.match(str(settings.get("rule", "")))
         usual = self.usual.get(settings["series"])
         if match is not None and usual is not None:
             away = trial.suggest_float(f"{name}.away", 0.3, 12.0, log=True) * usual.spread
             limit = usual.value + away if match[1].startswith("<") else usual.value - away
-            drawn["rule"] = f"value {match[1]} {_short(limit)}"
+            drawn["rule"] = f"value {match[1]} {short(limit)}"
         window = trial.suggest_categorical(f"{name}.window", [2, 3, 4, 5, 8, 10, 15, 20, 50, 100])
         misses = min(window, trial.suggest_int(f"{name}.misses", 1, 8))
-        return {**drawn, "window": window, "over": _short((misses - 0.5) / window)}
+        return {**drawn, "window": window, "over": short((misses - 0.5) / window)}
 
     def _heartbeat(self, trial: Suggests, name: str, settings: dict[str, Any]) -> dict[str, Any]:
         grace_ms = _scaled(settings["grace"], trial.suggest_float(f"{name}.grace", 0.25, 4.0, log=True))
@@ -140,10 +167,6 @@ class Space:
 
 def _scaled(duration: str, factor: float) -> int:
     return max(100, round(parse_duration_ms(duration) * factor / 100) * 100)
-
-
-def _short(value: float) -> float:
-    return float(f"{value:.4g}")
 
 
 def rendered(raw: Mapping[str, Any]) -> str:

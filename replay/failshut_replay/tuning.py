@@ -204,6 +204,8 @@ def tune(
     if study.user_attrs.get("policy", fingerprint) != fingerprint:
         raise ReplayError(f"{folder} holds the tuning of another policy: give another folder")
     study.set_user_attr("policy", fingerprint)
+    for threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ.setdefault(threads, "1")  # each worker has a core of its own: more threads only wait for each other
     context = multiprocessing.get_context("spawn")
     stop = context.Event()
     ends_s = time.time() + budget_s

@@ -16,7 +16,9 @@ import pytest
 from replay import made
 from replay.toy import RULE, SPACE, WEEK_MS, Toy, outcome
 
-from failshut_breakers.policy import Drift, parse_policy
+from failshut_breakers.policy import Anomaly, Conformance, Drift, Policy, parse_policy
+from failshut_detectors.registry import build, names
+from failshut_replay.bounds import DRAWN
 from failshut_replay.choosing import write_choices
 from failshut_replay.errors import ReplayError
 from failshut_replay.front_door import Event
@@ -32,12 +34,62 @@ from failshut_replay.whatif import Assumed
 def test_every_draw_is_a_policy_that_can_be_used() -> None:
     """Within the bounds of the policy's own checks, and with nothing changed that people decide."""
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
-    seen: set[str] = set()
-    for _ in range(200):
+    seen: dict[type, set[str]] = {}
+    for _ in range(120):
         policy = parse_policy(SPACE.draw(study.ask()))
         assert (policy.gate, policy.permit.ttl, policy.reset) == (SPACE.policy.gate, 3_000, SPACE.policy.reset)
-        seen |= {condition.detector for condition in policy.conditions if isinstance(condition, Drift)}
-    assert seen == {"adwin", "page_hinkley"}
+        for condition in policy.conditions:
+            assert isinstance(condition, Drift | Anomaly | Conformance)
+            seen.setdefault(type(condition), set()).add(condition.detector.choices[0].name)
+    assert seen[Drift] >= {"adwin", "cusum", "ewma", "false_trip_budget", "page_hinkley"}
+    assert seen[Anomaly] >= {"seasonal_record"}
+    assert seen[Conformance] >= {"ddm", "eddm", "fhddm", "hddm_a", "hddm_w"}
+
+
+def drawn(*conditions: str, draws: int = 60) -> list[Policy]:
+    """Policies that are drawn around one with these conditions."""
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=2))
+    space = Space(made.policy(*conditions), {made.SERIES: Usual(48.0, 2.0)})
+    return [parse_policy(space.draw(study.ask())) for _ in range(draws)]
+
+
+def test_what_people_promised_each_other_is_not_drawn() -> None:
+    """A budget of false trips and a vote stay as they are."""
+    for promised in ("false_trips: 1 per 30d", "detector: [adwin, cusum], votes: 2, within: 100"):
+        found = drawn(f"drift: {{series: {made.SERIES}, {promised}}}")
+        assert {policy.conditions for policy in found} == {found[0].conditions}
+        assert isinstance(found[0].conditions[0], Drift)
+
+
+def test_two_conditions_on_one_series_keep_their_kinds() -> None:
+    """One detector never takes the place, and the name, of the other's condition."""
+    for policy in drawn(f"drift: {{series: {made.SERIES}, detector: adwin}}", f"anomaly: {{series: {made.SERIES}}}"):
+        assert [type(condition) for condition in policy.conditions] == [Drift, Anomaly]
+
+
+def test_several_series_are_judged_together_whatever_is_drawn() -> None:
+    """Only detectors on vectors stand in place of one another there."""
+    found = drawn("anomaly: {series: [a/x, a/y], every: 10s}")
+    names = {one.detector.choices[0].name for policy in found for one in policy.conditions if isinstance(one, Drift | Anomaly)}
+    assert names == {"mahalanobis", "mewma"}
+
+
+def test_a_slow_detector_is_drawn_where_a_policy_names_it_alone() -> None:
+    """It stays with the parameters that it has there, beside all others."""
+    for asked, there in (("adwin", False), ("kswin, window: 60", True)):
+        found = drawn(f"drift: {{series: {made.SERIES}, detector: {asked}}}")
+        named = [one.detector.choices[0] for policy in found for one in policy.conditions if isinstance(one, Drift)]
+        assert any(one.name == "kswin" for one in named) is there
+        assert all(dict(one.given)["window"] == 60 for one in named if one.name == "kswin")
+
+
+def test_every_bound_can_be_built() -> None:
+    """Both ends of every parameter are ones that the detector takes."""
+    for name, bounds in DRAWN.items():
+        if name not in names():
+            continue
+        for share in (0.0, 0.5, 1.0):
+            build(name, {parameter: one.at(share) for parameter, one in bounds.items()}, width=2)
 
 
 def test_a_policy_is_laid_out_the_same_each_time() -> None:

@@ -35,5 +35,5 @@ class Toy:
     def __call__(self, text: str) -> Outcome:
         time.sleep(self.pause_s)
         (rule,) = [one for one in parse_policy(text).conditions if isinstance(one, Conformance)]
-        limit = float(rule.rule.text.split()[-1])
+        limit = float(rule.criterion.text.split()[-1])
         return outcome([5.0 if limit < 60 else None, 9.0 if limit < 52 else None], int(limit < 50))
