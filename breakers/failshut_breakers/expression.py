@@ -7,10 +7,11 @@ math functions. Types are checked when the policy is read, and the result must b
 The library is the CEL project's own, cel-expr-python around its C++ implementation; docs/decisions/ says why. It is part
 of the extra `monitor` and is loaded when the first expression is read: where it is missing, an expression is a fault.
 
-Limits: an evaluation that ends in an error (whole numbers divided by zero, a conversion out of range) does not conform;
-division of doubles is no error, but infinity or NaN, as in IEEE 754. There is no clock, and texts are refused: numbers need
-none, and what they would bring (regular expressions, time zones from the machine's own tables) can differ between
-machines. The library bounds nesting at 32 and the steps of macros at 10,000 for one evaluation; `length_max` bounds the rest.
+Limits: an evaluation that ends in an error (whole numbers divided by zero, a conversion out of range) does not conform. As
+CEL has it, an error on one side of || or && counts only where the other side leaves it open, and division of doubles is no
+error but infinity or NaN. There is no clock, and texts are refused: numbers need none, and what they would bring (regular
+expressions, time zones from the machine's own tables) can differ between machines. The library bounds nesting at 32 and
+the steps of macros at 10,000 for one evaluation; `length_max` bounds the rest.
 """
 
 from __future__ import annotations

@@ -183,6 +183,8 @@ def _membership(node: ast.Compare, text: str, alone: bool) -> Predicate:
         raise RuleError(f"not a rule: {text!r}: write `value in [1, 2, 3]`")
     members = frozenset(_number(item, text) for item in listed.elts)
     wanted = isinstance(node.ops[0], ast.In)
+    if alone:
+        return lambda value: (value in members) is wanted
     read = _getter(tested, alone)
     return lambda event: (read(event) in members) is wanted
 
