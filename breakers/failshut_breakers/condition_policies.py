@@ -211,7 +211,7 @@ class Unreadable(_Condition):
 
 ConditionPolicy = Drift | Anomaly | Conformance | Heartbeat | Lag | FailureRate | Unreadable
 
-_KINDS: dict[str, type[_Condition]] = {
+KINDS: dict[str, type[_Condition]] = {
     "drift": Drift,
     "anomaly": Anomaly,
     "conformance": Conformance,
@@ -233,9 +233,9 @@ def read_condition(item: object) -> object:
     if not isinstance(item, dict) or len(item) != 1:
         raise ValueError(f"a condition is one kind with its settings, such as `- heartbeat: {{..}}`, not {item!r}"[:300])
     kind, settings = next(iter(item.items()))
-    model = _KINDS.get(kind)
+    model = KINDS.get(kind)
     if model is None:
-        raise ValueError(f"unknown condition {kind!r}: known are {', '.join(_KINDS)}")
+        raise ValueError(f"unknown condition {kind!r}: known are {', '.join(KINDS)}")
     if not isinstance(settings, dict):
         raise ValueError(f"{kind}: its settings are a mapping")
     condition = model.model_validate(settings)
