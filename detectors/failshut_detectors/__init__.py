@@ -18,12 +18,15 @@ from failshut_detectors.ddm import Ddm
 from failshut_detectors.eddm import Eddm
 from failshut_detectors.ewma import Ewma
 from failshut_detectors.fhddm import Fhddm
+from failshut_detectors.half_space_trees import HalfSpaceTrees
 from failshut_detectors.hddm_a import HddmA
 from failshut_detectors.hddm_w import HddmW
+from failshut_detectors.kswin import Kswin
 from failshut_detectors.mahalanobis import Mahalanobis
 from failshut_detectors.mewma import Mewma
 from failshut_detectors.page_hinkley import PageHinkley
 from failshut_detectors.seasonal import SeasonalRecord
+from failshut_detectors.standard_deviation import StandardAbsoluteDeviation
 
 __all__ = [
     "Adwin",
@@ -37,14 +40,17 @@ __all__ = [
     "Ewma",
     "FalseTripBudget",
     "Fhddm",
+    "HalfSpaceTrees",
     "HddmA",
     "HddmW",
     "Kind",
+    "Kswin",
     "Mahalanobis",
     "Mewma",
     "PageHinkley",
     "Reading",
     "SeasonalRecord",
+    "StandardAbsoluteDeviation",
     "Unfit",
     "VectorDetector",
     "number",

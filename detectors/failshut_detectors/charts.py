@@ -12,12 +12,9 @@ heavy tails take FalseTripBudget.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import fsum, sqrt
-from statistics import median
 
 from failshut_detectors.contract import Alarm, Detector, Kind, number
-
-_REACH = 10.0  # an example this many times further out than nine tenths of them is not learnt from
+from failshut_detectors.scaling import centre_and_spread
 
 
 class Chart(Detector):
@@ -71,14 +68,7 @@ class Chart(Detector):
         self._examples.append(value)
         if len(self._examples) < self._learn:
             return
-        middle = median(self._examples)
-        distances = sorted(abs(value - middle) for value in self._examples)
-        reach = _REACH * distances[len(distances) * 9 // 10]
-        # One absurd example must not make every later value look usual.
-        kept = [value - middle for value in self._examples if abs(value - middle) <= reach]
-        mean = fsum(kept) / len(kept)
-        self._mean = middle + mean
-        self._deviation = sqrt(fsum((value - mean) ** 2 for value in kept) / max(1, len(kept) - 1))
+        self._mean, self._deviation = centre_and_spread(self._examples)
         self._examples = []
         self._learnt = True
 

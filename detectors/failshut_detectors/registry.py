@@ -29,12 +29,15 @@ from failshut_detectors.ddm import Ddm
 from failshut_detectors.eddm import Eddm
 from failshut_detectors.ewma import Ewma
 from failshut_detectors.fhddm import Fhddm
+from failshut_detectors.half_space_trees import HalfSpaceTrees
 from failshut_detectors.hddm_a import HddmA
 from failshut_detectors.hddm_w import HddmW
+from failshut_detectors.kswin import Kswin
 from failshut_detectors.mahalanobis import Mahalanobis
 from failshut_detectors.mewma import Mewma
 from failshut_detectors.page_hinkley import PageHinkley
 from failshut_detectors.seasonal import SeasonalRecord
+from failshut_detectors.standard_deviation import StandardAbsoluteDeviation
 
 GROUP = "failshut.detectors"
 
@@ -48,12 +51,15 @@ OURS: dict[str, type[Contract]] = {
         Ewma,
         FalseTripBudget,
         Fhddm,
+        HalfSpaceTrees,
         HddmA,
         HddmW,
+        Kswin,
         Mahalanobis,
         Mewma,
         PageHinkley,
         SeasonalRecord,
+        StandardAbsoluteDeviation,
     )
 }
 
@@ -175,29 +181,52 @@ def _finite(cls: type[Contract], name: str, value: Any) -> float:
     return number
 
 
+def refused() -> dict[str, str]:
+    """Return the plug-ins that cannot be used, by name, and why; one that has the name of one of ours is among them."""
+    why = {
+        name: f"the plug-in {name!r} has the name of one of ours, which is used instead" for name in _plugins() if name in OURS
+    }
+    for name in _plugins().keys() - OURS.keys():
+        try:
+            _load(name)
+        except DetectorError as error:
+            why[name] = str(error)
+    return dict(sorted(why.items()))
+
+
 @cache
-def _plugins() -> dict[str, EntryPoint]:
-    return {point.name: point for point in entry_points(group=GROUP)}
+def _plugins() -> dict[str, list[EntryPoint]]:
+    found: dict[str, list[EntryPoint]] = {}
+    for point in entry_points(group=GROUP):
+        found.setdefault(point.name, []).append(point)
+    return found
 
 
 def plugin_versions() -> dict[str, str]:
     """Return name and version of every package that brings a detector: decisions depend on them."""
     found = {}
-    for point in _plugins().values():
-        if point.dist is not None:
-            found[point.dist.name] = point.dist.version
+    for points in _plugins().values():
+        found.update({point.dist.name: point.dist.version for point in points if point.dist is not None})
     return dict(sorted(found.items()))
 
 
 @cache
 def _load(name: str) -> type[Contract]:
+    points = _plugins()[name]
+    if len(points) > 1:
+        raise DetectorError(f"several plug-ins are named {name!r}: {', '.join(sorted(point.value for point in points))}")
     try:
-        cls = _plugins()[name].load()
+        cls = points[0].load()
     except Exception as error:  # a plug-in may fail in any way; the policy that names it is at fault, and nothing else
         raise DetectorError(f"the plug-in {name!r} cannot be loaded: {type(error).__name__}: {error}") from error
     if not (isinstance(cls, type) and issubclass(cls, Detector | VectorDetector)):
         raise DetectorError(f"the plug-in {name!r} is no subclass of Detector, EventDetector or VectorDetector")
     if getattr(cls, "name", None) != name:
         raise DetectorError(f"the plug-in {name!r} calls itself {getattr(cls, 'name', None)!r}")
-    parameters(cls)
+    if inspect.isabstract(cls):
+        raise DetectorError(f"the plug-in {name!r} does not write {', '.join(sorted(cls.__abstractmethods__))}")
+    try:
+        parameters(cls)
+    except NameError as error:
+        raise DetectorError(f"the plug-in {name!r} has parameters of a type that is not there: {error}") from error
     return cls

@@ -14,16 +14,16 @@ from river.drift import binary
 from failshut_detectors import Adwin, Alarm, Detector, Fhddm, PageHinkley, number
 
 PAIRS: dict[str, tuple[Callable[[], Detector], Callable[[], Any], bool]] = {
-    "adwin": (Adwin, drift.ADWIN, False),
-    "adwin with a delta": (lambda: Adwin(delta=0.05), lambda: drift.ADWIN(delta=0.05), False),
+    "adwin": (lambda: Adwin(scale=1.0), drift.ADWIN, False),
+    "adwin with a delta": (lambda: Adwin(delta=0.05, scale=1.0), lambda: drift.ADWIN(delta=0.05), False),
     "adwin every record": (
-        lambda: Adwin(clock=1, grace_period=1),
+        lambda: Adwin(clock=1, grace_period=1, scale=1.0),
         lambda: drift.ADWIN(clock=1, grace_period=1),
         False,
     ),
-    "page_hinkley": (PageHinkley, drift.PageHinkley, False),
+    "page_hinkley": (lambda: PageHinkley(scale=1.0), drift.PageHinkley, False),
     "page_hinkley with a threshold": (
-        lambda: PageHinkley(threshold=20, delta=0.5, min_instances=100),
+        lambda: PageHinkley(threshold=20, delta=0.5, warm_up=100, scale=1.0),
         lambda: drift.PageHinkley(threshold=20, delta=0.5, min_instances=100),
         False,
     ),
@@ -93,7 +93,8 @@ def test_ours_speaks_where_rivers_does(name: str, seed: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("detector", "warm"), [(Adwin(warm_up=7), 7), (PageHinkley(min_instances=9), 9), (Fhddm(window=12), 12)]
+    ("detector", "warm"),
+    [(Adwin(warm_up=12), 12), (Adwin(warm_up=7, scale=1.0), 7), (PageHinkley(warm_up=11), 11), (Fhddm(window=12), 12)],
 )
 def test_a_detector_says_when_it_may_be_relied_on(detector: Detector, warm: int) -> None:
     """Before its warm-up a detector is silent because it knows nothing, and says so."""

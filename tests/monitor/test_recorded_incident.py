@@ -87,7 +87,8 @@ async def tripped_at(monitor: Installation) -> tuple[str, str, Place | None]:
 
 
 def installation(kafka: Kafka, store: Valkey, folder: Path, prefix: str, **config: object) -> Installation:
-    policies = {"pay.yaml": drift("pay", SERIES, reset="")}
+    # Values as they are, so that a bare river loop is what there is to compare with.
+    policies = {"pay.yaml": drift("pay", SERIES, reset="").replace("detector: adwin", "detector: adwin, scale: 1.0")}
     return Installation(kafka, store, folder, prefix, policies, **config)
 
 
