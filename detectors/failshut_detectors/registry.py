@@ -114,6 +114,8 @@ def parameters(cls: type[Contract]) -> dict[str, Parameter]:
     Raises:
         DetectorError: the constructor asks for what a policy cannot give.
     """
+    if cls.__init__ is object.__init__:
+        return {}
     hints = get_type_hints(cls.__init__)
     found = {}
     for name, declared in list(inspect.signature(cls.__init__).parameters.items())[1:]:
@@ -151,7 +153,13 @@ def checked(cls: type[Contract], given: Mapping[str, Any]) -> dict[str, Any]:
             raise DetectorError(f"{cls.name} has no parameter {name!r}: it has {', '.join(known) or 'none'}")
         if not isinstance(value, _TYPES[parameter.type]) or (isinstance(value, bool) and parameter.type is not bool):
             raise DetectorError(f"{cls.name}: {name} is {value!r}, must be of type {parameter.type.__name__}")
-        if parameter.type is int and abs(value) > COUNT_MAX and name != "seed" and not name.endswith("_ms"):
+        if (
+            parameter.type is int
+            and isinstance(value, int)
+            and abs(value) > COUNT_MAX
+            and name != "seed"
+            and not name.endswith("_ms")
+        ):
             raise DetectorError(f"{cls.name}: {name} is {str(value)[:20]}, may be {COUNT_MAX} at most")
         taken[name] = _finite(cls, name, value) if parameter.type is float else value
     return taken

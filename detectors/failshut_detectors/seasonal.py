@@ -21,8 +21,9 @@ is ours; docs/detectors.md says what it reaches and what was chosen while lookin
 
 Parameters: `range_share` and `smoothed_share` (shares of the range so far), `level_ratio` (to the fading record)
 and `spike` (standard deviations of the measure) are thresholds: larger is quieter. `rest_ms` (milliseconds)
-follows an alarm in silence, or `rest` (records) where there are no times or they stand still; `warm_up` (records) comes before the
-first alarm. Times are milliseconds since 1970; hours and weekends are UTC's. Without times all hours are one.
+follows an alarm in silence, or `rest` (records) where there are no times or they stand still; `warm_up` (records)
+comes before the first alarm. Times are milliseconds since 1970; hours and weekends are UTC's. Without times all hours
+are one.
 
 Limits: made for a record every minute to every hour; it notices what is new, so a fault that comes back
 every day at the same hour becomes usual.
