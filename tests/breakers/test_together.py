@@ -206,6 +206,15 @@ class TestEvidence:
         one.tick(at(bound_ms + EVERY_MS + WAIT_MS))
         assert one.status is Status.HOLDS
 
+    def test_only_who_is_lacking_now_is_named(self) -> None:
+        """A series that stayed away earlier, and is back, is not."""
+        one = recording()
+        give(one, "s/x", *[(ms, 1.0) for ms in range(0, 30_000, 10_000)])
+        give(one, "s/y", *[(ms, 1.0) for ms in range(20_000, 300_000, 10_000)])
+        one.tick(at(300_000))
+        assert one.skipped > 2
+        assert one.text == "periods of 10 s lack x: x, y are judged together"
+
     def test_after_a_gap_of_a_week_it_goes_on(self) -> None:
         """Insufficient within it; the first whole period after it is judged with what was learnt before."""
         one = recording()
