@@ -12,7 +12,9 @@ sqrt(ln(1 / confidence) / (2 window)), 0.26 at the defaults, so that 1 % failing
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 
 from river.drift import binary
@@ -32,15 +34,16 @@ class Fhddm(EventDetector):
     """
 
     name = "fhddm"
+    version = 2
 
     def __init__(self, window: int = 100, confidence: float = 1e-6) -> None:
         if window < 1:
             raise ValueError(f"window is {window}, must be at least 1 event")
         self._detector = binary.FHDDM(sliding_window_size=window, confidence_level=probability("confidence", confidence))
         self._window = window
-        self._recent: list[float] = [1.0] * window
+        self._recent: deque[float] = deque(maxlen=window)
+        self._misses = 0  # of those
         self._seen = 0
-        self._misses = 0
         self._since_alarm = 0
 
     @property
@@ -60,17 +63,19 @@ class Fhddm(EventDetector):
             self._seen += len(values)
             return []
         alarms: list[Alarm] = []
-        detector, update, recent, window = self._detector, self._detector.update, self._recent, self._window
+        detector, update, begin = self._detector, self._detector.update, -self._since_alarm
         for index, value in enumerate(values):
-            update(int(value))
-            slot = self._seen % window
-            self._misses += int(recent[slot] - value)
-            recent[slot] = value
-            self._seen += 1
-            self._since_alarm += 1
+            update(value)
             if detector.drift_detected:
-                self._since_alarm = 0
-                alarms.append(Alarm(index, self.summary()))
+                begin = index + 1
+                window = [*self._recent, *values[:begin]][-self._window :]
+                alarms.append(Alarm(index, _told(_misses(window), len(window))))
+        latest = values[-self._window :]
+        left = max(0, len(self._recent) + len(latest) - self._window)
+        self._misses += _misses(latest) - _misses(list(islice(self._recent, left)))
+        self._recent.extend(latest)
+        self._seen += len(values)
+        self._since_alarm = len(values) - begin
         return alarms
 
     def _grade(self) -> float:
@@ -80,4 +85,12 @@ class Fhddm(EventDetector):
 
     def summary(self) -> str:
         """Return how many of the last window do not conform."""
-        return f"{self._misses} of the last {min(self._seen, self._window)} do not conform"
+        return _told(self._misses, len(self._recent))
+
+
+def _misses(events: Sequence[float]) -> int:
+    return len(events) - int(sum(events))
+
+
+def _told(misses: int, events: int) -> str:
+    return f"{misses} of the last {events} do not conform"
