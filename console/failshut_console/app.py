@@ -6,7 +6,7 @@ import logging
 
 import typer
 
-from failshut_console.commands import look, orders, policy, replaying
+from failshut_console.commands import detectors, look, orders, policy, replaying
 from failshut_console.commands.demonstrate import demo
 from failshut_console.commands.keys import keys_group, term_group
 from failshut_console.commands.serve import run, up
@@ -38,5 +38,6 @@ app.command("confirm")(orders.confirm)
 for command in (replaying.record, replaying.replay, replaying.compare, replaying.score, replaying.report, replaying.tune):
     app.command(command.__name__)(command)
 app.add_typer(policy.group, name="policy")
+app.add_typer(detectors.group, name="detectors")
 app.add_typer(keys_group, name="keys")
 app.add_typer(term_group, name="term")

@@ -6,7 +6,7 @@ import pickle
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from failshut_detectors.suite_streams import Shape, Stream
 class Judged(Protocol):
     """What the suite asks of a detector; subclasses of ours have it."""
 
-    version: int
+    version: ClassVar[int]
 
     def feed(self, records: Sequence[Any], times_ms: Sequence[int] | None = None, /) -> list[Alarm]:
         """Take records and return the alarms."""
