@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from math import erf, log, sqrt
+from math import erf, inf, log, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,7 +102,7 @@ def cusum_decision(arl: float, reference: float = 0.5) -> float:
     >>> round(cusum_decision(465.4), 2)
     5.0
     """
-    return _solve(lambda decision: two_sided_cusum_arl(reference, decision), arl, 0.05, 60.0)
+    return _solve(lambda decision: cusum_arl(reference, decision) / 2.0, arl, 0.05, 60.0)
 
 
 @lru_cache(maxsize=64)
@@ -134,16 +134,23 @@ def mewma_limit(arl: float, weight: float, width: int) -> float:
 
 
 def _solve(arl_of: Callable[[float], float], arl: float, low: float, high: float) -> float:
-    if not arl_of(low) <= arl <= _ARL_MAX:
-        raise ValueError(f"an ARL of {arl} records is out of reach: {arl_of(low):.3g} to {_ARL_MAX:.0e}")
-    for _ in range(60):
-        middle = (low + high) / 2.0
+    """Where `arl_of` is `arl`, between two bounds: false position (Illinois) on logarithms, which are nearly straight."""
+    least = arl_of(low)
+    if not least <= arl <= _ARL_MAX:
+        raise ValueError(f"an ARL of {arl} records is out of reach: {least:.3g} to {_ARL_MAX:.0e}")
+    below = log(arl / least)
+    above, side = 0.0, 0  # how far the upper bound's logarithm lies beyond, once it is known; which bound moved last
+    for _ in range(100):
+        middle = (low * above + high * below) / (below + above) if above else (low + high) / 2.0
         found = arl_of(middle)
         # Beyond the largest float's precision the equations give nonsense, always for a limit that is too high.
-        if 0.0 < found < arl:
-            low = middle
+        short = log(arl / found) if 0.0 < found < _ARL_MAX * 1e3 else -inf
+        if abs(short) < 1e-12 or high - low < 1e-12:
+            return middle
+        if short > 0:
+            low, below, above, side = middle, short, above / 2.0 if side > 0 else above, 1
         else:
-            high = middle
+            high, above, below, side = middle, -short if short > -inf else 0.0, below / 2.0 if side < 0 else below, -1
     return (low + high) / 2.0
 
 
