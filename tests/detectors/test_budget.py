@@ -124,6 +124,17 @@ def test_one_absurd_value_teaches_little() -> None:
     assert max(map(abs, remainders[151:])) < 100.0
 
 
+def test_spikes_do_not_move_what_is_expected() -> None:
+    """A hundred times the deviation, every fortieth record: what is expected of the others stays where they are."""
+    rng, expectation, remainders = random.Random(4), _Expectation(), []
+    for n in range(4_000):
+        spike = n % 40 == 39
+        remainder = expectation.remainder(rng.gauss(0, 1) + 200.0 * spike, 0)
+        if n >= 1_000 and not spike:
+            remainders.append(remainder)
+    assert abs(sum(remainders) / len(remainders)) < 0.5
+
+
 def test_a_change_does_not_hide_itself() -> None:
     """A remainder is not ranked against its own neighbours: it joins the reference fifty records later."""
     reference = _Reference()
