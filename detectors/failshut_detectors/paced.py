@@ -72,7 +72,8 @@ class Paced(Contract):
 
     def _feed(self, values: Sequence[Any], times_ms: Sequence[int] | None) -> list[Alarm]:
         if times_ms is None:
-            self._because = "the records have no times"
+            if len(values):
+                self._because = "the records have no times"
             return []
         alarms: list[Alarm] = []
         at, total = 0, len(values)

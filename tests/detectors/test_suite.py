@@ -16,10 +16,12 @@ import broken
 import numpy as np
 import pytest
 
-from failshut_detectors import Alarm, registry, suite_streams
+from failshut_detectors import Alarm, Contract, registry, suite_streams
+from failshut_detectors.paced import Paced
 from failshut_detectors.suite import Promise, check
 from failshut_detectors.suite_probes import clock_moved, deep_size, watched
 from failshut_detectors.suite_streams import Shape
+from failshut_detectors.votes import Votes
 
 RECORDS = 30_000
 """Half of what the suite takes as it comes: these tests are many, and one detector takes 140 microseconds a record."""
@@ -35,6 +37,7 @@ FAULTS = {
 }
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", registry.OURS)
 def test_every_detector_of_ours_keeps_the_contract(name: str) -> None:
     """As it comes, no promise is broken."""
@@ -44,6 +47,21 @@ def test_every_detector_of_ours_keeps_the_contract(name: str) -> None:
 def test_a_budget_in_time_keeps_the_contract() -> None:
     """A detector that cannot do without times is tried with times alone."""
     assert check(lambda: registry.build("false_trip_budget", {"per_ms": 1e9}), budget=RECORDS) == []
+
+
+MADE_OF_OTHERS: dict[str, Callable[[], Contract]] = {
+    "votes on values": lambda: Votes([registry.build(name, {}) for name in ("adwin", "cusum", "page_hinkley")], 2, 100),
+    "votes on events": lambda: Votes([registry.build(name, {}) for name in ("ddm", "fhddm", "hddm_w")], 2, 100),
+    "paced on values": lambda: Paced(registry.find("cusum"), {}, per_ms=2.6e9),
+    "paced on events": lambda: Paced(registry.find("hddm_w"), {}, per_ms=2.6e9),
+}
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("made", MADE_OF_OTHERS)
+def test_detectors_made_of_others_keep_the_contract(made: str) -> None:
+    """Several that vote, and one whose budget is in time."""
+    assert [str(found) for found in check(MADE_OF_OTHERS[made], budget=RECORDS)] == []
 
 
 def test_what_the_broken_ones_stand_on_is_right() -> None:
