@@ -11,7 +11,7 @@ stream) is what values are divided by instead, where it is not 0: with 1 it is r
 
 Scaled values end at half of the threshold, if that is less than 16 deviations: no single record is a shift.
 
-Limits: river's defaults, which these are, alarm every 1,500 records or so where nothing changes; `for_false_trips` sets
+Limits: river's defaults, which these are, alarm every 1,700 records or so where nothing changes; `for_false_trips` sets
 the threshold by CUSUM's run lengths, for independent normal values, and heavy tails do not shorten them. Those of scaling.py.
 """
 

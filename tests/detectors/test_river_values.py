@@ -133,6 +133,12 @@ def test_a_promise_is_kept_on_independent_values(cls: type[Detector]) -> None:
     assert (10 if cls is Kswin else 40) <= alarms <= 160
 
 
+def test_page_hinkley_keeps_a_long_promise() -> None:
+    """Once in 10,000 records holds over 200,000: forgetting, which would eat what is tolerated, is off."""
+    given = PageHinkley.for_false_trips(10_000.0)
+    assert 8 <= len(PageHinkley(**given).feed(normal(200_000, seed=6))) <= 32
+
+
 def test_adwin_keeps_its_promise_amply() -> None:
     """Its bound is far from what happens: no alarm at all where one in 1,000 is allowed."""
     assert Adwin(**Adwin.for_false_trips(1_000.0)).feed(normal(40_000, 48.0, 0.01)) == []
@@ -201,7 +207,10 @@ def test_what_lasts_becomes_usual(make: Callable[[], Detector]) -> None:
     """A level a thousand deviations away is unusual at first, is learnt, and a step away from it is unusual again."""
     detector = make()
     detector.feed(normal(300))
-    assert 0 in where(detector.feed(normal(300, 1_000.0, seed=2)))
+    assert 0 in where(detector.feed(normal(60, 1_000.0, seed=2)))
+    assert not detector.ready, "it learns anew"
+    assert detector.feed(normal(240, 1_000.0, seed=5)) == []
+    assert detector.ready
     assert detector.feed(normal(200, 1_000.0, seed=3)) == []
     assert where(detector.feed(normal(5, 1_030.0, seed=4)))
 
