@@ -1,4 +1,4 @@
-"""Pictures: for each gate its series, and a band for each story that says when it was open, closed, and why.
+"""Pictures: for each gate its series, its conditions' scores, and a band for each story: when it was open or closed, and why.
 
 Made for a chat message, a report and paper: green and red carry hatching too, so that a grey print and a reader who does
 not tell them apart can read it; words stand in the bands where there is room. Nothing here opens a window.
@@ -27,6 +27,7 @@ from failshut_replay.timeline import Span
 GATES_MAX = 12
 SERIES_DRAWN_MAX = 3
 SPANS_DRAWN_MAX = 2_000
+SCORE_LINES = (("#1f4e79", "-"), ("#b5651d", "--"), ("#3b7d3b", "-."), ("#6a3d9a", ":"), ("#555555", (0, (5, 1))))
 COLOURS = {
     "open": ("#9fd8ae", ""),
     "tripped": ("#e06666", "///"),
@@ -68,7 +69,7 @@ def _draw(stories: Sequence[Story], labels: Sequence[Incident], title: str) -> F
     }
     heights: list[float] = []
     for gate in gates:
-        heights += [1.5] * len(traces[gate]) + [0.34 * len(stories) + 0.12]
+        heights += [1.5] * len(traces[gate]) + [0.8] * len(_graded(stories, gate)) + [0.34 * len(stories) + 0.12]
     figure = Figure(figsize=(11, 1.3 + sum(heights) + 0.18 * len(heights)), dpi=110, layout="constrained")
     axes = figure.subplots(len(heights), 1, sharex=True, squeeze=False, gridspec_kw={"height_ratios": heights})[:, 0]
     row = 0
@@ -78,6 +79,10 @@ def _draw(stories: Sequence[Story], labels: Sequence[Incident], title: str) -> F
         for trace in traces[gate]:
             _series(axes[row], stories[0], trace)
             _incidents(axes[row], own, notes=trace is traces[gate][0])
+            row += 1
+        for story in _graded(stories, gate):
+            _scores(axes[row], story, gate, story.name if len(stories) > 1 else "")
+            _incidents(axes[row], own, notes=False)
             row += 1
         shown.update(dict.fromkeys(_bands(axes[row], stories, gate)))
         _incidents(axes[row], own, notes=not traces[gate])
@@ -114,6 +119,26 @@ def _series(axis: Axes, story: Story, trace: Any) -> None:
     axis.plot(times, means, color="#1f4e79", linewidth=1)
     axis.set_title(trace.name, loc="left", fontsize=9, pad=3)
     axis.grid(axis="y", color="#ddd", linewidth=0.5)
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+def _graded(stories: Sequence[Story], gate: str) -> list[Story]:
+    return [story for story in stories if any(of == gate for of, _ in story.scores)]
+
+
+def _scores(axis: Axes, story: Story, gate: str, whose: str) -> None:
+    """The highest score of each condition, from 0 to 1, where it demands."""
+    traces = [trace for (of, _), trace in story.scores.items() if of == gate][: len(SCORE_LINES)]
+    for trace, (colour, line) in zip(traces, SCORE_LINES, strict=False):
+        columns = sorted(trace.columns)
+        times = [_at(story.column_ms(column)) for column in columns]
+        highs = [trace.columns[column][1] for column in columns]
+        axis.plot(times, highs, color=colour, linestyle=line, linewidth=1, label=trace.name)
+    axis.axhline(1.0, color="#b03030", linewidth=0.6)
+    axis.set_ylim(-0.04, 1.12)
+    axis.set_yticks([0, 1], ["0", "demands"])
+    axis.set_title(f"scores{f' ({whose})' if whose else ''}", loc="left", fontsize=9, pad=3)
+    axis.legend(loc="lower right", bbox_to_anchor=(1.0, 0.98), ncols=3, fontsize=7, frameon=False, borderaxespad=0.1)
     axis.spines[["top", "right"]].set_visible(False)
 
 

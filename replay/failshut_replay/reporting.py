@@ -6,6 +6,7 @@ scores, the decisions that changed something and the policies. Everything that c
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -53,6 +54,7 @@ def report(
         loader=PackageLoader("failshut_replay", ""), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     said, look = _verdict(verdict)
+    svg = _inline_svg(picture(stories, labels, kind="svg"))
     return environment.get_template("report.html.j2").render(
         title=heading,
         begin=iso(story.begin_ms),
@@ -64,7 +66,8 @@ def report(
         verdict=said,
         verdict_class=look,
         complaints=[complaint for each in stories for complaint in each.complaints],
-        svg=_inline_svg(picture(stories, labels, kind="svg")),
+        svg=svg,
+        long=_is_long(svg),
         gate_rows=[row for each in stories for row in gate_rows(each)],
         scores=score_rows(stories, labels) if labels else [],
         incidents=_incidents(story, labels),
@@ -94,6 +97,12 @@ def _verdict(verdict: Verdict | None) -> tuple[str, str]:
 def _inline_svg(svg: bytes) -> str:
     text = svg.decode()
     return text[text.index("<svg") :]
+
+
+def _is_long(svg: str) -> bool:
+    """Whether a picture is too long to be read where it is printed on one page."""
+    width, height = map(float, re.findall(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg)[0])
+    return height > 1.2 * width
 
 
 def gate_rows(story: Story) -> list[dict[str, Any]]:

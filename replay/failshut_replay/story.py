@@ -1,4 +1,4 @@
-"""A replay told once, for everything that shows it: timelines, the decisions that changed something, and the series.
+"""A replay told once, for everything that shows it: timelines, the decisions that changed something, series and scores.
 
 What is kept is bounded, whatever the length of the recording: a series is a fixed number of columns, each with the
 smallest and largest value in it, and of decisions the ones that renew a permit are left out.
@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from failshut_breakers.decision import Decision, Kind, decode_decision
 from failshut_breakers.evidence import Beats, Lags, Reading, Samples
+from failshut_breakers.gate import Gate
 from failshut_replay.manifest import Manifest
 from failshut_replay.reading import Recording
 from failshut_replay.replaying import Replay, Step
@@ -48,6 +49,7 @@ class Story:
     changes_left_out: int = 0
     decisions: int = 0
     traces: dict[tuple[str, str], Trace] = field(default_factory=dict)  # by gate and series
+    scores: dict[tuple[str, str], Trace] = field(default_factory=dict)  # by gate and condition
     complaints: list[str] = field(default_factory=list)
     _beats: dict[tuple[str, str], int] = field(default_factory=dict)
 
@@ -87,6 +89,19 @@ class Story:
                 for time_ms, value in points:
                     if self.begin_ms <= time_ms <= self.end_ms:
                         trace.add(min(COLUMNS - 1, (time_ms - self.begin_ms) * COLUMNS // length_ms), value)
+
+    def grade(self, step: Step, gates: Mapping[str, Gate]) -> None:
+        """Take note of how far each condition is towards its demand, behind a step."""
+        column = min(COLUMNS - 1, (step.time_ms - self.begin_ms) * COLUMNS // max(1, self.end_ms - self.begin_ms))
+        if column < 0:
+            return
+        for name in self.timelines.keys() & gates.keys():
+            for condition in gates[name].conditions[:SERIES_MAX]:
+                key = (name, condition.name)
+                trace = self.scores.get(key)
+                if trace is None:
+                    trace = self.scores[key] = Trace(condition.name)
+                trace.add(column, condition.score)
 
     def _points(self, gate: str, reading: Reading) -> tuple[str, list[tuple[int, float]]]:
         match reading:
@@ -137,6 +152,7 @@ def replayed(
             story.take(step.time_ms, decision)
         if series:
             story.see(step)
+            story.grade(step, replay.governors[step.partition].gates)
     story.complaints = replay.what_if.complaints()
     story.end()
     return story

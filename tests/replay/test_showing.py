@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -201,3 +202,35 @@ def test_a_replay_that_differs_ends_with_status_one(
     done = CliRunner().invoke(app, ["replay", str(incident.path), "-q"])
     assert done.exit_code == 1
     assert "First difference" in done.output
+
+
+def test_scores_are_1_where_a_condition_demands_and_nowhere_else(tmp_path: Path) -> None:
+    """Each condition's way to its demand is kept, and is drawn between the series and the gate."""
+    rule = made.policy(
+        f'conformance: {{series: {made.SERIES}, rule: "value <= 80", window: 20, over: 0.5, demand_for: 1s}}',
+        f"drift: {{series: {made.SERIES}, detector: cusum, learn: 100, demand_for: 1s}}",
+        f"heartbeat: {{series: {made.SERIES}, every: 1s, grace: 2s}}",
+    )
+    story = replayed(made.recording(tmp_path / "a.parquet", pay=rule))
+    assert {name.split(":")[0] for _, name in story.scores} == {"conformance", "drift", "heartbeat"}
+    (change,) = [story.timelines["pay"].trips[0].at_ms]
+    for (_, name), trace in story.scores.items():
+        assert all(0.0 <= low <= high <= 1.0 for low, high, _, _ in trace.columns.values())
+        reached = [story.column_ms(column) for column, held in trace.columns.items() if held[1] == 1.0]
+        assert bool(reached) is not name.startswith("heartbeat")
+        assert all(at_ms > change - 2_000 for at_ms in reached)
+    heartbeat = story.scores["pay", f"heartbeat:{made.SERIES}"]
+    assert 0.0 < max(held[1] for held in heartbeat.columns.values()) < 1.0
+    svg = picture([story], kind="svg")
+    assert len(svg) > len(picture([replace(story, scores={})], kind="svg")) + 1_000
+
+
+@pytest.mark.parametrize(("gates", "long"), [(1, False), (12, True)])
+def test_a_printed_picture_stands_on_the_first_page_unless_it_is_too_long(incident: Recording, gates: int, long: bool) -> None:
+    """Beside the heading where it can be read there; over several pages where it would be too small."""
+    story = replayed(incident)
+    for number in range(1, gates):
+        story.timelines[f"pay{number}"] = story.timelines["pay"]
+        story.traces[f"pay{number}", made.SERIES] = story.traces["pay", made.SERIES]
+    html = report(incident, [story])
+    assert f'<div class="{"long" if long else "fits"}">' in html

@@ -66,6 +66,14 @@ class Condition:
         """Take note of the time; return whether a demand began by it alone."""
         return False
 
+    @property
+    def score(self) -> float:
+        """The part of its threshold that it has reached: 1 where it demands, less elsewhere; 0 where nothing is graded."""
+        return 1.0 if self.status is Status.DEMANDS else min(self._grade(), 0.999)
+
+    def _grade(self) -> float:
+        return 0.0
+
     def brief(self) -> Brief:
         """Return the reading in brief."""
         return Brief(self.name, self.status.value, self.text)

@@ -60,6 +60,9 @@ class ConformanceCondition(OnSeries):
         demands.sort()
         return demands
 
+    def _grade(self) -> float:
+        return max(super()._grade(), self._misses / self._misses_max)
+
     def _standing(self) -> str:
         if self._misses <= self._misses_max:
             return ""

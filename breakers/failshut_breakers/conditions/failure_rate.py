@@ -69,3 +69,8 @@ class FailureRateCondition(Condition):
         tells = self._total >= self._at_least
         self.status = Status.DEMANDS if tells and self._failed > self._over * self._total else Status.HOLDS
         self.text = f"{self._failed} of {self._total} executions failed in {self._window_ms / 1000:g} s"
+
+    def _grade(self) -> float:
+        if self._total < self._at_least or not self._over:
+            return 0.0
+        return self._failed / (self._over * self._total)

@@ -22,7 +22,7 @@ class HeartbeatCondition(Condition):
         super().__init__(policy.name, policy.action)
         self._whom = policy.source or policy.series or ""
         self._grace_ms = policy.grace
-        self._last_ms = 0
+        self._last_ms = self._age_ms = 0
         self.text = f"no heartbeat from {self._whom} yet"
 
     def feed(self, reading: Reading, lo: int, moment: Moment) -> list[Demand]:
@@ -49,10 +49,13 @@ class HeartbeatCondition(Condition):
     def _judge(self, moment: Moment) -> None:
         if not self._last_ms:
             return
-        age_ms = max(0, moment.evidence_ms - self._last_ms)
+        self._age_ms = age_ms = max(0, moment.evidence_ms - self._last_ms)
         if age_ms > self._grace_ms:
             self.status = Status.DEMANDS
             self.text = f"no heartbeat from {self._whom} for {age_ms / 1000:.1f} s"
         else:
             self.status = Status.HOLDS
             self.text = f"heartbeat from {self._whom} {age_ms / 1000:.1f} s ago"
+
+    def _grade(self) -> float:
+        return self._age_ms / self._grace_ms

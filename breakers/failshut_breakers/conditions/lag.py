@@ -108,6 +108,7 @@ class LagCondition(Condition):
         self._not_ok_since_ms = 0
         self._health = Health.UNKNOWN
         self._lag = 0
+        self._since_ms = 0
         self.text = f"no sample of {self.group} on {self.topic} yet"
 
     def feed(self, reading: Reading, lo: int, moment: Moment) -> list[Demand]:
@@ -166,7 +167,7 @@ class LagCondition(Condition):
         return Health.UNKNOWN if missing else Health.OK
 
     def _settle(self, now_ms: int) -> None:
-        since_ms = now_ms - self._not_ok_since_ms if self._not_ok_since_ms else 0
+        self._since_ms = since_ms = now_ms - self._not_ok_since_ms if self._not_ok_since_ms else 0
         whom = f"{self.group} on {self.topic}"
         if self._not_ok_since_ms and since_ms >= self._behind_ms:
             self.status = Status.DEMANDS
@@ -175,3 +176,6 @@ class LagCondition(Condition):
             self.status, self.text = Status.INSUFFICIENT, f"{whom}: unknown"
         else:
             self.status, self.text = Status.HOLDS, f"{whom}: {self._lag} records behind"
+
+    def _grade(self) -> float:
+        return self._since_ms / self._behind_ms

@@ -51,6 +51,9 @@ class OnSeries(Condition):
     def _values(self, samples: Samples, skip: int) -> list[Demand]:
         raise NotImplementedError
 
+    def _grade(self) -> float:
+        return self._detector.score if self._detector.ready else 0.0
+
     def _standing(self) -> str:
         """Return why the condition demands whatever the detector says, or nothing."""
         return ""

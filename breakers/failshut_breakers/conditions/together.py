@@ -167,6 +167,9 @@ class TogetherCondition(Condition):
         else:
             self.status, self.text = Status.HOLDS, f"{whom}: {self._named(self._detector.summary())}"
 
+    def _grade(self) -> float:
+        return self._detector.score if self._detector.ready else 0.0
+
     def _lacking(self) -> str:
         behind = {index for index, newest in enumerate(self._newest) if newest <= self._whole} | self._lacked
         return ", ".join(self._metrics[index] for index in sorted(behind)) or "a value of each"
