@@ -52,8 +52,8 @@ def record(
     """Record an incident: evidence from the log's beginning up to --to, the policies in it, and the decisions that were taken.
 
     A recording begins where the log begins, because a decision depends on all evidence before it; --from says from when on it
-    is looked at. Where retention removed the beginning it begins with what is left, and a replay says from when on it is compared.
-    With --import a file of yours is played to a front door in virtual time, under --policy.
+    is looked at. Where retention removed the beginning it begins with what is left, and a replay says from when on that can be
+    compared. With --import a file of yours is played to a front door in virtual time, under --policy.
 
     Exit status: 0 written, 2 wrong usage or input, 3 Kafka does not answer. Whatever interrupts it, nothing stands under the
     name that was not finished.
@@ -89,7 +89,7 @@ def replay(
     Without --policy it is compared with what is on record, byte for byte. With --policy that policy replaces the recorded one
     of its gate from the start, and what would have happened is shown.
 
-    Exit status: 0 identical (or a what-if that was done), 1 not identical (it says where first) or a gate never compared, 2 wrong
+    Exit status: 0 identical (or a what-if that was done), 1 not identical (it says where first) or nothing to compare, 2 wrong
     usage, a recording that is not as it was made, or a bad policy.
     """
     from failshut_console import replays
