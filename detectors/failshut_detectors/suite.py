@@ -46,6 +46,7 @@ BUDGET = 60_000
 """Records of the longest stream, by which memory is judged; all trials together feed some six times as many."""
 TEXT_CHARS_MAX = 200
 _GROWTH_BYTES_MAX = 1_024
+_READY_RECORDS = 1_000
 _SAMPLES = 200  # of a state's size along the longest stream
 
 
@@ -145,7 +146,9 @@ def _readings(trial: Trial) -> None:
             fault = _fault_of(words, at - 1 in alarms, alarms.get(at - 1, "x"))
             if fault:
                 raise Broken(fault, stream, at - 1)
-        if not any(ready for ready, *_ in found.readings.values()) and len(stream) >= 1_000:
+        if stream.times_ms is None or len(stream) < _READY_RECORDS:
+            continue  # some learn their pace first, and some from hundreds of records
+        if not any(ready for ready, *_ in found.readings.values()):
             raise Broken(f"is never ready in {len(stream)} records", stream)
 
 
