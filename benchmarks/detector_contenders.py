@@ -86,19 +86,24 @@ class Contender:
 
 
 def ours(reads_what: str, promises: Sequence[float] = ()) -> list[Contender]:
-    """Every detector of the registry that reads this: as it comes, and for each promise that it can make."""
+    """Every detector of the registry that reads this: as it comes, and with each promise that it can make."""
     found = []
     for name in by_what_they_read()[reads_what]:
         cls, slow = registry.find(name), name in SLOW
-        found.append(Contender(name, lambda name=name: registry.build(name, {}, METRICS), slow=slow))
+        defaults = {key: parameter.default for key, parameter in registry.parameters(cls).items()}
+        promised = []
         for records in promises:
             try:
                 given = cls.for_false_trips(records)
-                registry.build(name, given, METRICS)
             except ValueError:
                 continue  # it makes no such promise
             make = lambda name=name, given=given: registry.build(name, given, METRICS)  # noqa: E731
-            found.append(Contender(f"{name} 1 in {records:,.0f}", make, records, slow))
+            promised.append(Contender(f"{name} 1 in {records:,.0f}", make, records, slow))
+            if given.items() <= defaults.items():
+                defaults = {}  # as it comes, it makes this very promise
+        if defaults:
+            found.append(Contender(name, lambda name=name: registry.build(name, {}, METRICS), slow=slow))
+        found += promised
     return found
 
 

@@ -38,6 +38,7 @@ class Scene:
 
 
 LATENCY = "realKnownCause/ec2_request_latency_system_failure.csv"
+AD_EXCHANGE = ("realAdExchange/exchange-3_cpc_results.csv", "realAdExchange/exchange-3_cpm_results.csv")
 SCENES: dict[str, Scene] = {
     "seasonal_record": Scene(("realAWSCloudwatch/grok_asg_anomaly.csv",), 2),
     "false_trip_budget": Scene(("realKnownCause/nyc_taxi.csv",), 4, {"per_records": 2_000.0}),
@@ -45,7 +46,16 @@ SCENES: dict[str, Scene] = {
     "ewma": Scene((LATENCY,), 1),
     "adwin": Scene(("realAWSCloudwatch/ec2_cpu_utilization_5f5533.csv",), 1),
     "page_hinkley": Scene(("realAWSCloudwatch/rds_cpu_utilization_cc0c53.csv",), 0),
-    "fhddm": Scene((LATENCY,), 2, limit=50.0),
+    "kswin": Scene(("realAWSCloudwatch/ec2_cpu_utilization_53ea38.csv",), 1, {"alpha": 0.0001}),
+    "standard_absolute_deviation": Scene(("realAWSCloudwatch/rds_cpu_utilization_e47b3b.csv",), 0),
+    "half_space_trees": Scene((LATENCY,), 1),
+    "fhddm": Scene(("realAWSCloudwatch/ec2_disk_write_bytes_c0d644.csv",), 0, limit=6_100_000.0),
+    "hddm_a": Scene(("realAWSCloudwatch/ec2_cpu_utilization_fe7f93.csv",), 1, limit=29.0),
+    "hddm_w": Scene(("realAWSCloudwatch/ec2_disk_write_bytes_1ef3de.csv",), 0, limit=27_000_000.0),
+    "ddm": Scene(("realAWSCloudwatch/ec2_cpu_utilization_24ae8d.csv",), 0, limit=0.2),
+    "eddm": Scene(("realAWSCloudwatch/elb_request_count_8c0756.csv",), 1, limit=220.0),
+    "mahalanobis": Scene(AD_EXCHANGE, 0),
+    "mewma": Scene(AD_EXCHANGE, 0),
 }
 
 
@@ -66,7 +76,7 @@ def alarms_of(name: str, scene: Scene, curves: Sequence[Series]) -> list[int]:
 def title(name: str, scene: Scene) -> str:
     """What the picture shows."""
     given = ", ".join(f"{key}={value:,g}" for key, value in scene.given.items())
-    limit = "" if scene.limit is None else f", events: value <= {scene.limit:g}"
+    limit = "" if scene.limit is None else f", events: value <= {scene.limit:,.10g}"
     files = " and ".join(file.rsplit("/", 1)[-1].removesuffix(".csv") for file in scene.files)
     return f"{name}{f' ({given})' if given else ''} on {files}{limit}"
 
@@ -143,7 +153,7 @@ def picture(name: str, scene: Scene, curves: Sequence[Series], alarms: list[int]
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#fff"/>\n'
         f'<rect x="{x(start):.1f}" y="{TOP}" width="{x(end) - x(start):.1f}" height="{inner}" fill="#fde9c8"/>\n'
         f"{drawn}"
-        f'<g stroke="#c22" stroke-width="1.6">{lines}</g>\n'
+        f'<g stroke="#c22" stroke-width="1.6" stroke-opacity="0.75">{lines}</g>\n'
         f'<text x="6" y="20">{escape(title(name, scene))}</text>\n</svg>\n'
     )
 
