@@ -37,6 +37,7 @@ class KafkaLog:
         self.broker, self.topics = broker, Topics(prefix)
         self._loop = asyncio.new_event_loop()
         self.partitions = 0
+        self._begins: dict[TopicPartition, int] = {}
         self._ends: dict[TopicPartition, int] = {}
         self._activations: dict[int, Activation] = {}
         self.read = 0
@@ -56,15 +57,18 @@ class KafkaLog:
         finally:
             self._loop.close()
 
-    def evidence(self, gates: Collection[str], to_ms: int = 0) -> Iterator[Evidence]:
-        """Yield evidence from the log's beginning, of the partitions of these gates (all, if none are named)."""
+    def evidence(self, gates: Collection[str], to_ms: int = 0, begin_ms: int = 0) -> Iterator[Evidence]:
+        """Yield evidence of the partitions of these gates (all, if none are named), from `begin_ms` on.
+
+        It begins with the log where `begin_ms` is 0, or before the log's beginning.
+        """
         wanted = sorted({partition_of(gate, self.partitions) for gate in gates}) or list(range(self.partitions))
         places = [TopicPartition(self.topics.evidence, partition) for partition in wanted]
-        begins = self._run(self._consumer.beginning_offsets(places))
-        if any(begins.values()):
+        self._begins = self._run(self._find_begins(places, begin_ms))
+        if any(self._begins.values()):
             self._read_control()
         self._run(self._find_ends(places))
-        self.total = sum(self._ends.values()) - sum(begins.values())
+        self.total = sum(self._ends.values()) - sum(self._begins.values())
         for place in places:
             for record in self._drain(place):
                 if to_ms and record.timestamp > to_ms:
@@ -146,13 +150,21 @@ class KafkaLog:
             )
         return partitions
 
+    async def _find_begins(self, places: list[TopicPartition], begin_ms: int) -> dict[TopicPartition, int]:
+        begins: dict[TopicPartition, int] = await self._consumer.beginning_offsets(places)
+        if not begin_ms:
+            return begins
+        found = await self._consumer.offsets_for_times(dict.fromkeys(places, begin_ms))
+        return {place: max(begins[place], found[place].offset) if found[place] else begins[place] for place in places}
+
     async def _find_ends(self, places: list[TopicPartition]) -> None:
         self._ends = await self._consumer.end_offsets(places)
 
     async def _begin(self, place: TopicPartition) -> None:
         """One partition after the other: what a recording wants, and what bounds memory."""
         self._consumer.assign([place])
-        self._consumer.seek(place, (await self._consumer.beginning_offsets([place]))[place])
+        begin = (await self._consumer.beginning_offsets([place]))[place]
+        self._consumer.seek(place, max(begin, self._begins.get(place, 0)))
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         try:

@@ -54,11 +54,13 @@ def record(
     gates: list[str],
     begin: str,
     end: str,
+    lead: str,
     at: Runtime,
     force: bool,
 ) -> None:
     """Record from a monitor."""
     from_ms, to_ms = _span(begin, end)
+    begin_ms = _led_up(from_ms, lead)
     if not at.broker:
         raise Trouble("no broker is known", "nothing was recorded", "start `failshut up`, or give --broker kafka://HOST:PORT")
     progress = _Progress()
@@ -66,7 +68,7 @@ def record(
         progress.total = lambda: log.total
         manifest = write_recording(
             output,
-            log.evidence(gates, to_ms),
+            log.evidence(gates, to_ms, begin_ms),
             log.decisions(),
             gates=gates,
             from_ms=from_ms,
@@ -85,6 +87,18 @@ def _span(begin: str, end: str) -> tuple[int, int]:
     if to_ms and from_ms > to_ms:
         raise Trouble("--from is after --to", "nothing was recorded")
     return from_ms, to_ms
+
+
+def _led_up(from_ms: int, lead: str) -> int:
+    """Return when the recording is to begin; 0 is with the log."""
+    if not lead:
+        return 0
+    if not from_ms:
+        raise Trouble("--lead needs --from", "nothing was recorded", "say what the recording is about: --from")
+    try:
+        return from_ms - parse_duration_ms(lead)
+    except ValueError as error:
+        raise Trouble(f"--lead: {error}", "nothing was recorded") from error
 
 
 def take_in(
@@ -131,7 +145,7 @@ def _tell(output: Path, manifest: Manifest) -> None:
     typer.echo(f"{manifest.digest}   (keep it: by it you know the recording again)")
     if manifest.starts:
         typer.echo(
-            "the log's beginning is gone: a gate is compared from the first permit on that a replay gives as well",
+            "it does not begin with the log: a gate is compared from the first permit on that a replay gives as well",
             err=True,
         )
     for differing in manifest.differing:

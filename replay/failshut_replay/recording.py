@@ -175,8 +175,8 @@ class _Seen:
         activation = self.activations(run.routing)
         if activation is None:
             raise RecordingError(
-                f"the log of evidence partition {one.partition} begins at offset {one.offset}: retention removed its "
-                f"beginning, and the policies in force there, offset {run.routing} of control, are not known either"
+                f"evidence partition {one.partition} begins at offset {one.offset}: its beginning is gone or left out, "
+                f"and the policies in force there, offset {run.routing} of control, are not known either"
             )
         self._activation(activation)
 

@@ -164,7 +164,7 @@ class Verdict:
         if not (self.followed or self.compared_from):
             return said
         since = "; ".join(f"{gate} is compared from {iso(at_ms)} on" for gate, at_ms in sorted(self.compared_from.items()))
-        return f"{said} The log's beginning is gone: {self.followed} decisions were not compared{'; ' if since else ''}{since}."
+        return f"{said} The log's beginning is not in it: {self.followed} decisions were not compared; {since or 'none was'}."
 
 
 def check(recording: Recording, on_step: Callable[[Step], None] = lambda step: None, speed: float = 0) -> Verdict:

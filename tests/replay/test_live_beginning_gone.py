@@ -16,6 +16,7 @@ from failshut_breakers.decision import Kind
 from failshut_console.app import app
 from failshut_replay.reading import Recording
 from failshut_replay.replaying import check
+from failshut_replay.times import iso
 from failshut_streams.embedded import Kafka, Valkey
 from failshut_streams.topics import Counts
 
@@ -58,6 +59,15 @@ async def test_an_incident_after_the_logs_beginning_replays_byte_for_byte(
         words = ["record", "-o", str(path), "--broker", f"kafka://{monitor.bootstrap}", "--prefix", monitor.prefix]
         told = await asyncio.to_thread(CliRunner().invoke, app, [*words, "--gate", "pay"])
         assert told.exit_code == 0, (told.output, told.exception)
+        led = tmp_path / "led.parquet"
+        since = iso(monitor.of("pay", Kind.CLOSE)[-1].evidence_ms)
+        words[2] = str(led)
+        told = await asyncio.to_thread(CliRunner().invoke, app, [*words, "--gate", "pay", "--from", since, "--lead", "4s"])
+        assert told.exit_code == 0, (told.output, told.exception)
+    shorter = Recording(led)
+    assert shorter.manifest.starts["0"].offset > begin
+    assert shorter.digest != Recording(path).digest
+    assert check(shorter).same, check(shorter).told()
     opened = Recording(path)
     start = opened.manifest.start(0)
     assert start is not None

@@ -115,6 +115,14 @@ def test_what_came_from_outside_is_escaped(tmp_path: Path) -> None:
 # --- the commands --------------------------------------------------------------------------------------------------
 
 
+def test_a_lead_needs_what_it_leads_up_to(tmp_path: Path) -> None:
+    """So long before nothing is no time."""
+    with pytest.raises(Trouble, match="--lead needs --from"):
+        failshut("record", "-o", tmp_path / "a.parquet", "--lead", "6h")
+    with pytest.raises(Trouble, match="--lead: 'soon' is not a duration"):
+        failshut("record", "-o", tmp_path / "a.parquet", "--from", "2026-03-02T09:00:00Z", "--lead", "soon")
+
+
 def test_the_words_of_the_readme_run(tmp_path: Path) -> None:
     """Replay, compare, score and report, on an incident that ships with the project."""
     drift = INCIDENTS / "drift.parquet"

@@ -34,6 +34,9 @@ def record(
     gate: Annotated[list[str] | None, typer.Option("--gate", help="A gate; again for more. Default: all.")] = None,
     begin: Annotated[str, typer.Option("--from", help="What it is about begins here, such as 2026-03-02T09:00:00Z.")] = "",
     end: Annotated[str, typer.Option("--to", help="Evidence appended later is left out.")] = "",
+    lead: Annotated[
+        str, typer.Option("--lead", help="Begin so long before --from, such as 6h, and not with the log: less is identical.")
+    ] = "",
     imported: Annotated[
         Path | None,
         typer.Option("--import", metavar="FILE", help="Take this file instead of a monitor: .csv, .parquet, .json, .jsonl."),
@@ -52,8 +55,9 @@ def record(
     """Record an incident: evidence from the log's beginning up to --to, the policies in it, and the decisions that were taken.
 
     A recording begins where the log begins, because a decision depends on all evidence before it; --from says from when on it
-    is looked at. Where retention removed the beginning it begins with what is left, and a replay says from when on that can be
-    compared. With --import a file of yours is played to a front door in virtual time, under --policy.
+    is looked at. Where retention removed the beginning it begins with what is left, or with --lead so long before --from, and a
+    replay says from when on that can be compared. With --import a file of yours is played to a front door in virtual time, under
+    --policy.
 
     Exit status: 0 written, 2 wrong usage or input, 3 Kafka does not answer. Whatever interrupts it, nothing stands under the
     name that was not finished.
@@ -61,12 +65,12 @@ def record(
     from failshut_console import recordings
 
     if imported is not None:
-        if gate or begin or end:
-            raise Trouble("--gate, --from and --to are for a running monitor", "nothing was recorded")
+        if gate or begin or end or lead:
+            raise Trouble("--gate, --from, --to and --lead are for a running monitor", "nothing was recorded")
         columns = (time_column, value_column)
         recordings.take_in(imported, output, policy or [], series, columns, zone, mark_every, force)
     else:
-        recordings.record(output, gate or [], begin, end, where(state, broker=broker, prefix=prefix), force)
+        recordings.record(output, gate or [], begin, end, lead, where(state, broker=broker, prefix=prefix), force)
 
 
 def replay(
