@@ -56,8 +56,8 @@ def record(
 
     A recording begins where the log begins, because a decision depends on all evidence before it; --from says from when on it
     is looked at. Where retention removed the beginning it begins with what is left, or with --lead so long before --from, and a
-    replay says from when on that can be compared. With --import a file of yours is played to a front door in virtual time, under
-    --policy.
+    replay says from when on that can be compared. With --import a file of yours is played to a front door in virtual
+    time, under --policy.
 
     Exit status: 0 written, 2 wrong usage or input, 3 Kafka does not answer. Whatever interrupts it, nothing stands under the
     name that was not finished.
