@@ -60,10 +60,12 @@ def front_picture(tried: Sequence[Tried], now: Outcome, chosen: dict[str, Tried]
         front = pareto(tried) or [choose(tried, CHOICES[0])]
         axis.scatter(*_places([one.outcome for one in tried if not one.outcome.unusable]), s=8, color="#c8c8c8")
         missed = [one.outcome.missed for one in front]
+        same = "" if len(set(missed)) > 1 else f"; {missed[0]} of {len(now.incidents)} missed"
         shown = axis.scatter(
             *_places([one.outcome for one in front]), c=missed, cmap="viridis_r", s=46, edgecolor="#333", zorder=3
         )
-        figure.colorbar(shown, ax=axis, label=f"missed of {len(now.incidents)}", ticks=sorted(set(missed)))
+        if len(set(missed)) > 1:
+            figure.colorbar(shown, ax=axis, label=f"missed of {len(now.incidents)}", ticks=sorted(set(missed)))
         axis.scatter(*_places([now]), marker="X", s=90, color="#c0392b", zorder=4)
         marks = {(now.false_trips, now.delay_s): ["today"]}
         for name, one in chosen.items():
@@ -78,7 +80,7 @@ def front_picture(tried: Sequence[Tried], now: Outcome, chosen: dict[str, Tried]
         axis.set_xlabel("false trips in the time that was watched")
         axis.set_ylabel("mean time with the gate open in an incident, s")
         axis.set_title(
-            f"{len(tried)} policies; coloured: nothing else is better in everything (in-sample)", loc="left", fontsize=10
+            f"{len(tried)} policies; coloured: nothing else is better in everything (in-sample){same}", loc="left", fontsize=10
         )
         axis.grid(color="#e4e4e4", linewidth=0.5)
         axis.spines[["top", "right"]].set_visible(False)

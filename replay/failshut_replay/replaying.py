@@ -136,6 +136,7 @@ class Verdict:
     in_other_words: int = 0  # of those compared: the same decision, with other numbers of detectors in its words
     compared_from: dict[str, int] = field(default_factory=dict)  # by gate: when it began to decide by itself
     never_compared: list[str] = field(default_factory=list)
+    differences: int = 0  # records over which they differ; elsewhere the first one ends the comparison
 
     @property
     def identical(self) -> bool:
@@ -150,7 +151,8 @@ class Verdict:
     def told(self) -> str:
         """Return it in a sentence or two."""
         if self.difference:
-            said = f"The replay does not decide what is on record. First difference: {self.difference}."
+            many = f", {self.differences} times among {self.decisions} decisions" if self.differences else ""
+            said = f"The replay does not decide what is on record{many}. First difference: {self.difference}."
         elif self.never_compared:
             gates = ", ".join(self.never_compared)
             said = f"The replay says nothing about {gates}: no permit is on record that it would have given as well."
@@ -185,10 +187,14 @@ def check(recording: Recording, on_step: Callable[[Step], None] = lambda step: N
         if step.offset > manifest.decided(step.partition):
             verdict.undecided += len(step.decisions)
             continue
-        _compare(verdict, step, expected[step.partition].at(step.offset), manifest.start(step.partition) is not None)
+        follower = replay.followers.get(step.partition)
+        differing = _compare(verdict, step, expected[step.partition].at(step.offset), follower is not None)
         verdict.decisions += len(step.decisions)
-        if verdict.difference:
+        if differing and follower is None:
             break
+        if differing and follower is not None:
+            verdict.differences += 1
+            follower.again(differing, step.offset)
         for gate in sorted(waiting - replay.following):
             waiting.discard(gate)
             verdict.compared_from[gate] = step.time_ms
@@ -205,18 +211,28 @@ def check(recording: Recording, on_step: Callable[[Step], None] = lambda step: N
     return verdict
 
 
-def _compare(verdict: Verdict, step: Step, recorded: list[bytes], in_words: bool) -> None:
-    """Compare what was decided over a record; `in_words`: other words alone are counted, and are no difference."""
+def _compare(verdict: Verdict, step: Step, recorded: list[bytes], in_words: bool) -> set[str]:
+    """Compare what was decided over a record; return the gates that differ, and put the first difference in words.
+
+    With `in_words`, other words alone are counted, and are no difference.
+    """
     taken = [encode_decision(decision) for decision in step.decisions]
     if recorded == taken:
-        return
+        return set()
     if in_words and len(recorded) == len(taken):
         pairs = [
             (decode_decision(one), two) for one, data, two in zip(recorded, taken, step.decisions, strict=True) if one != data
         ]
         if all(differ_in_words(one, two) for one, two in pairs):
             verdict.in_other_words += len(pairs)
-            return
+            return set()
+    differing = {decode_decision(data).gate for data in {*recorded} ^ {*taken}}
+    if not verdict.difference:
+        _tell_first(verdict, step, recorded, taken)
+    return differing
+
+
+def _tell_first(verdict: Verdict, step: Step, recorded: list[bytes], taken: list[bytes]) -> None:
     at = next(
         (n for n, (one, two) in enumerate(zip(recorded, taken, strict=False)) if one != two), min(len(recorded), len(taken))
     )

@@ -10,7 +10,8 @@ evidence time and with an armed breaker: then nothing is unknown but how far bac
 decision is compared.
 
 Limits: a detector that remembers further back than what is left says other numbers ("in other words"), and may demand
-elsewhere, which is a difference and is told as one. A gate without such a permit follows the record to the end.
+elsewhere, which is a difference and is told as one; behind it the gate follows the record again, so that the rest is
+compared as well. A gate without such a permit follows the record to the end.
 """
 
 from __future__ import annotations
@@ -77,6 +78,12 @@ class Follower:
                 if self._agrees(governor, decision):
                     self.following.discard(decision.gate)
         return sorted(kept, key=lambda one: one.gate)
+
+    def again(self, gates: set[str], offset: int) -> None:
+        """Let gates follow the record again behind a record: they decided otherwise there."""
+        if not self.following:
+            self._decided.at(offset)
+        self.following |= gates
 
     @staticmethod
     def _agrees(governor: Governor, decision: Decision) -> bool:

@@ -102,6 +102,16 @@ def test_what_a_long_memory_would_have_decided_elsewhere_is_a_difference(tmp_pat
     assert "closes over drift" in verdict.difference
 
 
+def test_behind_a_difference_the_comparison_goes_on(tmp_path: Path) -> None:
+    """A detector that remembers less trips elsewhere; what comes after it is compared all the same, and every trip is told."""
+    records, taken = log_of(made.DRIFT)
+    verdict = check(begun_late(tmp_path / "a.parquet", made.DRIFT, records, taken))
+    assert 1 <= verdict.differences <= 2 * len(trips_in(taken))
+    assert verdict.records == len(records) - 60
+    assert f"{verdict.differences} times among {verdict.decisions} decisions" in verdict.told()
+    assert verdict.decisions > 30
+
+
 def test_one_changed_record_is_a_difference_there_as_well(tmp_path: Path) -> None:
     """Once a gate decides by itself, other evidence is a difference, and the first one is told."""
     records, taken = log_of(RULE)
