@@ -70,6 +70,12 @@ def save(recording: Path, to: Path) -> None:
     with plain_errors():
         opened = Recording(recording)
         manifest = opened.manifest
+        if manifest.starts:
+            raise Trouble(
+                f"{recording} does not begin with its log: what was decided before is known from the record alone",
+                "nothing was written",
+                "compare what two policies would have decided instead: failshut compare A B --on",
+            )
         evidence = (Evidence(*one) for partition in manifest.partitions for one in opened.evidence(partition))
         source = f"{manifest.source}; decided again"
         written = record(to, evidence, gates=list(manifest.gates), from_ms=manifest.from_ms, source=source)

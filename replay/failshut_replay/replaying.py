@@ -195,7 +195,7 @@ def check(recording: Recording, on_step: Callable[[Step], None] = lambda step: N
         if differing and follower is not None:
             verdict.differences += 1
             follower.again(differing, step.offset)
-        for gate in sorted(waiting - replay.following):
+        for gate in sorted(waiting - replay.following) if waiting else ():
             waiting.discard(gate)
             verdict.compared_from[gate] = step.time_ms
     verdict.records, verdict.samples, verdict.never_compared = replay.records, replay.samples, sorted(waiting)

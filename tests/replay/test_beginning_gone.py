@@ -14,6 +14,8 @@ from replay import made
 from failshut_breakers.decision import Decision, Kind, decode_decision, encode_decision
 from failshut_breakers.evidence import Activation, Reading, Samples, decode_run, encode_run
 from failshut_breakers.governor import Governor
+from failshut_console.exits import Trouble
+from failshut_console.replays import save
 from failshut_replay.errors import RecordingError, ReplayError
 from failshut_replay.front_door import Event, evidence_of
 from failshut_replay.manifest import VERSION
@@ -181,3 +183,12 @@ def test_without_decisions_on_record_there_is_nothing_to_follow(tmp_path: Path) 
     records, _ = log_of(RULE)
     with pytest.raises(ReplayError, match="known from the record alone"):
         record(tmp_path / "a.parquet", records[60:], activations=lambda offset: activation_of(RULE))
+
+
+def test_it_is_not_saved_as_if_it_had_been_decided_again(tmp_path: Path) -> None:
+    """What it follows is the record's, not this version's."""
+    records, taken = log_of(RULE)
+    begun_late(tmp_path / "a.parquet", RULE, records, taken)
+    with pytest.raises(Trouble, match="does not begin with its log"):
+        save(tmp_path / "a.parquet", tmp_path / "b.parquet")
+    assert not (tmp_path / "b.parquet").exists()
