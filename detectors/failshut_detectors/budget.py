@@ -279,6 +279,8 @@ class FalseTripBudget(Detector):
 
     def summary(self) -> str:
         """Return the budget and what it came to."""
+        if not self.ready:
+            return f"learning: {self._seen} of {max(self._warm_up, _REFERENCE_MIN + _DELAY)}"
         return f"{self._alarms} alarms in {self._peaks.records} records, 1 in {number(self.nominal_records)} allowed"
 
     def _take(self, remainder: float) -> bool:

@@ -85,7 +85,7 @@ class Fhddm(EventDetector):
 
     def summary(self) -> str:
         """Return how many of the last window do not conform."""
-        return _told(self._misses, len(self._recent))
+        return _told(self._misses, len(self._recent)) if self.ready else f"learning: {self._seen} of {self._window}"
 
 
 def _misses(events: Sequence[float]) -> int:

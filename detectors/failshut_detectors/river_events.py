@@ -39,7 +39,7 @@ class RiverEvents(EventDetector):
 
     def summary(self) -> str:
         """Return how many of the latest events do not conform."""
-        return _told(self._recent)
+        return _told(self._recent) if self.ready else f"learning: {self._seen} of {self._warm_up}"
 
     def _pass_over(self, count: int) -> bool:
         """Take so many conforming events at once, if that leaves exactly what one by one would; else return False."""

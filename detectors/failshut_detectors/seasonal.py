@@ -60,7 +60,7 @@ class SeasonalSignals:
 
     def __init__(self, warm_up: int = 100) -> None:
         self.seen = 0
-        self._warm_up = warm_up
+        self.warm_up = warm_up
         self._learn_records_from = warm_up // 3
         self._low = self._high = self._smooth = self._smooth_low = self._smooth_high = 0.0
         self._means = [0.0] * _BUCKETS
@@ -73,7 +73,7 @@ class SeasonalSignals:
     @property
     def warm(self) -> bool:
         """Whether `warm_up` records were seen."""
-        return self.seen >= self._warm_up
+        return self.seen >= self.warm_up
 
     def usual(self, bucket: int) -> float:
         """The mean of this half hour."""
@@ -96,7 +96,7 @@ class SeasonalSignals:
         elif value < self._low:
             beyond = (self._low - value) / width if width > 0 else 1.0
         if beyond > 0.0:
-            if seen >= self._warm_up and beyond > _REACH and width > 0:
+            if seen >= self.warm_up and beyond > _REACH and width > 0:
                 value = self._high + _REACH * width if value > self._high else self._low - _REACH * width
             if value > self._high:
                 self._high = value
@@ -144,7 +144,7 @@ class SeasonalSignals:
     def _against_records(self, unusual: float, spiky: float, seen: int) -> tuple[float, float]:
         self._level += max(_LEVEL_RATE, 1.0 / (seen + 1)) * (unusual - self._level)
         level = spike = 0.0
-        if seen >= self._warm_up:
+        if seen >= self.warm_up:
             level = self._level / (self._level_record + _LEAST)
             spike = (spiky - self._spike_mean) / (sqrt(self._spike_variance) + _LEAST)
         if seen >= self._learn_records_from:
@@ -269,7 +269,7 @@ class SeasonalRecord(Detector):
 
     def summary(self) -> str:
         """Return the range so far and what is usual now."""
-        if not self._signals.seen:
-            return "no values yet"
+        if not self.ready:
+            return f"learning: {self._signals.seen} of {self._signals.warm_up}"
         low, high = self._signals.bounds
         return f"{number(low)} to {number(high)} so far, {number(self._signals.usual(self._bucket))} usual at this hour"

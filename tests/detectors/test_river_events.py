@@ -152,7 +152,7 @@ def test_warm_up_is_explicit(detector: EventDetector, warm: int) -> None:
     assert detector.summary()
     detector.feed([1.0] * (warm - 1))
     assert not detector.ready
-    assert detector.reading.text == f"not enough evidence yet: 0 of the last {warm - 1} do not conform"
+    assert detector.reading.text == f"not enough evidence yet: learning: {warm - 1} of {warm}"
     detector.feed([1.0])
     assert detector.ready
 

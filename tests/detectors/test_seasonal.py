@@ -90,7 +90,7 @@ def test_it_rests_after_an_alarm() -> None:
 def test_it_says_when_it_may_be_relied_on() -> None:
     """Silent before its warm-up, and says so."""
     detector = SeasonalRecord(warm_up=10)
-    assert detector.summary() == "no values yet"
+    assert detector.summary() == "learning: 0 of 10"
     assert detector.feed([1.0] * 8 + [1e6]) == []
     assert not detector.ready
     detector.feed([1.0])
