@@ -194,7 +194,8 @@ class TestVersions:
 
 
 SILENT = policy(
-    "drift: {series: s/y, detector: adwin, warm_up: 10}", 'conformance: {series: s/x, rule: "value < 1", window: 10, over: 0.05}'
+    "drift: {series: s/y, detector: adwin, warm_up: 10}",
+    'conformance: {series: s/x, rule: "value < 1", window: 10, over: 0.05}',
 )
 
 

@@ -14,8 +14,14 @@ BEAT = "heartbeat: {source: a, grace: 3s}"
 DRIFT = "drift: {series: s/x, detector: adwin}"
 
 WRONG = {
-    "unknown detector": (policy("drift: {series: s/x, detector: magic}"), "no detector is named 'magic': under drift there are adwin"),
-    "no detector": (policy("drift: {series: s/x}"), "drift needs a detector, or false_trips, such as 1 per 30d: there are adwin"),
+    "unknown detector": (
+        policy("drift: {series: s/x, detector: magic}"),
+        "no detector is named 'magic': under drift there are adwin",
+    ),
+    "no detector": (
+        policy("drift: {series: s/x}"),
+        "drift needs a detector, or false_trips, such as 1 per 30d: there are adwin",
+    ),
     "wrong unit": (policy(BEAT, ttl="3 parsecs"), "is not a duration"),
     "no unit": (policy(BEAT, ttl="3"), "is not a duration"),
     "ttl too short": (policy(BEAT, ttl="999ms"), "between 1s and 1h"),
