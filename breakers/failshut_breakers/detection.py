@@ -25,8 +25,6 @@ ASKED = ("detector", "votes", "within", "false_trips")
 
 _DEFAULTS = {(Kind.ANOMALY, False): "seasonal_record", (Kind.ANOMALY, True): "mahalanobis", (Kind.CONFORMANCE, False): "fhddm"}
 _BUDGETED = "false_trip_budget"
-_IN_UNITS = {"page_hinkley": ("threshold", "delta")}
-"""What policies give in the units of the stream, though the detector is free of scale where it is not told one."""
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -96,9 +94,6 @@ def read_detection(kind: Kind, asked: Mapping[Any, Any], width: int = 0, shared:
                 raise ValueError(f"{name} is for several detectors: give detector a list of two to {DETECTORS_MAX}")
         if named is None:
             raise ValueError(f"{kind} needs a detector{_or_budget(kind)}: there are {_list(kind, width)}")
-        in_units = _IN_UNITS.get(named, ()) if isinstance(named, str) and not false_trips else ()
-        if not given.keys().isdisjoint(in_units):
-            given.setdefault("scale", 1.0)
         detection = Detection((_choice(kind, named, given, width, shared),), width, false_trips=false_trips)
         if false_trips:
             _promises(detection.choices[0])

@@ -60,8 +60,6 @@ DRAWN: dict[str, dict[str, Bounds]] = {
     "hddm_a": {"confidence": Bounds(1e-9, 0.05), "warm_up": _LEARN},
     "hddm_w": {"confidence": Bounds(1e-4, 0.05), "weight": Bounds(0.02, 0.15), "warm_up": _LEARN},
 }
-FIXED: dict[str, dict[str, float]] = {"page_hinkley": {"scale": 0.0}}
-"""What a drawn detector is told beside: here that its threshold is in deviations of the stream, not in its units."""
 
 
 def candidates(kinds: set[Kind], several: bool, today: str) -> list[str]:

@@ -24,7 +24,7 @@ from failshut_breakers.policy import parse_policy
 from failshut_breakers.units import format_ms, parse_duration_ms
 from failshut_detectors.contract import Kind
 from failshut_detectors.registry import find
-from failshut_replay.bounds import DRAWN, FIXED, candidates, short
+from failshut_replay.bounds import DRAWN, candidates, short
 from failshut_replay.errors import ReplayError
 
 _ON_VALUES = {Kind.DRIFT, Kind.ANOMALY}
@@ -140,7 +140,7 @@ class Space:
         own = {"series", *type(policy).model_fields} - {"detector"}
         kept = {key: value for key, value in settings.items() if key in own or (chosen == today and key != "detector")}
         drawn = {parameter: bounds.at(share) for (parameter, bounds), share in zip(DRAWN[chosen].items(), shares, strict=False)}
-        return {str(find(chosen).kind): {**kept, "detector": chosen, **drawn, **FIXED.get(chosen, {})}}
+        return {str(find(chosen).kind): {**kept, "detector": chosen, **drawn}}
 
     def _rule(self, trial: Suggests, name: str, settings: dict[str, Any]) -> dict[str, Any]:
         drawn = dict(settings)

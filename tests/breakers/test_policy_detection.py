@@ -250,20 +250,20 @@ def test_without_a_name_the_condition_has_its_own_detector() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "as_before"),
+    ("text", "detector"),
     [
         (f"drift: {{{X}, detector: adwin}}", Adwin()),
         (f"drift: {{{X}, detector: adwin, delta: 0.01, warm_up: 40}}", Adwin(delta=0.01, warm_up=40)),
-        (f"drift: {{{X}, detector: page_hinkley, threshold: 10}}", PageHinkley(threshold=10.0, scale=1.0)),
-        (f"drift: {{{X}, detector: page_hinkley, delta: 1, warm_up: 40}}", PageHinkley(delta=1.0, warm_up=40, scale=1.0)),
+        (f"drift: {{{X}, detector: page_hinkley, threshold: 10}}", PageHinkley(threshold=10.0)),
+        (f"drift: {{{X}, detector: page_hinkley, delta: 1, warm_up: 40}}", PageHinkley(delta=1.0, warm_up=40)),
         (f"drift: {{{X}, detector: page_hinkley, threshold: 10, scale: 3}}", PageHinkley(threshold=10.0, scale=3.0)),
         (f"conformance: {{{RULED}}}", Fhddm()),
         (f"conformance: {{{RULED}, window: 30, confidence: 0.1, over: 0.2}}", Fhddm(window=30, confidence=0.1)),
     ],
 )
-def test_a_policy_means_what_it_meant(text: str, as_before: Detector) -> None:
-    """Parameters that policies always had are the detector's; numbers in the units of the stream stay in its units."""
-    assert pickle.dumps(read(text).build_detector()) == pickle.dumps(as_before)
+def test_a_policys_parameters_are_the_detectors(text: str, detector: Detector) -> None:
+    """What stands beside its name is its constructor's, and nothing is added."""
+    assert pickle.dumps(read(text).build_detector()) == pickle.dumps(detector)
 
 
 def test_a_window_is_the_conditions_and_the_detectors() -> None:

@@ -30,7 +30,7 @@ _PARAMETERS = {
     "kswin": "alpha: 1e-6",
     "mahalanobis": "per_records: 1e+6, learn: 100",
     "mewma": "arl: 1e+6, learn: 100",
-    "page_hinkley": "threshold: 200.0, scale: 0.0",
+    "page_hinkley": "threshold: 200.0",
     "seasonal_record": "range_share: 0.5, smoothed_share: 0.5, level_ratio: 3.0, warm_up: 300",
     "standard_absolute_deviation": "sigmas: 6.0",
 }
