@@ -240,12 +240,6 @@ def test_duplicated_offsets_in_a_file_are_refused(incident: Recording, tmp_path:
         check(Recording(tmp_path / "c.parquet"))
 
 
-def test_a_log_whose_beginning_is_gone_is_refused(tmp_path: Path) -> None:
-    """Decisions depend on all evidence from the beginning: a part of it would replay to other ones."""
-    with pytest.raises(RecordingError, match="retention"):
-        record(tmp_path / "a.parquet", evidence(100)[5:])
-
-
 def test_a_gate_that_is_not_in_it_is_named(tmp_path: Path) -> None:
     """It says which gates there are."""
     with pytest.raises(RecordingError, match=r"gate nope; it speaks of pay"):
