@@ -49,7 +49,7 @@ BARE: dict[str, Callable[[], Any]] = {
     "page_hinkley": drift.PageHinkley,
     "kswin": lambda: drift.KSWIN(seed=SEED),
     "standard_absolute_deviation": lambda: Graded(anomaly.StandardAbsoluteDeviation(), 8.0),
-    "half_space_trees": lambda: GradedSquare(anomaly.HalfSpaceTrees(n_trees=25, height=6, seed=SEED), 0.94),
+    "half_space_trees": lambda: GradedSquare(anomaly.HalfSpaceTrees(n_trees=25, height=6, seed=SEED), 0.93),
     "ddm": binary.DDM,
     "eddm": binary.EDDM,
     "fhddm": lambda: binary.FHDDM(sliding_window_size=100),
