@@ -31,7 +31,7 @@ from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import harness
-from detector_contenders import BARE, EVENTS, FAILURE_IS_ONE, METRICS, VALUES, VECTORS, by_what_they_read
+from detector_contenders import BARE, EVENTS, FAILURE_IS_ONE, METRICS, VALUES, VECTORS, by_what_they_read, trees_alone
 
 from failshut_detectors import registry
 
@@ -123,8 +123,11 @@ class BareCourse:
     """The same for river's own."""
 
     def __init__(self, name: str, stream: Sequence[Any]) -> None:
-        self.detector = BARE[name]()
+        self.detector = trees_alone() if name == "half_space_trees" else BARE[name]()
         self._stream = [int(1 - value) if name in FAILURE_IS_ONE else value for value in stream]
+        if name == "half_space_trees":  # what must be scaled is scaled, so that the trees are really walked
+            low, width = min(stream), max(stream) - min(stream)
+            self._stream = [(value - low) / width for value in stream]
         if name == "fhddm":
             self._stream = [int(value) for value in stream]
         for value in self._stream[:200]:

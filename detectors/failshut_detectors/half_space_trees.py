@@ -73,15 +73,19 @@ class HalfSpaceTrees(Scaled):
         score_one, learn_one, threshold = self._trees.score_one, self._trees.learn_one, self._threshold
         before = [self._before, *values[:-1]]
         changes = self._changes.of([value - before for value, before in zip(values, before, strict=True)])
-        for index, (scaled, change) in enumerate(zip(scale.of(values), changes, strict=True)):
-            place = {"value": _unit(scaled), "change": _unit(change)}
-            self._score = score = float(score_one(place))
+        spreads = scale.of(values)
+        for index, (value, change) in enumerate(zip(_unit(spreads), _unit(changes), strict=True)):
+            place = {"value": value, "change": change}
+            self._score = score = score_one(place)
             learn_one(place)
-            self._away = self._away + 1 if abs(scaled) > _HALF else max(0, self._away - 1)
+            if not 0.25 <= value <= 0.75:  # more than _HALF spreads away
+                self._away += 1
+            elif self._away:
+                self._away -= 1
             if score >= threshold:
                 where = f"{number(values[index])} after {number(before[index])}"
                 yield index, f"{where} is where hardly any were (score {number(score)})"
-            elif self._outdated():
+            elif self._away and self._outdated():
                 yield index, ""
         self._before = values[-1]
 
@@ -97,10 +101,10 @@ class HalfSpaceTrees(Scaled):
         return self._learning() if self._scale is None else f"score {number(self._score)}, too far from {self._threshold:g} on"
 
 
-def _unit(scaled: float) -> float:
-    """Return a number of spreads as one between 0 and 1.
+def _unit(spreads: Sequence[float]) -> list[float]:
+    """Return numbers of spreads as ones between 0 and 1.
 
-    >>> _unit(0.0), _unit(8.0), _unit(-8.0), _unit(1e6) < 1.0
-    (0.5, 0.75, 0.25, True)
+    >>> _unit([0.0, 8.0, -8.0, 1e6])
+    [0.5, 0.75, 0.25, 0.9999960000319997]
     """
-    return 0.5 + scaled / (2.0 * abs(scaled) + 2.0 * _HALF)
+    return [0.5 + spread / (2.0 * abs(spread) + 2.0 * _HALF) for spread in spreads]
