@@ -49,11 +49,13 @@ def watched(run: Callable[[], object]) -> str:
                 called.append(name)
 
     before, drawn = sys.getprofile(), pickle.dumps(numpy.random.get_state())
+    others, gc.callbacks[:] = gc.callbacks[:], []  # what whoever runs us does at each collection is not the detector's
     sys.setprofile(look)
     try:
         run()
     finally:
         sys.setprofile(before)
+        gc.callbacks[:] = others
     if not called and pickle.dumps(numpy.random.get_state()) != drawn:
         return "numpy.random of the module"
     return called[0] if called else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import gc
 import itertools
 import os
 import random
@@ -230,6 +231,20 @@ def test_what_is_allowed_is_not_seen() -> None:
     """A generator with a seed, and arithmetic on times that were given."""
     rng, generator = random.Random(1), np.random.default_rng(1)
     assert watched(lambda: (rng.random(), rng.gauss(0, 1), generator.normal(), time.gmtime(5), sorted([2, 1]))) == ""
+
+
+def test_what_others_do_while_memory_is_collected_is_not_seen() -> None:
+    """A test runner that times collections is not the detector; its callback is there again afterwards."""
+
+    def timer(phase: str, info: dict[str, int]) -> None:
+        time.perf_counter()
+
+    gc.callbacks.append(timer)
+    try:
+        assert watched(gc.collect) == ""
+        assert timer in gc.callbacks
+    finally:
+        gc.callbacks.remove(timer)
 
 
 def test_a_clock_that_is_not_called_from_python_is_moved() -> None:

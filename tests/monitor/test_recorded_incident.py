@@ -111,7 +111,8 @@ async def test_one_worker_two_workers_and_a_killed_worker_decide_the_same(
     async def decided(name: str, workers: int, kill: bool = False) -> tuple[str, str, Place | None]:
         folder, prefix = tmp_path / name, f"{suffix}{name}."
         store.restart()
-        async with installation(kafka, store, folder, prefix, chunk_records_max=10) as monitor:
+        slow = 1 if kill else 10  # records at once, so that there is a half way
+        async with installation(kafka, store, folder, prefix, chunk_records_max=slow) as monitor:
             await asyncio.to_thread(produce_with_kcat, monitor.bootstrap, monitor.topics.telemetry, values)
             started = [monitor.worker(f"w{number}") for number in range(workers)]
             if kill:

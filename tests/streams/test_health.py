@@ -33,7 +33,7 @@ def health(effects: Effects, url: str, *coverages: Coverage) -> Health:
         broker="kafka://127.0.0.1:1", store=url, signing_key=Path("-"), operators=Path("-"), worker_id="w-1", group="g"
     )
     router = SimpleNamespace(cutters={0: SimpleNamespace(topic="telemetry", partition=1)})
-    governors = {n: SimpleNamespace(coverages=[at] if at else []) for n, at in enumerate(coverages)}
+    governors = {n: SimpleNamespace(coverages=[at] if at else [], gates={}) for n, at in enumerate(coverages)}
     return Health(config, router, SimpleNamespace(governors=governors), effects, Metrics())  # type: ignore[arg-type]
 
 
