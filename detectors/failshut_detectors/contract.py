@@ -9,7 +9,7 @@ Detectors pickle: a snapshot of a governor holds them, and the restored one goes
 state has a version; state of another version is refused, never guessed at.
 
 A new one subclasses `Detector`, `EventDetector` or `VectorDetector`, writes `_feed`, `ready` and `summary`, and
-is run through suite.py. registry.py says how a policy finds it.
+is run through suite/. registry.py says how a policy finds it.
 """
 
 from __future__ import annotations

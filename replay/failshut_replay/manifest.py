@@ -18,6 +18,7 @@ from importlib.metadata import PackageNotFoundError, version
 import msgspec
 
 from failshut_breakers.evidence import SCHEMA
+from failshut_detectors.registry import plugin_versions
 from failshut_replay.errors import RecordingError
 
 VERSION = 2
@@ -143,9 +144,9 @@ def decode_manifest(data: bytes, where: str) -> Manifest:
 def versions() -> dict[str, str]:
     """Return what decisions depend on beside evidence and policy: this code, and the libraries that it stands on."""
     found = {"python": platform.python_version()}
-    for package in ("failshut", "river", "numpy"):
+    for package in ("failshut", "river", "numpy", "scipy", "cel-expr-python"):
         try:
             found[package] = version(package)
         except PackageNotFoundError:
             found[package] = "not installed"
-    return found
+    return found | plugin_versions()

@@ -109,4 +109,5 @@ def _code() -> str:
             digest.update(source.read_bytes())
     code = f"failshut {version('failshut')} ({digest.hexdigest()[:16]}), evidence {SCHEMA}"
     plugins = "".join(f", {name} {number}" for name, number in plugin_versions().items())
-    return f"{code}, river {version('river')}, python {platform.python_version()}{plugins}"
+    libraries = ", ".join(f"{name} {version(name)}" for name in ("river", "numpy", "scipy"))
+    return f"{code}, {libraries}, python {platform.python_version()}{plugins}"

@@ -17,11 +17,11 @@ import broken
 import numpy as np
 import pytest
 
-from failshut_detectors import Alarm, Contract, registry, suite_streams
+from failshut_detectors import Alarm, Contract, registry
 from failshut_detectors.paced import Paced
-from failshut_detectors.suite import Promise, check
-from failshut_detectors.suite_probes import clock_moved, deep_size, watched
-from failshut_detectors.suite_streams import Shape
+from failshut_detectors.suite import Promise, check, streams
+from failshut_detectors.suite.probes import clock_moved, deep_size, watched
+from failshut_detectors.suite.streams import Shape
 from failshut_detectors.votes import Votes
 
 RECORDS = 30_000
@@ -267,7 +267,7 @@ def test_deep_sizes_count_each_thing_once() -> None:
 @pytest.mark.parametrize("shape", Shape)
 def test_streams_are_made_again_from_their_seed(shape: Shape) -> None:
     """Equal for one seed, others for another, and of one length."""
-    one, same, other = (suite_streams.streams(shape, 3, 300, seed) for seed in (1, 1, 2))
+    one, same, other = (streams.streams(shape, 3, 300, seed) for seed in (1, 1, 2))
     assert one == same
     assert [stream.records for stream in one] != [stream.records for stream in other]
     assert {len(stream) for stream in one} == {300}

@@ -44,9 +44,9 @@ PACKAGES: dict[str, tuple[str, set[str], set[str]]] = {
 }
 OURS = set(PACKAGES)
 
-#: Packages that decide, and their files at the edge, which are named for what they talk to. (suite_probes judges detectors.)
+#: Packages that decide, and their files at the edge, which are named for what they talk to. (suite/probes judges detectors.)
 PURE = ("failshut_detectors", "failshut_breakers")
-EDGE = re.compile(r"(^|/)(redis|store|issuer|ledger|files?|tiles|suite_probes)[a-z_]*(\.py$|/)")
+EDGE = re.compile(r"(^|/)(redis|store|issuer|ledger|files?|tiles|suite/probes)[a-z_]*(\.py$|/)")
 IMPURE_MODULES = {
     *("asyncio", "concurrent", "multiprocessing", "queue", "sched", "select", "selectors", "signal", "threading"),
     *("ctypes", "fcntl", "http", "io", "mmap", "os", "shutil", "socket", "ssl", "subprocess", "tempfile", "urllib"),

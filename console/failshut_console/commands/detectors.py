@@ -15,10 +15,11 @@ from rich.text import Text
 from failshut_console import screen
 from failshut_console.commands.options import AsJson
 from failshut_console.exits import Exit, Trouble
-from failshut_detectors import registry, suite, suite_streams
+from failshut_detectors import registry, suite
 from failshut_detectors.contract import Contract, EventDetector, VectorDetector
 from failshut_detectors.registry import DetectorError
-from failshut_detectors.suite_streams import Shape
+from failshut_detectors.suite import streams
+from failshut_detectors.suite.streams import Shape
 
 PIPE_COLUMNS = 140
 """Width of the table where standard output is no terminal."""
@@ -143,7 +144,7 @@ def _row(name: str) -> Row:
 
 def _ready_after(name: str, shape: Shape) -> int | None:
     detector = registry.build(name, {}, WIDTH)
-    calm = suite_streams.calm(shape, WIDTH, _READY_RECORDS_MAX, seed=1)
+    calm = streams.calm(shape, WIDTH, _READY_RECORDS_MAX, seed=1)
     for index in range(len(calm)):
         record = calm.cut(index, index + 1)
         detector.feed(record.records, record.times_ms)

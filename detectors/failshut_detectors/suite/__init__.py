@@ -5,7 +5,7 @@
 
 What contract.py promises cannot be seen by reading a detector, and one that breaks it does harm late: a governor that
 restarts decides otherwise than the one before it, a replay does not repeat what happened, one NaN blinds a gate. So
-each promise is tried on streams of many kinds (suite_streams.py), and what is broken is named with its evidence.
+each promise is tried on streams of many kinds (streams.py), and what is broken is named with its evidence.
 
 The suite knows the contract alone: `feed`, `ready`, `score`, `reading`, `summary`, `version` and that it pickles. A
 promise whose trial rests on another one that is broken is not tried: a detector that looks ahead differs by batches, too.
@@ -23,11 +23,11 @@ from enum import StrEnum
 from functools import partial
 from typing import Any
 
-from failshut_detectors import suite_streams
 from failshut_detectors.contract import StateVersionError, Unfit
-from failshut_detectors.suite_probes import clock_moved, deep_size, in_a_fresh_process, watched
-from failshut_detectors.suite_streams import Stream
-from failshut_detectors.suite_trial import (
+from failshut_detectors.suite import streams
+from failshut_detectors.suite.probes import clock_moved, deep_size, in_a_fresh_process, watched
+from failshut_detectors.suite.streams import Stream
+from failshut_detectors.suite.trial import (
     Broken,
     Judged,
     Said,
@@ -120,7 +120,7 @@ def _detects(trial: Trial) -> None:
 
 
 def _any_times(trial: Trial) -> None:
-    for stream in suite_streams.awkward_times(trial.shape, trial.width, trial.length // 2, trial.seed):
+    for stream in streams.awkward_times(trial.shape, trial.width, trial.length // 2, trial.seed):
         _speaks_after(trial, stream, f"a change as large as any is not detected after {stream.name}")
 
 
@@ -192,13 +192,13 @@ def _repeats(trial: Trial) -> None:
 def _look_ahead(trial: Trial) -> None:
     for stream, prefix, later in _cuts(trial):
         # What comes later keeps within the range so far: whoever peeks at the range is told so below.
-        tail = suite_streams.within(prefix.records, later)
+        tail = streams.within(prefix.records, later)
         _same_up_to(trial, stream, prefix, tail, "looks ahead: alarms depend on what comes later")
 
 
 def _range(trial: Trial) -> None:
     for stream, prefix, later in _cuts(trial):
-        tail = suite_streams.far_beyond(trial.shape, later)
+        tail = streams.far_beyond(trial.shape, later)
         _same_up_to(trial, stream, prefix, tail, "alarms depend on the range of what comes later")
 
 
@@ -286,7 +286,7 @@ def _unfit(trial: Trial) -> None:
     change = trial.calm.followed_by(trial.changes).cut(at, at + len(trial.changes))
     times = None if change.times_ms is None else [change.times_ms[0]] * 3
     before, state = said(detector), state_of(detector)
-    for name, bad in suite_streams.unfit(trial.shape, trial.width):
+    for name, bad in streams.unfit(trial.shape, trial.width):
         try:
             detector.feed([good, bad, good], times)
         except Unfit as refused:

@@ -10,9 +10,9 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
-from failshut_detectors import suite_streams
 from failshut_detectors.contract import Alarm, EventDetector, Kind, Reading
-from failshut_detectors.suite_streams import Shape, Stream
+from failshut_detectors.suite import streams
+from failshut_detectors.suite.streams import Shape, Stream
 
 
 class Judged(Protocol):
@@ -70,22 +70,22 @@ class Trial:
             new.feed(self.calm.cut(0, 1).records)
         except ValueError:
             self.no_times = []  # it cannot do without
-        self.streams = suite_streams.streams(self.shape, self.width, self.length, seed, self.no_times is not None)
+        self.streams = streams.streams(self.shape, self.width, self.length, seed, self.no_times is not None)
 
     @cached_property
     def calm(self) -> Stream:
         """Half of a stream's length in which nothing changes."""
-        return suite_streams.calm(self.shape, self.width, self.length // 2, self.seed)
+        return streams.calm(self.shape, self.width, self.length // 2, self.seed)
 
     @property
     def long(self) -> Stream:
         """The stream by which memory is judged."""
-        return suite_streams.long(self.shape, self.width, self.budget, self.seed)
+        return streams.long(self.shape, self.width, self.budget, self.seed)
 
     @cached_property
     def changes(self) -> Sequence[Any]:
         """What no detector may miss."""
-        return suite_streams.changes(self.shape, self.width, self.length, self.seed)
+        return streams.changes(self.shape, self.width, self.length, self.seed)
 
     @cached_property
     def one_by_one(self) -> list[tuple[Trace, bytes]]:
