@@ -226,7 +226,8 @@ def fit(values: Sequence[float]) -> Sequence[float]:
     """
     if not set(map(type, values)) <= {float}:
         values = [_float(index, value) for index, value in enumerate(values)]
-    if all(map(isfinite, values)) and (not values or (min(values) >= -MAGNITUDE_MAX and max(values) <= MAGNITUDE_MAX)):
+    # A sum is finite only where all of it is: cheaper than to look at each, and what overflows is too large anyway.
+    if not values or (isfinite(sum(values)) and min(values) >= -MAGNITUDE_MAX and max(values) <= MAGNITUDE_MAX):
         return values
     index = next(index for index, value in enumerate(values) if not abs(value) <= MAGNITUDE_MAX)
     raise Unfit(index, str(values[index]) if not isfinite(values[index]) else "too large")
