@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
-from river import anomaly, drift, preprocessing
+from river import anomaly, drift
 from river.drift import binary
 
 from failshut_detectors import Alarm, Contract, EventDetector, VectorDetector, registry
+from failshut_detectors.scaling import Scale
 
 VALUES, EVENTS, VECTORS = "values", "events", "vectors"
 METRICS = 3  # that a detector on vectors is given
@@ -34,24 +36,37 @@ class Graded:
 class GradedSquare(Graded):
     """The same for one that reads named features: the value, and its change from the one before.
 
-    River's half-space trees want features between 0 and 1; its documentation puts its MinMaxScaler before them.
+    Bare: river's half-space trees want features between 0 and 1, and its documentation puts a scaler before them.
     """
 
     _before = 0.0
 
-    def __init__(self, detector: Any, at: float, scaled: bool = True) -> None:
-        super().__init__(detector, at)
-        self._scaler = preprocessing.MinMaxScaler() if scaled else None
-
     def update(self, value: float) -> None:
         features = {"value": value, "change": value - self._before}
         self._before = value
-        if self._scaler is not None:
-            self._scaler.learn_one(features)
-            features = self._scaler.transform_one(features)
         score = self._detector.score_one(features)
         self._detector.learn_one(features)
         self.drift_detected = score >= self._at
+
+
+class TreesAlone(Graded):
+    """Half-space trees with nothing before them, told value and change where ours puts them between 0 and 1."""
+
+    def __init__(self) -> None:
+        super().__init__(anomaly.HalfSpaceTrees(n_trees=25, height=6, seed=SEED), 0.93)
+
+    def update(self, place: tuple[float, float]) -> None:  # type: ignore[override]
+        features = {"value": place[0], "change": place[1]}
+        score = self._detector.score_one(features)
+        self._detector.learn_one(features)
+        self.drift_detected = score >= self._at
+
+    @staticmethod
+    def places(values: Sequence[float]) -> list[tuple[float, float]]:
+        """Where values lie: in spreads from their centre, squeezed as ours are."""
+        changes = [after - before for before, after in pairwise([values[0], *values])]
+        columns = [Scale.learnt(column).of(column) for column in (values, changes)]
+        return [(0.5 + z / (2 * abs(z) + 16), 0.5 + w / (2 * abs(w) + 16)) for z, w in zip(*columns, strict=True)]
 
 
 BARE: dict[str, Callable[[], Any]] = {
@@ -67,11 +82,6 @@ BARE: dict[str, Callable[[], Any]] = {
     "hddm_w": binary.HDDMW,
 }
 """River's own of the same method: as it comes, or with our parameters where it comes with others."""
-
-
-def trees_alone() -> Any:
-    """Half-space trees with nothing before them: for values and changes that lie between 0 and 1 already."""
-    return GradedSquare(anomaly.HalfSpaceTrees(n_trees=25, height=6, seed=SEED), 0.93, scaled=False)
 
 
 FAILURE_IS_ONE = {"ddm", "eddm", "hddm_a", "hddm_w"}

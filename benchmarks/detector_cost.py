@@ -31,7 +31,7 @@ from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import harness
-from detector_contenders import BARE, EVENTS, FAILURE_IS_ONE, METRICS, VALUES, VECTORS, by_what_they_read, trees_alone
+from detector_contenders import BARE, EVENTS, FAILURE_IS_ONE, METRICS, VALUES, VECTORS, TreesAlone, by_what_they_read
 
 from failshut_detectors import registry
 
@@ -123,11 +123,10 @@ class BareCourse:
     """The same for river's own."""
 
     def __init__(self, name: str, stream: Sequence[Any]) -> None:
-        self.detector = trees_alone() if name == "half_space_trees" else BARE[name]()
-        self._stream = [int(1 - value) if name in FAILURE_IS_ONE else value for value in stream]
-        if name == "half_space_trees":  # what must be scaled is scaled, so that the trees are really walked
-            low, width = min(stream), max(stream) - min(stream)
-            self._stream = [(value - low) / width for value in stream]
+        self.detector: Any = BARE[name]()
+        self._stream: list[Any] = [int(1 - value) if name in FAILURE_IS_ONE else value for value in stream]
+        if name == "half_space_trees":  # the same places, so that the same cells are walked through
+            self.detector, self._stream = TreesAlone(), TreesAlone.places(stream)
         if name == "fhddm":
             self._stream = [int(value) for value in stream]
         for value in self._stream[:200]:
