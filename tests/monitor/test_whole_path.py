@@ -7,7 +7,7 @@ from itertools import groupby
 from pathlib import Path
 
 import pytest
-from monitor.harness import Installation
+from monitor.harness import Installation, until
 from monitor.policies import drift
 
 from failshut_breakers.decision import Kind
@@ -34,6 +34,10 @@ async def test_drift_closes_the_gate_at_the_reading_where_a_bare_detector_alarms
         cited = (steady + rest)[alarm]
         assert closing.origin == Place("telemetry", cited.partition, cited.offset, 0)
         await monitor.opened("pay")
-        kinds = [kind for kind, _ in groupby(at.kind for at in monitor.of("pay") if at.kind is not Kind.RENEW)]
-        assert kinds[:4] == [Kind.CLOSE, Kind.OPEN, Kind.CLOSE, Kind.OPEN]
+
+        def kinds() -> list[Kind]:
+            return [kind for kind, _ in groupby(at.kind for at in monitor.of("pay") if at.kind is not Kind.RENEW)]
+
+        await until(lambda: len(kinds()) >= 4, "the second opening is on record")
+        assert kinds()[:4] == [Kind.CLOSE, Kind.OPEN, Kind.CLOSE, Kind.OPEN]
         assert worker.stop() == 0
