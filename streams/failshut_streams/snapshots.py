@@ -18,7 +18,7 @@ import pickle
 import platform
 import zlib
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import msgspec
@@ -33,6 +33,8 @@ from failshut_breakers.governor import Governor, Owns
 from failshut_detectors.registry import plugin_versions
 
 VERSION = 1
+LIBRARIES = ("river", "numpy", "scipy", "cel-expr-python")
+"""What conditions compute with: with another version of one, what a snapshot holds was judged by other code."""
 BYTES_MAX = 64 * 1024 * 1024
 """A snapshot that unpacks to more is refused."""
 
@@ -96,6 +98,13 @@ def restore_snapshot(data: bytes, key: bytes, evidence_id: str, partition: int, 
     return governor
 
 
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # without it its expressions are a fault of the policy, and no worker's end
+        return "absent"
+
+
 @cache
 def _code() -> str:
     """Return what a snapshot's state depends on: pickles of another interpreter, library, source or plug-in are not read.
@@ -109,5 +118,5 @@ def _code() -> str:
             digest.update(source.read_bytes())
     code = f"failshut {version('failshut')} ({digest.hexdigest()[:16]}), evidence {SCHEMA}"
     plugins = "".join(f", {name} {number}" for name, number in plugin_versions().items())
-    libraries = ", ".join(f"{name} {version(name)}" for name in ("river", "numpy", "scipy"))
+    libraries = ", ".join(f"{name} {_version(name)}" for name in LIBRARIES)
     return f"{code}, {libraries}, python {platform.python_version()}{plugins}"

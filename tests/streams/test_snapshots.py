@@ -105,6 +105,20 @@ def test_a_snapshot_by_another_version_of_a_plug_in_is_refused(monkeypatch: pyte
     snapshots._code.cache_clear()
 
 
+@pytest.mark.parametrize("library", ["river", "numpy", "scipy", "cel-expr-python"])
+def test_a_snapshot_by_another_version_of_a_library_is_refused(library: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a condition computes with may compute otherwise in another version: the partition is replayed."""
+    taken = take_snapshot(governor(), KEY)
+    assert restore(taken).offset == 41
+    known = snapshots.version
+    with monkeypatch.context() as patch:
+        patch.setattr(snapshots, "version", lambda name: "99.9" if name == library else known(name))
+        snapshots._code.cache_clear()
+        with pytest.raises(BadSnapshot, match=rf"this is .*{library} 99\.9"):
+            restore(taken)
+    snapshots._code.cache_clear()
+
+
 def test_a_detector_of_another_state_version_makes_a_snapshot_unusable(monkeypatch: pytest.MonkeyPatch) -> None:
     """State that a detector refuses leads to what a missing snapshot leads to, however deep in the governor it lies."""
     for text in ("{series: s/x, detector: cusum}", "{series: s/x, detector: [cusum, ewma], votes: 2, within: 9}"):
