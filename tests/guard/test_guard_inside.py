@@ -82,8 +82,8 @@ def test_an_error_that_nobody_foresaw_lets_the_lease_run_out_and_the_watcher_goe
         raise AssertionError("a bug")
 
     monkeypatch.setattr(watcher, "_read", broken)
+    eventually(lambda: guard.faults > 0)  # a machine that stalls may let the lease run out before the next read
     denied_with(gate, Cause.LAPSED, Cause.DEADLINE)
-    assert guard.faults > 0
     assert "a bug" in guard.last_fault
     monkeypatch.undo()
     admitted(gate)
