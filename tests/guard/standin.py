@@ -99,14 +99,15 @@ class Monitor:
         return Closing(**(claims | changes))
 
     def close(self, cause: Cause = Cause.DRIFT, *, write: bool = True, push: bool = True, **changes: Any) -> Closing:
-        """Close the gate: a record that stays, and a push."""
+        """Close the gate: a record that stays, and a push; where the push is all there is, once somebody listens."""
         self.stop_renewing()
         closing = self.closing(cause, **changes)
         token = closing.sign(self.key)
         if write:
             self.client.set(keys.record(self.gate), token)
         if push:
-            self.client.publish(keys.PUSH, keys.push_message(self.gate, token))
+            message = keys.push_message(self.gate, token)
+            eventually(lambda: self.client.publish(keys.PUSH, message) or write)
         return closing
 
     def prove(self, probes: int, **changes: Any) -> Permit:
