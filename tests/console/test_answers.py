@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from failshut_console.demo.answers import Answer, GateAnswers, closed_at, slipped, steady_since
+from failshut_console.demo.answers import Answer, GateAnswers, closed_at, closed_for_good, slipped, steady_since
 
 
 def admitted(at: float, mode: str = "armed", evidence_ms: int = 0) -> Answer:
@@ -16,6 +16,22 @@ def test_a_gate_closed_at_its_first_denial_for_the_expected_cause() -> None:
     assert found is not None
     assert found.at == 3.0
     assert closed_at(answers, frozenset({"lag"})) is None
+
+
+def test_a_permit_that_is_read_after_a_lapse_puts_the_closing_off() -> None:
+    """Closed for good is the first denial after the last execution, and a gate that admits last never closed."""
+    answers = [
+        admitted(1.0),
+        Answer(2.0, "lapsed"),
+        admitted(2.2),
+        Answer(2.3, "drift"),
+        Answer(2.4, "lapsed"),
+        Answer(2.5, "lapsed"),
+    ]
+    found = closed_for_good(answers, frozenset({"lapsed"}))
+    assert found is not None
+    assert found.at == 2.4
+    assert closed_for_good([*answers, admitted(2.6)], frozenset({"lapsed"})) is None
 
 
 def test_whatever_is_admitted_between_bound_and_end_slipped_through() -> None:

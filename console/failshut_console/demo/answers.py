@@ -69,6 +69,14 @@ def closed_at(answers: Iterable[Answer], causes: frozenset[str]) -> Answer | Non
     return next((answer for answer in answers if answer.cause in causes), None)
 
 
+def closed_for_good(answers: Iterable[Answer], causes: frozenset[str]) -> Answer | None:
+    """The first denial for one of these causes after the last execution that was admitted; None if there was none."""
+    after: list[Answer] = []
+    for answer in answers:
+        after = [] if answer.admitted else [*after, answer]
+    return closed_at(after, causes)
+
+
 def slipped(answers: Iterable[Answer], after: float, before: float, stale_ms: int | None = None) -> int:
     """How many executions were admitted between two moments.
 

@@ -20,7 +20,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from failshut_console.activating import FolderWatch
 from failshut_console.demo import names
-from failshut_console.demo.answers import Answer, closed_at, slipped, steady_since
+from failshut_console.demo.answers import Answer, closed_at, closed_for_good, slipped, steady_since
 from failshut_console.demo.channel import Channel
 from failshut_console.demo.detecting import LINE, with_detector
 from failshut_console.demo.show import Show, result_table
@@ -59,6 +59,10 @@ class Result:
     cause: str = ""
     slipped: int = 0
     back_s: float | None = None
+
+    def closed(self, at: Answer | None, began: float) -> None:
+        """Take the denial that was the closing; None: there was none."""
+        self.closed_s, self.cause = (None, "") if at is None else (at.at - began, at.cause)
 
     @property
     def good(self) -> bool:
@@ -220,6 +224,8 @@ class Conductor:
         for result in results:
             answers = channel.answers(result.gate, began)
             until = ended if not kind.fresh_is_fine else float("inf")
+            if kind.runs_out:
+                result.closed(closed_for_good([one for one in answers if one.at < until], frozenset(kind.causes)), began)
             result.slipped = slipped(answers, began + kind.bound_s, until, began_ms if kind.fresh_is_fine else None)
             result.slipped += self._between(answers, result, began, until, kind)
         show.result(f"{label}: {kind.title}. {_final_line(results, kind)}", all(result.good for result in results))
@@ -237,8 +243,7 @@ class Conductor:
             for result in results:
                 if result.closed_s is None:
                     found = closed_at(channel.answers(result.gate, began), frozenset(result.kind.causes))
-                    if found is not None:
-                        result.closed_s, result.cause = found.at - began, found.cause
+                    result.closed(found, began)
             if all(result.closed_s is not None for result in results):
                 return
             time.sleep(POLL_SECONDS)

@@ -38,6 +38,8 @@ class Kind:
 
     `begin` returns the moment at which it began, in seconds of the monotonic clock; `end` puts things right.
     `fresh_is_fine`: what the monitor has proved anew after the beginning is no slip.
+    `runs_out`: nobody closes the gate, its last permit runs out. A guard that stalled may see one lapse and then read a later
+    one, so the closing is the denial after which nothing is admitted.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Kind:
     begin: Callable[[], float]
     end: Callable[[], object]
     fresh_is_fine: bool = False
+    runs_out: bool = False
 
 
 class Troubles:
@@ -118,6 +121,7 @@ class Troubles:
                 LAPSE_IS,
                 self._kill,
                 lambda: self._stack.start_worker(self._stack.workers[0].name),
+                runs_out=True,
             ),
         ]
 
