@@ -9,13 +9,17 @@ older runs all of whose records were appended before the activation: they could 
 new policy asks for. It starts at the newest mark boundary before the activation that the version before has
 covered. Append times are compared, never a mark's own time: a writer that was paused puts an old time behind
 new records.
+
+A coverage may be forked: gates for which a router reads the policy differently go on with a copy that does not count that
+router's runs. It rejoins when the same evidence was told by a router that agrees.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
+from typing import NamedTuple
 
 from failshut_breakers.evidence import Run, Term
 
@@ -37,6 +41,15 @@ CONTROL = "control"
 Key = tuple[str, int]
 
 
+class Refused(NamedTuple):
+    """The newest run that a fork did not count: who cut it, under what reading, and how far it would have led."""
+
+    router: str
+    made: bytes
+    upto: int
+    mark_ms: int
+
+
 class Admission(Enum):
     """What a run is to a coverage."""
 
@@ -45,6 +58,7 @@ class Admission(Enum):
     GAP = "gap"
     OLDER = "older"  # cut under a routing version that may lack what this one needs
     FOREIGN = "foreign"  # of a topic that the term does not know
+    DISPUTED = "disputed"  # its router made something else of the policy, or of control
 
 
 @dataclass(slots=True)
@@ -63,6 +77,13 @@ class Coverage:
     gaps: dict[Key, int] = field(default_factory=dict)  # where a refused run began
     evidence_ms: int = 0
     newest_ms: int = 0
+    fork: int = 0  # 0 for the coverage that every router's runs lead on, else which fork of it
+    refused: dict[Key, Refused] = field(default_factory=dict)  # what this fork did not count, until it is told anew
+
+    @property
+    def lane(self) -> tuple[int, int]:
+        """What a gate names its coverage by: routing version and fork."""
+        return self.version, self.fork
 
     @classmethod
     def of_term(cls, term: Term, version: int) -> Coverage:
@@ -92,8 +113,28 @@ class Coverage:
         after._reckon()
         return after
 
-    def admit(self, run: Run) -> tuple[Admission, int]:
-        """Take note of a run; return what it is to this coverage, and the first offset that counts."""
+    def forked(self, number: int) -> Coverage:
+        """Return a copy that goes on by itself."""
+        copied = replace(self, fork=number)
+        for name in ("starts", "covered", "appended", "marks", "counts", "gaps", "refused"):
+            setattr(copied, name, dict(getattr(self, name)))
+        copied.boundaries = {key: deque(kept, maxlen=BOUNDARIES_KEPT) for key, kept in self.boundaries.items()}
+        return copied
+
+    def refuse(self, run: Run) -> None:
+        """Take note of a run that does not count here because its router made something else of control."""
+        key = (run.topic, run.partition)
+        before = self.refused.get(key, Refused("", b"", 0, 0))
+        mark_ms = max(before.mark_ms, run.mark.time_ms if run.mark else 0)
+        self.refused[key] = Refused(run.router, run.made, max(before.upto, run.upto), mark_ms)
+
+    def held_back_by(self) -> tuple[Refused, int] | None:
+        """Return the refused run that holds evidence time back most, and by how many milliseconds; None if none does."""
+        latest = max(self.refused.values(), key=lambda one: (one.mark_ms, one.router), default=None)
+        return None if latest is None else (latest, max(0, latest.mark_ms - self.evidence_ms))
+
+    def weigh(self, run: Run) -> tuple[Admission, int]:
+        """Return what a run is to this coverage, and the first offset that counts, and take no note of it."""
         key = (run.topic, run.partition)
         if run.routing < self.version and run.topic != CONTROL and self._lacks(run):
             return Admission.OLDER, 0
@@ -101,12 +142,19 @@ class Coverage:
             return Admission.FOREIGN, 0
         covered = self.covered.get(key, 0)
         if run.previous > covered:
-            self.gaps[key] = run.previous
             return Admission.GAP, 0
         if run.upto <= covered:
             return Admission.DUPLICATE, 0
-        self.advance(run)
         return Admission.FRESH, covered
+
+    def admit(self, run: Run) -> tuple[Admission, int]:
+        """Take note of a run; return what it is to this coverage, and the first offset that counts."""
+        admission, lo = self.weigh(run)
+        if admission is Admission.GAP:
+            self.gaps[run.topic, run.partition] = run.previous
+        elif admission is Admission.FRESH:
+            self.advance(run)
+        return admission, lo
 
     def _lacks(self, run: Run) -> bool:
         """Return whether the run may lack what an activation that its router had not taken up asks for."""
@@ -119,8 +167,7 @@ class Coverage:
         key = (run.topic, run.partition)
         self.covered[key] = max(self.covered.get(key, 0), run.upto)
         self.appended[key] = max(self.appended.get(key, 0), run.append_ms)
-        if key in self.gaps and self.covered[key] >= self.gaps[key]:
-            del self.gaps[key]
+        self._joined(key)
         mark = run.mark
         if mark is None:
             return
@@ -140,12 +187,19 @@ class Coverage:
         key = (topic, partition)
         self.starts[key] = max(self.starts.get(key, 0), upto)
         self.covered[key] = max(self.covered.get(key, 0), upto)
-        if self.covered[key] >= self.gaps.get(key, 0):
-            self.gaps.pop(key, None)
+        self._joined(key)
+
+    def _joined(self, key: Key) -> None:
+        """Forget a gap, or a run that was refused, once what it left out is covered."""
+        if key in self.gaps and self.covered[key] >= self.gaps[key]:
+            del self.gaps[key]
+        if key in self.refused and self.covered[key] >= self.refused[key].upto:
+            del self.refused[key]
 
     def same_reach(self, other: Coverage) -> bool:
         """Return whether two coverages have come equally far, so that one of them can go."""
-        return self.covered == other.covered and self.marks == other.marks and not self.gaps and not other.gaps
+        loose = self.gaps or other.gaps or self.refused or other.refused
+        return self.covered == other.covered and self.marks == other.marks and not loose
 
     def missing(self) -> list[Key]:
         """Return the partitions that hold evidence time back because no mark of theirs is known."""

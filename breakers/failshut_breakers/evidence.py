@@ -22,8 +22,11 @@ from typing import TypeAlias
 
 import msgspec
 
-SCHEMA = 1
-"""Version of the wire form. A reader refuses a newer one."""
+SCHEMA = 2
+"""Version of the wire form. A reader refuses a newer one, and reads those in `READABLE`."""
+
+READABLE = frozenset({1, SCHEMA})
+"""Wire forms that this code reads. Runs of form 1 carry no digest of what their router made of control (agreement.py)."""
 
 TERM_FACTOR = 1 << 40
 """An epoch is `term * TERM_FACTOR + offset`; it stays below 2**53, as far as Lua and JavaScript count."""
@@ -217,8 +220,26 @@ class AcceptedGap(msgspec.Struct, frozen=True, array_like=True, tag="g"):
     signer: str
 
 
-Notice: TypeAlias = Activation | Term | AcceptedGap
+class OperatorsNamed(msgspec.Struct, frozen=True, array_like=True, tag="k"):
+    """From this place of control on, these keys' commands count. `digest` (16 bytes) is of their ids; a worker named them."""
+
+    offset: int
+    time_ms: int
+    digest: bytes
+    kids: list[str]
+    changed_ms: int
+    worker: str
+
+
+Notice: TypeAlias = Activation | Term | AcceptedGap | OperatorsNamed
 """What concerns a whole evidence partition rather than one gate."""
+
+
+class Feeds(msgspec.Struct, frozen=True, array_like=True):
+    """What a router feeds the gates of one evidence partition: 8 bytes for each gate, and why it feeds another nothing."""
+
+    gates: dict[str, bytes]
+    faults: dict[str, str]
 
 
 class Run(msgspec.Struct, frozen=True, array_like=True):
@@ -227,7 +248,9 @@ class Run(msgspec.Struct, frozen=True, array_like=True):
     `previous` is the position that was really fetched from (or up to which this evidence partition was already told of),
     `append_ms` the append time of its last record, `mark` the mark with which it ends, if it ends with one.
     `routing` is the control offset of the newest activation
-    that the router had applied, -1 before the first.
+    that the router had applied, -1 before the first. `made` (16 bytes) is the digest of what the router made of control: what
+    it feeds each gate of this evidence partition, or, in a run of control, whose commands it believed (`operators`, the digest
+    of their keys, empty while none are named). `feeds` stands in a run of control that first uses the table behind a digest.
     """
 
     schema: int
@@ -244,6 +267,9 @@ class Run(msgspec.Struct, frozen=True, array_like=True):
     mark: Mark | None
     readings: dict[str, list[Reading]]
     notices: list[Notice]
+    made: bytes = b""
+    operators: bytes = b""
+    feeds: Feeds | None = None
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -265,8 +291,12 @@ def decode_run(data: bytes) -> Run:
         run = _decoder.decode(data)
     except msgspec.MsgspecError as error:
         raise EvidenceError(f"not an evidence record: {error}") from error
-    if run.schema != SCHEMA:
-        raise EvidenceError(f"evidence record of wire form {run.schema}, this code reads {SCHEMA}")
+    if run.schema not in READABLE:
+        raise EvidenceError(
+            f"evidence record of wire form {run.schema}, this code reads {', '.join(map(str, sorted(READABLE)))}"
+        )
+    if run.schema == SCHEMA and not run.made:
+        raise EvidenceError(f"evidence record of wire form {SCHEMA} that does not say what its router made of control")
     return run
 
 

@@ -75,6 +75,7 @@ class Gate:
         self.name = name
         self.entry = Entry(name, "", "", None, "no policy yet")
         self.version = -1  # routing version from which its evidence counts
+        self.fork = 0  # of that version's coverage, where routers disagree about this gate
         self.conditions: list[Condition] = []
         self.by_key: dict[tuple[str, ...], list[Condition]] = {}
         self.breaker = Breaker()
@@ -91,11 +92,16 @@ class Gate:
         self.prove_at_conclusion = False  # a reset was granted in this record
         self.notes: list[tuple[Cause | None, str, Place, str]] = []
 
+    @property
+    def lane(self) -> tuple[int, int]:
+        """Which coverage its evidence counts on."""
+        return self.version, self.fork
+
     # --- the policy ---
 
     def activate(self, entry: Entry, version: int, place: Place, signer: str) -> None:
         """Take up another policy: conditions start without evidence, a breaker that is tripped or held stays so."""
-        self.entry, self.version = entry, version
+        self.entry, self.version, self.fork = entry, version, 0
         self._build_conditions()
         self.bypass = None
         self.renewed, self.origin, self.by = True, place, signer
@@ -250,6 +256,8 @@ class Gate:
         if self.persists():
             standing = self._standing()[0]  # ARMED and PROVING have tripped: a bypass that leaves this one out opens nothing
             return Wanted("", standing.cause, standing.text)
+        if moment.routing:
+            return Wanted("", Cause.ROUTING, moment.routing)
         if self.bypass is not None and mode != "proving":
             mode = "bypass"
         if not moment.evidence_ms:

@@ -7,6 +7,10 @@ otherwise. It asks for no time but the one that the evidence brings.
 
 A fault inside one gate's step makes that gate HELD and leaves the others alone. Evidence that is not what it
 claims to be (another topic, another partition count, a newer wire form) raises, and stops the worker.
+
+A run of a router that feeds some of the gates something else than their policies ask for counts for the others alone
+(agreement.py). Those gates go on with a fork of the coverage, whose evidence time stands still until a router that agrees
+has told the same again.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from failshut.cause import Cause
+from failshut_breakers.agreement import Agreement
 from failshut_breakers.command import CommandError, GateCommand, parse_command
 from failshut_breakers.conditions import Moment
 from failshut_breakers.coverage import CONTROL, Admission, Coverage
@@ -31,9 +36,15 @@ from failshut_breakers.evidence import (
 from failshut_breakers.gate import Gate, Record
 from failshut_breakers.policy import PolicyBook
 
+FORKS_MAX = 64
+"""Forks of coverages at once. Beyond it a disputed run counts for no gate of its coverage."""
+
 TRUST = "reset the gate when you trust its evidence"
 
 Owns = Callable[[str], bool]
+
+Touched = tuple[Gate, list[Reading], int, Coverage]
+"""A gate that a run concerns, with its readings, the first front-door offset that counts, and its coverage."""
 
 
 class Governor:
@@ -53,6 +64,9 @@ class Governor:
         self.book = PolicyBook()
         self.gates: dict[str, Gate] = {}
         self.coverages: list[Coverage] = []  # oldest version first; at least one once a term is open
+        self.forks: list[Coverage] = []  # of gates for which some router's runs do not count
+        self.agreement = Agreement()
+        self._forked = 0
 
     def __getstate__(self) -> dict[str, object]:
         return {name: value for name, value in self.__dict__.items() if name != "owns"}
@@ -77,15 +91,30 @@ class Governor:
                 changed = set(self.gates)
         if self.term == 0 or run.term != self.term:
             return []  # nothing counts before a term is open, or from another one
-        changed |= self._take_notices(run)
-        touched = self._cover(run)
+        self.agreement.learn(run)
+        touched: dict[str, Touched]
+        covered = self._covered(run)
+        news = run.topic == CONTROL and run.previous <= covered < run.upto
+        if news and not self.agreement.control_agrees(run, covered):
+            touched = self._refuse_control(run)
+        else:
+            changed |= self._take_notices(run)
+            touched = self._cover(run)
         for name in changed:
-            coverage = next(coverage for coverage in self.coverages if coverage.version == self.gates[name].version)
-            touched.setdefault(name, (self.gates[name], [], 0, coverage))
+            touched.setdefault(name, (self.gates[name], [], 0, self.coverage_of(self.gates[name])))
         decisions: list[Decision] = []
         for name in sorted(touched):
             decisions += self._judge(offset, run, *touched[name])
         return decisions
+
+    def coverage_of(self, gate: Gate) -> Coverage:
+        """Return the coverage that a gate's evidence counts on."""
+        return next(coverage for coverage in (*self.coverages, *self.forks) if coverage.lane == gate.lane)
+
+    def begin(self, coverages: list[Coverage]) -> None:
+        """Start from coverages, with what the policies in force ask to be fed."""
+        self.coverages, self.forks = coverages, []
+        self._agree()
 
     def _check(self, offset: int, run: Run) -> None:
         if run.evidence_id != self.evidence_id or run.evidence_partitions != self.evidence_partitions:
@@ -97,30 +126,115 @@ class Governor:
 
     # --- runs ---
 
-    def _cover(self, run: Run) -> dict[str, tuple[Gate, list[Reading], int, Coverage]]:
+    def _cover(self, run: Run) -> dict[str, Touched]:
         """Let every coverage take note of the run; return the gates that it concerns, with the first offset that counts."""
-        touched: dict[str, tuple[Gate, list[Reading], int, Coverage]] = {}
-        by_version: dict[int, tuple[Coverage, Admission, int, bool]] = {}
-        for coverage in self.coverages:
+        refusing = self._split(run)
+        by_lane: dict[tuple[int, int], tuple[Coverage, Admission, int]] = {}
+        moved: set[tuple[int, int]] = set()
+        for coverage in (*self.coverages, *self.forks):
             before_ms = coverage.evidence_ms
-            admission, lo = coverage.admit(run)
-            by_version[coverage.version] = (coverage, admission, lo, coverage.evidence_ms > before_ms)
+            if coverage.lane in refusing:
+                coverage.refuse(run)
+                by_lane[coverage.lane] = (coverage, Admission.DISPUTED, 0)
+            else:
+                by_lane[coverage.lane] = (coverage, *coverage.admit(run))
+            if coverage.evidence_ms > before_ms:
+                moved.add(coverage.lane)
+        touched: dict[str, Touched] = {}
         for name, readings in run.readings.items():
             gate = self.gates.get(name)
-            if gate is not None and by_version[gate.version][1] is Admission.FRESH:
-                coverage, _, lo, _ = by_version[gate.version]
+            if gate is not None and by_lane[gate.lane][1] is Admission.FRESH:
+                coverage, _, lo = by_lane[gate.lane]
                 touched[name] = (gate, readings, lo, coverage)
-        moved = {version for version, (_, _, _, came_further) in by_version.items() if came_further}
-        if moved:
+        # A mark that does not count moves no time, and may show that a gate has been held back for too long.
+        stirred = moved | (refusing if run.mark is not None else set())
+        if stirred:
             for name, gate in self.gates.items():
-                if gate.version in moved and name not in touched:
-                    touched[name] = (gate, [], 0, by_version[gate.version][0])
+                if gate.lane in stirred and name not in touched:
+                    touched[name] = (gate, [], 0, by_lane[gate.lane][0])
+        if moved:
             self._merge()
         return touched
 
+    def _split(self, run: Run) -> set[tuple[int, int]]:
+        """Fork coverages for the gates for which a run does not count; return the lanes that refuse it."""
+        if run.topic == CONTROL:
+            return set()
+        versions = {name: gate.version for name, gate in self.gates.items()}
+        disputed = self.agreement.disputed(run, versions)
+        refusing: set[tuple[int, int]] = set()
+        if not disputed:
+            return refusing
+        for coverage in (*self.coverages, *self.forks):
+            gates = [gate for gate in self.gates.values() if gate.lane == coverage.lane]
+            mine = [gate for gate in gates if gate.name in disputed]
+            if not mine or coverage.weigh(run)[0] is not Admission.FRESH:
+                continue  # nothing is vouched for here
+            shared = coverage.fork == 0 or len(mine) < len(gates)
+            alone = self._fork(coverage, mine) if shared and len(self.forks) < FORKS_MAX else coverage
+            refusing.add(alone.lane)
+        return refusing
+
+    def _fork(self, coverage: Coverage, gates: list[Gate]) -> Coverage:
+        self._forked += 1
+        fork = coverage.forked(self._forked)
+        self.forks.append(fork)
+        for gate in gates:
+            gate.fork = fork.fork
+        return fork
+
+    def _refuse_control(self, run: Run) -> dict[str, Touched]:
+        """Count nothing of a run whose router believed other operators: not its commands, and not its mark."""
+        touched: dict[str, Touched] = {}
+        for coverage in (*self.coverages, *self.forks):
+            if coverage.weigh(run)[0] is Admission.FRESH:
+                coverage.refuse(run)
+        if run.mark is not None:
+            for name, gate in self.gates.items():
+                touched[name] = (gate, [], 0, self.coverage_of(gate))
+        return touched
+
+    def owed(self) -> dict[tuple[str, int], int]:
+        """Return from where on front-door partitions should be told again, because runs of theirs did not count for a gate.
+
+        Only where a router that agrees goes on beyond it: while none does, telling again would change nothing.
+        """
+        used = {gate.lane for gate in self.gates.values()}
+        owed: dict[tuple[str, int], int] = {}
+        for coverage in (*self.coverages, *self.forks):
+            if coverage.lane in used:
+                for key in coverage.refused.keys() & coverage.gaps.keys():
+                    position = coverage.covered.get(key, 0)
+                    owed[key] = min(position, owed.get(key, position))
+        return owed
+
+    def disputes(self) -> list[tuple[str, str]]:
+        """Return each gate whose evidence time is held back by a router's other reading, with words for it."""
+        found: list[tuple[str, str]] = []
+        for name, gate in sorted(self.gates.items()):
+            if gate.entry.policy is None:
+                continue
+            held = self.coverage_of(gate).held_back_by()
+            if held is not None:
+                found.append((name, self.agreement.why(held[0].router, held[0].made, name)))
+        return found
+
+    def _covered(self, run: Run) -> int:
+        return self.coverages[-1].covered.get((run.topic, run.partition), 0)
+
+    def _moment(self, gate: Gate, coverage: Coverage) -> Moment:
+        """Return the gate's time, with who holds it back where that is why its permit has lapsed."""
+        held = coverage.held_back_by()
+        policy = gate.entry.policy
+        if held is None or policy is None or held[1] <= policy.permit.ttl:
+            return Moment(coverage.evidence_ms, coverage.newest_ms)
+        refused = held[0]
+        words = self.agreement.why(refused.router, refused.made, gate.name)
+        return Moment(coverage.evidence_ms, coverage.newest_ms, words)
+
     def _judge(self, offset: int, run: Run, gate: Gate, readings: list[Reading], lo: int, coverage: Coverage) -> list[Decision]:
         record = Record(self.term, self.partition, offset, run.topic, run.partition)
-        moment = Moment(coverage.evidence_ms, coverage.newest_ms)
+        moment = self._moment(gate, coverage)
         place = Place(run.topic, run.partition, max(0, run.upto - 1), 0)
         try:
             gate.read(record, readings, lo, moment)
@@ -148,19 +262,37 @@ class Governor:
 
     def _merge(self) -> None:
         """Let go of a coverage that the next one has caught up with, or that no gate counts on."""
-        used = {gate.version for gate in self.gates.values()}
+        self._rejoin()
+        used = {gate.version for gate in self.gates.values() if gate.fork == 0}
         kept: list[Coverage] = []
         for coverage in reversed(self.coverages):
             newer = kept[0] if kept else None
             if newer is not None and coverage.version not in used:
                 continue
             if newer is not None and coverage.same_reach(newer):
-                for gate in self.gates.values():
-                    if gate.version == coverage.version:
-                        gate.version = newer.version
+                self._move(coverage, newer)
                 continue
             kept.insert(0, coverage)
         self.coverages = kept
+
+    def _rejoin(self) -> None:
+        """Let go of a fork that was told again all that it had not counted."""
+        kept: list[Coverage] = []
+        used = {gate.lane for gate in self.gates.values()}
+        for fork in self.forks:
+            if fork.lane not in used:
+                continue
+            same = next((one for one in self.coverages if one.version >= fork.version and one.same_reach(fork)), None)
+            if same is None:
+                kept.append(fork)
+            else:
+                self._move(fork, same)
+        self.forks = kept
+
+    def _move(self, one: Coverage, other: Coverage) -> None:
+        for gate in self.gates.values():
+            if gate.lane == one.lane:
+                gate.version, gate.fork = other.lane
 
     # --- notices ---
 
@@ -169,15 +301,16 @@ class Governor:
             return False  # an older term, or one that speaks of another log
         self.whole = term.term == 1 and self.whole and not self.gates
         self.term = term.term
-        self.coverages = [Coverage.of_term(term, self.book.routing)]
+        self.coverages, self.forks = [Coverage.of_term(term, self.book.routing)], []
+        self.agreement.operators = None  # all of control is told anew
         for gate in self.gates.values():
-            gate.version = self.book.routing
+            gate.version, gate.fork = self.book.routing, 0
             gate.hold(Cause.TERM, f"term {term.term} began: {TRUST}", Place(CONTROL, 0, term.offset, 0), 0)
         return True
 
     def _take_notices(self, run: Run) -> set[str]:
         """Apply activations and accepted gaps that were not covered before; return the gates that they changed."""
-        covered = self.coverages[-1].covered.get((run.topic, run.partition), 0)
+        covered = self._covered(run)
         if run.previous > covered:
             return set()  # a gap: nothing of this run is believed
         changed: set[str] = set()
@@ -187,21 +320,42 @@ class Governor:
             if isinstance(notice, Activation):
                 changed |= self._activate(notice, Place(run.topic, run.partition, notice.offset, 0))
             elif isinstance(notice, AcceptedGap):
-                for coverage in self.coverages:
+                for coverage in (*self.coverages, *self.forks):
                     coverage.accept_gap(notice.topic, notice.partition, notice.upto)
         return changed
+
+    def _agree(self) -> None:
+        """Take note of what the policies in force ask to be fed."""
+        mine = [entry for gate, entry in self.book.entries.items() if self.owns(gate)]
+        self.agreement.activated(self.book.routing, mine)
 
     def _activate(self, activation: Activation, place: Place) -> set[str]:
         refusal, changed = self.book.apply(activation.offset, activation.version, activation.files, activation.fault)
         if refusal:
             return set()  # the router that forwarded it has told the operator
+        self._agree()
         self.coverages.append(self.coverages[-1].succeeded_by(activation.offset, activation.time_ms))
         mine = {gate for gate in changed if self.owns(gate)}
+        forks: dict[int, int] = {}
         for name in sorted(mine):
             if name not in self.gates:
                 self.gates[name] = Gate(name)
                 if not self.whole:
                     because = f"the log before this point is not known: {TRUST}"
                     self.gates[name].hold(Cause.TERM, because, place, self.coverages[-1].newest_ms)
-            self.gates[name].activate(self.book.entries[name], activation.offset, place, activation.signer)
+            gate = self.gates[name]
+            before = gate.lane
+            gate.activate(self.book.entries[name], activation.offset, place, activation.signer)
+            if before[1]:  # what was not told to it is still owed: its next policy may ask for the same series
+                gate.fork = forks.get(before[1]) or self._succeed(before, activation, forks)
         return mine
+
+    def _succeed(self, lane: tuple[int, int], activation: Activation, forks: dict[int, int]) -> int:
+        """Let a fork go on under a newer version; return the number of the fork that follows it."""
+        fork = next(one for one in self.forks if one.lane == lane)
+        self._forked += 1
+        after = fork.succeeded_by(activation.offset, activation.time_ms)
+        after.fork, after.refused = self._forked, dict(fork.refused)
+        self.forks.append(after)
+        forks[lane[1]] = after.fork
+        return after.fork

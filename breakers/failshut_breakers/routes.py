@@ -8,9 +8,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from failshut_breakers.policy import Anomaly, Conformance, Drift, Heartbeat, Lag, PolicyBook
+from failshut_breakers.policy import Anomaly, ConditionPolicy, Conformance, Drift, FailureRate, Heartbeat, Lag, PolicyBook
 
 Gates = tuple[str, ...]
+Key = tuple[str, ...]
+
+
+def keys_of(condition: ConditionPolicy) -> list[Key]:
+    """Return what feeds a condition: kinds of readings, each with the name that it goes by."""
+    match condition:
+        case Drift() | Anomaly() | Conformance():
+            return [("series", name) for name in condition.all_series]
+        case Heartbeat():
+            return [("source", condition.source) if condition.source else ("series", condition.series or "")]
+        case Lag():
+            return [("lag", condition.group, condition.topic)]
+        case FailureRate():
+            return [("outcomes",)]
+    return [("unreadable",)]
 
 
 @dataclass(frozen=True)
@@ -23,26 +38,24 @@ class Routes:
     lags: dict[tuple[str, str], Gates] = field(default_factory=dict)
     gates: dict[str, None] = field(default_factory=dict)  # every gate with a policy, in order: whom unreadable records concern
     fan_out: int = 1  # most gates that one series feeds: what a sample may weigh in a run
+    made: tuple[bytes, ...] = ()  # by evidence partition: the digest of all this for its gates, which every run carries
 
     @classmethod
-    def of(cls, book: PolicyBook) -> Routes:
-        """Return the routes of the policies in force."""
+    def of(cls, book: PolicyBook, made: tuple[bytes, ...] = ()) -> Routes:
+        """Return the routes of the policies in force; `made` holds their digest for each evidence partition."""
         series: dict[str, set[str]] = {}
         sources: dict[str, set[str]] = {}
         lags: dict[tuple[str, str], set[str]] = {}
         policies = {gate: entry.policy for gate, entry in book.entries.items() if entry.policy is not None}
         for gate, policy in policies.items():
-            for condition in policy.conditions:
-                match condition:
-                    case Drift() | Anomaly() | Conformance():
-                        for name in condition.all_series:
-                            series.setdefault(name, set()).add(gate)
-                    case Heartbeat() if condition.source:
-                        sources.setdefault(condition.source, set()).add(gate)
-                    case Heartbeat():
-                        series.setdefault(condition.series or "", set()).add(gate)
-                    case Lag():
-                        lags.setdefault((condition.group, condition.topic), set()).add(gate)
+            for key in (key for condition in policy.conditions for key in keys_of(condition)):
+                match key:
+                    case ("series", name):
+                        series.setdefault(name, set()).add(gate)
+                    case ("source", name):
+                        sources.setdefault(name, set()).add(gate)
+                    case ("lag", group, topic):
+                        lags.setdefault((group, topic), set()).add(gate)
         return cls(
             routing=book.routing,
             series={name: tuple(sorted(gates)) for name, gates in series.items()},
@@ -50,4 +63,5 @@ class Routes:
             lags={name: tuple(sorted(gates)) for name, gates in lags.items()},
             gates=dict.fromkeys(sorted(policies)),
             fan_out=max(map(len, series.values()), default=1),
+            made=made,
         )

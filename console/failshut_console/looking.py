@@ -66,6 +66,8 @@ class Worker:
     group: str
     evidence: dict[str, int] = field(default_factory=dict)
     gaps: tuple[str, ...] = ()
+    troubles: tuple[str, ...] = ()
+    """Where it reads control differently from others, or others from it: a line each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,11 @@ class Look:
         return max([min(newest.values(), default=0), *(view.evidence_ms for view in self.gates)])
 
     @property
+    def troubles(self) -> tuple[str, ...]:
+        """Where workers read control differently from each other: a line each, with the worker that says so."""
+        return tuple(f"worker {worker.id}: {trouble}" for worker in self.workers for trouble in worker.troubles)
+
+    @property
     def evidence_age_ms(self) -> int | None:
         """How old the evidence is; None where no worker reports."""
         return max(0, self.now_ms - self.evidence_ms) if self.evidence_ms else None
@@ -100,6 +107,7 @@ class Look:
             "now_ms": self.now_ms,
             "evidence_age_ms": self.evidence_age_ms,
             "workers": [worker.id for worker in self.workers],
+            "troubles": {worker.id: list(worker.troubles) for worker in self.workers if worker.troubles},
             "gates": [view.as_json() for view in self.gates],
         }
 
@@ -263,9 +271,19 @@ def _worker(answer: bytes | None) -> Worker | None:
     try:
         evidence = {str(name): int(ms) for name, ms in said.get("evidence", {}).items()}
         gaps = tuple(str(gap) for gap in said.get("gaps", ()))
+        troubles = _troubles(said)
     except (TypeError, ValueError, AttributeError):
-        evidence, gaps = {}, ()
-    return Worker(str(said.get("id", "?")), str(said.get("group", "?")), evidence, gaps)
+        evidence, gaps, troubles = {}, (), ()
+    return Worker(str(said.get("id", "?")), str(said.get("group", "?")), evidence, gaps, troubles)
+
+
+def _troubles(said: dict[str, Any]) -> tuple[str, ...]:
+    """What a worker says of readings that differ: its own first."""
+    operators = str(said.get("operators", ""))
+    lines = [operators] if operators else []
+    lines += [f"cannot use the policy of {one}" for one in said.get("unread", ())]
+    lines += [f"counts no evidence for {one}" for one in said.get("disputes", ())]
+    return tuple(" ".join(str(line).split())[:400] for line in lines[:50])
 
 
 def _json(answer: bytes | None) -> dict[str, Any]:

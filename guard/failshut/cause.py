@@ -50,6 +50,7 @@ class Cause(StrEnum):
     HOLD = "hold"
     FAULT = "fault"
     GAP = "gap"
+    ROUTING = "routing"
     PROVING = "proving"
     PROVING_FAILED = "proving_failed"
     PROVING_DEADLINE = "proving_deadline"
@@ -118,6 +119,7 @@ _MEANINGS = {
     Cause.HOLD: "an operator holds the gate closed",
     Cause.FAULT: "a fault inside the gate's own evaluation",
     Cause.GAP: "evidence is missing from the log",
+    Cause.ROUTING: "a worker reads the gate's policy differently, so its evidence does not count",
     Cause.PROVING: "the gate is proving and waits for outcomes",
     Cause.PROVING_FAILED: "a probe execution failed",
     Cause.PROVING_DEADLINE: "proving did not finish in time",

@@ -14,6 +14,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+from failshut_breakers.agreement import digest_of_control, digest_of_table, feeds_of
 from failshut_breakers.evidence import (
     SCHEMA,
     Activation,
@@ -86,6 +87,7 @@ class _Door:
         book = PolicyBook()
         book.apply(1, 1, self._policies, "")
         self._routes = Routes.of(book)
+        self._made = digest_of_table(feeds_of(book.entries.values()).gates)
 
     def open(self) -> Iterator[Evidence]:
         at_ms = self.now_ms - LEAD_MS
@@ -138,7 +140,9 @@ class _Door:
         previous, self._upto[topic] = self._upto[topic], upto
         head = (SCHEMA, EVIDENCE_ID, 1, 1, routing, "import", topic, 0, previous, upto, append_ms)
         self._offset += 1
-        return Evidence(0, self._offset - 1, append_ms, encode_run(Run(*head, mark, readings, notices or [])))
+        made = digest_of_control(b"") if topic == "control" else self._made
+        run = Run(*head, mark, readings, notices or [], made)
+        return Evidence(0, self._offset - 1, append_ms, encode_run(run))
 
     def _readings(self) -> dict[str, list[Reading]]:
         gathered, self._gathered = self._gathered, []

@@ -43,7 +43,7 @@ def begin(governor: Governor, start: Start, activation: Activation | None) -> No
     for topic, partition, position in start.positions:
         positions.setdefault(topic, {})[partition] = position
     term = Term(-1, 0, start.term, governor.evidence_id, governor.evidence_partitions, positions, "")
-    governor.coverages = [Coverage.of_term(term, governor.book.routing)]
+    governor.begin([Coverage.of_term(term, governor.book.routing)])
     for name in sorted(filter(governor.owns, governor.book.entries)):
         gate = governor.gates[name] = Gate(name)
         gate.activate(governor.book.entries[name], governor.book.routing, Place(CONTROL, 0, start.routing, 0), "")
@@ -103,7 +103,7 @@ class Follower:
 
 
 def _coverage(governor: Governor, gate: Gate) -> Coverage | None:
-    return next((coverage for coverage in governor.coverages if coverage.version == gate.version), None)
+    return next((one for one in (*governor.coverages, *governor.forks) if one.lane == gate.lane), None)
 
 
 def differ_in_words(one: Decision, two: Decision) -> bool:

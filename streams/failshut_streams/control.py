@@ -4,21 +4,25 @@
 as they stand after them. `ControlReader` is the other half: it reads the topic's one partition from its
 beginning to its end before anything is routed, and follows it from then on.
 
-What is not signed by a known operator commands nothing. One exception proves the rule: an activation that
-cannot be verified closes the gates that it names, because a policy that somebody tampered with is no ground
-to keep executing on.
+What is not signed by a known operator commands nothing; who is known, control itself says (operators.py). One
+exception proves the rule: an activation that cannot be verified closes the gates that it names, because a policy
+that somebody tampered with is no ground to keep executing on.
 """
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import jwt
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from failshut.signing import KeySet
+from failshut_breakers.agreement import digest_of_control, digest_of_table, feeds_of
 from failshut_breakers.command import (
+    GATE_PATTERN,
     AcceptGap,
     Activate,
     Bypass,
@@ -36,24 +40,29 @@ from failshut_breakers.evidence import (
     AcceptedGap,
     Activation,
     Commanded,
+    Feeds,
     Mark,
     Notice,
     Reading,
     Run,
     Term,
 )
-from failshut_breakers.policy import PolicyBook
+from failshut_breakers.policy import Entry, PolicyBook
 from failshut_breakers.routes import Routes
 from failshut_streams.broker import client_options
 from failshut_streams.cutter import APPEND_TIME, DeadRecord
 from failshut_streams.gathering import PartitionOf
 from failshut_streams.marks import MARK_KEY, BadMark, decode_mark
-from failshut_streams.operator import read_command
+from failshut_streams.operator import read_claims
+from failshut_streams.operators import OperatorsInForce, is_named
+from failshut_streams.retelling import Retell, is_retell, read_retell
 from failshut_streams.transport import Record
 
 PIECE_BYTES_MAX = 4 * 1024 * 1024
 """Bytes of commands after which a run of control is ended, so that an evidence record stays below its topic's limit however
 many bundles control holds."""
+
+Digest = bytes
 
 UNSIGNED = "the policy bundle is not signed by a known operator"
 
@@ -66,6 +75,7 @@ class ControlCut:
     dead: list[DeadRecord] = field(default_factory=list)
     applied: list[tuple[int, int]] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
+    retells: list[Retell] = field(default_factory=list)
 
 
 class ControlCutter:
@@ -73,7 +83,7 @@ class ControlCutter:
 
     def __init__(
         self,
-        operators: KeySet,
+        operators: OperatorsInForce,
         evidence_id: str,
         evidence_partitions: int,
         router: str,
@@ -82,7 +92,6 @@ class ControlCutter:
     ) -> None:
         self.operators = operators
         self.book = PolicyBook()
-        self.routes = Routes.of(self.book)
         self.term: Term | None = None
         self.applied: list[
             tuple[int, int]
@@ -94,6 +103,18 @@ class ControlCutter:
         self._forward_every_ms = forward_every_ms
         self._forwarded_ms = 0
         self._told = [0] * evidence_partitions
+        self._feeds: list[Feeds] = []  # by evidence partition
+        self._feeds_told: list[bytes] = [b""] * evidence_partitions
+        self._operators_told = b""  # digest of the keys that were in force at the end of the run that was told last
+        self.routes: Routes
+        self._take_up()
+
+    def again(self) -> ControlCutter:
+        """Return one that has read nothing yet."""
+        return ControlCutter(
+            *(self.operators.again(), self._evidence_id, self._partitions, self._router, self._partition_of),
+            self._forward_every_ms,
+        )
 
     def applied_since(self, routing: int) -> int | None:
         """Return the append time of the oldest activation above a routing version, or None if there is none."""
@@ -104,7 +125,7 @@ class ControlCutter:
         cut = ControlCut()
         pending = _Pending()
         for record in records:
-            if pending.bytes >= PIECE_BYTES_MAX:
+            if pending.bytes >= PIECE_BYTES_MAX or pending.named:
                 self._tell(pending, cut, record.offset, None)
             pending.append_ms = record.timestamp_ms
             if record.key == MARK_KEY:
@@ -115,6 +136,9 @@ class ControlCutter:
                 if time_ms >= self._forwarded_ms + self._forward_every_ms:
                     self._forwarded_ms = time_ms
                     self._tell(pending, cut, record.offset + 1, Mark(time_ms, mark.partitions))
+                continue
+            if is_retell(record):
+                cut.retells += filter(None, [read_retell(record, self.operators.monitor)])
                 continue
             self._take(record, pending, cut)
         self._tell(pending, cut, upto, None)
@@ -127,12 +151,16 @@ class ControlCutter:
         """
         cut, newest = ControlCut(), None
         pieces = [_Pending()]
+        records = list(records)
+        self.operators.begin(records)
         for record in records:
-            if pieces[-1].bytes >= PIECE_BYTES_MAX:
+            if pieces[-1].bytes >= PIECE_BYTES_MAX or pieces[-1].named:
                 pieces[-1].upto = record.offset
                 pieces.append(_Pending(append_ms=pieces[-1].append_ms))
             pending = pieces[-1]
             pending.append_ms = max(pending.append_ms, record.timestamp_ms)
+            if is_retell(record):
+                continue  # of a past that is told from its beginning anyway
             if record.key != MARK_KEY:
                 self._take(record, pending, cut)
             elif (mark := self._mark(record, cut)) is not None:
@@ -164,13 +192,27 @@ class ControlCutter:
             cut.dead.append(DeadRecord(record, "its time is its producer's, not the broker's"))
             return
         pending.bytes += len(record.value or b"")
+        if is_named(record):
+            named = self.operators.take(record)
+            if isinstance(named, str):
+                cut.dead.append(DeadRecord(record, named))
+            else:
+                pending.notices.append(named)
+                pending.named = named.digest
+            return
         try:
-            command = read_command(record.value, self.operators)
+            claims = read_claims(record.value, self.operators.keys)
         except CommandError as error:
             cut.dead.append(DeadRecord(record, str(error)))
             self._take_unsigned(record, pending, cut)
             return
         signer = str(jwt.get_unverified_header(record.value or b"").get("kid", ""))  # verified by now
+        try:
+            command = parse_command(claims)
+        except CommandError as error:
+            cut.dead.append(DeadRecord(record, str(error)))
+            self._forward_unknown(record, claims, signer, pending)
+            return
         match command:
             case Activate():
                 self._activate(record, command, signer, "", pending, cut)
@@ -192,10 +234,18 @@ class ControlCutter:
                 pending.notices.append(gap)
             case Hold() | Reset() | Bypass() | Confirm():
                 if command.gate not in self.book.entries:
+                    # Forwarded all the same: another version may read the policies otherwise, and know the gate.
                     cut.dead.append(DeadRecord(record, f"a command for a gate that no policy speaks of: {command.gate}"))
-                    return
                 commanded = Commanded(record.offset, record.timestamp_ms, command.model_dump_json(), signer)
                 pending.readings.setdefault(command.gate, []).append(commanded)
+
+    @staticmethod
+    def _forward_unknown(record: Record, claims: dict[str, Any], signer: str, pending: _Pending) -> None:
+        """Let a signed command that only a newer version can read reach its gate: its governor may be of that version."""
+        gate = claims.get("gate")
+        if isinstance(gate, str) and re.fullmatch(GATE_PATTERN, gate):
+            commanded = Commanded(record.offset, record.timestamp_ms, json.dumps(claims), signer)
+            pending.readings.setdefault(gate, []).append(commanded)
 
     def _take_unsigned(self, record: Record, pending: _Pending, cut: ControlCut) -> None:
         """Let an activation that cannot be verified close the gates that it names."""
@@ -210,15 +260,32 @@ class ControlCutter:
         # Governors judge for themselves, by the same function over the same records.
         pending.notices.append(Activation(record.offset, record.timestamp_ms, command.version, command.files, signer, fault))
         if not refusal:  # even if nothing changed: governors count by its version from here on
-            self.routes = Routes.of(self.book)
+            self._take_up()
             cut.applied.append((record.offset, record.timestamp_ms))
             self.applied.append((record.offset, record.timestamp_ms))
+
+    def _take_up(self) -> None:
+        """Take up the policies in force: whom each series feeds, and the digests by which governors know it."""
+        entries: list[list[Entry]] = [[] for _ in range(self._partitions)]
+        for gate, entry in self.book.entries.items():
+            entries[self._partition_of(gate)].append(entry)
+        self._feeds = [feeds_of(mine) for mine in entries]
+        self.routes = Routes.of(self.book, tuple(digest_of_table(feeds.gates) for feeds in self._feeds))
+
+    def _news(self, partition: int) -> Feeds | None:
+        """Return the table behind the digest of an evidence partition's runs, where this router has not told it yet."""
+        made = self.routes.made[partition]
+        if self._feeds_told[partition] == made:
+            return None
+        self._feeds_told[partition] = made
+        return self._feeds[partition]
 
     def _tell(self, pending: _Pending, cut: ControlCut, upto: int, mark: Mark | None) -> None:
         by_partition: dict[int, dict[str, list[Reading]]] = {}
         for gate, readings in pending.readings.items():
             by_partition.setdefault(self._partition_of(gate), {})[gate] = readings
         everyone = mark is not None or bool(pending.notices) or pending.all_told
+        self._operators_told = pending.named or self._operators_told
         for partition in range(self._partitions):
             if not everyone and partition not in by_partition:
                 continue
@@ -237,10 +304,13 @@ class ControlCutter:
                 mark=mark,
                 readings=by_partition.get(partition, {}),
                 notices=list(pending.notices),
+                made=digest_of_control(self._operators_told),
+                operators=self._operators_told,
+                feeds=self._news(partition),
             )
             cut.runs.append((partition, run))
             self._told[partition] = upto
-        pending.readings, pending.notices, pending.all_told, pending.bytes = {}, [], False, 0
+        pending.readings, pending.notices, pending.all_told, pending.bytes, pending.named = {}, [], False, 0, b""
 
 
 @dataclass
@@ -253,6 +323,7 @@ class _Pending:
     all_told: bool = False
     bytes: int = 0  # of the commands in it, as they stand in control
     upto: int = 0
+    named: Digest = b""  # digest of the operators' keys that its last record names: the run ends there
 
 
 class ControlReader:

@@ -224,6 +224,7 @@ class Cutter:
                 mark=mark,
                 readings=readings or {},
                 notices=[],
+                made=routes.made[evidence_partition],
             )
             cut.runs.append((evidence_partition, run))
             self._told[evidence_partition] = upto

@@ -70,6 +70,14 @@ class Governing:
             starts[tp] = governor.offset + 1
         return starts
 
+    def owed(self) -> dict[tuple[str, int], int]:
+        """Return from where on front-door partitions should be told again, over all governors here."""
+        owed: dict[tuple[str, int], int] = {}
+        for governor in self.governors.values():
+            for place, position in governor.owed().items():
+                owed[place] = min(position, owed.get(place, position))
+        return owed
+
     async def let_go(self, tps: frozenset[TP]) -> None:
         """Forget partitions that go to another worker; their decisions are on record then."""
         for tp in tps:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
 import redis.asyncio as redis
@@ -19,10 +19,12 @@ from redis.exceptions import RedisError
 
 from failshut import keys
 from failshut_breakers.coverage import Coverage
+from failshut_breakers.policy import Entry
 from failshut_streams.config import WorkerConfig
 from failshut_streams.effects import Effects, wall_ms
 from failshut_streams.governing import Governing
 from failshut_streams.metrics import Metrics
+from failshut_streams.naming import OperatorNaming
 from failshut_streams.router import Router
 
 logger = logging.getLogger(__name__)
@@ -48,6 +50,16 @@ class Report(msgspec.Struct, frozen=True):
     evidence_partitions: list[int]
     front_door: list[str]
     store_reachable: bool
+    disputes: list[str] = []
+    """Gates whose evidence is held back because some worker reads their policies differently, and which: at most 20."""
+    unread: list[str] = []
+    """Gates whose policies this worker cannot use, and why: at most 20."""
+    operators: str = ""
+    """Where this worker's operators file and control differ; empty if they do not."""
+
+
+SAID_MAX = 20
+"""So many gates are named in a report; the rest are counted."""
 
 
 def worker_key(worker_id: str) -> str:
@@ -58,7 +70,16 @@ def worker_key(worker_id: str) -> str:
 class Health:
     """Reports once a second for as long as the worker lives."""
 
-    def __init__(self, config: WorkerConfig, router: Router, governing: Governing, effects: Effects, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        config: WorkerConfig,
+        router: Router,
+        governing: Governing,
+        effects: Effects,
+        metrics: Metrics,
+        naming: OperatorNaming,
+    ) -> None:
+        self._naming = naming
         self._config, self._router, self._governing, self._effects = config, router, governing, effects
         self._metrics = metrics
         self._started_ms = wall_ms()
@@ -100,6 +121,9 @@ class Health:
         for topic, _ in front_door:
             owned[topic] = owned.get(topic, 0) + 1
         self._metrics.owned(owned)
+        disputes = [one for governor in self._governing.governors.values() for one in governor.disputes()]
+        unread = [(gate, entry.fault) for gate, entry in sorted(self._router.control.book.entries.items()) if _unread(entry)]
+        self._metrics.readings_of_control((gate for gate, _ in disputes), len(unread), bool(self._naming.trouble))
         return Report(
             id=self._config.worker_id,
             group=self._config.group,
@@ -112,6 +136,9 @@ class Health:
             evidence_partitions=sorted(self._governing.governors),
             front_door=[_text(place) for place in front_door],
             store_reachable=self._effects.reachable,
+            disputes=_said(disputes),
+            unread=_said(unread),
+            operators=self._naming.trouble,
         )
 
     async def _tell(self, report: Report) -> None:
@@ -128,6 +155,16 @@ class Health:
     async def stop(self) -> None:
         """Disconnect."""
         await self._redis.aclose()
+
+
+def _unread(entry: Entry) -> bool:
+    return entry.policy is None and bool(entry.digest)
+
+
+def _said(words: Sequence[tuple[str, str]]) -> list[str]:
+    """Return a line for each gate, and how many more there are."""
+    lines = [f"{gate}: {why}" for gate, why in words[:SAID_MAX]]
+    return lines if len(words) <= SAID_MAX else [*lines, f"and {len(words) - SAID_MAX} more"]
 
 
 def _oldest_views(coverages: Iterable[Coverage]) -> dict[Place, int]:

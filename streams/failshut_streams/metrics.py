@@ -159,6 +159,22 @@ class Metrics:
         self._replace(self._unconfirmed_trips, unconfirmed)
         self._replace(self._allowed_trips, allowed)
 
+    def readings_of_control(self, disputed: Iterable[str], unread: int, operators_differ: bool) -> None:
+        """Set how this worker's reading of control, and other workers' readings, differ.
+
+        Args:
+            disputed: gates of this worker's governors for which some router's runs do not count. Beyond the bound they add up.
+            unread: gates whose policies this worker cannot use.
+            operators_differ: this worker's operators file names other keys than control does, or cannot be read.
+        """
+        counts: dict[tuple[str, ...], float] = {}
+        for gate in disputed:
+            label = (self._gate(gate),)
+            counts[label] = counts.get(label, 0.0) + 1
+        self._replace(self._disputed, counts)
+        self._unread.set(unread)
+        self._operators_differ.set(operators_differ)
+
     def owned(self, counts: Mapping[str, int]) -> None:
         """Set how many partitions of each topic (by role) this worker has: whoever sums over workers sees unowned ones."""
         for role, count in counts.items():
@@ -269,6 +285,9 @@ class Metrics:
         self._mark_age = self._gauge("mark_age_seconds", "Wall clock less newest mark.", "topic", "partition")
         self._gaps = self._gauge("gap", "1 where evidence of a partition is missing.", "topic", "partition")
         self._unvouched = self._gauge("unvouched", "1 where no mark of a partition has come.", "topic", "partition")
+        self._disputed = self._gauge("disputed", "1 where a router reads the gate's policy differently.", "gate")
+        self._unread = self._gauge("policies_unread", "Gates whose policies this worker cannot use.")
+        self._operators_differ = self._gauge("operators_differ", "1 where the operators file and control name other keys.")
         self._unconfirmed_trips = self._gauge(
             "unconfirmed_trips", "Trips of a condition with a budget of false trips whose cause nobody confirmed.", *TALLY
         )

@@ -16,7 +16,7 @@ import uuid
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
@@ -51,19 +51,32 @@ class Recorded:
     command: Command
 
 
-def read_command(token: bytes | None, keys: KeySet) -> Command:
-    """Verify and read a command: the value of a control record whose key is not a mark's.
+def read_claims(token: bytes | None, keys: KeySet | None) -> dict[str, Any]:
+    """Verify a command, the value of a control record whose key is not a mark's, and return its claims.
+
+    `keys` are the operators', None where nobody is named yet.
 
     Raises:
-        CommandError: no command, too long, unsigned, forged, signed by nobody known, or with claims that are none.
+        CommandError: no command, too long, unsigned, forged, or signed by nobody known.
     """
     if not token:
         raise CommandError("no value")
+    if keys is None:
+        raise CommandError("control names no operators yet")
     try:
         _, claims = read_token(token, keys, TYP_COMMAND, bytes_max=COMMAND_BYTES_MAX)
     except TokenError as error:
         raise CommandError(f"{type(error).__name__}: {error}") from error
-    return parse_command(claims)
+    return claims
+
+
+def read_command(token: bytes | None, keys: KeySet | None) -> Command:
+    """Verify and read a command.
+
+    Raises:
+        CommandError: as `read_claims`, or its claims are no command's.
+    """
+    return parse_command(read_claims(token, keys))
 
 
 def command_key(command: Command) -> bytes:

@@ -31,6 +31,8 @@ from failshut_streams.cutter import Cutter, DeadRecord, Decoder, Log, UnknownPar
 from failshut_streams.evidence_writer import EvidenceWriter
 from failshut_streams.gathering import PartitionOf
 from failshut_streams.metrics import Metrics
+from failshut_streams.naming import OperatorNaming
+from failshut_streams.retelling import Retell
 from failshut_streams.topics import Topics
 from failshut_streams.transport import Assignment, Chunk, ChunkApp, Commit
 
@@ -68,11 +70,13 @@ class Router:
         partition_of: PartitionOf,
         metrics: Metrics,
         topic_ids: Mapping[str, str],
+        naming: OperatorNaming | None = None,
     ) -> None:
         self.app, self.config, self.topics, self.control = app, config, topics, control
         self.evidence_id = evidence_id
         self._metrics = metrics
         self._topic_ids = topic_ids
+        self._naming = naming
         self.cutters: dict[TP, Cutter] = {}
         self._partition_of = partition_of
         self._forward_every_ms = config.mark_every_ms * 3 // 4
@@ -104,6 +108,8 @@ class Router:
         self._writer = EvidenceWriter(producer, self.topics.evidence)
         await self._reader.start()
         records = await self._reader.all_of_it()
+        if self._naming is not None and await self._naming.begin(records, producer):
+            records += await self._reader.all_of_it()
         cut = self.control.everything(records, self._reader.position)
         self._check_term()
         self._term = self._term_number()
@@ -136,17 +142,16 @@ class Router:
                 async with self._lock:
                     await self._hand_over_control(self.control.cut(records, self._reader.position))
 
+    async def follow_operators(self) -> None:
+        """Follow this worker's operators file for as long as the worker lives."""
+        if self._naming is not None:
+            await self._ready.wait()
+            await self._naming.follow(self._lock, lambda: self.control.operators, self._producer)
+
     async def tell_again(self, evidence_partition: int) -> None:
         """Tell an evidence partition all of control once more: its governor has lost what came before."""
         await self._ready.wait()
-        teller = ControlCutter(
-            self.control.operators,
-            self.evidence_id,
-            self.config.evidence_partitions,
-            self.config.worker_id,
-            self._partition_of,
-            self._forward_every_ms,
-        )
+        teller = self.control.again()
         # Under the lock: what is told in between would begin behind what is told here, and never join.
         async with self._lock:
             again = ControlReader(self.config.broker, self.topics.control)
@@ -168,6 +173,16 @@ class Router:
         if cut.applied and self._ready.is_set():
             await self._writer.flush()
             await self._go_back(self.cutters, cut.applied[0][1] - BROKER_SKEW_MS)
+        if self._ready.is_set():
+            await self._retell(cut.retells)
+
+    async def _retell(self, retells: Iterable[Retell]) -> None:
+        """Go back where a governor is owed what another router told differently."""
+        for retell in retells:
+            for tp, cutter in self.cutters.items():
+                if (cutter.topic, cutter.partition) == retell[:2] and (cutter.reach or 0) > retell.position:
+                    logger.warning("telling %s/%d from offset %d on once more, as a governor asks", *retell)
+                    await self._seek({tp: retell.position}, self.cutters)
 
     async def _go_back(self, cutters: Mapping[TP, Cutter], append_ms: int) -> None:
         """Go back to the last mark before an activation: its runs begin there."""
@@ -177,6 +192,9 @@ class Router:
             if boundary is None:
                 boundary = await self._search(tp, append_ms)
             positions[tp] = boundary if cutter.reach is None else min(boundary, cutter.reach)  # never forward
+        await self._seek(positions, cutters)
+
+    async def _seek(self, positions: Mapping[TP, int], cutters: Mapping[TP, Cutter]) -> None:
         sought = await self.app.seek_chunks(positions) if positions else frozenset()
         for tp in sought:
             self._void[tp] = self._newest[tp]

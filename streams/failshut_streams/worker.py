@@ -21,7 +21,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaProducer
 
-from failshut.signing import KeySet, SigningKey
+from failshut.signing import SigningKey
 from failshut_breakers.store import Store
 from failshut_streams import topics as topic_setup
 from failshut_streams.broker import Broker
@@ -34,7 +34,10 @@ from failshut_streams.health import Health
 from failshut_streams.lag import LagSampler
 from failshut_streams.marks import MarkWriter, mark_producer
 from failshut_streams.metrics import Metrics
+from failshut_streams.naming import OperatorNaming
+from failshut_streams.operators import OperatorsFile, OperatorsInForce
 from failshut_streams.outcomes import OutcomeMover
+from failshut_streams.retelling import Retelling
 from failshut_streams.router import Router
 from failshut_streams.snapshots import snapshot_key
 from failshut_streams.topics import FRONT_DOOR, Counts, Topics, TopicsFound
@@ -57,7 +60,7 @@ class LoopEnded(Exception):
 class WorkerApp(ChunkApp):
     """The Faust app of a worker, with the parts that live as long as it does."""
 
-    def __init__(self, config: WorkerConfig, found: TopicsFound, signing_key: SigningKey, operators: KeySet) -> None:
+    def __init__(self, config: WorkerConfig, found: TopicsFound, signing_key: SigningKey, operators: OperatorsFile) -> None:
         timeout_ms = config.session_timeout_ms
         broker = Broker.parse(config.broker)
         super().__init__(
@@ -81,11 +84,13 @@ class WorkerApp(ChunkApp):
         topics = found.topics
         partitions, evidence_id = found.evidence_partitions, found.evidence_id
         partition_of = lru_cache(maxsize=100_000)(lambda gate: topic_setup.partition_of(gate, partitions))
+        self.naming = OperatorNaming(operators, signing_key, config.worker_id, topics.control)
+        in_force = OperatorsInForce(None, self.naming.monitor)
         control = ControlCutter(
-            operators, evidence_id, partitions, config.worker_id, partition_of, config.mark_every_ms * 3 // 4
+            in_force, evidence_id, partitions, config.worker_id, partition_of, config.mark_every_ms * 3 // 4
         )
         topic_ids = {role: found.found[role].topic_id for role in FRONT_DOOR}
-        self.routing = Router(self, config, topics, control, evidence_id, partition_of, self.metrics, topic_ids)
+        self.routing = Router(self, config, topics, control, evidence_id, partition_of, self.metrics, topic_ids, self.naming)
         table = self.Table(
             "snapshots",
             partitions=partitions,
@@ -98,6 +103,7 @@ class WorkerApp(ChunkApp):
         )
         key = snapshot_key(signing_key)
         self.governing = Governing(self, config, table, evidence_id, key, partition_of, self.routing.tell_again, self.metrics)
+        self.retelling = Retelling(signing_key, topics.control, self.governing.owed)
         self._topics = topics
         self._signing_key = signing_key
         self._parts: list[Any] = []
@@ -127,7 +133,7 @@ class WorkerApp(ChunkApp):
         store = Store(config.store, config.store_timeout_ms / 1000)
         effects = Effects(store, self._signing_key, deciding, self._topics.decisions, self.metrics)
         self.governing.effects = effects
-        health = Health(config, self.routing, self.governing, effects, self.metrics)
+        health = Health(config, self.routing, self.governing, effects, self.metrics, self.naming)
         self._parts += [store, health]
         if config.metrics_port is not None:
             self.metrics.serve(config.metrics_port)
@@ -142,6 +148,8 @@ class WorkerApp(ChunkApp):
             for loop in (
                 self.routing.follow_control(),
                 self.routing.commit_regularly(),
+                self.routing.follow_operators(),
+                self.retelling.ask_regularly(deciding),
                 effects.write_regularly(),
                 health.report_regularly(),
             )
@@ -231,7 +239,7 @@ def run(config: WorkerConfig) -> int:
     _collect_rarely()
     sys.setswitchinterval(SWITCH_SECONDS)
     signing_key = SigningKey.load(config.signing_key)
-    operators = KeySet.load(config.operators)
+    operators = OperatorsFile(config.operators)
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)  # the one that Faust goes on with
     found = loop.run_until_complete(_prepare(config))

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from failshut_breakers.agreement import digest_of_control, digest_of_table, feeds_of
 from failshut_breakers.coverage import BROKER_SKEW_MS
 from failshut_breakers.decision import Decision, Kind
 from failshut_breakers.evidence import (
@@ -22,6 +23,7 @@ from failshut_breakers.evidence import (
     Beats,
     Commanded,
     Faults,
+    Feeds,
     Lags,
     Mark,
     Notice,
@@ -36,6 +38,7 @@ from failshut_breakers.evidence import (
 )
 from failshut_breakers.gate import Gate
 from failshut_breakers.governor import Governor
+from failshut_breakers.policy import Entry as PolicyEntry
 from failshut_breakers.policy import PolicyBook
 from failshut_breakers.routes import Routes
 
@@ -111,6 +114,10 @@ class Router:
     routes: Routes = field(default_factory=Routes)
     term: int = 0
     exempt: dict[Key, int] = field(default_factory=dict)
+    blind: frozenset[str] = frozenset()  # gates whose policies it cannot read, as an older version could not
+    operators: bytes = b""  # digest of whom it believes
+    feeds_told: dict[int, bytes] = field(default_factory=dict)
+    tables: dict[bytes, Feeds] = field(default_factory=dict)
 
     def pending(self, key: Key) -> int:
         return len(self.door.logs[key]) - self.position.get(key, 0)
@@ -135,7 +142,7 @@ class Router:
 
     def restart(self, committed: dict[Key, int] | None = None) -> None:
         """Start again from what was committed, with control read to its end first."""
-        self.book, self.routes, self.term, self.told = PolicyBook(), Routes(), 0, {}
+        self.book, self.routes, self.term, self.told, self.feeds_told = PolicyBook(), Routes(), 0, {}, {}
         self.position = dict(self.boundary if committed is None else committed)
         self.exempt = dict(self.routing)
         for offset in range(len(self.door.logs[CONTROL])):
@@ -150,9 +157,23 @@ class Router:
             if item[0] == "activate":
                 before = self.book.routing
                 self.book.apply(offset, item[1], item[2], item[4])
+                self._misread()
                 if self.book.routing != before:
-                    self.routes = Routes.of(self.book)
+                    feeds = [self.feeds(partition) for partition in range(len(self.log.records))]
+                    made = tuple(digest_of_table(one.gates) for one in feeds)
+                    self.tables |= dict(zip(made, feeds, strict=True))
+                    self.routes = Routes.of(self.book, made)
                     self._go_back(entry.append_ms, offset)
+
+    def _misread(self) -> None:
+        for gate in self.blind & self.book.entries.keys():
+            entry = self.book.entries[gate]
+            if entry.policy is not None:
+                fault = f"{entry.file}: conditions.0: no detector is called 'newer'"
+                self.book.entries[gate] = PolicyEntry(gate, entry.file, entry.digest, None, fault)
+
+    def feeds(self, partition: int) -> Feeds:
+        return feeds_of(entry for gate, entry in self.book.entries.items() if self.log.partition_of(gate) == partition)
 
     def _go_back(self, activated_ms: int, version: int) -> None:
         for key, log in self.door.logs.items():
@@ -183,9 +204,15 @@ class Router:
             if not gathered[partition] and not notices and last.mark is None:
                 continue
             previous = self.told.get((key, partition), first)
+            made = self.routes.made[partition] if self.routes.made else digest_of_table({})
+            feeds = self.tables.get(made, Feeds({}, {}))
+            told, self.feeds_told[partition] = self.feeds_told.get(partition), made
             run = Run(
                 *(SCHEMA, EVIDENCE_ID, len(self.log.records), self.term, self.routes.routing, self.name, *key, previous, upto),
                 *(last.append_ms, last.mark, gathered[partition], notices),
+                made=digest_of_control(self.operators) if key == CONTROL else made,
+                operators=self.operators,
+                feeds=None if told == made else feeds,
             )
             records.append(encode_run(run))
             self.told[key, partition] = upto

@@ -25,6 +25,7 @@ ROUTES = Routes(
     lags={("g", "t"): ("b",)},
     gates=dict.fromkeys(("a", "b", "c", "d")),
     fan_out=3,
+    made=(b"made",) * PARTITIONS,
 )
 
 

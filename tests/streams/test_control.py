@@ -16,10 +16,11 @@ from failshut_breakers.governor import Governor
 from failshut_streams import control
 from failshut_streams.control import UNSIGNED, ControlCut, ControlCutter
 from failshut_streams.cutter import APPEND_TIME, Cut
+from failshut_streams.operators import OperatorsInForce
 from failshut_streams.topics import CONTROL_BYTES_MAX, EVIDENCE_BYTES_MAX
 from failshut_streams.transport import Record
 
-KEY, STRANGER = SigningKey.generate(), SigningKey.generate()
+KEY, STRANGER, MONITOR = SigningKey.generate(), SigningKey.generate(), SigningKey.generate()
 WHO: dict[str, Any] = {"by": "ada", "why": "a test", "id": "1"}
 STARTS = {"telemetry": {0: 0}, "control": {0: 0}}
 TERM = OpenTerm(**WHO, term=1, evidence_id=EVIDENCE_ID, evidence_partitions=PARTITIONS, starts=STARTS)
@@ -43,7 +44,9 @@ def record(offset: int, command: Command | bytes | None, key: SigningKey = KEY, 
 
 
 def cutter() -> ControlCutter:
-    return ControlCutter(KEY.key_set(), EVIDENCE_ID, PARTITIONS, "tester", partition_of, 100)
+    return ControlCutter(
+        OperatorsInForce(KEY.key_set(), MONITOR.key_set()), EVIDENCE_ID, PARTITIONS, "tester", partition_of, 100
+    )
 
 
 def started(*records: Record) -> ControlCutter:

@@ -251,7 +251,7 @@ def test_many_rows_end_a_run() -> None:
 def test_a_run_stays_below_what_its_topic_takes(value: Any) -> None:
     """However many gates one record feeds, no run outgrows the evidence topic's limit: it would stop every router."""
     gates = tuple([gate for gate in (f"gate-{n}" for n in range(1_500)) if partition_of(gate) == 0])
-    routes = Routes(1, {"pay/amount": gates}, gates=dict.fromkeys(gates), fan_out=len(gates))
+    routes = Routes(1, {"pay/amount": gates}, gates=dict.fromkeys(gates), fan_out=len(gates), made=ROUTES.made)
     times = 300 if value == b"garbage" else 60 if len(value) == 3 else 20
     cut = runs_of(routes, *[value] * times)
     assert max(len(encode_run(run)) for _, run in cut.runs) < LOAD_MAX * 5 // 4
@@ -262,7 +262,7 @@ def test_a_run_stays_below_what_its_topic_takes(value: Any) -> None:
 def test_a_record_too_large_for_a_run_is_unreadable() -> None:
     """A list whose readings would outgrow a run by themselves counts as one unreadable record, and none of it as samples."""
     gates = tuple(f"gate-{n}" for n in range(100))
-    routes = Routes(1, {"pay/amount": gates}, gates=dict.fromkeys(gates), fan_out=len(gates))
+    routes = Routes(1, {"pay/amount": gates}, gates=dict.fromkeys(gates), fan_out=len(gates), made=ROUTES.made)
     good, nan = [sample("pay/amount", 1)] * 5_000, [sample("pay/amount", float("nan"))]
     cut = runs_of(routes, [sample()], good, good + nan, [sample()])
     kinds = [row[0] for gate, row in rows_of(cut.runs) if gate == "gate-0"]
@@ -273,10 +273,10 @@ def test_a_record_too_large_for_a_run_is_unreadable() -> None:
 def test_a_log_that_goes_on_before_what_was_read_ends_the_worker() -> None:
     """A topic that was deleted and made again is not taken for duplicates: its offsets mean nothing to what was vouched for."""
     reading = cutter()
-    reading.cut(Chunk("telemetry", 0, 0, 50, [], 1, 0), Routes())
+    reading.cut(Chunk("telemetry", 0, 0, 50, [], 1, 0), Routes(made=ROUTES.made))
     with pytest.raises(LogReplaced, match="read up to 50 and goes on at 0"):
-        reading.cut(Chunk("telemetry", 0, 0, 5, [], 2, 50), Routes())
-    reading.cut(Chunk("telemetry", 0, 20, 30, [], 3, 20), Routes())  # sought
+        reading.cut(Chunk("telemetry", 0, 0, 5, [], 2, 50), Routes(made=ROUTES.made))
+    reading.cut(Chunk("telemetry", 0, 20, 30, [], 3, 20), Routes(made=ROUTES.made))  # sought
     fresh = cutter()
     with pytest.raises(LogReplaced):
-        fresh.cut(Chunk("telemetry", 0, 0, 5, [], 1, 50), Routes())
+        fresh.cut(Chunk("telemetry", 0, 0, 5, [], 1, 50), Routes(made=ROUTES.made))

@@ -15,6 +15,7 @@ from streams.test_effects import NOW_MS, Answers, decision, made
 from failshut import keys
 from failshut_breakers.coverage import Coverage
 from failshut_breakers.decision import Kind
+from failshut_breakers.policy import PolicyBook
 from failshut_breakers.store import Store
 from failshut_streams import health as health_module
 from failshut_streams.config import WorkerConfig
@@ -32,9 +33,16 @@ def health(effects: Effects, url: str, *coverages: Coverage) -> Health:
     config = WorkerConfig(
         broker="kafka://127.0.0.1:1", store=url, signing_key=Path("-"), operators=Path("-"), worker_id="w-1", group="g"
     )
-    router = SimpleNamespace(cutters={0: SimpleNamespace(topic="telemetry", partition=1)})
-    governors = {n: SimpleNamespace(coverages=[at] if at else [], gates={}) for n, at in enumerate(coverages)}
-    return Health(config, router, SimpleNamespace(governors=governors), effects, Metrics())  # type: ignore[arg-type]
+    book = PolicyBook()
+    book.apply(0, 1, {"bad.yaml": "gate: bad"}, "")
+    control = SimpleNamespace(book=book)
+    router = SimpleNamespace(cutters={0: SimpleNamespace(topic="telemetry", partition=1)}, control=control)
+    disputes = [("pay", "worker b feeds this gate nothing")]
+    governors = {
+        n: SimpleNamespace(coverages=[at] if at else [], gates={}, disputes=lambda: disputes) for n, at in enumerate(coverages)
+    }
+    naming = SimpleNamespace(trouble="the operators file is old")
+    return Health(config, router, SimpleNamespace(governors=governors), effects, Metrics(), naming)  # type: ignore[arg-type]
 
 
 async def test_a_report_names_the_partition_that_holds_evidence_back() -> None:
@@ -47,6 +55,9 @@ async def test_a_report_names_the_partition_that_holds_evidence_back() -> None:
     assert report.oldest == "telemetry/0"
     assert report.gaps == ["telemetry/1"]
     assert report.unvouched == ["telemetry/1"]
+    assert report.disputes == ["pay: worker b feeds this gate nothing"] * 2
+    assert report.operators == "the operators file is old"
+    assert [line.partition(":")[0] for line in report.unread] == ["bad"]
     assert (report.evidence_partitions, report.front_door) == ([0, 1], ["telemetry/1"])
 
 

@@ -17,7 +17,6 @@ from failshut_breakers.coverage import BROKER_SKEW_MS
 from failshut_breakers.evidence import Run, decode_run
 from failshut_streams import router as router_module
 from failshut_streams.config import WorkerConfig
-from failshut_streams.control import ControlCutter
 from failshut_streams.evidence_writer import EvidenceWriter
 from failshut_streams.metrics import Metrics
 from failshut_streams.router import DEAD_KEY_BYTES_KEPT, Router, TermOpened, WrongLog
@@ -101,7 +100,7 @@ class Bench:
             evidence_partitions=PARTITIONS,
         )
         self.app, self.producer = App(), Producer()
-        self.control = ControlCutter(control_test.KEY.key_set(), EVIDENCE_ID, PARTITIONS, "tester", partition_of, 100)
+        self.control = control_test.cutter()
         self.router = Router(self.app, config, Topics(), self.control, EVIDENCE_ID, partition_of, Metrics(), {})  # type: ignore[arg-type]
         self.router._producer = self.producer
         self.router._writer = EvidenceWriter(self.producer, "evidence")  # type: ignore[arg-type]

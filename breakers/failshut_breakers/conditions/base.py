@@ -29,10 +29,15 @@ class Status(StrEnum):
 
 
 class Moment(NamedTuple):
-    """When evidence is read: the gate's evidence time, and the newest mark of any partition. Milliseconds; 0 is never."""
+    """When evidence is read: the gate's evidence time, and the newest mark of any partition. Milliseconds; 0 is never.
+
+    `routing` says in words which worker's runs do not count for the gate, once that holds its evidence time back for longer
+    than its permit lives; else it is empty.
+    """
 
     evidence_ms: int
     newest_ms: int
+    routing: str = ""
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -8,6 +8,7 @@ import time
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
 from failshut_console import screen
 from failshut_console.commands.options import FOLDER, AsJson, Folder, Jwks, Store, where
@@ -17,6 +18,9 @@ from failshut_console.looking import OPEN, Look, Looker, View
 
 PIPE_COLUMNS = 160
 """Width of the table where standard output is no terminal, so that reasons are not cut for no reason."""
+
+TROUBLES_MAX = 6
+"""Lines below the live table for what workers say of each other; `failshut gates` shows all."""
 
 Names = Annotated[list[str] | None, typer.Argument(metavar="[GATE]...", help="Only these gates. Default: all.")]
 
@@ -40,6 +44,8 @@ def gates(names: Names = None, store: Store = "", jwks: Jwks = "", state: Folder
         console = screen.make_console()
         console.print(screen.header("failshut gates", [looker.server()], look))
         console.print(screen.table(look.gates, console.width if console.is_terminal else PIPE_COLUMNS))
+        for trouble in look.troubles:
+            typer.echo(trouble)
         _readings(look.gates if names else ())
     if names and any(view.state != OPEN for view in look.gates):
         raise typer.Exit(Exit.REFUSED)
@@ -75,11 +81,12 @@ def watch(
     look = looker.look()
     started = time.monotonic()
     seen: dict[str, View] = {}
+    told: set[str] = set()  # troubles of workers that stand, so that each is said once
     live = Live(enabled=sys.stdout.isatty() and not as_json)
     try:
         with live:
             while True:
-                _show(look, looker, live, seen, as_json)
+                _show(look, looker, live, seen, told, as_json)
                 if seconds and time.monotonic() - started >= seconds:
                     return
                 time.sleep(every)
@@ -99,7 +106,7 @@ def _again(looker: Looker, before: Look, live: Live) -> Look:
         return Look(int(time.time() * 1000), tuple(lost), (), before.store)
 
 
-def _show(look: Look, looker: Looker, live: Live, seen: dict[str, View], as_json: bool) -> None:
+def _show(look: Look, looker: Looker, live: Live, seen: dict[str, View], told: set[str], as_json: bool) -> None:
     changed = screen.changes(seen, look.gates)
     if as_json:
         for view in changed:
@@ -107,8 +114,14 @@ def _show(look: Look, looker: Looker, live: Live, seen: dict[str, View], as_json
     elif live.enabled:
         clock = time.strftime("%H:%M:%S")
         head = screen.header("failshut watch", [clock, looker.server()], look)
-        live.draw(lambda width: screen.picture(head, look.gates, live.notes(), width, counts=False))
+        lines: list[Text | str] = [*look.troubles[:TROUBLES_MAX], *live.notes()]
+        live.draw(lambda width: screen.picture(head, look.gates, lines, width, counts=False))
     else:
+        for trouble in look.troubles:
+            if trouble not in told:
+                typer.echo(f"{time.strftime('%H:%M:%S')}  {trouble}")
+        told.intersection_update(look.troubles)
+        told.update(look.troubles)
         for view in changed:
             typer.echo(f"{time.strftime('%H:%M:%S')}  {screen.plain(view)}")
     seen.clear()

@@ -1,0 +1,158 @@
+"""Agreement: whether a router made of control what this governor makes of it.
+
+Two workers may read one activation differently: an older version does not know a detector, a library or a plug-in is
+not installed. The router that cannot read a policy feeds its gate nothing, and its marks would vouch for that
+nothing. So every run carries a digest of what its router feeds each gate, and a gate counts a run only if the router
+feeds it what the gate's own policy asks for.
+
+A run carries one digest for all gates of its evidence partition. Where it is not the governor's own, the table behind
+it, which the router wrote before, says which gates are meant: the others go on counting. A run of control carries
+another digest: whose commands its router believed.
+
+Limits: the digest names series, sources and groups, and says nothing of how records are decoded. `RULES` does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import msgspec
+
+from failshut_breakers.evidence import Feeds, OperatorsNamed, Run
+from failshut_breakers.policy import Entry
+from failshut_breakers.routes import keys_of
+
+RULES = 1
+"""What a router does with a record for whom it feeds. Raised when a router of an older version would forward less."""
+
+CONTROL_RULES = 1
+"""What a router makes of control. Raised when a router of an older version would pass over a notice."""
+
+TABLES_KEPT = 64
+"""Tables of routers that are remembered; a run under a forgotten one counts for no gate."""
+
+ROUTINGS_KEPT = 256
+"""Activations whose own digest is remembered; a run cut under an older one is looked up gate by gate."""
+
+FAULTS_TOLD_MAX = 100
+FAULT_CHARS_TOLD_MAX = 200
+
+OLD_WIRE = 1
+"""The wire form of runs that carry no digest. They count until a partition has seen a newer one."""
+
+Table = Mapping[str, bytes]
+"""By gate: 8 bytes for what it is fed."""
+
+
+def feed_of(entry: Entry) -> bytes:
+    """Return the digest (8 bytes) of what a gate is fed under an entry that holds a policy.
+
+    Raises:
+        ValueError: the entry holds none.
+    """
+    if entry.policy is None:
+        raise ValueError(f"{entry.gate} has no policy: it is fed nothing")
+    keys = sorted({key for condition in entry.policy.conditions for key in keys_of(condition)})
+    return hashlib.blake2b(msgspec.msgpack.encode((RULES, entry.digest, keys)), digest_size=8).digest()
+
+
+def digest_of_table(table: Table) -> bytes:
+    """Return the digest (16 bytes) that a run carries for all gates of its evidence partition."""
+    return hashlib.blake2b(msgspec.msgpack.encode(sorted(table.items())), digest_size=16).digest()
+
+
+def digest_of_control(operators: bytes) -> bytes:
+    """Return the digest (16 bytes) that a run of control carries; `operators` is that of the keys that were believed."""
+    return hashlib.blake2b(msgspec.msgpack.encode((CONTROL_RULES, operators)), digest_size=16).digest()
+
+
+def feeds_of(entries: Iterable[Entry]) -> Feeds:
+    """Return what a router tells an evidence partition of its gates: what each is fed, and why another is fed nothing."""
+    gates: dict[str, bytes] = {}
+    faults: dict[str, str] = {}
+    for entry in sorted(entries, key=lambda one: one.gate):
+        if entry.policy is not None:
+            gates[entry.gate] = feed_of(entry)
+        elif entry.fault and entry.digest and len(faults) < FAULTS_TOLD_MAX:
+            faults[entry.gate] = entry.fault[:FAULT_CHARS_TOLD_MAX]
+    return Feeds(gates, faults)
+
+
+@dataclass
+class Agreement:
+    """What one governor knows of the readings of routers: a function of the log."""
+
+    own: dict[str, bytes] = field(default_factory=dict)  # by gate that has a policy
+    by_routing: dict[int, bytes] = field(default_factory=lambda: {-1: digest_of_table({})})
+    told: dict[bytes, Feeds] = field(default_factory=dict)  # by digest, the oldest first
+    operators: bytes | None = None  # digest of the keys whose commands count; None until a run of control has said
+    proven: bool = False  # a run that carries digests was seen: older wire forms count no more
+
+    def learn(self, run: Run) -> None:
+        """Take note of the table that a router tells, whether or not the run counts."""
+        self.proven = self.proven or run.schema > OLD_WIRE
+        if run.feeds is None:
+            return
+        digest = digest_of_table(run.feeds.gates)
+        self.told.pop(digest, None)
+        self.told[digest] = run.feeds
+        while len(self.told) > TABLES_KEPT:
+            del self.told[next(iter(self.told))]
+
+    def activated(self, routing: int, entries: Iterable[Entry]) -> None:
+        """Take up what an activation made of the gates of this partition."""
+        self.own = {entry.gate: feed_of(entry) for entry in entries if entry.policy is not None}
+        self.by_routing.pop(routing, None)
+        self.by_routing[routing] = digest_of_table(self.own)
+        while len(self.by_routing) > ROUTINGS_KEPT:
+            del self.by_routing[next(iter(self.by_routing))]
+
+    def control_agrees(self, run: Run, covered: int) -> bool:
+        """Return whether a run of control is what this governor's own router would have written, and follow it if so.
+
+        Whose commands count is named by the log itself. What was covered before is not named anew.
+        """
+        if run.schema <= OLD_WIRE:
+            return not self.proven
+        operators = self.operators
+        for notice in run.notices:
+            if isinstance(notice, OperatorsNamed) and notice.offset >= covered:
+                operators = notice.digest
+        if operators is None:  # the first run of control that counts, or a recording that begins in the middle
+            operators = run.operators
+        if run.made != digest_of_control(operators):
+            return False
+        self.operators = operators
+        return True
+
+    def disputed(self, run: Run, versions: Mapping[str, int]) -> frozenset[str]:
+        """Return the gates for which a run does not count, because its router feeds them something else.
+
+        `versions` holds each gate with the routing version from which its evidence counts. A gate whose own policy is at fault
+        is closed by it, and needs nobody's agreement.
+        """
+        if run.schema <= OLD_WIRE:
+            return frozenset(self.own) if self.proven else frozenset()
+        if self.by_routing.get(run.routing) == run.made:
+            return frozenset()
+        feeds = self.told.get(run.made)
+        if feeds is None:
+            return frozenset(self.own)
+        return frozenset(
+            gate
+            for gate, feed in self.own.items()
+            if feeds.gates.get(gate) != feed or run.routing < versions.get(gate, run.routing + 1)
+        )
+
+    def why(self, router: str, made: bytes, gate: str) -> str:
+        """Return in words how a router's reading differs for a gate."""
+        feeds = self.told.get(made)
+        if feeds is None:
+            return f"worker {router} does not say what it feeds this gate: its version is older, or it read control otherwise"
+        if fault := feeds.faults.get(gate):
+            return f"worker {router} cannot read this gate's policy and feeds it nothing: {fault}"
+        if gate in feeds.gates:
+            return f"worker {router} reads this gate's policy differently and feeds it something else: its version is another"
+        return f"worker {router} feeds this gate nothing: it knows no policy for it"
