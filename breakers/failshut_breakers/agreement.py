@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 
@@ -86,7 +87,8 @@ class Agreement:
 
     own: dict[str, bytes] = field(default_factory=dict)  # by gate that has a policy
     by_routing: dict[int, bytes] = field(default_factory=lambda: {-1: digest_of_table({})})
-    told: dict[bytes, Feeds] = field(default_factory=dict)  # by digest, the oldest first
+    told: dict[bytes, Table] = field(default_factory=dict)  # by digest, the oldest first
+    faults: dict[str, dict[str, str]] = field(default_factory=dict)  # by router and gate: why it is fed nothing
     operators: bytes | None = None  # digest of the keys whose commands count; None until a run of control has said
     proven: bool = False  # a run that carries digests was seen: older wire forms count no more
 
@@ -95,22 +97,16 @@ class Agreement:
         self.proven = self.proven or run.schema > OLD_WIRE
         if run.feeds is None:
             return
-        digest = digest_of_table(run.feeds.gates)
-        self.told.pop(digest, None)
-        self.told[digest] = run.feeds
-        while len(self.told) > TABLES_KEPT:
-            del self.told[next(iter(self.told))]
+        _keep(self.told, digest_of_table(run.feeds.gates), run.feeds.gates, TABLES_KEPT)
+        _keep(self.faults, run.router, run.feeds.faults, TABLES_KEPT)
 
     def activated(self, routing: int, entries: Iterable[Entry]) -> None:
         """Take up what an activation made of the gates of this partition."""
         self.own = {entry.gate: feed_of(entry) for entry in entries if entry.policy is not None}
-        self.by_routing.pop(routing, None)
-        self.by_routing[routing] = digest_of_table(self.own)
-        while len(self.by_routing) > ROUTINGS_KEPT:
-            del self.by_routing[next(iter(self.by_routing))]
+        _keep(self.by_routing, routing, digest_of_table(self.own), ROUTINGS_KEPT)
 
     def control_agrees(self, run: Run, covered: int) -> bool:
-        """Return whether a run of control is what this governor's own router would have written, and follow it if so.
+        """Return whether a run of control is what this governor's own router would have written, and follow it if it counts.
 
         Whose commands count is named by the log itself. What was covered before is not named anew.
         """
@@ -124,7 +120,8 @@ class Agreement:
             operators = run.operators
         if run.made != digest_of_control(operators):
             return False
-        self.operators = operators
+        if run.previous <= covered:
+            self.operators = operators
         return True
 
     def disputed(self, run: Run, versions: Mapping[str, int]) -> frozenset[str]:
@@ -137,22 +134,30 @@ class Agreement:
             return frozenset(self.own) if self.proven else frozenset()
         if self.by_routing.get(run.routing) == run.made:
             return frozenset()
-        feeds = self.told.get(run.made)
-        if feeds is None:
+        table = self.told.get(run.made)
+        if table is None:
             return frozenset(self.own)
         return frozenset(
             gate
             for gate, feed in self.own.items()
-            if feeds.gates.get(gate) != feed or run.routing < versions.get(gate, run.routing + 1)
+            if table.get(gate) != feed or run.routing < versions.get(gate, run.routing + 1)
         )
 
     def why(self, router: str, made: bytes, gate: str) -> str:
         """Return in words how a router's reading differs for a gate."""
-        feeds = self.told.get(made)
-        if feeds is None:
+        table = self.told.get(made)
+        if table is None:
             return f"worker {router} does not say what it feeds this gate: its version is older, or it read control otherwise"
-        if fault := feeds.faults.get(gate):
-            return f"worker {router} cannot read this gate's policy and feeds it nothing: {fault}"
-        if gate in feeds.gates:
+        if gate in table:
             return f"worker {router} reads this gate's policy differently and feeds it something else: its version is another"
+        if fault := self.faults.get(router, {}).get(gate):
+            return f"worker {router} cannot read this gate's policy and feeds it nothing: {fault}"
         return f"worker {router} feeds this gate nothing: it knows no policy for it"
+
+
+def _keep(kept: dict[Any, Any], key: Any, value: Any, most: int) -> None:
+    """Keep a value as the newest, and no more than so many."""
+    kept.pop(key, None)
+    kept[key] = value
+    while len(kept) > most:
+        del kept[next(iter(kept))]

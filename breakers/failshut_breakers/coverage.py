@@ -147,6 +147,11 @@ class Coverage:
             return Admission.DUPLICATE, 0
         return Admission.FRESH, covered
 
+    def owes(self, run: Run) -> bool:
+        """Return whether a run that does not count leaves something owed: it would have counted, or goes on from one."""
+        admission, _ = self.weigh(run)
+        return admission is Admission.FRESH or (admission is Admission.GAP and (run.topic, run.partition) in self.refused)
+
     def admit(self, run: Run) -> tuple[Admission, int]:
         """Take note of a run; return what it is to this coverage, and the first offset that counts."""
         admission, lo = self.weigh(run)

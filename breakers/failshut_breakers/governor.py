@@ -93,9 +93,7 @@ class Governor:
             return []  # nothing counts before a term is open, or from another one
         self.agreement.learn(run)
         touched: dict[str, Touched]
-        covered = self._covered(run)
-        news = run.topic == CONTROL and run.previous <= covered < run.upto
-        if news and not self.agreement.control_agrees(run, covered):
+        if run.topic == CONTROL and self.coverages[-1].owes(run) and not self.agreement.control_agrees(run, self._covered(run)):
             touched = self._refuse_control(run)
         else:
             changed |= self._take_notices(run)
@@ -168,7 +166,7 @@ class Governor:
         for coverage in (*self.coverages, *self.forks):
             gates = [gate for gate in self.gates.values() if gate.lane == coverage.lane]
             mine = [gate for gate in gates if gate.name in disputed]
-            if not mine or coverage.weigh(run)[0] is not Admission.FRESH:
+            if not mine or not coverage.owes(run):
                 continue  # nothing is vouched for here
             shared = coverage.fork == 0 or len(mine) < len(gates)
             alone = self._fork(coverage, mine) if shared and len(self.forks) < FORKS_MAX else coverage
@@ -187,7 +185,7 @@ class Governor:
         """Count nothing of a run whose router believed other operators: not its commands, and not its mark."""
         touched: dict[str, Touched] = {}
         for coverage in (*self.coverages, *self.forks):
-            if coverage.weigh(run)[0] is Admission.FRESH:
+            if coverage.owes(run):
                 coverage.refuse(run)
         if run.mark is not None:
             for name, gate in self.gates.items():
@@ -195,15 +193,16 @@ class Governor:
         return touched
 
     def owed(self) -> dict[tuple[str, int], int]:
-        """Return from where on front-door partitions should be told again, because runs of theirs did not count for a gate.
+        """Return from where on front-door partitions should be told again, because runs beyond it do not join.
 
-        Only where a router that agrees goes on beyond it: while none does, telling again would change nothing.
+        What lies between did not count for some gate, or its batch was lost. Where no run goes on beyond it, telling it again
+        would change nothing: the router that told it is the one that would tell it.
         """
         used = {gate.lane for gate in self.gates.values()}
         owed: dict[tuple[str, int], int] = {}
         for coverage in (*self.coverages, *self.forks):
             if coverage.lane in used:
-                for key in coverage.refused.keys() & coverage.gaps.keys():
+                for key in coverage.gaps:
                     position = coverage.covered.get(key, 0)
                     owed[key] = min(position, owed.get(key, position))
         return owed

@@ -26,6 +26,17 @@
                         Off: at its newest boundary, which the older routers' next runs do not join.
      OFF_EACH           (TWO_ACTIVATIONS) a router goes back for every activation it takes up.     Off: for the newest alone.
      OFF_CHAIN          (TWO_ACTIVATIONS) Coverage[3] follows Coverage[2].         Off: it follows the oldest.
+     OFF_DIGEST         (MISREAD) a run that was cut by a router that reads the gate's policy differently does not count for it.
+                        Off: it counts, whatever its router made of the activation.
+     OFF_RETELL         (MISREAD) a router that agrees goes back to where the gate stands, once it is owed something.
+                        Off: it goes on where it took over.
+     OFF_GAPS           (MISREAD) a run of a router that agrees and does not join is owed, too: what came before it may be told
+                        by a third.                         Off: only what did not count is.
+     OFF_OWED           (MISREAD, TWO_ACTIVATIONS) what a gate is owed under one policy it is owed under the next.
+                        Off: Coverage[3] begins where all routers' runs reach, those that did not count among them.
+
+   -DMISREAD: a router that starts cannot read the policies of versions 2 and 3, or it can: it is of an older version, or lacks
+   a library. It stamps its runs with the version all the same, and feeds the gate nothing under it.
 
    Abstraction.  Both logs are made up first, then routers read them; the governor judges a record the moment it is written. Nothing
    is lost by that: routers act on what is in the log, a permit signed before a bad value entered bears an evidence time that is not
@@ -71,6 +82,11 @@ bool judged = false;
 byte commitAt[ROUTERS], commitVersion[ROUTERS];
 byte crashes = 0;
 hidden byte q, evidence;
+#ifdef MISREAD
+byte owedTo = 0;                   /* how far runs led that did not count, or did not join */
+byte everybody = 0;                /* Coverage[2] as it would be if they had: only for OFF_OWED */
+#define OWED (owedTo > coverage[policy])
+#endif
 
 #ifdef OFF_APPEND_TIME
 #define TIME(i) own[i]
@@ -102,7 +118,11 @@ inline begin(v) {
 #ifdef OFF_CHAIN
   boundary(coverage[1], v);
 #else
+#ifdef OFF_OWED
+  if :: v == 3 -> boundary(everybody, v) :: else -> boundary(coverage[v-1], v) fi;
+#else
   boundary(coverage[v-1], v);
+#endif
 #endif
 #ifndef OFF_AS_COVERED
   if :: q < coverage[v-1] && coveredBefore(v) -> q = coverage[v-1] :: else fi;
@@ -159,6 +179,25 @@ inline cover(k, previous, upto, v) {
   :: else
   fi
 }
+#ifdef MISREAD
+#define FEEDS(v) (!blind || v < 2)       /* what the router that cut the run makes of the gate's policy */
+/* only the coverage of the gate's policy matters, and runs of a version that the router could read always agree */
+inline refuse(previous, upto, v) {
+  if
+  :: !FEEDS(v) && known >= 2 && policy >= 2 && (JOINS(policy, previous, upto) || (previous > coverage[policy] && OWED)) ->
+       owedTo = (upto > owedTo -> upto : owedTo)
+#ifndef OFF_GAPS
+  :: FEEDS(v) && known >= policy && v >= policy && previous > coverage[policy] -> owedTo = (upto > owedTo -> upto : owedTo)
+#endif
+  :: else
+  fi;
+#ifdef OFF_OWED
+  if :: known >= 2 && previous <= everybody && upto > everybody -> everybody = upto :: else fi;
+#endif
+}
+#else
+#define FEEDS(v) true
+#endif
 inline readRun(previous, upto, v) {      /* the governor reads a run that ends with record upto - 1 */
 #ifdef OFF_VERSION
   if
@@ -167,10 +206,20 @@ inline readRun(previous, upto, v) {      /* the governor reads a run that ends w
   :: else
   fi;
 #else
+#ifdef MISREAD
+#ifndef OFF_DIGEST
+  refuse(previous, upto, v);
+#endif
+#endif
+#ifdef OFF_DIGEST
+#define COUNTS(v) true
+#else
+#define COUNTS(v) FEEDS(v)
+#endif
   cover(1, previous, upto, v);
-  cover(2, previous, upto, v);
+  if :: COUNTS(v) -> cover(2, previous, upto, v) :: else fi;
 #ifdef TWO_ACTIVATIONS
-  cover(3, previous, upto, v);
+  if :: COUNTS(v) -> cover(3, previous, upto, v) :: else fi;
 #endif
 #endif
   judge()
@@ -181,6 +230,10 @@ proctype Router(byte g) {
   byte exempt = 1;                 /* the commit's version: no going back for it, nor for older ones */
   byte done = 0, doneVersion = 1;  /* last mark boundary acknowledged, and the version it was cut under */
   byte until = 0;                  /* control is read up to here before anything is routed */
+#ifdef MISREAD
+  bool blind = false;
+  if :: blind = true :: true fi;
+#endif
   end: do
   :: atomic { control < FC ->
        if
@@ -205,7 +258,7 @@ proctype Router(byte g) {
   :: atomic { at < FP && control >= until ->
        if
        :: kind[at] == MARK -> readRun(previous, at + 1, version); at++; previous = at; done = at; doneVersion = version
-       :: kind[at] == BOTH || (kind[at] == NEW && version >= 2) -> readRun(previous, at + 1, version); at++; previous = at
+       :: FEEDS(version) && (kind[at] == BOTH || (kind[at] == NEW && version >= 2)) -> readRun(previous, at + 1, version); at++; previous = at
        :: else -> at++             /* not this version's: nothing is written, the next run says so */
        fi }
   :: atomic { done > 0 && (commitAt[g] != done || commitVersion[g] != doneVersion) ->
@@ -219,16 +272,34 @@ proctype Router(byte g) {
   :: atomic { crashes < CRASHES -> crashes++;                   /* killed; its successor starts from the commit */
        at = commitAt[g]; previous = at; control = 0; version = 1; exempt = commitVersion[g]; done = 0; doneVersion = 1;
 #ifndef OFF_READ_CONTROL
-       until = coveredControl                                   /* nobody has read further than control's end */
+       until = coveredControl;                                  /* nobody has read further than control's end */
+#endif
+#ifdef MISREAD
+       if :: blind = true :: blind = false fi                   /* it is another version now */
 #endif
      }
+#if defined(MISREAD) && !defined(OFF_RETELL)
+  :: atomic { !blind && OWED && at > coverage[policy] && version >= policy -> at = coverage[policy]; previous = at }
+#endif
 #if ROUTERS > 1
   :: atomic { g == 0 && crashes < CRASHES -> crashes++; at = 0; previous = 0; control = 0; version = 1; exempt = 1; done = 0;
        doneVersion = 1; until = 0; break }                      /* dies for good, and nobody succeeds it */
 #endif
+#ifdef MISREAD
+  :: atomic { at == FP && control == FC && (blind || !OWED || at <= coverage[policy]
+#ifdef OFF_RETELL
+       || true
+#endif
+       ) ->
+#ifndef SAFE_ONLY
+       lastMark(FP); assert(blind || coverage[policy] >= q || activated[policy] == 0);     /* LIVE, once one reads the policy */
+#endif
+       blind = false;
+#else
   :: atomic { at == FP && control == FC ->
 #ifndef SAFE_ONLY
        lastMark(FP); assert(coverage[policy] >= q || activated[policy] == 0);     /* LIVE */
+#endif
 #endif
        q = 0; at = 0; previous = 0; control = 0; version = 1; exempt = 1; done = 0; doneVersion = 1; until = 0; break }
   od

@@ -104,7 +104,7 @@ class ControlCutter:
         self._forwarded_ms = 0
         self._told = [0] * evidence_partitions
         self._feeds: list[Feeds] = []  # by evidence partition
-        self._feeds_told: list[bytes] = [b""] * evidence_partitions
+        self._feeds_told: list[Feeds | None] = [None] * evidence_partitions
         self._operators_told = b""  # digest of the keys that were in force at the end of the run that was told last
         self.routes: Routes
         self._take_up()
@@ -273,12 +273,12 @@ class ControlCutter:
         self.routes = Routes.of(self.book, tuple(digest_of_table(feeds.gates) for feeds in self._feeds))
 
     def _news(self, partition: int) -> Feeds | None:
-        """Return the table behind the digest of an evidence partition's runs, where this router has not told it yet."""
-        made = self.routes.made[partition]
-        if self._feeds_told[partition] == made:
+        """Return what each gate of an evidence partition is fed, where this router has not told it yet."""
+        feeds = self._feeds[partition]
+        if self._feeds_told[partition] == feeds:
             return None
-        self._feeds_told[partition] = made
-        return self._feeds[partition]
+        self._feeds_told[partition] = feeds
+        return feeds
 
     def _tell(self, pending: _Pending, cut: ControlCut, upto: int, mark: Mark | None) -> None:
         by_partition: dict[int, dict[str, list[Reading]]] = {}

@@ -16,7 +16,7 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from aiokafka import AIOKafkaProducer, TopicPartition
@@ -151,17 +151,19 @@ class Router:
     async def tell_again(self, evidence_partition: int) -> None:
         """Tell an evidence partition all of control once more: its governor has lost what came before."""
         await self._ready.wait()
-        teller = self.control.again()
         # Under the lock: what is told in between would begin behind what is told here, and never join.
         async with self._lock:
-            again = ControlReader(self.config.broker, self.topics.control)
-            await again.start()
-            try:
-                cut = teller.everything(await again.all_of_it(), again.position)
-            finally:
-                await again.stop()
-            await self._writer.write([(at, run) for at, run in cut.runs if at == evidence_partition])
-            await self._writer.flush()
+            await self._tell_control(frozenset([evidence_partition]))
+
+    async def _tell_control(self, evidence_partitions: frozenset[int]) -> None:
+        again = ControlReader(self.config.broker, self.topics.control)
+        await again.start()
+        try:
+            cut = self.control.again().everything(await again.all_of_it(), again.position)
+        finally:
+            await again.stop()
+        await self._writer.write([(at, run) for at, run in cut.runs if at in evidence_partitions])
+        await self._writer.flush()
 
     async def _hand_over_control(self, cut: ControlCut) -> None:
         for refusal in cut.refused:
@@ -176,8 +178,10 @@ class Router:
         if self._ready.is_set():
             await self._retell(cut.retells)
 
-    async def _retell(self, retells: Iterable[Retell]) -> None:
+    async def _retell(self, retells: Sequence[Retell]) -> None:
         """Go back where a governor is owed what another router told differently."""
+        if any(retell.topic == CONTROL for retell in retells):
+            await self._tell_control(frozenset(range(self.config.evidence_partitions)))
         for retell in retells:
             for tp, cutter in self.cutters.items():
                 if (cutter.topic, cutter.partition) == retell[:2] and (cutter.reach or 0) > retell.position:

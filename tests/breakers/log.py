@@ -116,8 +116,8 @@ class Router:
     exempt: dict[Key, int] = field(default_factory=dict)
     blind: frozenset[str] = frozenset()  # gates whose policies it cannot read, as an older version could not
     operators: bytes = b""  # digest of whom it believes
-    feeds_told: dict[int, bytes] = field(default_factory=dict)
-    tables: dict[bytes, Feeds] = field(default_factory=dict)
+    feeds_told: dict[int, Feeds] = field(default_factory=dict)
+    tables: dict[tuple[int, bytes], Feeds] = field(default_factory=dict)
 
     def pending(self, key: Key) -> int:
         return len(self.door.logs[key]) - self.position.get(key, 0)
@@ -161,7 +161,7 @@ class Router:
                 if self.book.routing != before:
                     feeds = [self.feeds(partition) for partition in range(len(self.log.records))]
                     made = tuple(digest_of_table(one.gates) for one in feeds)
-                    self.tables |= dict(zip(made, feeds, strict=True))
+                    self.tables |= {(at, made[at]): feeds[at] for at in range(len(made))}
                     self.routes = Routes.of(self.book, made)
                     self._go_back(entry.append_ms, offset)
 
@@ -205,14 +205,14 @@ class Router:
                 continue
             previous = self.told.get((key, partition), first)
             made = self.routes.made[partition] if self.routes.made else digest_of_table({})
-            feeds = self.tables.get(made, Feeds({}, {}))
-            told, self.feeds_told[partition] = self.feeds_told.get(partition), made
+            feeds = self.tables.get((partition, made), Feeds({}, {}))
+            told, self.feeds_told[partition] = self.feeds_told.get(partition), feeds
             run = Run(
                 *(SCHEMA, EVIDENCE_ID, len(self.log.records), self.term, self.routes.routing, self.name, *key, previous, upto),
                 *(last.append_ms, last.mark, gathered[partition], notices),
                 made=digest_of_control(self.operators) if key == CONTROL else made,
                 operators=self.operators,
-                feeds=None if told == made else feeds,
+                feeds=None if told == feeds else feeds,
             )
             records.append(encode_run(run))
             self.told[key, partition] = upto

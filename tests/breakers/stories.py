@@ -88,6 +88,7 @@ class Fleet:
         self.story = story
         self.log = Log(evidence_partitions)
         self.control_late = 0.0
+        self.misreads = 0.0  # how often a router that starts cannot read some gate's policies
         self.routers = [Router(story.door, self.log, f"router-{n}") for n in range(routers)]
 
     def turn(self, rng: random.Random, trouble: float = 1.0) -> None:
@@ -99,7 +100,7 @@ class Fleet:
             return
         chance = rng.random()
         if chance < 0.01 * trouble:
-            router.restart()
+            self._start(router, rng)
             return
         before = [len(records) for records in self.log.records]
         commit, routing = dict(router.boundary), dict(router.routing)
@@ -108,11 +109,31 @@ class Fleet:
             for records, count in zip(self.log.records, before, strict=True):
                 del records[rng.randint(count, len(records)) :]
             router.boundary, router.routing = commit, routing
-            router.restart()
+            self._start(router, rng)
+
+    def _start(self, router: Router, rng: random.Random) -> None:
+        """It is another version now, or it is the right one again."""
+        if self.misreads:
+            router.blind = frozenset(rng.choice("gh")) if rng.random() < self.misreads else frozenset()
+        router.restart()
+
+    def tell_again(self, governor: Governor, rng: random.Random) -> None:
+        """Some router goes back to what a governor is owed, sooner or later."""
+        for key, position in governor.owed().items():
+            router = rng.choice(self.routers)
+            if key == CONTROL:
+                router.restart()
+            elif position < router.position.get(key, 0) and rng.random() < 0.5:
+                router.position[key] = position
+                for partition in range(len(self.log.records)):
+                    router.told[key, partition] = position
 
     def finish(self) -> None:
         """All routers read to the end."""
         for router in self.routers:
+            if router.blind:
+                router.blind = frozenset()
+                router.restart()
             router.route_all()
 
     def governor(self, partition: int = 0) -> Governor:

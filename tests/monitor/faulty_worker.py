@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 from aiokafka.errors import KafkaTimeoutError
 
 from failshut_breakers.evidence import Run
+from failshut_detectors import registry
 from failshut_streams import worker
 from failshut_streams.control import ControlReader
 from failshut_streams.effects import Effects
@@ -68,12 +70,24 @@ def _governors_clock(trigger: Path, off_ms: int) -> None:
     setattr(worker, "Effects", faulty)  # noqa: B010 - not its export
 
 
+def _older(_trigger: Path) -> None:
+    """Be of a version that does not know a detector yet."""
+    del registry.OURS["hddm_w"]
+
+
+def _without_cel(_trigger: Path) -> None:
+    """Lack the library that expressions need."""
+    sys.modules["cel_expr_python"] = None  # type: ignore[assignment]
+
+
 FAULTS: dict[str, Callable[[Path], None]] = {
     "loses_a_batch": partial(_instead_of_a_batch_with_readings, fail=False),
     "fails_a_batch": partial(_instead_of_a_batch_with_readings, fail=True),
     "deaf_to_control": _deaf_to_control,
     "fast_marks": partial(_marks, off_ms=HOUR_MS),
     "slow_marks": partial(_marks, off_ms=-HOUR_MS),
+    "older": _older,
+    "without_cel": _without_cel,
     "slow_governor": partial(_governors_clock, off_ms=-HOUR_MS),
 }
 

@@ -53,8 +53,9 @@ async def until(
 class WorkerProcess:
     """One worker. `fault` names what `faulty_worker.py` does to it while the file `trigger` is there."""
 
-    def __init__(self, config: dict[str, Any], log: Path, fault: str = "") -> None:
+    def __init__(self, config: dict[str, Any], log: Path, fault: str = "", path: Path | None = None) -> None:
         self.config, self.log, self.fault = config, log, fault
+        self._path = [] if path is None else [str(path)]  # of packages that this worker alone has
         self.trigger = log.with_suffix(".fault")
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -68,7 +69,9 @@ class WorkerProcess:
                 env={
                     **os.environ,
                     "PYTHONUNBUFFERED": "1",
-                    "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]),
+                    "PYTHONPATH": os.pathsep.join(
+                        [str(Path(__file__).parents[1]), *self._path, os.environ.get("PYTHONPATH", "")]
+                    ),
                     "FAILSHUT_TEST_FAULT": self.fault,
                     "FAILSHUT_TEST_TRIGGER": str(self.trigger),
                 },
@@ -189,9 +192,10 @@ class Installation:
 
     # --- workers ---
 
-    def worker(self, name: str = "a", fault: str = "", **config: Any) -> WorkerProcess:
-        """Start a worker; what is given changes its configuration."""
-        worker = WorkerProcess({**self.config, "worker_id": name, **config}, self.folder / f"worker-{name}.log", fault)
+    def worker(self, name: str = "a", fault: str = "", path: Path | None = None, **config: Any) -> WorkerProcess:
+        """Start a worker; what is given changes its configuration. `path` holds packages that it alone has."""
+        config = {**self.config, "worker_id": name, **config}
+        worker = WorkerProcess(config, self.folder / f"worker-{name}.log", fault, path)
         self.workers.append(worker.start())
         return worker
 
