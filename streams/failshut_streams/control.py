@@ -20,6 +20,7 @@ from typing import Any
 import jwt
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from failshut.signing import KeySet
 from failshut_breakers.agreement import digest_of_control, digest_of_table, feeds_of
 from failshut_breakers.command import (
     GATE_PATTERN,
@@ -83,14 +84,14 @@ class ControlCutter:
 
     def __init__(
         self,
-        operators: OperatorsInForce,
+        operators: OperatorsInForce | KeySet,
         evidence_id: str,
         evidence_partitions: int,
         router: str,
         partition_of: PartitionOf,
         forward_every_ms: int,
     ) -> None:
-        self.operators = operators
+        self.operators = operators if isinstance(operators, OperatorsInForce) else OperatorsInForce(operators, None)
         self.book = PolicyBook()
         self.term: Term | None = None
         self.applied: list[
@@ -105,7 +106,9 @@ class ControlCutter:
         self._told = [0] * evidence_partitions
         self._feeds: list[Feeds] = []  # by evidence partition
         self._feeds_told: list[Feeds | None] = [None] * evidence_partitions
-        self._operators_told = b""  # digest of the keys that were in force at the end of the run that was told last
+        self._operators_told = (
+            self.operators.digest
+        )  # digest of the keys that were in force at the end of the run that was told last
         self.routes: Routes
         self._take_up()
 
@@ -153,6 +156,7 @@ class ControlCutter:
         pieces = [_Pending()]
         records = list(records)
         self.operators.begin(records)
+        self._operators_told = self.operators.digest
         for record in records:
             if pieces[-1].bytes >= PIECE_BYTES_MAX or pieces[-1].named:
                 pieces[-1].upto = record.offset

@@ -111,8 +111,8 @@ class OperatorsInForce:
 
     @property
     def digest(self) -> bytes:
-        """16 bytes that stand for these keys; empty while control names none."""
-        return self.named.digest if self.named else b""
+        """16 bytes that stand for these keys; empty where nobody's count."""
+        return b"" if self.keys is None else digest_of_kids(kids_of(self.keys))
 
     def begin(self, records: Iterable[Record]) -> None:
         """Let the first record that names operators speak for all before it, too."""
