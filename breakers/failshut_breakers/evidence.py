@@ -22,7 +22,7 @@ from typing import TypeAlias
 
 import msgspec
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of the wire form. A reader refuses a newer one."""
 
 TERM_FACTOR = 1 << 40
@@ -203,6 +203,7 @@ class Term(msgspec.Struct, frozen=True, array_like=True, tag="t"):
     evidence_partitions: int
     starts: dict[str, dict[int, int]]
     signer: str
+    installation: str
     topic_ids: dict[str, str] = {}
 
 

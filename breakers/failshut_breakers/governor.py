@@ -49,6 +49,7 @@ class Governor:
         self.owns = owns
         self.offset = -1  # of the last evidence record that was judged
         self.term = 0
+        self.installation = ""  # the first term's; empty before one was opened, and then nothing counts
         self.whole = True  # the log was read from its beginning, or from a snapshot that was
         self.book = PolicyBook()
         self.gates: dict[str, Gate] = {}
@@ -119,7 +120,7 @@ class Governor:
         return touched
 
     def _judge(self, offset: int, run: Run, gate: Gate, readings: list[Reading], lo: int, coverage: Coverage) -> list[Decision]:
-        record = Record(self.term, self.partition, offset, run.topic, run.partition)
+        record = Record(self.installation, self.term, self.partition, offset, run.topic, run.partition)
         moment = Moment(coverage.evidence_ms, coverage.newest_ms)
         place = Place(run.topic, run.partition, max(0, run.upto - 1), 0)
         try:
@@ -134,15 +135,16 @@ class Governor:
             gate.fault(error, place, moment)
             return gate.conclude(record, moment)
 
-    @staticmethod
-    def _order(gate: Gate, commanded: Commanded, place: Place, moment: Moment) -> None:
+    def _order(self, gate: Gate, commanded: Commanded, place: Place, moment: Moment) -> None:
         try:
             command = parse_command(commanded.claims)
         except CommandError as error:
             gate.notes.append((None, str(error), place, commanded.kid))
             return
-        if isinstance(command, GateCommand) and command.gate == gate.name:
-            gate.order(command, place, moment, commanded.kid)
+        if command.installation != self.installation:
+            gate.notes.append((None, f"{command.kind} refused: it is of another installation", place, commanded.kid))
+        elif isinstance(command, GateCommand) and command.gate == gate.name:
+            gate.order(command, commanded.time_ms, place, moment, commanded.kid)
         else:
             gate.notes.append((None, f"{command.kind} refused: it is not for this gate", place, commanded.kid))
 
@@ -167,6 +169,9 @@ class Governor:
     def _open_term(self, term: Term) -> bool:
         if term.term <= self.term or term.evidence_id != self.evidence_id:
             return False  # an older term, or one that speaks of another log
+        if self.installation and term.installation != self.installation:
+            return False  # the first term says whose log this is; a copied one of another installation changes nothing
+        self.installation = term.installation
         self.whole = term.term == 1 and self.whole and not self.gates
         self.term = term.term
         self.coverages = [Coverage.of_term(term, self.book.routing)]

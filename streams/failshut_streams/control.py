@@ -22,13 +22,11 @@ from failshut_breakers.command import (
     AcceptGap,
     Activate,
     Bypass,
-    Command,
     CommandError,
     Confirm,
     Hold,
     OpenTerm,
     Reset,
-    parse_command,
 )
 from failshut_breakers.coverage import CONTROL
 from failshut_breakers.evidence import (
@@ -44,6 +42,7 @@ from failshut_breakers.evidence import (
 )
 from failshut_breakers.policy import PolicyBook
 from failshut_breakers.routes import Routes
+from failshut_streams.belonging import Belonging, installation_of, unverified
 from failshut_streams.broker import client_options
 from failshut_streams.cutter import APPEND_TIME, DeadRecord
 from failshut_streams.gathering import PartitionOf
@@ -66,6 +65,7 @@ class ControlCut:
     dead: list[DeadRecord] = field(default_factory=list)
     applied: list[tuple[int, int]] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
+    restore: list[tuple[bytes, bytes]] = field(default_factory=list)  # key and token of what must be written again
 
 
 class ControlCutter:
@@ -84,6 +84,7 @@ class ControlCutter:
         self.book = PolicyBook()
         self.routes = Routes.of(self.book)
         self.term: Term | None = None
+        self.belonging = Belonging(evidence_id)
         self.applied: list[
             tuple[int, int]
         ] = []  # every activation taken up: offset, append time; grows by hand-made commands alone
@@ -118,6 +119,7 @@ class ControlCutter:
                 continue
             self._take(record, pending, cut)
         self._tell(pending, cut, upto, None)
+        cut.restore = self.belonging.restored()
         return cut
 
     def everything(self, records: Iterable[Record], upto: int) -> ControlCut:
@@ -126,6 +128,8 @@ class ControlCutter:
         It is one run, or as many as its size asks for. The first brings every term, so that all of them count in the last one.
         """
         cut, newest = ControlCut(), None
+        records = list(records)
+        self.belonging.installation = installation_of(records, self.operators, self._evidence_id)
         pieces = [_Pending()]
         for record in records:
             if pieces[-1].bytes >= PIECE_BYTES_MAX:
@@ -146,6 +150,7 @@ class ControlCutter:
             pending.all_told = True
             last = pending is pieces[-1]
             self._tell(pending, cut, upto if last else pending.upto, newest if last else None)
+        cut.restore = self.belonging.restored()
         return cut
 
     @staticmethod
@@ -163,12 +168,19 @@ class ControlCutter:
             # Routers go back to before an activation's time; marks are refused as well then, and gates lapse.
             cut.dead.append(DeadRecord(record, "its time is its producer's, not the broker's"))
             return
+        if self.belonging.watch(record):
+            return  # a copy of what stands, under its own key: written again so that it stays
         pending.bytes += len(record.value or b"")
         try:
             command = read_command(record.value, self.operators)
         except CommandError as error:
+            self.belonging.note(error)
             cut.dead.append(DeadRecord(record, str(error)))
             self._take_unsigned(record, pending, cut)
+            return
+        refusal = self.belonging.refuses(command, record)
+        if refusal:
+            cut.dead.append(DeadRecord(record, f"{command.kind} refused: {refusal}"))
             return
         signer = str(jwt.get_unverified_header(record.value or b"").get("kid", ""))  # verified by now
         match command:
@@ -184,9 +196,11 @@ class ControlCutter:
                         command.evidence_partitions,
                         command.starts,
                         signer,
+                        command.installation,
                         command.topic_ids,
                     )
                     pending.notices.append(self.term)
+                    self.belonging.stands(command, record)
             case AcceptGap():
                 gap = AcceptedGap(record.offset, record.timestamp_ms, command.topic, command.partition, command.upto, signer)
                 pending.notices.append(gap)
@@ -199,8 +213,8 @@ class ControlCutter:
 
     def _take_unsigned(self, record: Record, pending: _Pending, cut: ControlCut) -> None:
         """Let an activation that cannot be verified close the gates that it names."""
-        command = _unverified(record.value or b"")
-        if isinstance(command, Activate):
+        command = unverified(record.value or b"")
+        if isinstance(command, Activate) and not self.belonging.names_another(command):
             self._activate(record, command, "", UNSIGNED, pending, cut)
 
     def _activate(self, record: Record, command: Activate, signer: str, fault: str, pending: _Pending, cut: ControlCut) -> None:
@@ -213,6 +227,8 @@ class ControlCutter:
             self.routes = Routes.of(self.book)
             cut.applied.append((record.offset, record.timestamp_ms))
             self.applied.append((record.offset, record.timestamp_ms))
+            if not fault:
+                self.belonging.stands(command, record)
 
     def _tell(self, pending: _Pending, cut: ControlCut, upto: int, mark: Mark | None) -> None:
         by_partition: dict[int, dict[str, list[Reading]]] = {}
@@ -304,11 +320,3 @@ class ControlReader:
             for batch in batches.values()
             for at in batch
         ]
-
-
-def _unverified(token: bytes) -> Command | None:
-    """Return the command in a token that cannot be verified, or None where it holds none: for naming gates."""
-    try:
-        return parse_command(jwt.decode(token, options={"verify_signature": False}))
-    except (jwt.PyJWTError, CommandError, ValueError, RecursionError):
-        return None

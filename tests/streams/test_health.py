@@ -12,7 +12,7 @@ import pytest
 import redis as redis_py
 from streams.test_effects import NOW_MS, Answers, decision, made
 
-from failshut import keys
+from failshut.keys import Names
 from failshut_breakers.coverage import Coverage
 from failshut_breakers.decision import Kind
 from failshut_breakers.store import Store
@@ -20,8 +20,10 @@ from failshut_streams import health as health_module
 from failshut_streams.config import WorkerConfig
 from failshut_streams.effects import Effects
 from failshut_streams.embedded import Valkey
-from failshut_streams.health import LIFE_MS, Health, Report, worker_key
+from failshut_streams.health import LIFE_MS, Health, Report
 from failshut_streams.metrics import Metrics
+
+NAMES = Names("i" * 32)
 
 
 def coverage(marks: dict[tuple[str, int], int], **more: Any) -> Coverage:
@@ -32,7 +34,8 @@ def health(effects: Effects, url: str, *coverages: Coverage) -> Health:
     config = WorkerConfig(
         broker="kafka://127.0.0.1:1", store=url, signing_key=Path("-"), operators=Path("-"), worker_id="w-1", group="g"
     )
-    router = SimpleNamespace(cutters={0: SimpleNamespace(topic="telemetry", partition=1)})
+    term = SimpleNamespace(installation=NAMES.installation)
+    router = SimpleNamespace(cutters={0: SimpleNamespace(topic="telemetry", partition=1)}, control=SimpleNamespace(term=term))
     governors = {n: SimpleNamespace(coverages=[at] if at else [], gates={}) for n, at in enumerate(coverages)}
     return Health(config, router, SimpleNamespace(governors=governors), effects, Metrics())  # type: ignore[arg-type]
 
@@ -67,14 +70,14 @@ async def test_a_line_stays_for_a_while_and_a_flushed_closing_returns(store: Val
     await effects.write_pending()
     with redis_py.Redis.from_url(store.url) as client:
         await at._tell(at.report())
-        assert msgspec.json.decode(client.get(worker_key("w-1")), type=Report).group == "g"
-        assert 0 < client.pttl(worker_key("w-1")) <= LIFE_MS
+        assert msgspec.json.decode(client.get(NAMES.worker("w-1")), type=Report).group == "g"
+        assert 0 < client.pttl(NAMES.worker("w-1")) <= LIFE_MS
         assert not effects.closing_waits(["pay"])
         client.flushall()
         await at._tell(at.report())
         assert effects.closing_waits(["pay"])
         await effects.write_pending()
-        assert client.pttl(keys.record("pay")) == -1
+        assert client.pttl(NAMES.record("pay")) == -1
     await at.stop()
     await there.close()
 
