@@ -44,6 +44,7 @@ from failshut_breakers.policy import (
 )
 from failshut_breakers.taken import Taken
 from failshut_breakers.tally import CONFIRMED, Tally
+from failshut_breakers.words import printable
 
 DECISION_SCHEMA = 2
 RENEWALS_PER_TTL = 6
@@ -315,7 +316,8 @@ class Gate:
 
     def _brief(self, condition: Condition) -> Brief:
         tally, brief = self.tallies.get(condition.name), condition.brief()
-        return brief if tally is None else Brief(brief.name, brief.status, f"{brief.text}; {tally.words}")
+        text = brief.text if tally is None else f"{brief.text}; {tally.words}"
+        return Brief(printable(brief.name), brief.status, printable(text))
 
     def _kind(self, wanted: Wanted, moment: Moment) -> Kind | None:
         shown, policy = self.shown, self.entry.policy
@@ -353,7 +355,7 @@ class Gate:
             offset=record.offset,
             breaker=self.breaker.state,
             cause=cause,
-            because=because,
+            because=printable(because),
             evidence_ms=moment.evidence_ms,
             policy=self.entry.digest,
             mode=self.shown.mode if opens else "",
@@ -367,7 +369,7 @@ class Gate:
             context=dict(policy.context) if opens and policy else {},
             tokens=tokens,
             probe_epoch=probe_epoch,
-            by=by,
+            by=printable(by),
         )
 
     def _tokens(self) -> tuple[int, str]:

@@ -13,12 +13,15 @@ elseif fence[1] then
   if here < there then return refused(fence[1]) end
   if here == there and fence[3] == 'closing' and kind ~= 'closing' then return refused(fence[1]) end
 end
+if kind == 'closing' then
+  -- First what takes no memory: a store that is full still says it to every guard, and the write is repeated until it is taken.
+  redis.call('DEL', KEYS[3])
+  redis.call('PUBLISH', ARGV[8], ARGV[9])
+end
 redis.call('HSET', KEYS[1], 'epoch', epoch, 'offset', offset, 'kind', kind)
 redis.call('SET', KEYS[5], ARGV[7])
 if kind == 'closing' then
   redis.call('SET', KEYS[2], ARGV[4])
-  redis.call('DEL', KEYS[3])
-  redis.call('PUBLISH', ARGV[8], ARGV[9])
   return {'written', epoch}
 end
 redis.call('SET', KEYS[2], ARGV[4], 'PXAT', exp_ms)

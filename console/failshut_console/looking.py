@@ -22,6 +22,7 @@ from redis.retry import Retry
 from failshut import Cause, Closing, Permit, verify
 from failshut.keys import Names
 from failshut.signing import KeySet, TokenError
+from failshut_breakers.words import printable
 from failshut_console.exits import Trouble, unreachable
 
 OPEN, CLOSED, UNKNOWN = "OPEN", "CLOSED", "UNKNOWN"
@@ -180,7 +181,7 @@ class Looker:
 
     def _look(self, only: tuple[str, ...]) -> Look:
         ours = self.names
-        names: Any = only or sorted(name.decode() for name in self._members(ours))
+        names: Any = only or sorted(name.decode("utf-8", "replace") for name in self._members(ours))
         worker_keys = list(islice(self._redis.scan_iter(match=ours.workers, count=500), WORKERS_MAX))
         with self._redis.pipeline(transaction=True) as pipe:
             for gate in names:
@@ -196,7 +197,7 @@ class Looker:
         views = []
         for index, gate in enumerate(names):
             record, pttl_ms, status = answers[3 * index : 3 * index + 3]
-            views.append(self._view(gate, record, pttl_ms, _json(status), found))
+            views.append(_printed(self._view(gate, record, pttl_ms, _json(status), found)))
         return Look(now_ms, tuple(views), workers, self.store)
 
     def _members(self, names: Names) -> set[bytes]:
@@ -225,6 +226,13 @@ class Looker:
         if isinstance(statement, Closing):
             return _closed(view, statement)
         return _permitted(view, statement, pttl_ms, str(status.get("because", "")), look)
+
+
+def _printed(view: View) -> View:
+    """The view with nothing in it that a terminal would obey: whoever can write the store can write a status."""
+    texts = ("gate", "breaker", "cause", "because", "mode", "epoch", "policy")
+    readings = tuple((printable(name), printable(status), printable(text)) for name, status, text in view.readings)
+    return replace(view, readings=readings, **{name: printable(getattr(view, name)) for name in texts})  # type: ignore[arg-type]
 
 
 def _hinted(gate: str, status: dict[str, Any]) -> View:
@@ -290,7 +298,7 @@ def _worker(answer: bytes | None) -> Worker | None:
         gaps = tuple(str(gap) for gap in said.get("gaps", ()))
     except (TypeError, ValueError, AttributeError):
         evidence, gaps = {}, ()
-    return Worker(str(said.get("id", "?")), str(said.get("group", "?")), evidence, gaps)
+    return Worker(printable(str(said.get("id", "?"))), printable(str(said.get("group", "?"))), evidence, gaps)
 
 
 def _json(answer: bytes | None) -> dict[str, Any]:

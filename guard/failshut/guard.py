@@ -253,7 +253,7 @@ class Guard:
         if not token:
             return Denial(Cause.PROBES_SPENT)
         if token.partition(":")[0] != permit.epoch:
-            return Denial(Cause.STALE, f"a probe token of another proving: {token[:64]}")
+            return Denial(Cause.STALE, f"a probe token of another proving: {token[:64]!a}")
         return token
 
     def _settle(self, slot: Slot, late: bool = False) -> Lease | Denial:

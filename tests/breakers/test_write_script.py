@@ -134,6 +134,28 @@ async def test_a_closing_is_pushed_and_a_refused_one_is_not(writer: Store, see: 
     listener.close()
 
 
+async def test_a_full_store_still_carries_a_closing_to_guards(writer: Store, see: redis_py.Redis) -> None:
+    """Without memory for the record it is pushed, the write counts as failed, and it is taken as soon as there is room."""
+    await write(writer, permit(5, 5, tokens=2, proving=5))
+    listener = see.pubsub(ignore_subscribe_messages=True)
+    listener.subscribe(NAMES.push)
+    assert listener.get_message(timeout=10) is None
+    see.config_set("maxmemory", "1")
+    try:
+        with pytest.raises(StoreUnreachable):
+            await write(writer, permit(5, 6))
+        with pytest.raises(StoreUnreachable):
+            await write(writer, closing(6, 6))
+        heard = [message["data"] for _ in range(20) if (message := listener.get_message(timeout=0.5))]
+        assert heard == [f"g\n{token('closing-6-6')}"]
+        assert see.llen(NAMES.probes("g")) == 0
+    finally:
+        see.config_set("maxmemory", "0")
+    assert await write(writer, closing(6, 6), permit(5, 9)) == [True, False]
+    assert see.get(NAMES.record("g")) == token("closing-6-6")
+    listener.close()
+
+
 async def test_one_gate_says_nothing_of_another(writer: Store, see: redis_py.Redis) -> None:
     """Gates are written side by side, and each has its own fence; screens find them all."""
     assert await write(writer, permit(9, 9, gate="a"), permit(1, 1, gate="b"), closing(2, 2, gate="c")) == [True] * 3

@@ -85,6 +85,7 @@ def test_a_permit_that_verifies_and_lives_is_open(store, client, key, tmp_path) 
 def test_a_closing_is_closed_with_its_cause(store, client, key, tmp_path) -> None:
     """A closing's own words are shown, not the hints beside it."""
     closing = Closing(
+        installation=NAMES.installation,
         gate=GATE, epoch=EPOCH, offset=7, partition=0, policy="sha256:0", cause=Cause.DRIFT, because="mean 48 to 97",
         evidence_ms=1, breaker="TRIPPED", in_flight="cancel",
     )  # fmt: skip
@@ -157,3 +158,26 @@ def test_a_store_that_does_not_answer_is_unreachable(free_port) -> None:
         Looker(f"redis://127.0.0.1:{free_port()}/0", installation=NAMES.installation).look()
     assert told.value.status is Exit.UNREACHABLE
     assert "runs out" in told.value.means
+
+
+def test_a_status_commands_no_terminal(store, client, key, tmp_path) -> None:
+    """Whoever can write the store can write what screens show; what cannot be printed is shown as its escape."""
+    client.sadd(NAMES.gates, "\x1b[2J")
+    write(client, permit().sign(key), because="\x1b[2J\x1b]0;owned\x07")
+    status = {"breaker": "\x1b[31m", "readings": [["\x1b", "\x9b", "\u202e"]], "because": "\x1b", "policy": "\x1b"}
+    client.set(NAMES.status(GATE), json.dumps(status))
+    client.set(NAMES.worker("w"), json.dumps({"id": "\x1b[2J", "group": "\x1b"}))
+    shown = Looker(store.url, str(tmp_path / "jwks.json"), installation=NAMES.installation).look()
+    for view in shown.gates:
+        texts = [view.gate, view.breaker, view.cause, view.because, view.policy, view.epoch, *sum(view.readings, ())]
+        assert all(text.isprintable() for text in texts)
+    assert all(worker.id.isprintable() for worker in shown.workers)
+
+
+def test_without_an_installation_nothing_is_shown(store, client, key, tmp_path) -> None:
+    """Unknown is said as unknown: no gate of any installation is shown as this one's."""
+    key.write_jwks(tmp_path / "jwks.json")
+    write(client, permit().sign(key))
+    with pytest.raises(Trouble) as told:
+        Looker(store.url, str(tmp_path / "jwks.json")).look()
+    assert "--installation" in told.value.do
