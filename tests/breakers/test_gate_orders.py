@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import pickle
-
 import pytest
 from log import CONTROL, TELEMETRY, World, command, policy
 
 from failshut.cause import Cause
 from failshut_breakers.decision import Breaker as State
 from failshut_breakers.decision import Decision, Kind
-from failshut_breakers.taken import VALID_MS
 
 X = 'conformance: {series: s/x, rule: "value < 100", window: 10, over: 0.05, demand_for: 1s}'
 Y = 'conformance: {series: s/y, rule: "value < 100", window: 10, over: 0.05, demand_for: 1s}'
@@ -422,58 +419,3 @@ class TestProving:
         assert epoch(world) > before
         world.marks(4_000)
         assert not world.is_open()
-
-
-# --- whose commands count, and how often ---
-
-
-def test_a_hold_that_is_sent_twice_holds_once() -> None:
-    """Whoever copies a signed hold cannot close the gate again after its reset, nor after the governor's restart."""
-    world = World(policy("heartbeat: {source: a, grace: 3s}", reset="{probes: 0}"))
-    world.marks(1_000, beat="a")
-    hold = command("hold", id="one-hold", signed_ms=world.now_ms)
-    world.control(hold)
-    assert world.last().breaker == "HELD"
-    world.marks(1_000, beat="a")
-    world.command("reset", epoch=epoch(world))
-    world.marks(1_000, beat="a")
-    assert world.is_open()
-    world.governors = [pickle.loads(pickle.dumps(governor)) for governor in world.governors]  # as a snapshot does
-    for governor in world.governors:
-        governor.owns = lambda gate: True
-    (note,) = [one for one in world.control(hold) if one.kind is Kind.NOTE]
-    assert "counts once" in note.because
-    world.marks(1_000, beat="a")
-    assert world.is_open()
-
-
-def test_an_old_command_that_is_brought_out_again_is_refused() -> None:
-    """Its id need not be remembered: it says itself when it was signed."""
-    world = World(policy("heartbeat: {source: a, grace: 3s}"))
-    world.marks(1_000, beat="a")
-    (note,) = world.command("hold", signed_ms=world.now_ms - VALID_MS - 1_000)
-    assert (note.kind, "sign it anew" in note.because) == (Kind.NOTE, True)
-    world.marks(1_000, beat="a")
-    assert world.is_open()
-
-
-def test_a_command_of_another_installation_moves_no_gate() -> None:
-    """Governors do not rely on routers for that: evidence that holds one is noted, and nothing more."""
-    world = World(policy("heartbeat: {source: a, grace: 3s}"))
-    world.marks(1_000, beat="a")
-    (note,) = world.command("hold", installation="anotherinstallation")
-    assert (note.kind, "another installation" in note.because) == (Kind.NOTE, True)
-    world.marks(1_000, beat="a")
-    assert world.is_open()
-
-
-def test_what_a_refused_command_named_cannot_be_named_again() -> None:
-    """A refusal is an answer: the same command does not count later, when it would be granted."""
-    world = World(policy("heartbeat: {source: a, grace: 3s}", reset="{probes: 0}"))
-    world.marks(1_000, beat="a")
-    world.command("hold")
-    early = command("reset", id="early", signed_ms=world.now_ms, epoch=epoch(world))
-    assert any("no evidence from after" in one.because for one in world.control(early))
-    world.marks(1_000, beat="a")
-    assert any("counts once" in one.because for one in world.control(early))
-    assert not world.is_open()
