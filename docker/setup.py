@@ -1,48 +1,132 @@
-"""Passwords and keys for docker/compose.yaml, made once and kept.
+"""Passwords, keys and the stores' users for docker/compose.yaml, made once and kept.
 
-Writes docker/.env (mode 0600) with a random password for each user of Kafka and Redis; docker/keys/worker/ with the
-key that signs permits, the JWKS file that guards verify them with, and the public keys of operators; and
-docker/keys/operator.pem, the operator's own key, which no worker sees. What exists is never overwritten: a new signing
-key closes every gate until guards have its JWKS.
+Writes docker/.env (mode 0600) with a random password for each user of Kafka and the stores; docker/keys/installation with
+the installation's id, which the first term is opened with; docker/keys/worker/ with the key that signs permits, the JWKS
+file that guards verify them with, and the public keys of operators; docker/keys/operator.pem, the operator's own key,
+which no worker sees; docker/keys/services/NAME.env (mode 0600) for each service of services.txt; and docker/keys/stores/
+with the users of both stores. What exists is never overwritten, but for the users' files, which follow services.txt:
+a new signing key closes every gate until guards have its JWKS.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
 
+from failshut.keys import Names, check_gate, new_installation
 from failshut.signing import SigningKey
 
 HERE = Path(__file__).resolve().parent
-USERS = ("KAFKA_ADMIN", "KAFKA_FAILSHUT", "KAFKA_PRODUCER", "KAFKA_OPERATOR", "REDIS_FAILSHUT", "REDIS_GUARD")
+USERS = ("KAFKA_ADMIN", "KAFKA_FAILSHUT", "KAFKA_PRODUCER", "KAFKA_OPERATOR", "REDIS_FAILSHUT")
 IMAGE_UID = 10001
+# What a connection needs by itself. No category: @connection would bring CLIENT KILL and CLIENT PAUSE, which close
+# other services' connections and hold up the monitor's writes.
+CONNECTION = "+ping +hello +auth +select +client|setname"
+READING = "+get +getrange +strlen +pttl +rpop +multi +exec +discard +subscribe +unsubscribe"
 
 
 def write_environment(path: Path, uid: int) -> bool:
     """Write the passwords and the workers' user id; False where the file exists."""
     lines = [f"{user}_PASSWORD={secrets.token_urlsafe(24)}" for user in USERS]
+    return write_new(path, "\n".join([*lines, f"FAILSHUT_UID={uid}"]) + "\n")
+
+
+def write_new(path: Path, text: str, mode: int = 0o600) -> bool:
+    """Write a file that is not there; False where it is."""
+    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     except FileExistsError:
         return False
     with os.fdopen(descriptor, "w") as file:
-        file.write("\n".join([*lines, f"FAILSHUT_UID={uid}"]) + "\n")
+        file.write(text)
     return True
 
 
-def write_key(private: Path, public: Path, uid: int) -> bool:
-    """Write a private key for the user `uid` and its JWKS file; False where there is a key."""
+def write_key(private: Path, public: Path, uid: int, installation: str = "") -> bool:
+    """Write a private key for the user `uid` and its JWKS file, which names the installation; False where there is a key."""
     if private.exists():
         return False
     for folder in (private.parent, public.parent):
         folder.mkdir(mode=0o755, parents=True, exist_ok=True)
     key = SigningKey.generate()
-    key.write_jwks(public)
+    keys = key.key_set()
+    (keys.of(installation) if installation else keys).write(public)
     key.save(private)
     if os.geteuid() == 0:
         os.chown(private, uid, uid)
     return True
+
+
+def read_services(path: Path) -> dict[str, list[str]]:
+    """Return the gates of each service. Raises ValueError for a line that is none."""
+    services: dict[str, list[str]] = {}
+    for line in path.read_text().splitlines():
+        words = line.partition("#")[0].split()
+        if not words:
+            continue
+        name, *gates = words
+        if not re.fullmatch(r"[a-z][a-z0-9-]{0,63}", name) or name in ("default", "failshut") or not gates:
+            raise ValueError(f"{path}: {line!r} is not a service and its gates")
+        services.setdefault(name, []).extend(check_gate(gate) for gate in gates)
+    return services
+
+
+def write_service(path: Path, name: str, installation: str) -> bool:
+    """Write what a service's environment needs, with a password of its own; False where the file exists."""
+    password = secrets.token_urlsafe(24)
+    return write_new(
+        path,
+        f"FAILSHUT_STORE=redis://{name}:{password}@redis:6379/0\n"
+        f"FAILSHUT_OUTCOMES_STORE=redis://{name}:{password}@outcomes:6379/0\n"
+        f"FAILSHUT_INSTALLATION={installation}\n",
+    )
+
+
+def users(installation: str, passwords: Mapping[str, str], services: Mapping[str, list[str]]) -> tuple[str, str]:
+    """Return the users of the store of permits and of that of outcomes, as Redis and Valkey read them.
+
+    The monitor reaches its own installation's names. A service reaches its own gates' alone: it reads records, takes probe
+    tokens and hears closings in the one, and appends outcomes in the other. It can write no record in either.
+    """
+    names = Names(installation)
+    everything = f"~failshut:{installation}:* &failshut:{installation}:* +@all -@admin -@dangerous +info"
+    permits = ["user default off", f"user failshut on {_hashed(passwords['failshut'])} {everything}"]
+    outcomes = list(permits)
+    for name, gates in sorted(services.items()):
+        head = f"user {name} on {_hashed(passwords[name])}"
+        records = " ".join(f"%R~{names.record(gate)}" for gate in gates)
+        probes = " ".join(f"~{names.probes(gate)}" for gate in gates)
+        streams = " ".join(f"~{names.outcomes(gate)}" for gate in gates)
+        permits.append(f"{head} {records} {probes} resetchannels &{names.push} {CONNECTION} {READING}")
+        outcomes.append(f"{head} {streams} resetchannels {CONNECTION} +xadd")
+    return "\n".join(permits) + "\n", "\n".join(outcomes) + "\n"
+
+
+def _hashed(password: str) -> str:
+    return "#" + hashlib.sha256(password.encode()).hexdigest()
+
+
+def write_users(folder: Path) -> None:
+    """Write both stores' users anew, as services.txt says now."""
+    installation = (folder / "keys" / "installation").read_text().strip()
+    services = read_services(folder / "services.txt" if (folder / "services.txt").exists() else HERE / "services.txt")
+    environment = dict(line.split("=", 1) for line in (folder / ".env").read_text().splitlines())
+    passwords = {"failshut": environment["REDIS_FAILSHUT_PASSWORD"]}
+    for name in services:
+        path = folder / "keys" / "services" / f"{name}.env"
+        write_service(path, name, installation)
+        passwords[name] = path.read_text().split(":", 2)[2].partition("@")[0]
+    stores = folder / "keys" / "stores"
+    stores.mkdir(mode=0o755, parents=True, exist_ok=True)
+    for file, text in zip(("redis.acl", "outcomes.acl"), users(installation, passwords, services), strict=True):
+        # Passwords stand there as digests alone, and the stores' own user must read the file.
+        (stores / file).write_text(text)
+        (stores / file).chmod(0o644)
 
 
 def main(folder: Path = HERE) -> None:
@@ -51,13 +135,18 @@ def main(folder: Path = HERE) -> None:
     uid = os.geteuid() or IMAGE_UID
     keys = folder / "keys"
     monitor, operator = keys / "worker" / "monitor.pem", keys / "operator.pem"
+    named = write_new(keys / "installation", new_installation() + "\n", 0o644)
+    installation = (keys / "installation").read_text().strip()
     for made, path in (
         (write_environment(folder / ".env", uid), folder / ".env"),
-        (write_key(monitor, keys / "worker" / "monitor.jwks.json", uid), monitor),
+        (named, keys / "installation"),
+        (write_key(monitor, keys / "worker" / "monitor.jwks.json", uid, installation), monitor),
         (write_key(operator, keys / "worker" / "operators.jwks.json", os.geteuid()), operator),
     ):
         print(f"{'wrote' if made else 'kept '} {path}")
-    print("Next: docker compose -f docker/compose.yaml up --build")
+    write_users(folder)
+    print(f"wrote {keys / 'stores'}: a user for each service of services.txt; their passwords: {keys / 'services'}")
+    print("Next: docker compose -f docker/compose.yaml up --build, and open the first term (docker/README.md)")
 
 
 if __name__ == "__main__":

@@ -40,9 +40,6 @@ ROUTINGS_KEPT = 256
 FAULTS_TOLD_MAX = 100
 FAULT_CHARS_TOLD_MAX = 200
 
-OLD_WIRE = 1
-"""The wire form of runs that carry no digest. They count until a partition has seen a newer one."""
-
 Table = Mapping[str, bytes]
 """By gate: 8 bytes for what it is fed."""
 
@@ -90,11 +87,9 @@ class Agreement:
     told: dict[bytes, Table] = field(default_factory=dict)  # by digest, the oldest first
     faults: dict[str, dict[str, str]] = field(default_factory=dict)  # by router and gate: why it is fed nothing
     operators: bytes | None = None  # digest of the keys whose commands count; None until a run of control has said
-    proven: bool = False  # a run that carries digests was seen: older wire forms count no more
 
     def learn(self, run: Run) -> None:
         """Take note of the table that a router tells, whether or not the run counts."""
-        self.proven = self.proven or run.schema > OLD_WIRE
         if run.feeds is None:
             return
         _keep(self.told, digest_of_table(run.feeds.gates), run.feeds.gates, TABLES_KEPT)
@@ -110,8 +105,6 @@ class Agreement:
 
         Whose commands count is named by the log itself. What was covered before is not named anew.
         """
-        if run.schema <= OLD_WIRE:
-            return not self.proven
         operators = self.operators
         for notice in run.notices:
             if isinstance(notice, OperatorsNamed) and notice.offset >= covered:
@@ -130,8 +123,6 @@ class Agreement:
         `versions` holds each gate with the routing version from which its evidence counts. A gate whose own policy is at fault
         is closed by it, and needs nobody's agreement.
         """
-        if run.schema <= OLD_WIRE:
-            return frozenset(self.own) if self.proven else frozenset()
         if self.by_routing.get(run.routing) == run.made:
             return frozenset()
         table = self.told.get(run.made)

@@ -4,16 +4,23 @@ Commands travel through the control topic like all evidence, so a replay sees th
 did. Each names what it answers: a reset and a bypass name the epoch of the closing that the operator saw, so
 that a later demand voids them. A router verifies the signature (it holds the operators' public keys); what
 does not verify goes to the dead-letter topic.
+
+A signature says who, not where and not how often: operators may hold one key for several installations, and
+a signed command can be copied. So each names its installation, and counts once, by its id (taken.py). A
+command about a gate also says when it was signed, so that nobody has to remember ids for ever.
 """
 
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from failshut.keys import check_installation
 
 COMMAND_TYPE = "failshut-command+jwt"
 GATE_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
+ID_PATTERN = r"^[A-Za-z0-9._-]{1,64}$"
 MAX_WHY = 500
 
 
@@ -21,16 +28,35 @@ class CommandError(Exception):
     """A command that cannot be taken: malformed, unsigned, or by nobody known."""
 
 
+class NamelessCommand(CommandError):
+    """A command that names no installation, as versions before 0.2 wrote them."""
+
+
+def _printable(text: str) -> str:
+    """What a person reads on a terminal may not command that terminal: no control, format or surrogate characters."""
+    if not text.isprintable():
+        bad = next(character for character in text if not character.isprintable())
+        raise ValueError(f"it holds a character that cannot be printed: {bad!a}")
+    return text
+
+
+Words = Annotated[str, AfterValidator(_printable)]
+"""Text that stands on the log and on screens: it is printable, and one line."""
+
+
 class _Base(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    by: Annotated[str, Field(min_length=1, max_length=200)]
-    why: Annotated[str, Field(min_length=1, max_length=MAX_WHY)]
-    id: Annotated[str, Field(min_length=1, max_length=64)]
+    installation: Annotated[str, AfterValidator(check_installation)]
+    by: Annotated[Words, Field(min_length=1, max_length=200)]
+    why: Annotated[Words, Field(min_length=1, max_length=MAX_WHY)]
+    id: Annotated[str, Field(pattern=ID_PATTERN)]
 
 
 class _ForGate(_Base):
     gate: Annotated[str, Field(pattern=GATE_PATTERN)]
+    signed_ms: Annotated[int, Field(gt=0, lt=2**53)]
+    """When it was signed, by the operator's clock, in milliseconds: it counts only near that time."""
 
 
 class Hold(_ForGate):
@@ -51,7 +77,7 @@ class Bypass(_ForGate):
 
     kind: Literal["bypass"] = "bypass"
     epoch: Annotated[int, Field(ge=0)]
-    conditions: Annotated[tuple[str, ...], Field(min_length=1, max_length=64)]
+    conditions: Annotated[tuple[Words, ...], Field(min_length=1, max_length=64)]
     until_ms: Annotated[int, Field(gt=0)]
 
 
@@ -71,7 +97,7 @@ class Activate(_Base):
 
 
 class OpenTerm(_Base):
-    """Open a term: a new evidence log, or the same one after its offsets were lost."""
+    """Open a term: a new evidence log, or the same one after its offsets were lost. The first makes the installation's id."""
 
     kind: Literal["term"] = "term"
     term: Annotated[int, Field(ge=1, lt=2**13)]
@@ -85,7 +111,7 @@ class AcceptGap(_Base):
     """Sign that what a front-door partition held before `upto` is lost and will not be seen."""
 
     kind: Literal["accept_gap"] = "accept_gap"
-    topic: str
+    topic: Annotated[Words, Field(max_length=64)]
     partition: Annotated[int, Field(ge=0)]
     upto: Annotated[int, Field(ge=0)]
 
@@ -109,4 +135,6 @@ def parse_command(claims: str | bytes | dict[str, object]) -> Command:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "missing" and first["loc"][-1:] == ("installation",):
+            raise NamelessCommand("it names no installation: sign it anew, with this version") from error
         raise CommandError(f"not a command: {where}: {first['msg']}") from error

@@ -46,6 +46,7 @@ class Decision(msgspec.Struct, frozen=True, omit_defaults=False):
 
     schema: int
     kind: Kind
+    installation: str
     gate: str
     epoch: str
     partition: int

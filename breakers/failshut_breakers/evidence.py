@@ -23,10 +23,7 @@ from typing import TypeAlias
 import msgspec
 
 SCHEMA = 2
-"""Version of the wire form. A reader refuses a newer one, and reads those in `READABLE`."""
-
-READABLE = frozenset({1, SCHEMA})
-"""Wire forms that this code reads. Runs of form 1 carry no digest of what their router made of control (agreement.py)."""
+"""Version of the wire form. A reader refuses a newer one, and counts nothing of an older one."""
 
 TERM_FACTOR = 1 << 40
 """An epoch is `term * TERM_FACTOR + offset`; it stays below 2**53, as far as Lua and JavaScript count."""
@@ -39,6 +36,10 @@ class EvidenceError(Exception):
 
     A worker that meets it stops: going on would be deciding on a log that nobody can replay.
     """
+
+
+class OlderWire(EvidenceError):
+    """A record of an older wire form. It counts for nobody: no worker of this version stops over one that has not stopped."""
 
 
 class Place(msgspec.Struct, frozen=True, array_like=True):
@@ -206,6 +207,7 @@ class Term(msgspec.Struct, frozen=True, array_like=True, tag="t"):
     evidence_partitions: int
     starts: dict[str, dict[int, int]]
     signer: str
+    installation: str
     topic_ids: dict[str, str] = {}
 
 
@@ -285,19 +287,31 @@ def decode_run(data: bytes) -> Run:
     """Read a run.
 
     Raises:
+        OlderWire: a worker of an older version wrote it.
         EvidenceError: these bytes are not an evidence record that this code understands.
     """
+    if _schema_of(data) < SCHEMA:
+        raise OlderWire(
+            f"it is of wire form {_schema_of(data)}, this code reads {SCHEMA}: a worker of an older version wrote it, and what "
+            f"that made of the policies is not known"
+        )
     try:
         run = _decoder.decode(data)
     except msgspec.MsgspecError as error:
         raise EvidenceError(f"not an evidence record: {error}") from error
-    if run.schema not in READABLE:
-        raise EvidenceError(
-            f"evidence record of wire form {run.schema}, this code reads {', '.join(map(str, sorted(READABLE)))}"
-        )
-    if run.schema == SCHEMA and not run.made:
-        raise EvidenceError(f"evidence record of wire form {SCHEMA} that does not say what its router made of control")
+    if run.schema != SCHEMA:
+        raise EvidenceError(f"evidence record of wire form {run.schema}, this code reads {SCHEMA}")
+    if not run.made:
+        raise EvidenceError("an evidence record that does not say what its router made of control")
     return run
+
+
+def _schema_of(data: bytes) -> int:
+    """Return the first number of the array that a record is, or `SCHEMA` where it is none: one byte behind the array's head."""
+    if len(data) < 4:
+        return SCHEMA
+    place = {0xDC: 3, 0xDD: 5}.get(data[0], 1 if data[0] >> 4 == 0x9 else 0)
+    return data[place] if 0 < place < len(data) and 0 < data[place] < 0x80 else SCHEMA
 
 
 def epoch_of(term: int, offset: int) -> int:

@@ -42,16 +42,19 @@ from failshut_breakers.policy import (
     Heartbeat,
     Lag,
 )
+from failshut_breakers.taken import Taken
 from failshut_breakers.tally import CONFIRMED, Tally
+from failshut_breakers.words import printable
 
-DECISION_SCHEMA = 1
+DECISION_SCHEMA = 2
 RENEWALS_PER_TTL = 6
 """A permit is renewed when evidence time has come this fraction of its ttl further, so that renewals are bounded."""
 
 
 class Record(NamedTuple):
-    """The evidence record that a gate is judging: where it stands, and where it came from."""
+    """The evidence record that a gate is judging: whose it is, where it stands, and where it came from."""
 
+    installation: str
     term: int
     evidence_partition: int
     offset: int
@@ -89,6 +92,7 @@ class Gate:
         self.tripped = False  # a demand closed the gate in this record
         self.counts = False  # that demand met an ARMED breaker
         self.tallies: dict[str, Tally] = {}  # by condition, of those with a budget of false trips
+        self.taken = Taken()  # ids of commands
         self.prove_at_conclusion = False  # a reset was granted in this record
         self.notes: list[tuple[Cause | None, str, Place, str]] = []
 
@@ -156,9 +160,10 @@ class Gate:
             else:
                 gate_orders.on_outcome(self, event, place, moment)  # type: ignore[arg-type]
 
-    def order(self, command: GateCommand, place: Place, moment: Moment, kid: str) -> None:
+    def order(self, command: GateCommand, append_ms: int, place: Place, moment: Moment, kid: str) -> None:
         """Take an operator's command. What is refused is noted, never dropped in silence."""
-        refusal = gate_orders.take(self, command, place, moment)
+        refusal = self.taken.take(command.id, command.signed_ms, append_ms)
+        refusal = refusal or gate_orders.take(self, command, place, moment)
         if refusal:
             self.notes.append((None, f"{command.kind} refused: {refusal}", place, f"{command.by} ({kid[:12]})"))
         elif isinstance(command, Confirm):
@@ -319,7 +324,8 @@ class Gate:
 
     def _brief(self, condition: Condition) -> Brief:
         tally, brief = self.tallies.get(condition.name), condition.brief()
-        return brief if tally is None else Brief(brief.name, brief.status, f"{brief.text}; {tally.words}")
+        text = brief.text if tally is None else f"{brief.text}; {tally.words}"
+        return Brief(printable(brief.name), brief.status, printable(text))
 
     def _kind(self, wanted: Wanted, moment: Moment) -> Kind | None:
         shown, policy = self.shown, self.entry.policy
@@ -350,13 +356,14 @@ class Gate:
         return Decision(
             schema=DECISION_SCHEMA,
             kind=kind,
+            installation=record.installation,
             gate=self.name,
             epoch=epoch_text(self.epoch),
             partition=record.evidence_partition,
             offset=record.offset,
             breaker=self.breaker.state,
             cause=cause,
-            because=because,
+            because=printable(because),
             evidence_ms=moment.evidence_ms,
             policy=self.entry.digest,
             mode=self.shown.mode if opens else "",
@@ -370,7 +377,7 @@ class Gate:
             context=dict(policy.context) if opens and policy else {},
             tokens=tokens,
             probe_epoch=probe_epoch,
-            by=by,
+            by=printable(by),
         )
 
     def _tokens(self) -> tuple[int, str]:

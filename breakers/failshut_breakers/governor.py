@@ -60,6 +60,7 @@ class Governor:
         self.owns = owns
         self.offset = -1  # of the last evidence record that was judged
         self.term = 0
+        self.installation = ""  # the first term's; empty before one was opened, and then nothing counts
         self.whole = True  # the log was read from its beginning, or from a snapshot that was
         self.book = PolicyBook()
         self.gates: dict[str, Gate] = {}
@@ -113,6 +114,11 @@ class Governor:
         """Start from coverages, with what the policies in force ask to be fed."""
         self.coverages, self.forks = coverages, []
         self._agree()
+
+    def pass_over(self, offset: int) -> None:
+        """Take note of a record that counts for nobody: what it told is not known, so nothing here is whole."""
+        if offset > self.offset:
+            self.offset, self.whole = offset, False
 
     def _check(self, offset: int, run: Run) -> None:
         if run.evidence_id != self.evidence_id or run.evidence_partitions != self.evidence_partitions:
@@ -232,7 +238,7 @@ class Governor:
         return Moment(coverage.evidence_ms, coverage.newest_ms, words)
 
     def _judge(self, offset: int, run: Run, gate: Gate, readings: list[Reading], lo: int, coverage: Coverage) -> list[Decision]:
-        record = Record(self.term, self.partition, offset, run.topic, run.partition)
+        record = Record(self.installation, self.term, self.partition, offset, run.topic, run.partition)
         moment = self._moment(gate, coverage)
         place = Place(run.topic, run.partition, max(0, run.upto - 1), 0)
         try:
@@ -247,15 +253,16 @@ class Governor:
             gate.fault(error, place, moment)
             return gate.conclude(record, moment)
 
-    @staticmethod
-    def _order(gate: Gate, commanded: Commanded, place: Place, moment: Moment) -> None:
+    def _order(self, gate: Gate, commanded: Commanded, place: Place, moment: Moment) -> None:
         try:
             command = parse_command(commanded.claims)
         except CommandError as error:
             gate.notes.append((None, str(error), place, commanded.kid))
             return
-        if isinstance(command, GateCommand) and command.gate == gate.name:
-            gate.order(command, place, moment, commanded.kid)
+        if command.installation != self.installation:
+            gate.notes.append((None, f"{command.kind} refused: it is of another installation", place, commanded.kid))
+        elif isinstance(command, GateCommand) and command.gate == gate.name:
+            gate.order(command, commanded.time_ms, place, moment, commanded.kid)
         else:
             gate.notes.append((None, f"{command.kind} refused: it is not for this gate", place, commanded.kid))
 
@@ -298,6 +305,9 @@ class Governor:
     def _open_term(self, term: Term) -> bool:
         if term.term <= self.term or term.evidence_id != self.evidence_id:
             return False  # an older term, or one that speaks of another log
+        if self.installation and term.installation != self.installation:
+            return False  # the first term says whose log this is; a copied one of another installation changes nothing
+        self.installation = term.installation
         self.whole = term.term == 1 and self.whole and not self.gates
         self.term = term.term
         self.coverages, self.forks = [Coverage.of_term(term, self.book.routing)], []

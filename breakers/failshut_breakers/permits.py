@@ -9,16 +9,17 @@ from __future__ import annotations
 from typing import NamedTuple, cast
 
 from failshut.cause import Cause
-from failshut.permit import Closing, InFlight, Mode, Permit
+from failshut.permit import Closing, InFlight, Mode, Permit, claimed_installation
 from failshut.signing import SigningKey
 from failshut_breakers.decision import Decision, Kind
+from failshut_breakers.probes import probe_tokens
 
 MAX_BECAUSE = 300
 MAX_BRIEF = 120
 
 
 class Statement(NamedTuple):
-    """What is written to the store for a decision."""
+    """What is written to the store for a decision. `tokens` are the probe tokens that a permit brings."""
 
     gate: str
     kind: str  # "permit" or "closing"
@@ -26,8 +27,13 @@ class Statement(NamedTuple):
     offset: int
     token: str
     exp_ms: int  # 0: does not expire
-    tokens: int
+    tokens: tuple[str, ...]
     probe_epoch: str
+
+    @property
+    def installation(self) -> str:
+        """Under whose names it is written: the claim that guards compare, so that the two can never differ."""
+        return claimed_installation(self.token)
 
 
 class FutureEvidence(Exception):
@@ -45,6 +51,7 @@ def statement_of(decision: Decision, key: SigningKey, wall_ms: int) -> Statement
         raise ValueError("a note is not written to the store")
     if decision.kind is Kind.CLOSE:
         closing = Closing(
+            installation=decision.installation,
             gate=decision.gate,
             epoch=decision.epoch,
             offset=decision.offset,
@@ -56,10 +63,11 @@ def statement_of(decision: Decision, key: SigningKey, wall_ms: int) -> Statement
             breaker=decision.breaker.value,
             in_flight=cast(InFlight, decision.in_flight),
         )
-        return Statement(decision.gate, "closing", decision.epoch, decision.offset, closing.sign(key), 0, 0, "")
+        return Statement(decision.gate, "closing", decision.epoch, decision.offset, closing.sign(key), 0, (), "")
     if decision.evidence_ms > wall_ms:
         raise FutureEvidence(f"evidence of {decision.gate} is {decision.evidence_ms - wall_ms} ms ahead of this clock")
     permit = Permit(
+        installation=decision.installation,
         gate=decision.gate,
         epoch=decision.epoch,
         offset=decision.offset,
@@ -83,6 +91,6 @@ def statement_of(decision: Decision, key: SigningKey, wall_ms: int) -> Statement
         decision.offset,
         permit.sign(key),
         decision.exp_ms,
-        decision.tokens,
+        probe_tokens(decision, key),
         decision.probe_epoch,
     )

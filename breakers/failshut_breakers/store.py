@@ -19,7 +19,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError
 
-from failshut import keys
+from failshut.keys import Names, push_message
 from failshut_breakers.permits import Statement
 
 SCRIPT = files("failshut_breakers").joinpath("write.lua").read_text()
@@ -79,28 +79,31 @@ class Store:
     async def _write(self, pairs: list[tuple[Statement, bytes]]) -> list[bool]:
         if not self._sha:
             self._sha = str(await self._redis.script_load(SCRIPT))
+        sets: dict[str, set[str]] = {}
         async with self._redis.pipeline(transaction=False) as pipe:
             for statement, status in pairs:
-                gate = statement.gate
+                gate, names = statement.gate, Names(statement.installation)
+                sets.setdefault(names.gates, set()).add(gate)
                 pipe.evalsha(
                     self._sha,
                     5,
-                    keys.fence(gate),
-                    keys.record(gate),
-                    keys.probes(gate),
-                    keys.probed(gate),
-                    keys.status(gate),
+                    names.fence(gate),
+                    names.record(gate),
+                    names.probes(gate),
+                    names.probed(gate),
+                    names.status(gate),
                     statement.epoch,
                     f"{statement.offset:016d}",
                     statement.kind,
                     statement.token,
                     str(statement.exp_ms),
-                    str(statement.tokens),
                     statement.probe_epoch,
                     status,
-                    keys.PUSH,
-                    keys.push_message(gate, statement.token),
+                    names.push,
+                    push_message(gate, statement.token),
+                    *(statement.tokens or ()),
                 )
-            pipe.sadd(keys.GATES, *sorted({statement.gate for statement, _ in pairs}))
+            for name, gates in sets.items():
+                pipe.sadd(name, *sorted(gates))
             answers = await pipe.execute()
-        return [answer[0] == b"written" for answer in answers[:-1]]
+        return [answer[0] == b"written" for answer in answers[: len(pairs)]]

@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from aiokafka.errors import KafkaError
+from pydantic import ValidationError
 
 from failshut.signing import SigningKey
 from failshut_breakers.command import Activate, CommandError
 from failshut_console.checks import policy_files, read_files
 from failshut_console.exits import Exit, Trouble, unreachable
-from failshut_streams.operator import Operator, Unacknowledged, new_id
+from failshut_streams.operator import Operator, TermError, Unacknowledged, new_id
 from failshut_streams.topics import BrokerUnreachable
 
 
@@ -33,7 +34,14 @@ def read_bundle_folder(folder: Path) -> dict[str, str]:
 
 
 async def activate(
-    broker: str, prefix: str, key: SigningKey, by: str, files: Mapping[str, str], why: str, version: int = 0
+    broker: str,
+    prefix: str,
+    key: SigningKey,
+    by: str,
+    files: Mapping[str, str],
+    why: str,
+    version: int = 0,
+    installation: str = "",
 ) -> tuple[int, int]:
     """Put a bundle in force; return its version and its place in control.
 
@@ -41,7 +49,7 @@ async def activate(
         Trouble: no acknowledgement, or a version that is not above the last one.
     """
     try:
-        async with Operator(broker, key, prefix, by, timeout_s=10.0) as operator:
+        async with Operator(broker, key, prefix, by, timeout_s=10.0, installation=installation) as operator:
             if not version:
                 return await operator.activate(files, why)
             last = await operator.last_activation()
@@ -52,13 +60,20 @@ async def activate(
                     "leave --version out, or give a higher one",
                     Exit.REFUSED,
                 )
-            command = Activate(by=by, why=why, id=new_id(), version=version, files=dict(files))
+            of = await operator.installation()
+            command = Activate(installation=of, by=by, why=why, id=new_id(), version=version, files=dict(files))
             return version, await operator.send(command)
     except (BrokerUnreachable, Unacknowledged, KafkaError, OSError) as error:
         raise unreachable(
             f"Kafka at {broker} did not take the policies: {error}", "start it, or name it with --broker"
         ) from error
-    except CommandError as error:
+    except TermError as error:
+        raise Trouble(
+            f"no installation is known: {error}",
+            "nothing was activated: a bundle counts in the installation that it names",
+            "open a term (failshut term open), or name it: --installation ID",
+        ) from error
+    except (CommandError, ValidationError) as error:
         raise Trouble(f"the bundle cannot be sent: {error}", "nothing was activated", "split it") from error
 
 
@@ -86,7 +101,14 @@ class FolderWatch:
 
 
 def activate_now(
-    broker: str, prefix: str, key: SigningKey, by: str, files: Mapping[str, str], why: str, version: int = 0
+    broker: str,
+    prefix: str,
+    key: SigningKey,
+    by: str,
+    files: Mapping[str, str],
+    why: str,
+    version: int = 0,
+    installation: str = "",
 ) -> tuple[int, int]:
     """As `activate`, for callers without an event loop."""
-    return asyncio.run(activate(broker, prefix, key, by, files, why, version))
+    return asyncio.run(activate(broker, prefix, key, by, files, why, version, installation))

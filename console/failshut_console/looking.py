@@ -11,6 +11,7 @@ import json
 import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,14 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from failshut import Cause, Closing, Permit, keys, verify
+from failshut import Cause, Closing, Permit, verify
+from failshut.keys import Names
 from failshut.signing import KeySet, TokenError
+from failshut_breakers.words import printable
 from failshut_console.exits import Trouble, unreachable
 
 OPEN, CLOSED, UNKNOWN = "OPEN", "CLOSED", "UNKNOWN"
+WORKERS_MAX = 1_000
 STALE_MS = 1_500
 """Evidence older than this is worth a word: marks come several times a second."""
 
@@ -115,7 +119,7 @@ class Look:
 class Looker:
     """Looks at one store. Each question is one attempt with one time limit."""
 
-    def __init__(self, store: str, jwks: str = "", timeout_s: float = 1.0) -> None:
+    def __init__(self, store: str, jwks: str = "", timeout_s: float = 1.0, *, installation: str = "") -> None:
         if not store:
             raise Trouble(
                 "no store is known: no `failshut up` runs here and --store was not given",
@@ -129,6 +133,8 @@ class Looker:
         except ValueError as error:
             raise Trouble(f"{store!r} is not a store's address: {error}", do="write it as redis://HOST:PORT/0") from error
         self.store = store
+        self._given = installation
+        self._names: Names | None = None
         self._jwks = jwks
         self._keys: KeySet | None = None
         self._server = ""
@@ -162,35 +168,55 @@ class Looker:
             self._server = f"{name} {version or said.get('redis_version', '?')}"
         return self._server
 
+    @property
+    def names(self) -> Names:
+        """The installation's names in the store: what was given, or what the key set names.
+
+        Raises:
+            Trouble: neither says.
+        """
+        self._read_keys()
+        installation = self._given or (self._keys.installation if self._keys is not None else "")
+        if not installation:
+            raise Trouble(
+                f"{self._jwks} names no installation" if self._jwks else "no installation is known",
+                "nothing can be said about any gate",
+                "give the monitor's JWKS file (--jwks; failshut term open writes the id there), or --installation ID",
+            )
+        if self._names is None or self._names.installation != installation:
+            self._names = Names(installation)
+        return self._names
+
     def _look(self, only: tuple[str, ...]) -> Look:
-        names: Any = only or sorted(name.decode() for name in self._members())
-        worker_keys = list(self._redis.scan_iter(match="failshut:workers:*", count=500))[:1000]
+        ours = self.names
+        names: Any = only or sorted(name.decode("utf-8", "replace") for name in self._members(ours))
+        worker_keys = list(islice(self._redis.scan_iter(match=ours.workers, count=500), WORKERS_MAX))
         with self._redis.pipeline(transaction=True) as pipe:
             for gate in names:
-                pipe.get(keys.record(gate))
-                pipe.pttl(keys.record(gate))
-                pipe.get(keys.status(gate))
+                pipe.get(ours.record(gate))
+                pipe.pttl(ours.record(gate))
+                pipe.get(ours.status(gate))
             for key in worker_keys:
                 pipe.get(key)
             answers = pipe.execute()
-        self._read_keys()
         now_ms = int(time.time() * 1000)
         workers = tuple(worker for answer in answers[3 * len(names) :] if (worker := _worker(answer)) is not None)
         found = Look(now_ms, (), workers, self.store)
         views = []
         for index, gate in enumerate(names):
             record, pttl_ms, status = answers[3 * index : 3 * index + 3]
-            views.append(self._view(gate, record, pttl_ms, _json(status), found))
+            views.append(_printed(self._view(gate, record, pttl_ms, _json(status), found)))
         return Look(now_ms, tuple(views), workers, self.store)
 
-    def _members(self) -> set[bytes]:
-        members: Any = self._redis.smembers(keys.GATES)
+    def _members(self, names: Names) -> set[bytes]:
+        members: Any = self._redis.smembers(names.gates)
         return set(members)
 
     def _read_keys(self) -> None:
         if self._keys is None and self._jwks:
             try:
-                self._keys = KeySet.load(Path(self._jwks))
+                held = KeySet.load(Path(self._jwks))
+                self._keys = held.of(self._given) if self._given else held
             except (OSError, ValueError):
                 self._keys = None
 
@@ -208,6 +234,13 @@ class Looker:
         if isinstance(statement, Closing):
             return _closed(view, statement)
         return _permitted(view, statement, pttl_ms, str(status.get("because", "")), look)
+
+
+def _printed(view: View) -> View:
+    """The view with nothing in it that a terminal would obey: whoever can write the store can write a status."""
+    texts = ("gate", "breaker", "cause", "because", "mode", "epoch", "policy")
+    readings = tuple((printable(name), printable(status), printable(text)) for name, status, text in view.readings)
+    return replace(view, readings=readings, **{name: printable(getattr(view, name)) for name in texts})  # type: ignore[arg-type]
 
 
 def _hinted(gate: str, status: dict[str, Any]) -> View:
@@ -274,7 +307,8 @@ def _worker(answer: bytes | None) -> Worker | None:
         troubles = _troubles(said)
     except (TypeError, ValueError, AttributeError):
         evidence, gaps, troubles = {}, (), ()
-    return Worker(str(said.get("id", "?")), str(said.get("group", "?")), evidence, gaps, troubles)
+    worker, group = printable(str(said.get("id", "?"))), printable(str(said.get("group", "?")))
+    return Worker(worker, group, evidence, gaps, troubles)
 
 
 def _troubles(said: dict[str, Any]) -> tuple[str, ...]:
@@ -283,7 +317,7 @@ def _troubles(said: dict[str, Any]) -> tuple[str, ...]:
     lines = [operators] if operators else []
     lines += [f"cannot use the policy of {one}" for one in said.get("unread", ())]
     lines += [f"counts no evidence for {one}" for one in said.get("disputes", ())]
-    return tuple(" ".join(str(line).split())[:400] for line in lines[:50])
+    return tuple(printable(" ".join(line.split()))[:400] for line in lines[:50])
 
 
 def _json(answer: bytes | None) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from failshut_breakers.tally import CONFIRMED
 from failshut_console.exits import Exit, Trouble, unreachable
 from failshut_streams.broker import client_options
 from failshut_streams.codecs.dead_letter import decode_dead_letter
-from failshut_streams.operator import Operator, Unacknowledged
+from failshut_streams.operator import Operator, TermError, Unacknowledged
 from failshut_streams.topics import CONTROL, BrokerUnreachable, Topics
 
 
@@ -69,6 +69,25 @@ def load_operator_key(path: str) -> SigningKey:
         raise Trouble(
             f"the operator key {path} cannot be used: {error}", "nothing was sent", "give an Ed25519 key in PEM: --key"
         ) from error
+
+
+async def installation_there(broker: str, prefix: str, key: SigningKey) -> str:
+    """The installation whose log this is, as far as terms that this operator believes say.
+
+    Raises:
+        Trouble: no term says, or the broker did not answer.
+    """
+    try:
+        async with Operator(broker, key, prefix, timeout_s=10.0) as operator:
+            return await operator.installation()
+    except TermError as error:
+        raise Trouble(
+            f"no installation is known: {error}",
+            "nothing was sent: a command counts in the installation that it names",
+            "open a term (failshut term open), or name it: --installation ID",
+        ) from error
+    except (BrokerUnreachable, KafkaError, OSError) as error:
+        raise unreachable(f"Kafka at {broker} does not answer: {error}", "start it, or name it with --broker") from error
 
 
 async def send_and_wait(broker: str, prefix: str, key: SigningKey, order: GateCommand, timeout_s: float) -> Answer:

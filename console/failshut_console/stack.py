@@ -20,6 +20,7 @@ from typing import Any, Self
 
 import redis
 
+from failshut.keys import Names
 from failshut.signing import SigningKey
 from failshut_console.activating import activate_now
 from failshut_console.exits import Exit, Trouble
@@ -108,6 +109,7 @@ class Stack:
         self.workers: list[Child] = []
         self.children: list[Child] = []
         self.topics = Topics()
+        self.installation = ""  # known once the term is open
 
     def __enter__(self) -> Self:
         return self
@@ -162,8 +164,10 @@ class Stack:
         found = await ensure(self.kafka.url, self.topics, counts)
         async with Operator(self.kafka.url, self.operator_key, name=who()) as operator:
             term, _, opened = await operator.open_term(found)
-            if opened:
-                self._say(f"opened term {term.term} of the evidence log")
+        self.installation = term.installation
+        self.state.rename_installation(term.installation)
+        if opened:
+            self._say(f"opened term {term.term} of the evidence log, installation {term.installation}")
         return found
 
     @property
@@ -173,7 +177,7 @@ class Stack:
 
     def activate(self, files: Mapping[str, str], why: str) -> int:
         """Put a bundle in force; return its version."""
-        return activate_now(self.kafka.url, "", self.operator_key, who(), files, why)[0]
+        return activate_now(self.kafka.url, "", self.operator_key, who(), files, why, installation=self.installation)[0]
 
     def start_worker(self, name: str) -> Child:
         """Start a worker, or start it again if it has ended; does not wait until it reports (see `Child.ready`).
@@ -222,7 +226,7 @@ class Stack:
     def _reports(self, name: str) -> bool:
         try:
             with redis.Redis.from_url(self.valkey.url, socket_timeout=1, socket_connect_timeout=1) as client:
-                return bool(client.exists(f"failshut:workers:{name}"))
+                return bool(self.installation and client.exists(Names(self.installation).worker(name)))
         except (redis.RedisError, OSError):
             return False
 

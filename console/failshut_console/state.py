@@ -13,6 +13,7 @@ import socket
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from failshut.keys import check_installation
 from failshut.signing import KeySet, SigningKey
 from failshut_console.exits import Trouble
 
@@ -30,6 +31,8 @@ class Runtime:
     operator_key: str = ""
     pid: int = 0
     servers: str = ""
+    installation: str = ""
+    """Whose permits are judged and whose commands are signed; empty: what the key set names, else what control does."""
 
 
 class State:
@@ -90,6 +93,25 @@ class State:
                 ) from error
         return written
 
+    def name_installation(self, installation: str) -> bool:
+        """Have the JWKS file for guards name the installation; False where it is not there or names another one.
+
+        Raises:
+            Trouble: it cannot be read.
+        """
+        try:
+            held = KeySet.load(self.jwks) if self.jwks.exists() else None
+        except (OSError, ValueError) as error:
+            raise Trouble(f"{self.jwks} cannot be used: {error}", "guards that read it deny", "repair it") from error
+        if held is None or held.installation not in ("", installation):
+            return False
+        held.of(installation).write(self.jwks)
+        return True
+
+    def rename_installation(self, installation: str) -> None:
+        """As `name_installation`, whatever the file named before: for a monitor that alone writes it."""
+        KeySet.load(self.jwks).of(installation).write(self.jwks)
+
     def write_runtime(self, runtime: Runtime) -> None:
         """Tell other commands where the servers are."""
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -111,20 +133,46 @@ class State:
         return runtime if _alive(runtime.pid) else Runtime()
 
 
-def found(folder: Path, *, store: str = "", broker: str = "", jwks: str = "", key: str = "", prefix: str = "") -> Runtime:
+def found(
+    folder: Path,
+    *,
+    store: str = "",
+    broker: str = "",
+    jwks: str = "",
+    key: str = "",
+    prefix: str = "",
+    installation: str = "",
+) -> Runtime:
     """Where to ask: what was given, else what a running `failshut up` of this folder says, else nothing."""
     state = State(folder)
     here = state.runtime()
     own_servers = not store and not broker  # somebody else's servers go with somebody else's keys
+    keys = jwks or (here.jwks if own_servers else "") or (str(state.jwks) if state.jwks.exists() else "")
     return Runtime(
         broker=broker or here.broker,
         store=store or here.store,
         prefix=prefix or here.prefix,
-        jwks=jwks or (here.jwks if own_servers else "") or (str(state.jwks) if state.jwks.exists() else ""),
+        jwks=keys,
         operator_key=key or (here.operator_key if own_servers else "") or str(state.operator_key),
         pid=here.pid,
         servers=here.servers if own_servers else "",
+        installation=_checked(installation) or _named_in(keys),
     )
+
+
+def _checked(installation: str) -> str:
+    try:
+        return check_installation(installation) if installation else ""
+    except ValueError as error:
+        raise Trouble(f"--installation: {error}", "nothing was asked", "failshut term open prints it") from error
+
+
+def _named_in(jwks: str) -> str:
+    """The installation that a JWKS file names; empty where it cannot be read, which whoever needs its keys says."""
+    try:
+        return KeySet.load(jwks).installation if jwks else ""
+    except (OSError, ValueError):
+        return ""
 
 
 def who() -> str:

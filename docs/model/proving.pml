@@ -3,6 +3,8 @@
    Claim BUDGET.  At most PROBES executions take place under the epoch of one PROVING, however many governors write its tokens,
    unless the store is flushed (-DFLUSH: then at most PROBES for each governor; -DASK_TOO_MUCH asks for PROBES all the same).
    Claim (I7).    The breaker is armed only by PROBES different probes of this PROVING, not by an older one's, not by one told twice.
+   Claim (I10).   Nor by one that nobody carried out: whoever knows the epoch may write outcomes where he can, in the store or in
+                  telemetry (the same assertion).
    Claim ENDS.    PROVING does not outlast its deadline, though tokens or outcomes are lost.
 
    Mechanisms, each with the switch that takes it away:
@@ -11,6 +13,8 @@
      OFF_FENCE         tokens of an epoch below the one remembered are refused.      Off: of any other epoch are taken.
      OFF_OUTCOME_EPOCH an outcome counts only with this PROVING's epoch.             Off: any outcome counts.
      OFF_TOKEN_ONCE    an outcome counts once for its token.                         Off: as often as it is told.
+     OFF_MAC           a token is keyed by the monitor, and the mover checks it.       Off: EPOCH:0, EPOCH:1 are taken.
+     OFF_INTERNAL      outcomes count from a topic that Failshut alone writes.       Off: from telemetry as well.
      OFF_DEADLINE      a mark past the deadline puts PROVING back to TRIPPED.        Off: it waits for outcomes.
 
    Abstraction: the log is TRIPPED at first and grows: RESET (an operator's, naming this closing), OUTCOME, DEADLINE (a mark past
@@ -30,6 +34,7 @@
 #define PROVING 1
 #define ARMED 2
 byte kind[N], about[N], token[N], n = 0;   /* the log: what, the epoch that it names, the token */
+byte forged[N], forgeries = 0;             /* who says an outcome: a guard (0), a forger in the store (1) or in telemetry (2) */
 byte resets = 0;                           /* PROVINGs are numbered 1 and 2: short names for their epochs */
 byte tokens = 0, tokensOf = 0, probed = 0; /* store: how many are left, whose they are, the epoch remembered */
 byte running[3], executed[3];              /* truth by PROVING: bits of tokens whose execution ended, and executions */
@@ -51,17 +56,28 @@ bool flushed = false;
 #else
 #define NEW_TOKEN (!(counted & (1 << token[pos])))
 #endif
+#ifdef OFF_MAC
+#define FORGED_IN_STORE true
+#else
+#define FORGED_IN_STORE false
+#endif
+#ifdef OFF_INTERNAL
+#define FORGED_IN_TELEMETRY true
+#else
+#define FORGED_IN_TELEMETRY false
+#endif
+#define BELIEVED (forged[pos] == 0 || (forged[pos] == 1 && FORGED_IN_STORE) || (forged[pos] == 2 && FORGED_IN_TELEMETRY))
 proctype Governor() {
   byte pos = 0, state = TRIPPED, mine = 0, good = 0, counted = 0; bool toWrite = false;
   end: do
   :: atomic { !toWrite && pos < n ->
        if
        :: kind[pos] == RESET && state == TRIPPED -> state = PROVING; mine = about[pos]; good = 0; counted = 0; toWrite = true
-       :: kind[pos] == OUTCOME && state == PROVING && THIS_PROVING && NEW_TOKEN ->
+       :: kind[pos] == OUTCOME && state == PROVING && BELIEVED && THIS_PROVING && NEW_TOKEN ->
             good++; counted = counted | (1 << token[pos]);
             if
             :: good == PROBES -> state = ARMED; good = 0; counted = 0;
-                 assert(running[mine] == (1 << PROBES) - 1)                              /* I7 */
+                 assert(running[mine] == (1 << PROBES) - 1)                              /* I7, I10 */
             :: else
             fi
 #ifndef OFF_DEADLINE
@@ -103,6 +119,9 @@ active proctype World() {
        :: executed[e] >= 2 -> token[n] = 1; running[e] = running[e] | 2; kind[n] = OUTCOME; about[n] = e; n++
        :: else
        fi; e = 0 }
+  :: atomic { n < N && forgeries < PROBES && leadState == PROVING ->                     /* the epoch is known to all */
+       if :: forged[n] = 1 :: forged[n] = 2 fi;
+       token[n] = forgeries; kind[n] = OUTCOME; about[n] = leadEpoch; forgeries++; n++ }
 #ifdef FLUSH
   :: atomic { !flushed && probed > 0 -> flushed = true; tokens = 0; tokensOf = 0; probed = 0 }
 #endif

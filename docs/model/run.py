@@ -150,6 +150,8 @@ CASES = (
     bad("proving", "FENCE"),
     bad("proving", "OUTCOME_EPOCH"),
     bad("proving", "TOKEN_ONCE"),
+    bad("proving", "MAC"),
+    bad("proving", "INTERNAL"),
     bad("proving", "DEADLINE"),
     Case("proving", sizes=("FLUSH",)),
     bad("proving", sizes=("FLUSH", "ASK_TOO_MUCH")),

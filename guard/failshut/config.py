@@ -3,7 +3,9 @@
 Everything may come from the environment, so that a service needs no code for it:
 
 - `FAILSHUT_STORE`: the store's URL, `redis://host:6379/0` (also `rediss://` and `unix://`)
-- `FAILSHUT_JWKS`: path of the JWKS file with the monitor's public keys
+- `FAILSHUT_OUTCOMES_STORE`: the URL of the store that takes outcomes, where it is another one
+- `FAILSHUT_JWKS`: path of the JWKS file with the monitor's public keys, which also names its installation
+- `FAILSHUT_INSTALLATION`: the installation's id, where that file does not name it, or another
 - `FAILSHUT_CONTEXT`: where this service runs, `environment=production,region=eu`
 - `FAILSHUT_DEADLINE_MS`: how long a caller ever waits; default 50
 
@@ -18,6 +20,8 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
+
+from failshut.keys import check_installation
 
 DEADLINE_MS: Final = 50
 CLOCK_TOLERANCE_MS: Final = 500
@@ -38,6 +42,10 @@ class Configuration:
     """What a guard is told. Raises ValueError for what cannot be meant."""
 
     store_url: str = ""
+    outcomes_store_url: str = ""
+    """Where outcomes are written; empty: to the same store as permits. Apart, they can take no memory from permits."""
+    installation: str = ""
+    """Whose permits open gates here, and whose names are read; empty: the installation that the JWKS document names."""
     jwks: str | os.PathLike[str] | Mapping[str, Any] = ""
     """Path of a JWKS file, which is read again when it changes, or the document itself."""
     context: Mapping[str, str] = field(default_factory=dict)
@@ -63,6 +71,8 @@ class Configuration:
             value = getattr(self, name)
             if type(value) is not int or not low <= value <= high:
                 raise ValueError(f"{name} is {value!r}, not a whole number between {low} and {high}")
+        if self.installation:
+            check_installation(self.installation)
         for key, value in self.context.items():
             if not isinstance(key, str) or not isinstance(value, str):
                 raise ValueError("context maps texts to texts")
@@ -72,6 +82,8 @@ def from_environment(environment: Mapping[str, str] | None = None, **given: Any)
     """The configuration that `FAILSHUT_*` variables describe; `given` arguments win. Raises ValueError."""
     variables = os.environ if environment is None else environment
     given.setdefault("store_url", variables.get("FAILSHUT_STORE", ""))
+    given.setdefault("outcomes_store_url", variables.get("FAILSHUT_OUTCOMES_STORE", ""))
+    given.setdefault("installation", variables.get("FAILSHUT_INSTALLATION", ""))
     given.setdefault("jwks", variables.get("FAILSHUT_JWKS", ""))
     given.setdefault("context", parse_context(variables.get("FAILSHUT_CONTEXT", "")))
     if "deadline_ms" not in given and (text := variables.get("FAILSHUT_DEADLINE_MS", "")):

@@ -21,10 +21,12 @@ from typing import Any, Final
 
 from failshut.cause import Cause
 from failshut.config import Configuration, from_environment
+from failshut.keys import Names
 from failshut.keysource import KeySource
 from failshut.lease import Denial, Lease, Moment, Slot
 from failshut.outcomes import CANCELLED, OutcomeQueue
 from failshut.permit import Permit
+from failshut.signing import TokenError
 from failshut.store import Unreachable
 from failshut.watcher import ProbeRequest, ReadRequest, Watcher
 
@@ -44,7 +46,7 @@ class Guard:
         """Errors in the background threads that nobody foresaw; each ended a turn and opened nothing."""
         self.last_fault = ""
         self.closed = False
-        self._keys = KeySource(configuration.jwks)
+        self._keys = KeySource(configuration.jwks, configuration.installation)
         self._slots: dict[SlotKey, Slot] = {}
         self._begin()
         _guards.append(self)
@@ -136,6 +138,20 @@ class Guard:
         return Moment(clocks.monotonic(), clocks.wall())
 
     # For the watcher -----------------------------------------------------------------------------------------------
+
+    def names(self) -> Names:
+        """The names of this guard's installation in the store. Raises TokenError where none is known."""
+        return self._keys.names()
+
+    def nameless(self, slots: list[Slot], error: TokenError) -> None:
+        """Nothing can be read for these gates, because nobody knows under which names: they deny, whatever they had."""
+        with self._lock:
+            for slot in slots:
+                slot.unreachable = ""
+                slot.withhold(Denial(error.cause, str(error)))
+                slot.concluded_mono = time.monotonic()
+        for slot in slots:
+            slot.interrupt_if_withheld()
 
     def slots(self) -> list[Slot]:
         """All slots; a copy."""
@@ -237,7 +253,7 @@ class Guard:
         if not token:
             return Denial(Cause.PROBES_SPENT)
         if token.partition(":")[0] != permit.epoch:
-            return Denial(Cause.STALE, f"a probe token of another proving: {token[:64]}")
+            return Denial(Cause.STALE, f"a probe token of another proving: {token[:64]!a}")
         return token
 
     def _settle(self, slot: Slot, late: bool = False) -> Lease | Denial:
@@ -299,8 +315,8 @@ _default_lock = threading.Lock()
 def configure(**settings: Any) -> Guard:
     """Set this process's default guard; what is not given comes from the environment.
 
-    Arguments are those of `Configuration`: store_url, jwks, context, deadline_ms, clock_tolerance_ms, ... The guard that
-    was the default before is shut down, and its gates ask the new one. Raises ValueError for what cannot be meant.
+    Arguments are those of `Configuration`: store_url, jwks, installation, context, deadline_ms, ... The guard that was the
+    default before is shut down, and its gates ask the new one. Raises ValueError for what cannot be meant.
     """
     global _default
     guard = Guard(from_environment(**settings))

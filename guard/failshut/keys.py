@@ -1,25 +1,23 @@
 """Names in the store: the one place that says under which key a gate's record lies.
 
-The braces are a hash tag: on a cluster all keys of one gate lie in one slot, so one script or one MULTI may
-touch them together. A gate's name is checked here because it becomes part of a key, of a token's id and of
-a message's first line.
+Several installations may share a store, by database number or not, and a channel knows no database number at
+all. So every name carries the installation: what one writes, pops or pushes is never another's. The braces
+are a hash tag: on a cluster all keys of one gate lie in one slot, so one script or one MULTI may touch them
+together. A gate's name and an installation's id are checked here because they become parts of a key, of a
+token's id and of a message's first line.
 """
 
 from __future__ import annotations
 
 import re
+import secrets
 from typing import Final
 
-#: Set of gate names; for screens, never for deciding.
-GATES: Final = "failshut:gates"
-#: Capped stream of outcomes, from guards to the monitor.
-OUTCOMES: Final = "failshut:outcomes"
-#: About how many entries the stream of outcomes keeps; the oldest are lost when nobody reads it.
-OUTCOMES_MAXLEN: Final = 100_000
-#: The one channel on which closings are pushed; a message is `GATE\n` and the closing's token.
-PUSH: Final = "failshut:push"
+#: About how many entries a gate's stream of outcomes keeps; the oldest are lost when nobody reads it.
+OUTCOMES_MAXLEN: Final = 10_000
 
 _GATE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-/]{0,199}")
+_INSTALLATION = re.compile(r"[A-Za-z0-9]{16,64}")
 
 
 def check_gate(name: str) -> str:
@@ -29,36 +27,70 @@ def check_gate(name: str) -> str:
     return name
 
 
-def record(gate: str) -> str:
-    """The current signed token of a gate: a permit, which expires, or a closing, which does not."""
-    return f"failshut:{{{gate}}}:record"
+def check_installation(name: str) -> str:
+    """Return `name` if it may be an installation's id: 16 to 64 letters and digits. Raises ValueError."""
+    if not isinstance(name, str) or not _INSTALLATION.fullmatch(name):
+        raise ValueError(f"not an installation's id: {name!r} (16 to 64 letters and digits)")
+    return name
 
 
-def fence(gate: str) -> str:
-    """Hash of the last write's epoch, offset (16 digits each) and kind; never expires."""
-    return f"failshut:{{{gate}}}:fence"
+def new_installation() -> str:
+    """Return an id that no other installation has: 128 bits from the system's source of randomness."""
+    return secrets.token_hex(16)
 
 
-def probes(gate: str) -> str:
-    """List of the probe tokens of the current PROVING."""
-    return f"failshut:{{{gate}}}:probes"
+class Names:
+    """The names of one installation in its store. Raises ValueError for what is no installation's id."""
 
+    __slots__ = ("gates", "installation", "push", "workers")
 
-def probed(gate: str) -> str:
-    """The epoch for which probe tokens were written, so that they are written once."""
-    return f"failshut:{{{gate}}}:probed"
+    def __init__(self, installation: str) -> None:
+        self.installation = check_installation(installation)
+        self.gates = f"failshut:{installation}:gates"
+        """Set of gate names; for screens, never for deciding."""
+        self.push = f"failshut:{installation}:push"
+        """The one channel on which closings are pushed; a message is `GATE\\n` and the closing's token."""
+        self.workers = f"failshut:{installation}:workers:*"
+        """Pattern of the lines that workers write of themselves; for screens."""
 
+    def record(self, gate: str) -> str:
+        """The current signed token of a gate: a permit, which expires, or a closing, which does not."""
+        return f"failshut:{self.installation}:{{{gate}}}:record"
 
-def status(gate: str) -> str:
-    """JSON for screens: the last decision and the monitor's hints; never used for deciding."""
-    return f"failshut:{{{gate}}}:status"
+    def fence(self, gate: str) -> str:
+        """Hash of the last write's epoch, offset (16 digits each) and kind; never expires."""
+        return f"failshut:{self.installation}:{{{gate}}}:fence"
+
+    def probes(self, gate: str) -> str:
+        """List of the probe tokens of the current PROVING."""
+        return f"failshut:{self.installation}:{{{gate}}}:probes"
+
+    def probed(self, gate: str) -> str:
+        """The epoch for which probe tokens were written, so that they are written once."""
+        return f"failshut:{self.installation}:{{{gate}}}:probed"
+
+    def status(self, gate: str) -> str:
+        """JSON for screens: the last decision and the monitor's hints; never used for deciding."""
+        return f"failshut:{self.installation}:{{{gate}}}:status"
+
+    def outcomes(self, gate: str) -> str:
+        """Capped stream of the gate's outcomes, from guards to the monitor: what stands in it is of this gate alone."""
+        return f"failshut:{self.installation}:{{{gate}}}:outcomes"
+
+    def worker(self, worker_id: str) -> str:
+        """What a worker says of itself; expires soon after it says nothing more."""
+        return f"failshut:{self.installation}:workers:{worker_id}"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Names) and other.installation == self.installation
+
+    def __hash__(self) -> int:
+        return hash(self.installation)
+
+    def __repr__(self) -> str:
+        return f"Names({self.installation!r})"
 
 
 def push_message(gate: str, token: str) -> bytes:
     """A closing as it is pushed."""
     return f"{gate}\n{token}".encode()
-
-
-def probe_token(epoch: str, number: int) -> str:
-    """The `number`-th probe token of the PROVING that began at `epoch`."""
-    return f"{epoch}:{number}"

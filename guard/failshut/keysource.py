@@ -3,7 +3,8 @@
 Rotation is a new file: a token with an unknown `kid` makes the guard look again at once (but not more than
 once a second), and a key that is taken out stops counting when the file's change is seen. A file that
 cannot be read leaves no keys at all: nothing verifies, every gate of the guard denies, and the reason says
-so.
+so. The document also says whose keys these are (`failshut_installation`), unless the guard was told otherwise; without
+an installation no name in the store is known, nothing is read and nothing verifies.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, Final
 
+from failshut.keys import Names
 from failshut.permit import Closing, Permit, verify
 from failshut.signing import KeySet, TokenError, UnknownKey
 
@@ -23,10 +25,15 @@ class NoKeys(TokenError):
     """There is no key set to verify with."""
 
 
-class KeySource:
-    """The guard's key set. Used by its two background threads alone."""
+class NoInstallation(TokenError):
+    """Nobody has said which installation's statements count here."""
 
-    def __init__(self, jwks: str | os.PathLike[str] | Mapping[str, Any]) -> None:
+
+class KeySource:
+    """The guard's key set. Used by its background threads alone. `installation`, where given, wins over the document's."""
+
+    def __init__(self, jwks: str | os.PathLike[str] | Mapping[str, Any], installation: str = "") -> None:
+        self._installation = installation
         self._path = "" if isinstance(jwks, Mapping) else os.fspath(jwks)
         self._keys: KeySet | None = None
         self._why = "no key set is configured: set FAILSHUT_JWKS"
@@ -35,7 +42,28 @@ class KeySource:
         self.version = 0
         """Grows whenever the key set changed, so that verified tokens are verified anew."""
         if isinstance(jwks, Mapping):
-            self._keys = KeySet.from_dict(jwks)
+            self._keys = self._trusted(KeySet.from_dict(jwks))
+
+    def names(self) -> Names:
+        """The names of the installation in the store.
+
+        Raises:
+            NoInstallation: none is known.
+            NoKeys: there is no key set, which would name it.
+        """
+        keys = self._keys  # once: the other thread may find the file gone meanwhile
+        installation = self._installation or (keys.installation if keys is not None else "")
+        if installation:
+            return Names(installation)
+        if keys is None:
+            raise NoKeys(self._why)
+        raise NoInstallation(
+            "no installation is known: give a JWKS file that names it (failshut term open writes it), or set "
+            "FAILSHUT_INSTALLATION"
+        )
+
+    def _trusted(self, keys: KeySet) -> KeySet:
+        return keys.of(self._installation) if self._installation else keys
 
     def verified(self, token: bytes, gate: str) -> Permit | Closing:
         """The statement in `token`. Raises TokenError."""
@@ -57,7 +85,7 @@ class KeySource:
             stamp = (status.st_mtime_ns, status.st_size, status.st_ino)
             if stamp == self._stamp:
                 return False
-            keys = KeySet.load(self._path)
+            keys = self._trusted(KeySet.load(self._path))
         except (OSError, ValueError) as error:
             changed = self._keys is not None
             self._keys, self._stamp = None, None

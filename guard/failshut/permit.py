@@ -10,12 +10,14 @@ another makes the token unreadable, never half a permit.
 
 from __future__ import annotations
 
+import base64
+import re
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, cast
 
 from failshut.cause import Cause
 from failshut.epoch import digits, is_epoch
-from failshut.keys import check_gate
+from failshut.keys import check_gate, check_installation
 from failshut.signing import (
     TYP_CLOSING,
     TYP_PERMIT,
@@ -43,10 +45,18 @@ class ForeignGate(TokenError):
     cause = Cause.FOREIGN
 
 
+class ForeignInstallation(TokenError):
+    """A valid token of another installation, or there is none that it could be of: it says nothing here."""
+
+    cause = Cause.FOREIGN
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Permit:
     """The signed, expiring statement that opens a gate. Times in whole milliseconds since 1970."""
 
+    installation: str
+    """Whose statement it is: 16 to 64 letters and digits."""
     gate: str
     epoch: str
     """The fencing number, 16 digits."""
@@ -71,6 +81,7 @@ class Permit:
     in_flight: InFlight = "cancel"
 
     def __post_init__(self) -> None:
+        check_installation(self.installation)
         _check_common(self.gate, self.epoch, self.offset, self.partition)
         if not self.policy.startswith("sha256:"):
             raise ValueError("policy is not a sha256: digest")
@@ -92,6 +103,7 @@ class Permit:
         """The claims, in the order in which they are signed."""
         return {
             "iss": ISSUER,
+            "installation": self.installation,
             "jti": self.jti,
             "gate": self.gate,
             "epoch": self.epoch,
@@ -119,6 +131,7 @@ class Permit:
         """Read verified claims. Raises UnreadableToken unless they are exactly what `claims()` writes."""
         try:
             permit = cls(
+                installation=_text(claims, "installation"),
                 gate=_text(claims, "gate"),
                 epoch=_text(claims, "epoch"),
                 offset=_int(claims, "offset"),
@@ -150,6 +163,8 @@ class Permit:
 class Closing:
     """The signed statement that a gate is closed. It does not expire."""
 
+    installation: str
+    """Whose statement it is: 16 to 64 letters and digits."""
     gate: str
     epoch: str
     offset: int
@@ -164,6 +179,7 @@ class Closing:
     in_flight: InFlight = "cancel"
 
     def __post_init__(self) -> None:
+        check_installation(self.installation)
         _check_common(self.gate, self.epoch, self.offset, self.partition)
         if not isinstance(self.cause, Cause) or self.in_flight not in IN_FLIGHT:
             raise ValueError("cause or in_flight is none of the known ones")
@@ -177,6 +193,7 @@ class Closing:
         """The claims, in the order in which they are signed."""
         return {
             "iss": ISSUER,
+            "installation": self.installation,
             "jti": self.jti,
             "gate": self.gate,
             "epoch": self.epoch,
@@ -195,6 +212,7 @@ class Closing:
         """Read verified claims. Raises UnreadableToken unless they are exactly what `claims()` writes."""
         try:
             closing = cls(
+                installation=_text(claims, "installation"),
                 gate=_text(claims, "gate"),
                 epoch=_text(claims, "epoch"),
                 offset=_int(claims, "offset"),
@@ -218,16 +236,40 @@ class Closing:
 
 
 def verify(token: str | bytes, keys: KeySet, gate: str) -> Permit | Closing:
-    """The permit or closing in `token`, if a known key signed it for `gate`. Compares no time.
+    """The permit or closing in `token`, if a known key signed it for `gate` of the key set's installation. Compares no time.
 
     Raises:
-        UnreadableToken, WrongType, UnknownKey, BadSignature, ForeignGate: all are TokenErrors with a cause.
+        UnreadableToken, WrongType, UnknownKey, BadSignature, ForeignInstallation, ForeignGate: all are TokenErrors.
     """
     typ, claims = read_token(token, keys, TYP_PERMIT, TYP_CLOSING)
     statement = Permit.from_claims(claims) if typ == TYP_PERMIT else Closing.from_claims(claims)
+    if statement.installation != keys.installation:
+        trusted = f"installation {keys.installation}" if keys.installation else "no installation: the key set names none"
+        raise ForeignInstallation(f"a token of installation {statement.installation}; trusted is {trusted}")
     if statement.gate != gate:
         raise ForeignGate(f"a token of gate {statement.gate}")
     return statement
+
+
+def claimed_installation(token: str) -> str:
+    """The installation that a token of ours names, unverified: for its writer, who signed it, and for nobody who reads it.
+
+    Raises ValueError where it names none in the place in which `claims()` puts it.
+    """
+    payload = token.partition(".")[2].partition(".")[0][:_HEAD_CHARS]
+    try:
+        head = base64.urlsafe_b64decode(payload[: len(payload) // 4 * 4]).decode("utf-8", "replace")
+    except ValueError as error:
+        raise ValueError("not a token") from error
+    found = _HEAD.match(head)
+    if found is None:
+        raise ValueError("a token that does not begin with its installation")
+    return found[1]
+
+
+#: What claims begin with, and how much of a token holds it.
+_HEAD: Final = re.compile(r'\{"iss":"failshut","installation":"([A-Za-z0-9]{16,64})"')
+_HEAD_CHARS: Final = 160
 
 
 def _check_common(gate: str, epoch: str, offset: int, partition: int) -> None:

@@ -23,11 +23,14 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from failshut.cause import Cause
+from failshut.keys import check_installation
 
 ALGORITHM: Final = "EdDSA"
 TYP_PERMIT: Final = "failshut-permit+jwt"
 TYP_CLOSING: Final = "failshut-closing+jwt"
 TYP_COMMAND: Final = "failshut-command+jwt"
+#: The member of a monitor's JWKS document that names its installation.
+INSTALLATION: Final = "failshut_installation"
 #: Longer tokens are refused unread: a permit has one or two kilobytes.
 TOKEN_BYTES_MAX: Final = 64 * 1024
 
@@ -87,12 +90,17 @@ def jwk_of(key: Ed25519PublicKey) -> dict[str, str]:
 
 
 class KeySet:
-    """Public keys by `kid`, as a JWKS holds them. Immutable; a rotation makes a new one."""
+    """Public keys by `kid`, as a JWKS holds them. Immutable; a rotation makes a new one.
 
-    __slots__ = ("_keys",)
+    A monitor's document also names its installation (`failshut_installation`): two installations may have the same keys,
+    and a statement of one is nothing to the other. `installation` is empty where the document names none.
+    """
 
-    def __init__(self, keys: Iterable[Ed25519PublicKey]) -> None:
+    __slots__ = ("_keys", "installation")
+
+    def __init__(self, keys: Iterable[Ed25519PublicKey], installation: str = "") -> None:
         self._keys = {thumbprint(key): key for key in keys}
+        self.installation = check_installation(installation) if installation else ""
         if not self._keys:
             raise UnusableKey("a key set needs at least one key")
 
@@ -102,7 +110,11 @@ class KeySet:
         entries = jwks.get("keys") if isinstance(jwks, Mapping) else None
         if not isinstance(entries, list):
             raise UnusableKey('a JWKS is an object with a list "keys"')
-        return cls([_public_key(entry) for entry in entries])
+        installation = jwks.get(INSTALLATION, "")
+        try:
+            return cls([_public_key(entry) for entry in entries], installation)
+        except ValueError as error:
+            raise UnusableKey(f"{INSTALLATION}: {error}" if not isinstance(error, UnusableKey) else str(error)) from error
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> KeySet:
@@ -115,15 +127,20 @@ class KeySet:
 
     def to_dict(self) -> dict[str, Any]:
         """The key set as a JWKS document."""
-        return {"keys": [jwk_of(key) for key in self._keys.values()]}
+        document: dict[str, Any] = {"keys": [jwk_of(key) for key in self._keys.values()]}
+        return document | ({INSTALLATION: self.installation} if self.installation else {})
 
     def write(self, path: str | os.PathLike[str]) -> None:
         """Write the JWKS file (mode 0644), whole or not at all."""
         _write(Path(path), json.dumps(self.to_dict(), indent=1).encode() + b"\n", 0o644)
 
     def joined(self, other: KeySet) -> KeySet:
-        """Both key sets as one, for the time of a rotation."""
-        return KeySet([*self._keys.values(), *other._keys.values()])
+        """Both key sets as one, for the time of a rotation; of this one's installation."""
+        return KeySet([*self._keys.values(), *other._keys.values()], self.installation)
+
+    def of(self, installation: str) -> KeySet:
+        """The same keys, trusted for this installation. Raises ValueError for what is no installation's id."""
+        return KeySet(self._keys.values(), check_installation(installation))
 
     def get(self, kid: str) -> Ed25519PublicKey:
         """The key named `kid`. Raises UnknownKey."""

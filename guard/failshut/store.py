@@ -9,7 +9,7 @@ wrong is one error, `Unreachable`, which says whether the command may have been 
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -18,6 +18,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from failshut import keys
+from failshut.keys import Names
 
 T = TypeVar("T")
 
@@ -54,36 +55,39 @@ class Store:
         self._timeout_seconds = timeout_ms / 1000
         self._client: redis.Redis | None = None
 
-    def read(self, gates: Sequence[str]) -> list[tuple[bytes | None, int]]:
+    def read(self, names: Names, gates: Sequence[str]) -> list[tuple[bytes | None, int]]:
         """Record and remaining life in ms (-2: none, -1: for ever) of each gate, at one instant. Raises Unreachable."""
 
         def ask(client: redis.Redis) -> list[tuple[bytes | None, int]]:
             pipeline = client.pipeline(transaction=True)
             for gate in gates:
-                pipeline.get(keys.record(gate))
-                pipeline.pttl(keys.record(gate))
+                pipeline.get(names.record(gate))
+                pipeline.pttl(names.record(gate))
             answers = pipeline.execute(raise_on_error=False)
             return [_record(answers[2 * i], answers[2 * i + 1]) for i in range(len(gates))]
 
         return self._ask(ask)
 
-    def pop_probe(self, gate: str) -> str:
+    def pop_probe(self, names: Names, gate: str) -> str:
         """One probe token, or an empty text where none is left. Raises Unreachable."""
 
         def ask(client: redis.Redis) -> str:
-            token: Any = client.rpop(keys.probes(gate))
+            token: Any = client.rpop(names.probes(gate))
             return token.decode("ascii", "replace") if isinstance(token, bytes) else ""
 
         return self._ask(ask)
 
-    def append(self, outcomes: Iterable[Outcomes], instance: str) -> None:
-        """Append to the stream of outcomes, in one round trip. Raises Unreachable."""
+    def append(self, names: Names, outcomes: Sequence[Outcomes], instance: str) -> list[Outcomes]:
+        """Append to the gates' streams of outcomes, in one round trip; return what the store surely did not take.
 
-        def ask(client: redis.Redis) -> None:
-            pipeline = client.pipeline(transaction=True)  # all or none, so that a failure is not half counted
+        A stream is its gate's own: one that this service may not write, or that is full, costs no other gate its outcomes.
+        Raises Unreachable.
+        """
+
+        def ask(client: redis.Redis) -> list[Outcomes]:
+            pipeline = client.pipeline(transaction=False)
             for entry in outcomes:
                 fields: dict[Any, Any] = {
-                    "gate": entry.gate,
                     "epoch": entry.epoch,
                     "token": entry.token,
                     "outcome": entry.outcome,
@@ -91,10 +95,11 @@ class Store:
                     "instance": instance,
                     "lost": entry.lost,
                 }
-                pipeline.xadd(keys.OUTCOMES, fields, maxlen=keys.OUTCOMES_MAXLEN, approximate=True)
-            pipeline.execute()
+                pipeline.xadd(names.outcomes(entry.gate), fields, maxlen=keys.OUTCOMES_MAXLEN, approximate=True)
+            answers = pipeline.execute(raise_on_error=False)
+            return [entry for entry, answer in zip(outcomes, answers, strict=True) if isinstance(answer, Exception)]
 
-        self._ask(ask)
+        return self._ask(ask)
 
     def close(self) -> None:
         """Drop the connection; the next command makes a new one."""
@@ -123,13 +128,13 @@ class Store:
 class Subscription:
     """The subscription to pushed closings, on a connection of its own; not for two threads."""
 
-    def __init__(self, url: str, timeout_ms: int) -> None:
+    def __init__(self, url: str, timeout_ms: int, channel: str) -> None:
         self._client: Any = None
         self._pubsub: Any = None
         try:
             self._client = connect(url, timeout_ms / 1000)
             self._pubsub = self._client.pubsub()
-            self._pubsub.subscribe(keys.PUSH)
+            self._pubsub.subscribe(channel)
             answer = self._pubsub.get_message(timeout=timeout_ms / 1000)
             if answer is None or answer.get("type") != "subscribe":
                 raise redis.ConnectionError("no answer to a subscription")

@@ -1,8 +1,9 @@
-"""The background of a guard: two threads that talk to the store so that callers never do.
+"""The background of a guard: three threads that talk to the store so that callers never do.
 
-The watcher reads the gates in use (at a quarter of the permit's life, at most 250 ms apart), fetches what
-callers wait for, and writes outcomes. The listener does nothing but wait for pushed closings, so that a
-slow read delays none. Both are daemons with connections of their own. An error of the store is counted,
+The watcher reads the gates in use (at a quarter of the permit's life, at most 250 ms apart) and fetches what
+callers wait for. The listener does nothing but wait for pushed closings, so that a slow read delays none. The
+reporter writes outcomes (reporter.py), so that a store that does not take them delays neither. All are daemons
+with connections of their own. An error of the store is counted,
 waited out with a bounded backoff and never changes a lease: it runs out. An error that nobody foresaw ends
 the turn, not the thread, and changes no lease either.
 
@@ -19,9 +20,12 @@ from concurrent.futures import Future
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Final
 
+from failshut.keys import Names
 from failshut.lease import READ_INTERVAL_MS_MAX, Slot
 from failshut.outcomes import CANCELLED
-from failshut.store import GATES_PER_READ_MAX, Outcomes, Store, Subscription, Unreachable
+from failshut.reporter import Reporter
+from failshut.signing import TokenError
+from failshut.store import GATES_PER_READ_MAX, Store, Subscription, Unreachable
 
 if TYPE_CHECKING:
     from failshut.guard import Guard
@@ -29,7 +33,6 @@ if TYPE_CHECKING:
 REQUESTS_MAX: Final = 10_000
 BACKOFF_SECONDS_MIN: Final = 0.05
 BACKOFF_SECONDS_MAX: Final = 1.0
-OUTCOMES_SECONDS: Final = 0.1
 LISTEN_SECONDS: Final = 0.25
 SILENCE_SECONDS_MAX: Final = 2.0
 
@@ -85,7 +88,7 @@ Request = ReadRequest | ProbeRequest
 
 
 class Watcher:
-    """Both threads of one guard in one process. Started once; a guard makes a new one where this ended."""
+    """The threads of one guard in one process. Started once; a guard makes a new one where this ended."""
 
     def __init__(self, guard: Guard) -> None:
         self._guard = guard
@@ -93,29 +96,29 @@ class Watcher:
         self._stopping = threading.Event()
         self._backoff = 0.0
         self._retry_at = 0.0
-        self._pending: list[Outcomes] = []
-        self._outcomes_at = 0.0
         configuration = guard.configuration
         self._store = Store(configuration.store_url, configuration.store_timeout_ms)
+        self._reporter = Reporter(guard, self._stopping)
         self._subscription: Subscription | None = None
         self.asking_since = 0.0
         """Monotonic time at which the question under way was put to the store; 0 if there is none."""
         self._threads = [
             threading.Thread(target=self._watch, name="failshut-watcher", daemon=True),
             threading.Thread(target=self._attend, name="failshut-listener", daemon=True),
+            threading.Thread(target=self._report, name="failshut-reporter", daemon=True),
         ]
 
     def start(self) -> None:
-        """Start both threads. Raises RuntimeError where the interpreter cannot start one."""
+        """Start the threads. Raises RuntimeError where the interpreter cannot start one."""
         for thread in self._threads:
             thread.start()
 
     def running(self) -> bool:
-        """Whether both threads live."""
+        """Whether all threads live."""
         return all(thread.is_alive() for thread in self._threads)
 
     def stop(self, seconds: float) -> None:
-        """Write what outcomes wait, end both threads and wait for them, at most `seconds` in all."""
+        """Write what outcomes wait, end the threads and wait for them, at most `seconds` in all."""
         self._stopping.set()
         self._requests.put(ReadRequest(None))
         end = time.monotonic() + seconds
@@ -126,6 +129,7 @@ class Watcher:
     def abandon(self) -> None:
         """In a forked child, where these threads do not exist: let go of what they had open."""
         self._store.abandon()
+        self._reporter.abandon()
         if self._subscription is not None:
             self._subscription.abandon()
 
@@ -138,11 +142,14 @@ class Watcher:
 
     def _watch(self) -> None:
         self._repeat(self._turn, self._recover)
-        self._write_outcomes(last=True)
         self._store.close()
 
     def _attend(self) -> None:
         self._repeat(self._listen, lambda: None)
+
+    def _report(self) -> None:
+        self._repeat(self._reporter.turn, self._reporter.recover)
+        self._reporter.end()
 
     def _repeat(self, turn: Callable[[], None], recover: Callable[[], None]) -> None:
         """Take turns until stopped. An error that nobody foresaw ends the turn and opens nothing."""
@@ -161,7 +168,7 @@ class Watcher:
     # The watcher's thread ------------------------------------------------------------------------------------------
 
     def _turn(self) -> None:
-        """Wait until something is due or wanted, then read, fetch and write."""
+        """Wait until something is due or wanted, then read and fetch."""
         reads, probes = self._wait()
         try:
             now = time.monotonic()
@@ -179,7 +186,6 @@ class Watcher:
                     request.done.set_result(None)
             for probe in probes:
                 probe.fail(Unreachable("the guard's watcher failed", maybe_applied=True))
-        self._write_outcomes()
 
     def _wait(self) -> tuple[list[ReadRequest], list[ProbeRequest]]:
         requests: list[Request] = []
@@ -196,8 +202,6 @@ class Watcher:
         """Seconds until the next gate is due."""
         now = time.monotonic()
         pause = min((self._due_at(slot) - now for slot in self._guard.slots()), default=READ_INTERVAL_MS_MAX / 1000)
-        if len(self._guard.outcomes) or self._pending:
-            pause = min(pause, max(self._outcomes_at, self._retry_at) - now)
         return max(0.001, min(pause, READ_INTERVAL_MS_MAX / 1000))
 
     def _due_at(self, slot: Slot) -> float:
@@ -207,10 +211,15 @@ class Watcher:
         return now >= self._due_at(slot)
 
     def _read(self, slots: list[Slot]) -> None:
+        try:
+            names = self._guard.names()
+        except TokenError as error:
+            self._guard.nameless(slots, error)
+            return
         before = self._guard.moment()
         self.asking_since = time.monotonic()
         try:
-            answers = self._store.read([slot.gate for slot in slots])
+            answers = self._store.read(names, [slot.gate for slot in slots])
         except Unreachable as error:
             self._failed()
             self._guard.unreachable(slots, str(error))
@@ -224,9 +233,14 @@ class Watcher:
     def _fetch_probe(self, request: ProbeRequest) -> None:
         if request.left:
             return
+        try:
+            names = self._guard.names()
+        except TokenError as error:
+            request.fail(Unreachable(str(error), maybe_applied=False))
+            return
         self.asking_since = time.monotonic()
         try:
-            token = self._store.pop_probe(request.slot.gate)
+            token = self._store.pop_probe(names, request.slot.gate)
         except Unreachable as error:
             self._failed()
             request.fail(error)
@@ -240,45 +254,27 @@ class Watcher:
         self._backoff = min(BACKOFF_SECONDS_MAX, max(BACKOFF_SECONDS_MIN, self._backoff * 2))
         self._retry_at = time.monotonic() + self._backoff
 
-    def _write_outcomes(self, last: bool = False) -> None:
-        """One batch to the store. Where it surely did not arrive it waits; where that is unknown it counts as lost."""
-        now = time.monotonic()
-        if not last and now < max(self._outcomes_at, self._retry_at):
-            return
-        batch = self._pending or self._guard.outcomes.take()
-        if not batch:
-            return
-        self._outcomes_at = now + OUTCOMES_SECONDS
-        self._pending = []
-        try:
-            self._store.append(batch, self._guard.instance)
-        except Unreachable as error:
-            self._failed()
-            if error.maybe_applied:
-                self._guard.outcomes.dropped(batch)
-            else:
-                self._pending = batch
-
     # The listener's thread -----------------------------------------------------------------------------------------
 
     def _listen(self) -> None:
         """One subscription, from its making to its end."""
         configuration = self._guard.configuration
         try:
-            self._subscription = Subscription(configuration.store_url, configuration.store_timeout_ms)
+            names = self._guard.names()
+            self._subscription = Subscription(configuration.store_url, configuration.store_timeout_ms, names.push)
             for slot in self._guard.slots():  # a closing may have been pushed while nobody listened
                 self.ask(ReadRequest(slot))
-            self._hear(self._subscription)
-        except Unreachable:
+            self._hear(self._subscription, names)
+        except (Unreachable, TokenError):  # without an installation there is nothing to listen to; the watcher says so
             self._stopping.wait(BACKOFF_SECONDS_MIN * 4)
         finally:
             if self._subscription is not None:
                 self._subscription.close()
                 self._subscription = None
 
-    def _hear(self, subscription: Subscription) -> None:
+    def _hear(self, subscription: Subscription, names: Names) -> None:
         heard = asked = time.monotonic()
-        while not self._stopping.is_set():
+        while not self._stopping.is_set() and self._guard.names() == names:
             came, push = subscription.next(LISTEN_SECONDS)
             now = time.monotonic()
             if came:

@@ -37,6 +37,7 @@ from failshut_replay.errors import ImportFault
 from failshut_replay.recording import Evidence
 
 EVIDENCE_ID = "imported-evidence"
+INSTALLATION = "importedevidence"
 OPERATOR = "import"
 LEAD_MS = 10_000
 """So long before the first event the term is opened and the policies are activated."""
@@ -92,7 +93,9 @@ class _Door:
     def open(self) -> Iterator[Evidence]:
         at_ms = self.now_ms - LEAD_MS
         starts = {"telemetry": {0: 0}, "control": {0: 0}}
-        yield self._run("control", 1, at_ms, None, {}, [Term(0, at_ms, 1, EVIDENCE_ID, 1, starts, OPERATOR)], routing=-1)
+        yield self._run(
+            "control", 1, at_ms, None, {}, [Term(0, at_ms, 1, EVIDENCE_ID, 1, starts, OPERATOR, INSTALLATION)], routing=-1
+        )
         activation = Activation(1, at_ms, 1, self._policies, OPERATOR, "")
         yield self._run("control", 2, at_ms, None, {}, [activation], routing=-1)
         yield from self._mark(self.now_ms - 1)
@@ -100,8 +103,9 @@ class _Door:
     def take(self, event: Event) -> Iterator[Evidence]:
         self.now_ms = event.time_ms
         if event.item[0] == "command":
-            claims = event.item[1]
             offset = self._upto["control"]
+            said = {"installation": INSTALLATION, "id": f"imported-{offset}", "signed_ms": event.time_ms}
+            claims = said | event.item[1]
             commanded = Commanded(offset, event.time_ms, json.dumps(claims), OPERATOR)
             yield from self._flush(event.time_ms)
             yield self._run("control", offset + 1, event.time_ms, None, {claims["gate"]: [commanded]})

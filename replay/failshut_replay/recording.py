@@ -102,6 +102,7 @@ def record(
             decision = _decision(data)
             if decision.gate in owners and owners[decision.gate] == decision.partition and seen.holds(decision):
                 spool.put(decision, data)
+                seen.installation = seen.installation or decision.installation
                 seen.check_policy(decision)
         for row in spool.rows():
             writer.add(row)
@@ -119,7 +120,7 @@ class _Seen:
         self.gates, self.to_ms, self.activations = gates, to_ms, activations
         self.count = 0
         self.begin_ms = self.end_ms = 0
-        self.evidence_id, self.partitions = "", 0
+        self.evidence_id, self.partitions, self.installation = "", 0, ""
         self.last: dict[int, tuple[int, bytes]] = {}  # by partition: offset and digest of the last record
         self.terms: set[int] = set()
         self.named: dict[str, None] = {}
@@ -162,6 +163,7 @@ class _Seen:
                 self._activation(notice)
             elif isinstance(notice, Term):
                 self.terms.add(notice.term)
+                self.installation = self.installation or notice.installation
         return run
 
     def _start(self, one: Evidence, run: Run) -> None:
@@ -265,6 +267,7 @@ class _Seen:
             else {str(partition): last for partition, (last, _) in self.last.items()},
             decisions_taken=taken,
             differing=spool.differing(),
+            installation=self.installation,
             starts=self.starts,
         )
 

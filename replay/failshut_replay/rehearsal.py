@@ -1,7 +1,8 @@
 """Rehearsals: the readings of a recording as telemetry again, for a monitor that is there to practise on.
 
 Marks, policies and commands are not written: the monitor that is rehearsed with has its own. Readings of one series that
-several gates share go out once. Times are left out, so that the broker's append time stands: it happens now.
+several gates share go out once. Times are left out, so that the broker's append time stands: it happens now. Outcomes and lag
+are not written either: they are no telemetry, and the monitor that is rehearsed with measures its own.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from failshut_breakers.evidence import Beats, Faults, Lags, Reading, Samples
+from failshut_breakers.evidence import Beats, Faults, Reading, Samples
 from failshut_replay.replaying import Step
 from failshut_replay.whatif import key_of
 
@@ -37,10 +38,4 @@ def _events(reading: Reading) -> list[tuple[tuple[int, int], dict[str, Any]]]:
             return [((row[0], row[1]), {"service": service, "metric": metric, "value": row[3]}) for row in reading.rows]
         case Beats():
             return [((row[0], row[1]), {"kind": "heartbeat", "service": reading.source}) for row in reading.rows]
-        case Lags():
-            kind = {"kind": "lag", "group": reading.group, "topic": reading.topic}
-            return [
-                ((row[0], row[1]), {**kind, "partitions": {str(p): list(at) for p, at in row[3].items()}})
-                for row in reading.rows
-            ]
     return []

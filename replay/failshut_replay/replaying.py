@@ -102,7 +102,7 @@ class Replay:
         start = manifest.start(partition)
         if start is not None:
             activation = activation_at(manifest, start)
-            begin(governor, start, activation and self.what_if.activation(activation))
+            begin(governor, start, activation and self.what_if.activation(activation), manifest.installation)
             follow = {gate for gate in gates if owns(gate) and gate not in self.what_if.texts}
             self.followers[partition] = Follower(follow, Decided(self.recording.decisions(partition)))
         return governor

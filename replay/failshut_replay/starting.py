@@ -30,19 +30,19 @@ from failshut_replay.manifest import Activated, Manifest, Start
 from failshut_replay.reading import Decided
 
 
-def begin(governor: Governor, start: Start, activation: Activation | None) -> None:
+def begin(governor: Governor, start: Start, activation: Activation | None, installation: str) -> None:
     """Let a new governor begin where a recording does: covered up to there, under the policies then in force."""
     governor.offset = start.offset - 1
     if not start.term:
         return
-    governor.term = start.term
+    governor.term, governor.installation = start.term, installation
     governor.whole = start.term == 1
     if activation is not None:
         governor.book.apply(activation.offset, activation.version, activation.files, activation.fault)
     positions: dict[str, dict[int, int]] = {}
     for topic, partition, position in start.positions:
         positions.setdefault(topic, {})[partition] = position
-    term = Term(-1, 0, start.term, governor.evidence_id, governor.evidence_partitions, positions, "")
+    term = Term(-1, 0, start.term, governor.evidence_id, governor.evidence_partitions, positions, "", installation)
     governor.begin([Coverage.of_term(term, governor.book.routing)])
     for name in sorted(filter(governor.owns, governor.book.entries)):
         gate = governor.gates[name] = Gate(name)

@@ -168,9 +168,11 @@ class Answers:
         self._probes: dict[str, tuple[str, int]] = {}  # gate -> epoch text, tokens
         self._tripped: dict[str, tuple[int, int]] = {}  # gate -> since, epoch
         self.given = 0
+        self._installation = ""
 
     def see(self, decisions: list[Decision], governor: Governor, now_ms: int) -> None:
         """Take note of what asks for an answer."""
+        self._installation = governor.installation
         for decision in decisions:
             if decision.tokens and self.assumed.probes_pass:
                 self._probes[decision.gate] = (decision.probe_epoch, decision.tokens)
@@ -195,7 +197,15 @@ class Answers:
         self._probes = {}
         for gate, (since_ms, epoch_number) in list(self._tripped.items()):
             if self.assumed.reset_after_ms and run.append_ms >= since_ms + self.assumed.reset_after_ms:
-                reset = Reset(gate=gate, by="assumed", why="an assumed operator resets", id="assumed", epoch=epoch_number)
+                reset = Reset(
+                    installation=self._installation,
+                    gate=gate,
+                    by="assumed",
+                    why="an assumed operator resets",
+                    id=f"assumed.{run.topic}.{run.partition}.{at}",
+                    signed_ms=run.append_ms,
+                    epoch=epoch_number,
+                )
                 commanded = Commanded(at, run.append_ms, reset.model_dump_json(), "assumed")
                 added.setdefault(gate, []).append(commanded)  # type: ignore[arg-type]
         self.given += len(added)

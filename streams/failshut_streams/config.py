@@ -23,7 +23,8 @@ class WorkerConfig(BaseModel):
     """A worker's configuration.
 
     `group` is the name under which workers share partitions; a hot standby runs under another. `prefix` stands before
-    every topic's name, so that several installations share a cluster.
+    every topic's name, so that several installations share a cluster. `outcomes_store` is where guards write outcomes; empty:
+    to the store of the permits.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -48,6 +49,8 @@ class WorkerConfig(BaseModel):
     request_timeout_ms: Annotated[int, Field(ge=1_000, le=600_000)] = 20_000
     store_timeout_ms: Annotated[int, Field(ge=10, le=60_000)] = 1_000
     group_instance_id: str | None = None
+    outcomes_store: Annotated[str, Field(pattern=r"^((redis|rediss|unix)://\S+)?$", repr=False)] = ""
+    metrics_address: Annotated[str, Field(pattern=r"^[0-9A-Za-z.:_-]{1,255}$")] = "127.0.0.1"
     metrics_port: Annotated[int, Field(ge=0, le=65_535)] | None = None
     log_level: str = "INFO"
 

@@ -27,7 +27,6 @@ from failshut_breakers.command import (
     AcceptGap,
     Activate,
     Bypass,
-    Command,
     CommandError,
     Confirm,
     Hold,
@@ -50,13 +49,14 @@ from failshut_breakers.evidence import (
 )
 from failshut_breakers.policy import Entry, PolicyBook
 from failshut_breakers.routes import Routes
+from failshut_streams.belonging import Belonging, installation_of, unverified
 from failshut_streams.broker import client_options
 from failshut_streams.cutter import APPEND_TIME, DeadRecord
 from failshut_streams.gathering import PartitionOf
 from failshut_streams.marks import MARK_KEY, BadMark, decode_mark
 from failshut_streams.operator import read_claims
 from failshut_streams.operators import OperatorsInForce, is_named
-from failshut_streams.retelling import Retell, is_retell, read_retell
+from failshut_streams.retelling import Asked, Retell, is_retell
 from failshut_streams.transport import Record
 
 PIECE_BYTES_MAX = 4 * 1024 * 1024
@@ -77,6 +77,7 @@ class ControlCut:
     applied: list[tuple[int, int]] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
     retells: list[Retell] = field(default_factory=list)
+    restore: list[tuple[bytes, bytes]] = field(default_factory=list)  # key and token of what must be written again
 
 
 class ControlCutter:
@@ -91,9 +92,13 @@ class ControlCutter:
         partition_of: PartitionOf,
         forward_every_ms: int,
     ) -> None:
-        self.operators = operators if isinstance(operators, OperatorsInForce) else OperatorsInForce(operators, None)
+        self.operators = (
+            operators if isinstance(operators, OperatorsInForce) else OperatorsInForce(operators, None, evidence_id)
+        )
         self.book = PolicyBook()
         self.term: Term | None = None
+        self.belonging = Belonging(evidence_id)
+        self._asked = Asked(evidence_id)
         self.applied: list[
             tuple[int, int]
         ] = []  # every activation taken up: offset, append time; grows by hand-made commands alone
@@ -141,10 +146,11 @@ class ControlCutter:
                     self._tell(pending, cut, record.offset + 1, Mark(time_ms, mark.partitions))
                 continue
             if is_retell(record):
-                cut.retells += filter(None, [read_retell(record, self.operators.monitor)])
+                cut.retells += self._asked.take(record, self.operators.monitor)
                 continue
             self._take(record, pending, cut)
         self._tell(pending, cut, upto, None)
+        cut.restore = self.belonging.restored()
         return cut
 
     def everything(self, records: Iterable[Record], upto: int) -> ControlCut:
@@ -153,10 +159,11 @@ class ControlCutter:
         It is one run, or as many as its size asks for. The first brings every term, so that all of them count in the last one.
         """
         cut, newest = ControlCut(), None
-        pieces = [_Pending()]
         records = list(records)
         self.operators.begin(records)
         self._operators_told = self.operators.digest
+        self.belonging.installation = installation_of(records, self.operators.keys, self._evidence_id)
+        pieces = [_Pending()]
         for record in records:
             if pieces[-1].bytes >= PIECE_BYTES_MAX or pieces[-1].named:
                 pieces[-1].upto = record.offset
@@ -178,6 +185,7 @@ class ControlCutter:
             pending.all_told = True
             last = pending is pieces[-1]
             self._tell(pending, cut, upto if last else pending.upto, newest if last else None)
+        cut.restore = self.belonging.restored()
         return cut
 
     @staticmethod
@@ -195,6 +203,8 @@ class ControlCutter:
             # Routers go back to before an activation's time; marks are refused as well then, and gates lapse.
             cut.dead.append(DeadRecord(record, "its time is its producer's, not the broker's"))
             return
+        if self.belonging.watch(record):
+            return  # a copy of what stands, under its own key: written again so that it stays
         pending.bytes += len(record.value or b"")
         if is_named(record):
             named = self.operators.take(record)
@@ -214,8 +224,13 @@ class ControlCutter:
         try:
             command = parse_command(claims)
         except CommandError as error:
+            self.belonging.note(error)
             cut.dead.append(DeadRecord(record, str(error)))
             self._forward_unknown(record, claims, signer, pending)
+            return
+        refusal = self.belonging.refuses(command, record)
+        if refusal:
+            cut.dead.append(DeadRecord(record, f"{command.kind} refused: {refusal}"))
             return
         match command:
             case Activate():
@@ -230,9 +245,11 @@ class ControlCutter:
                         command.evidence_partitions,
                         command.starts,
                         signer,
+                        command.installation,
                         command.topic_ids,
                     )
                     pending.notices.append(self.term)
+                    self.belonging.stands(command, record)
             case AcceptGap():
                 gap = AcceptedGap(record.offset, record.timestamp_ms, command.topic, command.partition, command.upto, signer)
                 pending.notices.append(gap)
@@ -243,18 +260,19 @@ class ControlCutter:
                 commanded = Commanded(record.offset, record.timestamp_ms, command.model_dump_json(), signer)
                 pending.readings.setdefault(command.gate, []).append(commanded)
 
-    @staticmethod
-    def _forward_unknown(record: Record, claims: dict[str, Any], signer: str, pending: _Pending) -> None:
+    def _forward_unknown(self, record: Record, claims: dict[str, Any], signer: str, pending: _Pending) -> None:
         """Let a signed command that only a newer version can read reach its gate: its governor may be of that version."""
         gate = claims.get("gate")
+        if not self.belonging.installation or claims.get("installation") != self.belonging.installation:
+            return
         if isinstance(gate, str) and re.fullmatch(GATE_PATTERN, gate):
             commanded = Commanded(record.offset, record.timestamp_ms, json.dumps(claims), signer)
             pending.readings.setdefault(gate, []).append(commanded)
 
     def _take_unsigned(self, record: Record, pending: _Pending, cut: ControlCut) -> None:
         """Let an activation that cannot be verified close the gates that it names."""
-        command = _unverified(record.value or b"")
-        if isinstance(command, Activate):
+        command = unverified(record.value or b"")
+        if isinstance(command, Activate) and not self.belonging.names_another(command):
             self._activate(record, command, "", UNSIGNED, pending, cut)
 
     def _activate(self, record: Record, command: Activate, signer: str, fault: str, pending: _Pending, cut: ControlCut) -> None:
@@ -267,6 +285,8 @@ class ControlCutter:
             self._take_up()
             cut.applied.append((record.offset, record.timestamp_ms))
             self.applied.append((record.offset, record.timestamp_ms))
+            if not fault:
+                self.belonging.stands(command, record)
 
     def _take_up(self) -> None:
         """Take up the policies in force: whom each series feeds, and the digests by which governors know it."""
@@ -379,11 +399,3 @@ class ControlReader:
             for batch in batches.values()
             for at in batch
         ]
-
-
-def _unverified(token: bytes) -> Command | None:
-    """Return the command in a token that cannot be verified, or None where it holds none: for naming gates."""
-    try:
-        return parse_command(jwt.decode(token, options={"verify_signature": False}))
-    except (jwt.PyJWTError, CommandError, ValueError, RecursionError):
-        return None

@@ -18,14 +18,15 @@ from typing import Any
 
 from faust.types import TP
 
-from failshut_breakers.evidence import decode_run
+from failshut_breakers.decision import Decision
+from failshut_breakers.evidence import OlderWire, decode_run
 from failshut_breakers.governor import Governor
 from failshut_streams.config import WorkerConfig
 from failshut_streams.effects import Effects
 from failshut_streams.gathering import PartitionOf
 from failshut_streams.metrics import Metrics
 from failshut_streams.snapshots import BadSnapshot, restore_snapshot, take_snapshot
-from failshut_streams.transport import Assignment, Chunk, ChunkApp, Commit
+from failshut_streams.transport import Assignment, Chunk, ChunkApp, Commit, Record
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +59,7 @@ class Governing:
         self._tell_again = tell_again
         self._metrics = metrics
         self._snapped_s: dict[int, float] = {}
+        self._older: set[int] = set()  # evidence partitions with records of an older version, so that each is said once
         self._hints: dict[TP, Commit] = {}
 
     async def find_starts(self, assignment: Assignment) -> Mapping[TP, int]:
@@ -100,13 +102,26 @@ class Governing:
         began = time.perf_counter()
         governor = self.governors[chunk.partition]
         for record in chunk.records:
-            decisions = governor.step(record.offset, decode_run(record.value or b""))
+            decisions = self._step(governor, record)
             if decisions:
                 await self.effects.take(decisions)
         self._metrics.judged(len(chunk.records))
         self._metrics.governor_chunk(time.perf_counter() - began)
         if time.monotonic() - self._snapped_s[chunk.partition] >= self.config.snapshot_every_ms / 1000:
             await self._snapshot(chunk, governor)
+
+    def _step(self, governor: Governor, record: Record) -> list[Decision]:
+        try:
+            return governor.step(record.offset, decode_run(record.value or b""))
+        except OlderWire as error:
+            if governor.partition not in self._older:
+                self._older.add(governor.partition)
+                logger.error(
+                    "evidence record %d/%d counts for nobody: %s. Stop that worker. If all have stopped, open a new term",
+                    *(governor.partition, record.offset, error),
+                )
+            governor.pass_over(record.offset)
+            return []
 
     async def _snapshot(self, chunk: Chunk, governor: Governor) -> None:
         if governor.offset < 0 or self.effects.closing_waits(governor.gates):

@@ -17,7 +17,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from failshut import keys
+from failshut.keys import Names
 from failshut_breakers.coverage import Coverage
 from failshut_breakers.policy import Entry
 from failshut_streams.config import WorkerConfig
@@ -60,11 +60,6 @@ class Report(msgspec.Struct, frozen=True):
 
 SAID_MAX = 20
 """So many gates are named in a report; the rest are counted."""
-
-
-def worker_key(worker_id: str) -> str:
-    """Return where a worker's line stands."""
-    return f"failshut:workers:{worker_id}"
 
 
 class Health:
@@ -117,7 +112,7 @@ class Health:
             for gate in governor.gates.values()
             for condition, tally in gate.tallies.items()
         )
-        owned = {"telemetry": 0, "otlp_metrics": 0, "evidence": len(self._governing.governors)}
+        owned = {"telemetry": 0, "otlp_metrics": 0, "internal": 0, "evidence": len(self._governing.governors)}
         for topic, _ in front_door:
             owned[topic] = owned.get(topic, 0) + 1
         self._metrics.owned(owned)
@@ -142,11 +137,14 @@ class Health:
         )
 
     async def _tell(self, report: Report) -> None:
-        gates = sorted(self._effects.last)
+        term = self._router.control.term
+        if term is None:
+            return
+        names, gates = Names(term.installation), sorted(self._effects.last)
         async with self._redis.pipeline(transaction=False) as pipe:
-            pipe.set(worker_key(report.id), msgspec.json.encode(report), px=LIFE_MS)
+            pipe.set(names.worker(report.id), msgspec.json.encode(report), px=LIFE_MS)
             for gate in gates:
-                pipe.exists(keys.fence(gate))
+                pipe.exists(names.fence(gate))
             answers = await pipe.execute()
         # A store that was flushed has lost the closings too. They are said again: a guard that finds nothing withholds all
         # the same, but cannot say why.

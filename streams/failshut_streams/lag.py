@@ -1,12 +1,12 @@
-"""Where the users' consumer groups are: sampled offsets, as telemetry.
+"""Where the users' consumer groups are: sampled offsets, as events of Failshut's own (topic `internal`).
 
 Once a second, for every group and topic that a policy watches: the committed offsets first, then the end offsets, so that a
 sample never shows a group further than it is. One record holds all partitions of a topic, or nothing is written: a partial or
 failed sample says nothing about a group, and a lag condition that gets no samples calls them stale, which is not OK.
 
-One worker of an installation is enough, the one that owns the first telemetry partition: `watched` returns nothing elsewhere.
-Two at once, as for a moment in a rebalance or with a standby, are harmless: samples are readings with a place of their own, and
-a second one only shortens the time that a condition's window spans.
+One worker of an installation is enough, the one that owns the first partition of `internal`: `watched` returns nothing
+elsewhere. Two at once, as for a moment in a rebalance or with a standby, are harmless: samples are readings with a place of
+their own, and a second one only shortens the time that a condition's window spans.
 
 Limits: offsets are what a group said, not what it did. Groups are judged by their offsets alone; aiokafka describes a live
 group of the newer protocol as dead.
@@ -44,7 +44,7 @@ log = logging.getLogger(__name__)
 
 
 def lag_record(group: str, topic: str, time_ms: int, offsets: Mapping[int, tuple[int, int]]) -> tuple[bytes, bytes]:
-    """Return key and value of the telemetry record for a sample: partition to committed (or -1) and end offset."""
+    """Return key and value of the record for a sample: partition to committed (or -1) and end offset."""
     record = {
         "kind": "lag",
         "group": group,

@@ -187,8 +187,8 @@ class Metrics:
         self._marks.labels("written" if written else "failed").inc()
 
     def outcomes(self, what: str, count: int) -> None:
-        """Count what the mover did: `moved`, `malformed`, `store_unreachable`, `broker_unreachable`."""
-        if what in ("moved", "malformed"):
+        """Count what the mover did: `moved`, `malformed`, `dropped`, `store_unreachable`, `broker_unreachable`."""
+        if what in ("moved", "malformed", "dropped"):
             self._outcomes.labels(what).inc(count)
         else:
             self._outcome_trouble.labels(what if what in ("store_unreachable", "broker_unreachable") else OTHER).inc(count)
@@ -199,7 +199,7 @@ class Metrics:
 
     # -- the endpoint
 
-    def serve(self, port: int, address: str = "0.0.0.0") -> int:  # noqa: S104  # Prometheus asks from elsewhere
+    def serve(self, port: int, address: str = "127.0.0.1") -> int:
         """Serve /metrics from a thread; return the port, which a `port` of 0 lets the system choose.
 
         Raises:
@@ -296,7 +296,7 @@ class Metrics:
 
     def _make_side_metrics(self) -> None:
         self._marks = self._counter("marks", "Time marks.", "result")
-        self._outcomes = self._counter("outcomes", "Entries of the stream of outcomes.", "result")
+        self._outcomes = self._counter("outcomes", "Entries of the streams of outcomes.", "result")
         self._outcome_trouble = self._counter("outcome_move_failures", "Failed attempts to move outcomes.", "why")
         self._samples = self._counter("lag_samples", "Samples of watched consumer groups.", "result")
 

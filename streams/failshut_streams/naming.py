@@ -36,12 +36,13 @@ LOOK_SECONDS = 1.0
 class OperatorNaming:
     """One worker's word on who the operators are. `trouble` says where its file and control differ; empty if they do not."""
 
-    def __init__(self, file: OperatorsFile, signing_key: SigningKey, worker: str, topic: str) -> None:
+    def __init__(self, file: OperatorsFile, signing_key: SigningKey, worker: str, topic: str, evidence_id: str) -> None:
         self.trouble = ""
         self._file = file
         self._signing_key = signing_key
         self._worker = worker
         self._topic = topic
+        self._evidence_id = evidence_id
         self._named_ms = -1  # time of change of the file that was named last
         self._said = ""
 
@@ -94,14 +95,14 @@ class OperatorNaming:
     async def _name(self, producer: AIOKafkaProducer) -> None:
         if self._file.keys is None:
             raise OperatorsUnreadable(self._file.fault)
-        key, value = encode_named(self._signing_key, self._file.keys, self._file.changed_ms, self._worker)
+        key, value = encode_named(self._signing_key, self._file.keys, self._file.changed_ms, self._worker, self._evidence_id)
         await producer.send_and_wait(self._topic, value, key, partition=0)
         self._named_ms = self._file.changed_ms
         logger.info("named the %d operators' keys of the operators file on control", len(self._file.keys))
 
     def _counts(self, record: Record) -> bool:
         try:
-            read_named(record, self.monitor)
+            read_named(record, self.monitor, self._evidence_id)
         except OperatorsUnreadable:
             return False
         return True

@@ -5,27 +5,31 @@ compaction removes none: a command that went with a later one of its kind (forge
 routers that start afterwards with other policies than those that run.
 
 Limits: an acknowledged command is on the log; that a governor obeyed it is in the decisions. Who may write to control can
-still remove a command by using its key again, so the topic's ACL admits operators and workers alone; a gate that loses its
-policy that way closes.
+use a command's key again; routers then write anew what must stand (belonging.py). Where none runs for an hour, compaction
+may come first: a gate that loses its policy that way closes.
 """
 
 from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, Self
 
+import jwt
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 from aiokafka.structs import ConsumerRecord
 
+from failshut.keys import check_installation, new_installation
 from failshut.signing import TYP_COMMAND, KeySet, SigningKey, TokenError, read_token
-from failshut_breakers.command import Activate, Command, CommandError, OpenTerm, parse_command
+from failshut_breakers.command import Activate, Command, CommandError, NamelessCommand, OpenTerm, parse_command
+from failshut_breakers.evidence import MAX_TERM
 from failshut_streams.broker import client_options
 from failshut_streams.marks import MARK_KEY, wall_ms
+from failshut_streams.metadata import ask
 from failshut_streams.topics import CONTROL_BYTES_MAX, FRONT_DOOR, BrokerUnreachable, Topics, TopicsFound
 
 COMMAND_BYTES_MAX: Final = CONTROL_BYTES_MAX - 64 * 1024
@@ -89,6 +93,32 @@ def new_id() -> str:
     return uuid.uuid4().hex
 
 
+def _root(terms: Iterable[tuple[OpenTerm, int]], evidence_id: str) -> str:
+    """Return the installation of the first term that names an evidence topic, as routers find it; empty where none does."""
+    return next((term.installation for term, _ in terms if term.evidence_id == evidence_id), "")
+
+
+def _owner(terms: list[tuple[OpenTerm, int]], evidence_id: str, given: str) -> str:
+    """Return the installation that the next term is of; empty where it is the first, whose id is still to be made.
+
+    Raises:
+        TermError: there is another than was given, or there are several and nothing says which.
+    """
+    root, known = _root(terms, evidence_id), {term.installation for term, _ in terms}
+    if given and root not in ("", given):
+        raise TermError(f"this evidence topic is of installation {root}, not of {given}")
+    if not (given or root) and len(known) > 1:
+        raise TermError(f"control holds terms of several installations ({', '.join(sorted(known))}): say which is yours")
+    return given or root or next(iter(known), "")
+
+
+def _number_of(token: bytes | None) -> int:
+    """Return the number of a verified term of an older version; 0 for another command."""
+    claims = jwt.decode(token or b"", options={"verify_signature": False})
+    number = claims.get("term") if claims.get("kind") == "term" else 0
+    return number if type(number) is int and 0 < number < MAX_TERM else 0
+
+
 class Operator:
     """Sends commands and reads control. `keys` says whose commands are believed when reading; by default one's own alone."""
 
@@ -101,14 +131,17 @@ class Operator:
         *,
         keys: KeySet | None = None,
         timeout_s: float = 15.0,
+        installation: str = "",
     ) -> None:
         self.topics = Topics(prefix)
+        self._installation = check_installation(installation) if installation else ""
         self.name = name
         self._options = client_options(broker)
         self._key = signing_key
         self._keys = signing_key.key_set() if keys is None else keys
         self._timeout_s = timeout_s
         self._producer: AIOKafkaProducer | None = None
+        self._older = 0  # the newest believable term that names no installation
 
     async def __aenter__(self) -> Self:
         producer = AIOKafkaProducer(
@@ -134,6 +167,39 @@ class Operator:
         producer, self._producer = self._producer, None
         if producer is not None:
             await producer.stop()
+
+    async def installation(self) -> str:
+        """Return the id that commands must name: what was given, else what routers find: that of the evidence topic's term.
+
+        Never that of any other term in control: a copied one would have an operator sign for another installation.
+
+        Raises:
+            TermError: none was given, and no term of the evidence topic is open or can be seen.
+            BrokerUnreachable: control could not be read.
+        """
+        if not self._installation:
+            root = _root(await self._terms(), await self._evidence_id())
+            if not root:
+                raise TermError("no term of the evidence topic is open here, so there is no installation to command")
+            self._installation = root
+        return self._installation
+
+    async def _terms(self) -> list[tuple[OpenTerm, int]]:
+        return [
+            (recorded.command, recorded.offset) for recorded in await self.commands() if isinstance(recorded.command, OpenTerm)
+        ]
+
+    async def _evidence_id(self) -> str:
+        if self._producer is None:
+            raise RuntimeError("use `async with Operator(...)`")
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                found = (await ask(self._producer.client, [self.topics.evidence])).topics.get(self.topics.evidence)
+        except (KafkaError, OSError, TimeoutError) as error:
+            raise BrokerUnreachable(f"{type(error).__name__}: {error}") from error
+        if found is None:
+            raise TermError(f"topic {self.topics.evidence} is not there, or may not be seen: name the installation")
+        return found.topic_id
 
     async def send(self, command: Command) -> int:
         """Sign a command and write it to control; return its offset once every replica in step has it.
@@ -168,6 +234,9 @@ class Operator:
                 async for record in self._control():
                     try:
                         command = read_command(record.value, self._keys)
+                    except NamelessCommand:
+                        self._older = max(self._older, _number_of(record.value))
+                        continue
                     except CommandError:
                         continue
                     recorded.append(Recorded(record.offset, record.timestamp, command))
@@ -177,10 +246,11 @@ class Operator:
 
     async def last_activation(self) -> tuple[int, int] | None:
         """Return version and offset of the believable activation with the highest version, or None if there is none."""
+        installation = await self.installation()
         found = [
             (recorded.command.version, recorded.offset)
             for recorded in await self.commands()
-            if isinstance(recorded.command, Activate)
+            if isinstance(recorded.command, Activate) and recorded.command.installation == installation
         ]
         return max(found, key=lambda pair: (pair[0], -pair[1]), default=None)
 
@@ -190,9 +260,13 @@ class Operator:
         The version is the wall clock in milliseconds, so that operators who do not know each other's keys do not collide, and
         above every version that is believed.
         """
+        root = _root(await self._terms(), await self._evidence_id())
+        if root not in ("", await self.installation()):
+            raise TermError(f"this log is of installation {root}, not of {await self.installation()}")
         last = await self.last_activation()
         version = max(wall_ms(), 0 if last is None else last[0] + 1)
-        command = Activate(by=self.name, why=why, id=new_id(), version=version, files=dict(files))
+        installation = await self.installation()
+        command = Activate(installation=installation, by=self.name, why=why, id=new_id(), version=version, files=dict(files))
         return version, await self.send(command)
 
     async def open_term(
@@ -201,15 +275,21 @@ class Operator:
         """Open the first term, or the next with `renew`; return the term, its offset, and whether it was opened now.
 
         A term that is open is left alone. Covering starts at the oldest record that each front-door partition still holds: 0 in
-        new topics.
+        new topics. The first term makes the installation's id, unless one was given; the next ones keep it.
 
         Raises:
-            TermError: the open term is of another evidence topic, or of another partition count, and `renew` is not set.
+            TermError: the open term is of another evidence topic, partition count or installation, or of a version that knew no
+                installations, and `renew` is not set.
         """
-        terms = [
-            (recorded.command, recorded.offset) for recorded in await self.commands() if isinstance(recorded.command, OpenTerm)
-        ]
-        last, offset = max(terms, key=lambda pair: (pair[0].term, -pair[1]), default=(None, -1))
+        terms = await self._terms()
+        owner = _owner(terms, found.evidence_id, self._installation)
+        mine = [pair for pair in terms if pair[0].installation == owner]
+        last, offset = max(mine, key=lambda pair: (pair[0].term, -pair[1]), default=(None, -1))
+        if last is None and self._older and not renew:
+            raise TermError(
+                f"term {self._older} is of an older version of Failshut, which named no installation. Gates stay closed until "
+                "an operator opens a new term"
+            )
         if last is not None and not renew:
             if (last.evidence_id, last.evidence_partitions) != (found.evidence_id, found.evidence_partitions):
                 raise TermError(
@@ -218,17 +298,23 @@ class Operator:
                     "stay closed until an operator opens a new term"
                 )
             return last, offset, False
+        self._installation = owner or new_installation()
         term = OpenTerm(
+            installation=self._installation,
             by=self.name,
             why=why,
             id=new_id(),
-            term=1 if last is None else last.term + 1,
+            term=1 + max(self._older, 0 if last is None else last.term),
             evidence_id=found.evidence_id,
             evidence_partitions=found.evidence_partitions,
             starts=await self._starts(found),
             topic_ids={role: found.found[role].topic_id for role in FRONT_DOOR},
         )
-        return term, await self.send(term), True
+        offset = await self.send(term)
+        root = _root(await self._terms(), found.evidence_id)
+        if root not in ("", owner or term.installation):
+            raise TermError(f"another operator opened the first term before this one: the installation is {root}")
+        return term, offset, True
 
     async def _starts(self, found: TopicsFound) -> dict[str, dict[int, int]]:
         """Return the first offset of every front-door partition, by role."""

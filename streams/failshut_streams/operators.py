@@ -72,17 +72,17 @@ def is_named(record: Record) -> bool:
     return record.key is not None and record.key.startswith(KEY_PREFIX)
 
 
-def encode_named(signing_key: SigningKey, keys: KeySet, changed_ms: int, worker: str) -> tuple[bytes, bytes]:
-    """Return key and value of a record that names operators."""
-    claims = {"keys": keys.to_dict()["keys"], "changed_ms": changed_ms, "worker": worker}
+def encode_named(signing_key: SigningKey, keys: KeySet, changed_ms: int, worker: str, evidence_id: str) -> tuple[bytes, bytes]:
+    """Return key and value of a record that names operators, for one evidence topic and no other."""
+    claims = {"evidence_id": evidence_id, "keys": keys.to_dict()["keys"], "changed_ms": changed_ms, "worker": worker}
     return KEY_PREFIX + uuid.uuid4().hex.encode(), signing_key.sign(claims, TYP_OPERATORS).encode()
 
 
-def read_named(record: Record, monitor: KeySet) -> Named:
+def read_named(record: Record, monitor: KeySet, evidence_id: str) -> Named:
     """Read a record that names operators.
 
     Raises:
-        OperatorsUnreadable: it is not signed by a monitor's key, or is not what it should be.
+        OperatorsUnreadable: it is not signed by a monitor's key, is of another evidence topic, or is not what it should be.
     """
     try:
         _, claims = read_token(record.value or b"", monitor, TYP_OPERATORS, bytes_max=BYTES_MAX)
@@ -90,6 +90,8 @@ def read_named(record: Record, monitor: KeySet) -> Named:
         changed_ms, worker = claims.get("changed_ms"), claims.get("worker")
     except (TokenError, ValueError) as error:
         raise OperatorsUnreadable(f"operators' keys: {type(error).__name__}: {error}") from error
+    if claims.get("evidence_id") != evidence_id:
+        raise OperatorsUnreadable("operators' keys: they are named for another evidence topic")
     if type(changed_ms) is not int or changed_ms < 0 or not isinstance(worker, str):
         raise OperatorsUnreadable("operators' keys: without the time of change, or the worker that names them")
     return Named(keys, kids_of(keys), min(changed_ms, record.timestamp_ms), worker[:200])
@@ -98,7 +100,8 @@ def read_named(record: Record, monitor: KeySet) -> Named:
 class OperatorsInForce:
     """Whose commands count at each place of control: a function of its records and of the monitor's public keys."""
 
-    def __init__(self, keys: KeySet | None, monitor: KeySet | None) -> None:
+    def __init__(self, keys: KeySet | None, monitor: KeySet | None, evidence_id: str) -> None:
+        self._evidence_id = evidence_id
         self.named: Named | None = None
         self._keys = keys
         self.monitor = monitor
@@ -125,7 +128,7 @@ class OperatorsInForce:
     def take(self, record: Record) -> OperatorsNamed | str:
         """Take a record that names operators; return what to tell governors, or why it does not count."""
         try:
-            named = read_named(record, self._known_monitor())
+            named = read_named(record, self._known_monitor(), self._evidence_id)
         except OperatorsUnreadable as error:
             return str(error)
         if self.named is not None and named.changed_ms <= self.named.changed_ms:
@@ -136,11 +139,11 @@ class OperatorsInForce:
 
     def again(self) -> OperatorsInForce:
         """Return one that knows nothing of control yet."""
-        return OperatorsInForce(None, self.monitor) if self.monitor else OperatorsInForce(self._keys, None)
+        return OperatorsInForce(None if self.monitor else self._keys, self.monitor, self._evidence_id)
 
     def _read(self, record: Record) -> Named | None:
         try:
-            return read_named(record, self._known_monitor())
+            return read_named(record, self._known_monitor(), self._evidence_id)
         except OperatorsUnreadable:
             return None
 

@@ -1,20 +1,30 @@
-"""Outcomes of guards, on their way from the store into telemetry.
+"""Outcomes of guards, on their way from the store into evidence.
 
-Guards know the store alone: they append how executions ended to a capped stream there. The workers share that stream as a
-consumer group; an entry is written to telemetry first, and acknowledged and deleted in the store only when Kafka has it. What a
-worker took and did not finish is taken over by another after `CLAIM_AFTER_MS`.
+Guards know the store alone: they append how executions ended to a capped stream of their gate. What stands in a gate's stream
+is of that gate, whatever it says itself: a service's user of the store reaches its own gates' streams alone. A probe's token is
+checked here, where the key is (probes.py); evidence names the probe and holds no secret.
+
+The workers share the streams as a consumer group; an entry is written to the topic `internal` first, and acknowledged and
+deleted in the store only when Kafka has it. What a worker took and did not finish is taken over by another after
+`CLAIM_AFTER_MS`.
+
+The cap is the guard's courtesy, and the store cannot enforce it. So each pass bounds the streams before it reads them
+(outcomes.lua): one that is over `ENTRIES_MAX` or `BYTES_MAX` is deleted unread, and its length is reported as lost. Streams of
+gates that no policy names are deleted by a sweep.
 
 A store that is down, flushed or restarted empty costs what it held and nothing else: the group is made anew. An entry that
-is no outcome is counted, logged and deleted. Limits: an entry may reach telemetry twice (a worker dies between the two
-acknowledgements); entries that the cap removed before they were read are gone without a trace.
+is no outcome is counted, logged and deleted. Limits: an entry may reach evidence twice (a worker dies between the two
+acknowledgements); between two passes a stream may grow as fast as the network lets it, so where services are not trusted
+with the memory that permits and closings need, outcomes have a store of their own (FAILSHUT_OUTCOMES_STORE).
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Mapping
+from importlib.resources import files
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import redis.asyncio as redis
@@ -24,48 +34,67 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 
-from failshut import keys
+from failshut.keys import Names, check_gate
+from failshut_breakers.probes import ForgedProbe, ProbeKey
 from failshut_streams.background import Background
 from failshut_streams.codecs.wire import OutcomeWire
 
 GROUP: Final = "failshut-outcomes"
 BATCH_MAX: Final = 500
-BLOCK_MS: Final = 500
+"""Entries that are read from one stream in a pass."""
+ENTRIES_MAX: Final = 50_000
+"""Entries of one stream, five times a guard's own cap; a stream with more is deleted unread."""
+BYTES_MAX: Final = 8 * 1024 * 1024
+"""Memory of one stream, as the store reckons it; a stream with more is deleted unread."""
+PASS_BYTES_MAX: Final = 16 * 1024 * 1024
+"""Memory of the streams that are read in one pass."""
+STREAMS_AT_ONCE: Final = 1_000
+"""Streams that the store looks at in one step."""
 CLAIM_AFTER_MS: Final = 30_000
 """An entry that its worker has had for so long is taken over."""
 FORGET_AFTER_MS: Final = 3_600_000
 """A consumer that has nothing and asked for nothing for so long is struck from the group."""
 
+_POLL_SECONDS = 0.1
+_SWEEP_SECONDS = 5.0
+_SWEPT_MAX = 10_000
 _STORE_SECONDS_MAX = 5.0
 _KAFKA_SECONDS_MAX = 30.0
 _WAIT_SECONDS = (0.1, 2.0)
-
-Entry = tuple[bytes, Mapping[bytes, bytes] | None]
+_BOUND = files("failshut_streams").joinpath("outcomes.lua").read_text()
 
 log = logging.getLogger(__name__)
 
 
+class Entry(NamedTuple):
+    """An entry of a gate's stream; `fields` is None where the cap removed it while it was pending."""
+
+    gate: str
+    id: bytes
+    fields: Mapping[bytes, bytes] | None
+
+
 class BadOutcome(ValueError):
-    """An entry of the stream that is no outcome."""
+    """An entry of a stream that is no outcome."""
 
 
-def telemetry_of(entry_id: bytes, fields: Mapping[bytes, bytes]) -> tuple[bytes, bytes]:
-    """Return key (the gate) and value (native JSON) of the telemetry record for an entry of the stream.
+def record_of(entry: Entry, installation: str, probes: ProbeKey) -> tuple[bytes, bytes]:
+    """Return key (the gate) and value of the record for an entry of the gate's stream.
 
     Raises:
-        BadOutcome: the entry is none, or not one that the decoder of telemetry would take.
+        BadOutcome: the entry is none, not one that the decoder would take, or with a token that this monitor did not make.
     """
     try:
-        text = {name.decode(): value.decode() for name, value in fields.items()}
-        gate = keys.check_gate(text["gate"])
+        text = {name.decode(): value.decode() for name, value in (entry.fields or {}).items()}
+        gate, token = check_gate(entry.gate), text.get("token", "")
         outcome: dict[str, object] = {
             "kind": "outcome",
             "gate": gate,
             "epoch": text["epoch"],
-            "token": text.get("token", ""),
+            "token": probes.check(token, installation, gate) if token else "",
             "outcome": text["outcome"],
             "count": _count(text["count"]),
-            "id": entry_id.decode(),
+            "id": entry.id.decode(),
             "lost": _count(text.get("lost", "0")),
         }
         if instance := text.get("instance", ""):
@@ -73,9 +102,15 @@ def telemetry_of(entry_id: bytes, fields: Mapping[bytes, bytes]) -> tuple[bytes,
         msgspec.convert(outcome, OutcomeWire)
     except KeyError as error:
         raise BadOutcome(f"no {error}") from error
-    except (ValueError, msgspec.MsgspecError) as error:
+    except (ForgedProbe, ValueError, msgspec.MsgspecError) as error:
         raise BadOutcome(str(error)) from error
     return gate.encode(), msgspec.json.encode(outcome)
+
+
+def lost_record(gate: str, lost: int) -> tuple[bytes, bytes]:
+    """Return key and value of the record that says that so many outcomes of a gate were never read."""
+    outcome = {"kind": "outcome", "gate": gate, "epoch": "0" * 16, "token": "", "outcome": "cancelled", "count": 0}
+    return gate.encode(), msgspec.json.encode(outcome | {"id": "dropped", "lost": min(lost, 2**31 - 1)})
 
 
 def _count(text: str) -> int:
@@ -91,7 +126,8 @@ def _ignore(what: str, count: int) -> None:
 class OutcomeMover(Background):
     """Moves outcomes until it is stopped. One per worker; `worker` is its name in the group, another for each worker.
 
-    `moved` and `malformed` count entries. `on_count` is told of them as "moved", "malformed", "store_unreachable",
+    `gates` says whose outcomes there are, each time anew. `moved` and `malformed` count entries, `dropped` those of streams
+    that were over their bound. `on_count` is told of them under these names, and of "store_unreachable",
     "broker_unreachable" and "unexpected".
     """
 
@@ -103,6 +139,9 @@ class OutcomeMover(Background):
         producer: AIOKafkaProducer,
         topic: str,
         worker: str,
+        installation: str,
+        gates: Callable[[], Iterable[str]],
+        probes: ProbeKey,
         *,
         claim_after_ms: int = CLAIM_AFTER_MS,
         on_count: Callable[[str, int], None] = _ignore,
@@ -115,17 +154,18 @@ class OutcomeMover(Background):
             retry=Retry(NoBackoff(), 0),
             max_connections=4,
         )
-        self._producer = producer
-        self._topic = topic
-        self._worker = worker
+        self._bound = self._redis.register_script(_BOUND)
+        self._producer, self._topic, self._worker = producer, topic, worker
+        self._names, self._gates, self._probes = Names(installation), gates, probes
         self._claim_after_ms = claim_after_ms
         self._on_count = on_count
-        self._grouped = False
-        self._unfinished = True  # what this worker's name still has in the group is read first
-        self._claim_at_s = 0.0
+        self._grouped: set[str] = set()  # gates whose stream has the group, as far as is known
+        self._unfinished: set[str] = set()  # gates of which this worker's name may still have entries in the group
+        self._known: frozenset[str] = frozenset()
+        self._claim_at_s = self._sweep_at_s = 0.0
         self._well = True
-        self.moved = 0
-        self.malformed = 0
+        self._passes = 0
+        self.moved = self.malformed = self.dropped = 0
 
     async def _release(self) -> None:
         await self._redis.aclose()
@@ -134,7 +174,7 @@ class OutcomeMover(Background):
         wait_s = _WAIT_SECONDS[0]
         while not self._stopping:
             try:
-                await self.move_once()
+                moved = await self.move_once()
             except (RedisError, OSError) as error:
                 self._trouble("store_unreachable", error)
             except (KafkaError, TimeoutError) as error:
@@ -146,90 +186,153 @@ class OutcomeMover(Background):
                 if not self._well:
                     self._well = True
                     log.info("outcomes are moved again")
+                if not moved:
+                    await asyncio.sleep(_POLL_SECONDS)
                 continue
             await asyncio.sleep(wait_s)
             wait_s = min(2 * wait_s, _WAIT_SECONDS[1])
 
     async def move_once(self) -> int:
-        """Move one batch at most; return how many entries were dealt with.
+        """Make one pass; return how many entries were dealt with.
 
         Raises:
             RedisError, OSError: the store did not answer in time or not in order.
             KafkaError, TimeoutError: Kafka did not take all of it. The entries stay in the store.
         """
+        self._follow(frozenset(self._gates()))
+        gates = sorted(self._known)
+        turn = self._passes % max(1, len(gates))  # another gate is first each time: none is read at the cost of the rest
+        self._passes += 1
+        filled = await self._bounded(gates[turn:] + gates[:turn])
+        now_s = asyncio.get_running_loop().time()
+        if now_s >= self._sweep_at_s:
+            await self._sweep()
+            self._sweep_at_s = now_s + _SWEEP_SECONDS
         try:
-            if not self._grouped:
-                await self._make_group()
-            entries = await self._next()
+            entries = await self._next(filled, now_s)
         except ResponseError as error:
             if "NOGROUP" not in str(error):
                 raise
-            self._grouped = False  # flushed, or restarted empty
+            self._grouped.clear()  # flushed, or restarted empty
             return 0
         if not entries:
             return 0
-        self._unfinished = True
+        self._unfinished |= {entry.gate for entry in entries}
         await self._move(entries)
-        ids = [entry_id for entry_id, _ in entries]
-        async with self._redis.pipeline(transaction=True) as pipe:
-            pipe.xack(keys.OUTCOMES, GROUP, *ids)
-            pipe.xdel(keys.OUTCOMES, *ids)
+        by_gate: dict[str, list[bytes]] = {}
+        for entry in entries:
+            by_gate.setdefault(entry.gate, []).append(entry.id)
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for gate, ids in by_gate.items():
+                pipe.xack(self._names.outcomes(gate), GROUP, *ids)
+                pipe.xdel(self._names.outcomes(gate), *ids)
             await pipe.execute()
-        self._unfinished = False
         return len(entries)
 
-    async def _make_group(self) -> None:
-        try:
-            await self._redis.xgroup_create(keys.OUTCOMES, GROUP, id="0", mkstream=True)
-        except ResponseError as error:
-            if "BUSYGROUP" not in str(error):
-                raise
-        self._grouped = True
+    # --- bounds ---
 
-    async def _next(self) -> list[Entry]:
+    def _follow(self, gates: frozenset[str]) -> None:
+        """Take note of gates that policies name since, whose entries of a former life of this worker are read first."""
+        self._unfinished = (self._unfinished | (gates - self._known)) & gates
+        self._grouped &= gates
+        self._known = gates
+
+    async def _bounded(self, gates: list[str]) -> list[str]:
+        """Have streams that are over their bound deleted; return the gates whose streams hold something, for one pass."""
+        filled, load = [], 0
+        for start in range(0, len(gates), STREAMS_AT_ONCE):
+            some = gates[start : start + STREAMS_AT_ONCE]
+            answer: Any = await self._bound(keys=[self._names.outcomes(gate) for gate in some], args=[ENTRIES_MAX, BYTES_MAX])
+            for index, entries, size in answer:
+                if size < 0:
+                    await self._say_lost(some[index - 1], entries)
+                elif load < PASS_BYTES_MAX:
+                    filled.append(some[index - 1])
+                    load += size
+        return filled
+
+    async def _say_lost(self, gate: str, entries: int) -> None:
+        self._grouped.discard(gate)
+        self.dropped += entries
+        self._on_count("dropped", entries)
+        log.warning("the outcomes of %s were over their bound: %d entries were deleted unread", gate, entries)
+        async with asyncio.timeout(_KAFKA_SECONDS_MAX):
+            key, value = lost_record(gate, entries)
+            await self._producer.send_and_wait(self._topic, value, key)
+
+    async def _sweep(self) -> None:
+        """Delete streams of gates that no policy names: nobody reads them, and nobody else would bound them."""
+        wanted, found = {self._names.outcomes(gate) for gate in self._known}, 0
+        async for name in self._redis.scan_iter(match=self._names.outcomes("*"), count=500):
+            found += 1
+            if name.decode("utf-8", "replace") not in wanted:
+                await self._redis.unlink(name)
+            if found >= _SWEPT_MAX:
+                return
+
+    # --- entries ---
+
+    async def _next(self, filled: list[str], now_s: float) -> list[Entry]:
         """Return what this worker has not finished, or what another has not, or what is new."""
-        if self._unfinished:
-            entries = await self._read("0", None)
+        await self._make_groups(filled)
+        begun = [gate for gate in filled if gate in self._unfinished]
+        if begun:
+            entries = await self._read(begun, "0")
+            self._unfinished -= {*begun} - {entry.gate for entry in entries}
             if entries:
                 return entries
-            self._unfinished = False
-        loop_s = asyncio.get_running_loop().time()
-        if loop_s >= self._claim_at_s:
-            claimed = await self._claim()
-            if len(claimed) < BATCH_MAX:
-                self._claim_at_s = loop_s + self._claim_after_ms / 2000
-            if claimed:
+        if now_s >= self._claim_at_s:
+            self._claim_at_s = now_s + self._claim_after_ms / 2000
+            if claimed := await self._claim(filled):
                 return claimed
-        return await self._read(">", BLOCK_MS)
+        return await self._read(filled, ">")
 
-    async def _read(self, after: str, block_ms: int | None) -> list[Entry]:
-        streams: dict[Any, Any] = {keys.OUTCOMES: after}
-        answer: Any = await self._redis.xreadgroup(GROUP, self._worker, streams, count=BATCH_MAX, block=block_ms)
-        parts = list(answer.values()) if isinstance(answer, dict) else [part[1] for part in answer or []]
-        return _flat(parts)
+    async def _make_groups(self, gates: list[str]) -> None:
+        for gate in gates:
+            if gate in self._grouped:
+                continue
+            try:
+                await self._redis.xgroup_create(self._names.outcomes(gate), GROUP, id="0", mkstream=True)
+            except ResponseError as error:
+                if "BUSYGROUP" not in str(error):
+                    raise
+            self._grouped.add(gate)
 
-    async def _claim(self) -> list[Entry]:
+    async def _read(self, gates: list[str], after: str) -> list[Entry]:
+        if not gates:
+            return []
+        by_stream = {self._names.outcomes(gate).encode(): gate for gate in gates}
+        streams: dict[Any, Any] = dict.fromkeys(by_stream, after)
+        answer: Any = await self._redis.xreadgroup(GROUP, self._worker, streams, count=BATCH_MAX)
+        parts = answer.items() if isinstance(answer, dict) else answer or []
+        return [entry for stream, part in parts for entry in _entries(by_stream[stream], [part])]
+
+    async def _claim(self, gates: list[str]) -> list[Entry]:
         """Take over what other workers have had for too long, and forget workers that are gone."""
-        answer: Any = await self._redis.xautoclaim(
-            keys.OUTCOMES, GROUP, self._worker, self._claim_after_ms, start_id="0-0", count=BATCH_MAX
-        )
-        for consumer in await self._redis.xinfo_consumers(keys.OUTCOMES, GROUP):
-            if consumer["pending"] == 0 and consumer["idle"] > FORGET_AFTER_MS:
-                await self._redis.xgroup_delconsumer(keys.OUTCOMES, GROUP, consumer["name"])
-        return _flat([answer[1]])
+        claimed: list[Entry] = []
+        for gate in gates:
+            stream = self._names.outcomes(gate)
+            answer: Any = await self._redis.xautoclaim(
+                stream, GROUP, self._worker, self._claim_after_ms, start_id="0-0", count=BATCH_MAX
+            )
+            claimed += _entries(gate, [answer[1]])
+            for consumer in await self._redis.xinfo_consumers(stream, GROUP):
+                if consumer["pending"] == 0 and consumer["idle"] > FORGET_AFTER_MS:
+                    await self._redis.xgroup_delconsumer(stream, GROUP, consumer["name"])
+        return claimed
 
     async def _move(self, entries: list[Entry]) -> None:
-        """Write a batch to telemetry and wait for Kafka's acknowledgements."""
+        """Write a batch to Kafka and wait for its acknowledgements."""
         sent, malformed = [], 0
         async with asyncio.timeout(_KAFKA_SECONDS_MAX):
-            for entry_id, fields in entries:
-                if fields is None:
+            for entry in entries:
+                if entry.fields is None:
                     continue  # removed by the cap while it was pending
                 try:
-                    key, value = telemetry_of(entry_id, fields)
+                    key, value = record_of(entry, self._names.installation, self._probes)
                 except BadOutcome as error:
                     malformed += 1
-                    log.warning("entry %s of %s is no outcome: %.200s", entry_id.decode(), keys.OUTCOMES, error)
+                    log.warning("an entry of the outcomes of %s is none: %.200s", entry.gate, error)
                     continue
                 sent.append(await self._producer.send(self._topic, value, key))
             await asyncio.gather(*sent)
@@ -245,13 +348,13 @@ class OutcomeMover(Background):
             log.warning("outcomes wait in the store: %s: %.200s", type(error).__name__, error)
 
 
-def _flat(parts: list[Any]) -> list[Entry]:
+def _entries(gate: str, parts: list[Any]) -> list[Entry]:
     """Return the entries in an answer, whichever nesting the client gives it."""
     entries: list[Entry] = []
     for part in parts:
         for item in part or []:
             if isinstance(item, list):
-                entries.extend((entry[0], entry[1]) for entry in item)
+                entries.extend(Entry(gate, entry[0], entry[1]) for entry in item)
             else:
-                entries.append((item[0], item[1]))
+                entries.append(Entry(gate, item[0], item[1]))
     return entries

@@ -21,6 +21,7 @@ from typing import Any, Final, NamedTuple
 from aiokafka import AIOKafkaProducer
 
 from failshut.signing import KeySet, SigningKey, TokenError, read_token
+from failshut_streams.marks import wall_ms
 from failshut_streams.transport import Record
 
 logger = logging.getLogger(__name__)
@@ -34,6 +35,8 @@ FIRST_SECONDS: Final = 2.0
 AGAIN_SECONDS: Final = (5.0, 300.0)
 ASKED_MAX: Final = 8
 EVERY_SECONDS: Final = 1.0
+VALID_MS: Final = 60_000
+"""So far may a request's time and its place in the log be apart."""
 
 Place = tuple[str, int]
 
@@ -51,24 +54,39 @@ def is_retell(record: Record) -> bool:
     return record.key is not None and record.key.startswith(KEY_PREFIX)
 
 
-def encode_retell(signing_key: SigningKey, retell: Retell) -> tuple[bytes, bytes]:
-    """Return key and value of a request."""
+def encode_retell(signing_key: SigningKey, retell: Retell, evidence_id: str, asked_ms: int) -> tuple[bytes, bytes]:
+    """Return key and value of a request, for one evidence topic and no other."""
     key = KEY_PREFIX + f"{retell.topic}/{retell.partition}".encode()
-    return key, signing_key.sign(retell._asdict(), TYP_RETELL).encode()
+    claims = {"evidence_id": evidence_id, **retell._asdict(), "asked_ms": asked_ms}
+    return key, signing_key.sign(claims, TYP_RETELL).encode()
 
 
-def read_retell(record: Record, monitor: KeySet | None) -> Retell | None:
-    """Return a request that the monitor's key has signed, or None for anything else: it asks for nothing."""
-    if monitor is None:
-        return None
-    try:
-        _, claims = read_token(record.value or b"", monitor, TYP_RETELL, bytes_max=BYTES_MAX)
-    except TokenError:
-        return None
-    topic, partition, position = (claims.get(name) for name in Retell._fields)
-    if not isinstance(topic, str) or type(partition) is not int or type(position) is not int or position < 0:
-        return None
-    return Retell(topic, partition, position)
+class Asked:
+    """Requests as one router meets them: each counts once, and soon after it was asked, so that a copy moves nobody."""
+
+    def __init__(self, evidence_id: str) -> None:
+        self._evidence_id = evidence_id
+        self._newest_ms: dict[Place, int] = {}  # by partitions that exist: only the monitor's key names any
+
+    def take(self, record: Record, monitor: KeySet | None) -> list[Retell]:
+        """Return the request in a record that counts, or nothing: what the monitor's key has not signed asks for nothing."""
+        if monitor is None:
+            return []
+        try:
+            _, claims = read_token(record.value or b"", monitor, TYP_RETELL, bytes_max=BYTES_MAX)
+        except TokenError:
+            return []
+        topic, partition, position = (claims.get(name) for name in Retell._fields)
+        asked_ms = claims.get("asked_ms")
+        if claims.get("evidence_id") != self._evidence_id or not isinstance(topic, str) or type(asked_ms) is not int:
+            return []
+        if type(partition) is not int or type(position) is not int or position < 0:
+            return []
+        place = (topic, partition)
+        if asked_ms <= self._newest_ms.get(place, 0) or abs(record.timestamp_ms - asked_ms) > VALID_MS:
+            return []
+        self._newest_ms[place] = asked_ms
+        return [Retell(topic, partition, position)]
 
 
 @dataclass
@@ -82,9 +100,10 @@ class _Owed:
 class Retelling:
     """Asks for what the governors of one worker are owed."""
 
-    def __init__(self, signing_key: SigningKey, topic: str, owed: Callable[[], Mapping[Place, int]]) -> None:
+    def __init__(self, signing_key: SigningKey, topic: str, evidence_id: str, owed: Callable[[], Mapping[Place, int]]) -> None:
         self._signing_key = signing_key
         self._topic = topic
+        self._evidence_id = evidence_id
         self._read_owed = owed
         self._owed: dict[Place, _Owed] = {}
 
@@ -92,7 +111,7 @@ class Retelling:
         """Ask for as long as the worker lives."""
         while True:
             for retell in self.due(time.monotonic()):
-                key, value = encode_retell(self._signing_key, retell)
+                key, value = encode_retell(self._signing_key, retell, self._evidence_id, wall_ms())
                 await producer.send_and_wait(self._topic, value, key, partition=0)
             await asyncio.sleep(EVERY_SECONDS)
 

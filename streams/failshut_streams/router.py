@@ -17,14 +17,16 @@ import logging
 import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 from faust.types import TP
 
+from failshut_breakers.command import OpenTerm
 from failshut_breakers.coverage import BROKER_SKEW_MS, CONTROL
+from failshut_breakers.evidence import Term
 from failshut_streams.boundary import last_boundary_before
-from failshut_streams.codecs import NativeDecoder, Origin, OtlpDecoder, encode_dead_letter
+from failshut_streams.codecs import InternalDecoder, NativeDecoder, Origin, OtlpDecoder, encode_dead_letter
 from failshut_streams.config import WorkerConfig
 from failshut_streams.control import ControlCut, ControlCutter, ControlReader
 from failshut_streams.cutter import Cutter, DeadRecord, Decoder, Log, UnknownPartitions
@@ -33,7 +35,7 @@ from failshut_streams.gathering import PartitionOf
 from failshut_streams.metrics import Metrics
 from failshut_streams.naming import OperatorNaming
 from failshut_streams.retelling import Retell
-from failshut_streams.topics import Topics
+from failshut_streams.topics import INTERNAL, OTLP_METRICS, TELEMETRY, Topics
 from failshut_streams.transport import Assignment, Chunk, ChunkApp, Commit
 
 logger = logging.getLogger(__name__)
@@ -80,8 +82,12 @@ class Router:
         self.cutters: dict[TP, Cutter] = {}
         self._partition_of = partition_of
         self._forward_every_ms = config.mark_every_ms * 3 // 4
-        self._decoders: dict[str, Decoder] = {topics.telemetry: NativeDecoder(), topics.otlp_metrics: OtlpDecoder()}
-        self._roles = {topics.telemetry: "telemetry", topics.otlp_metrics: "otlp_metrics"}
+        self._decoders: dict[str, Decoder] = {
+            topics.telemetry: NativeDecoder(),
+            topics.otlp_metrics: OtlpDecoder(),
+            topics.internal: InternalDecoder(),
+        }
+        self._roles = {topics.telemetry: TELEMETRY, topics.otlp_metrics: OTLP_METRICS, topics.internal: INTERNAL}
         self._lock = asyncio.Lock()
         self._ready = asyncio.Event()
         self._newest: dict[TP, int] = {}  # the newest reading of a partition that was seen
@@ -118,14 +124,18 @@ class Router:
 
     def _check_term(self) -> None:
         term = self.control.term
+        belonging = self.control.belonging
+        if term is None and belonging.elsewhere is not None:
+            self._refuse_log(belonging.elsewhere)
+        if term is None and belonging.nameless:
+            raise NoTerm(
+                "the terms in control name no installation: they are of an older version of Failshut. Open a new one with "
+                "`failshut term open --renew` and activate the policies again; until then every gate stays closed"
+            )
         if term is None:
             raise NoTerm("no term is open: open one with `failshut term open`; until then every gate stays closed")
         if (term.evidence_id, term.evidence_partitions) != (self.evidence_id, self.config.evidence_partitions):
-            raise WrongLog(
-                f"term {term.term} is of evidence topic {term.evidence_id} with {term.evidence_partitions} partitions; the "
-                f"broker has {self.evidence_id} with {self.config.evidence_partitions}. Every gate stays closed until an "
-                f"operator opens a new term"
-            )
+            self._refuse_log(term)
         replaced = [role for role, topic_id in sorted(term.topic_ids.items()) if self._topic_ids.get(role) != topic_id]
         if replaced:
             raise WrongLog(
@@ -133,6 +143,13 @@ class Router:
                 f"and made again. What it holds was vouched for by nobody; every gate stays closed until an operator opens a "
                 f"new term"
             )
+
+    def _refuse_log(self, term: Term | OpenTerm) -> NoReturn:
+        raise WrongLog(
+            f"term {term.term} is of evidence topic {term.evidence_id} with {term.evidence_partitions} partitions; the "
+            f"broker has {self.evidence_id} with {self.config.evidence_partitions}. Every gate stays closed until an "
+            f"operator opens a new term"
+        )
 
     async def follow_control(self) -> None:
         """Follow the control topic for as long as the worker lives."""
@@ -172,6 +189,9 @@ class Router:
             raise TermOpened(f"term {self._term_number()} was opened: this worker must begin anew in it")
         await self._bury(CONTROL, 0, cut.dead)
         await self._writer.write(cut.runs)
+        for key, token in cut.restore:
+            logger.warning("control: the key %s was used for something else; what stands under it is written again", key)
+            await self._producer.send_and_wait(self.topics.control, token, key=key, partition=0)
         if cut.applied and self._ready.is_set():
             await self._writer.flush()
             await self._go_back(self.cutters, cut.applied[0][1] - BROKER_SKEW_MS)
@@ -299,8 +319,8 @@ class Router:
         return len(self._producer.client.cluster.partitions_for_topic(topic) or ())
 
     def watched_groups(self) -> Iterable[tuple[str, str]]:
-        """Return the groups that this worker samples: all that policies watch, if it has telemetry's first partition."""
-        first = TP(self.topics.telemetry, 0)
+        """Return the groups that this worker samples: all that policies watch, if it has the first partition of `internal`."""
+        first = TP(self.topics.internal, 0)
         return self.control.routes.lags if first in self.cutters else ()
 
     async def _bury(self, role: str, partition: int, dead: list[DeadRecord]) -> None:

@@ -27,12 +27,13 @@ from failshut_streams.metadata import ClusterFound, TopicFound, ask
 
 TELEMETRY: Final = "telemetry"
 OTLP_METRICS: Final = "otlp_metrics"
+INTERNAL: Final = "internal"
 CONTROL: Final = "control"
 EVIDENCE: Final = "evidence"
 DECISIONS: Final = "decisions"
 DEAD_LETTER: Final = "dead_letter"
 
-FRONT_DOOR: Final = (TELEMETRY, OTLP_METRICS, CONTROL)
+FRONT_DOOR: Final = (TELEMETRY, OTLP_METRICS, INTERNAL, CONTROL)
 """Where everything that a decision may depend on comes in, and so where time marks are written."""
 ROLES: Final = (*FRONT_DOOR, EVIDENCE, DECISIONS, DEAD_LETTER)
 
@@ -89,6 +90,11 @@ class Topics:
         return self.physical(OTLP_METRICS)
 
     @property
+    def internal(self) -> str:
+        """What Failshut itself measures: outcomes of guards, lag of consumer groups. Nobody else may write it."""
+        return self.physical(INTERNAL)
+
+    @property
     def control(self) -> str:
         """Operators' commands."""
         return self.physical(CONTROL)
@@ -110,7 +116,7 @@ class Topics:
 
     @property
     def front_door(self) -> tuple[str, ...]:
-        """The physical names of the three front-door topics."""
+        """The physical names of the front-door topics."""
         return tuple(self.physical(role) for role in FRONT_DOOR)
 
 
@@ -120,6 +126,7 @@ class Counts:
 
     telemetry: int = 4
     otlp_metrics: int = 4
+    internal: int = 1
     evidence: int = 4
     decisions: int = 4
     dead_letter: int = 1

@@ -22,6 +22,7 @@ from typing import Any
 from aiokafka import AIOKafkaProducer
 
 from failshut.signing import SigningKey
+from failshut_breakers.probes import ProbeKey
 from failshut_breakers.store import Store
 from failshut_streams import topics as topic_setup
 from failshut_streams.broker import Broker
@@ -84,8 +85,8 @@ class WorkerApp(ChunkApp):
         topics = found.topics
         partitions, evidence_id = found.evidence_partitions, found.evidence_id
         partition_of = lru_cache(maxsize=100_000)(lambda gate: topic_setup.partition_of(gate, partitions))
-        self.naming = OperatorNaming(operators, signing_key, config.worker_id, topics.control)
-        in_force = OperatorsInForce(None, self.naming.monitor)
+        self.naming = OperatorNaming(operators, signing_key, config.worker_id, topics.control, evidence_id)
+        in_force = OperatorsInForce(None, self.naming.monitor, evidence_id)
         control = ControlCutter(
             in_force, evidence_id, partitions, config.worker_id, partition_of, config.mark_every_ms * 3 // 4
         )
@@ -103,7 +104,7 @@ class WorkerApp(ChunkApp):
         )
         key = snapshot_key(signing_key)
         self.governing = Governing(self, config, table, evidence_id, key, partition_of, self.routing.tell_again, self.metrics)
-        self.retelling = Retelling(signing_key, topics.control, self.governing.owed)
+        self.retelling = Retelling(signing_key, topics.control, evidence_id, self.governing.owed)
         self._topics = topics
         self._signing_key = signing_key
         self._parts: list[Any] = []
@@ -111,10 +112,11 @@ class WorkerApp(ChunkApp):
         self._wire()
 
     def _wire(self) -> None:
-        front_door = self.batched_topic(self._topics.telemetry, self._topics.otlp_metrics)
+        routed = (self._topics.telemetry, self._topics.otlp_metrics, self._topics.internal)
+        front_door = self.batched_topic(*routed)
         evidence = self.batched_topic(self._topics.evidence)
-        self.on_assigned(self._topics.telemetry, self._topics.otlp_metrics)(self.routing.find_starts)
-        self.on_revoked(self._topics.telemetry, self._topics.otlp_metrics)(self.routing.let_go)
+        self.on_assigned(*routed)(self.routing.find_starts)
+        self.on_revoked(*routed)(self.routing.let_go)
         self.on_assigned(self._topics.evidence)(self.governing.find_starts)
         self.on_revoked(self._topics.evidence)(self.governing.let_go)
         self.agent(front_door, name="router")(self.routing.run)
@@ -136,12 +138,21 @@ class WorkerApp(ChunkApp):
         health = Health(config, self.routing, self.governing, effects, self.metrics, self.naming)
         self._parts += [store, health]
         if config.metrics_port is not None:
-            self.metrics.serve(config.metrics_port)
-        for part in self._side_parts(marking, deciding):
-            await part.start()
-            self._parts.append(part)
+            self.metrics.serve(config.metrics_port, config.metrics_address)
+        await self._begin(
+            MarkWriter(marking, self._topics, config.mark_every_ms, on_result=self.metrics.mark),
+            LagSampler(
+                config.broker,
+                deciding,
+                self._topics.internal,
+                self.routing.watched_groups,
+                config.lag_every_ms,
+                on_result=self.metrics.lag_sample,
+            ),
+        )
         await self.routing.start(producer)
         self._parts.append(self.routing)
+        await self._begin(self._mover(deciding))
         # What fails in one of these ends the worker.
         self._loops = [
             self.add_future(self._for_ever(loop))
@@ -192,21 +203,25 @@ class WorkerApp(ChunkApp):
         if not self.should_stop:
             raise LoopEnded(f"{loop!r} came to an end")
 
-    def _side_parts(self, marking: AIOKafkaProducer, telling: AIOKafkaProducer) -> list[Any]:
-        """Return what makes time, and what turns outcomes and lag into telemetry."""
-        config, telemetry, metrics = self.failshut, self._topics.telemetry, self.metrics
-        return [
-            MarkWriter(marking, self._topics, config.mark_every_ms, on_result=metrics.mark),
-            OutcomeMover(config.store, telling, telemetry, config.worker_id, on_count=metrics.outcomes),
-            LagSampler(
-                config.broker,
-                telling,
-                telemetry,
-                self.routing.watched_groups,
-                config.lag_every_ms,
-                on_result=metrics.lag_sample,
-            ),
-        ]
+    async def _begin(self, *parts: Any) -> None:
+        """Start parts that live as long as the worker does."""
+        for part in parts:
+            await part.start()
+            self._parts.append(part)
+
+    def _mover(self, telling: AIOKafkaProducer) -> OutcomeMover:
+        """Return what turns outcomes into evidence. Control has been read: it says whose they are."""
+        config, control = self.failshut, self.routing.control
+        return OutcomeMover(
+            config.outcomes_store or config.store,
+            telling,
+            self._topics.internal,
+            config.worker_id,
+            control.belonging.installation,
+            lambda: control.book.entries,
+            ProbeKey(self._signing_key),
+            on_count=self.metrics.outcomes,
+        )
 
 
 async def _prepare(config: WorkerConfig) -> TopicsFound:

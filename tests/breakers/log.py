@@ -43,6 +43,7 @@ from failshut_breakers.policy import PolicyBook
 from failshut_breakers.routes import Routes
 
 EVIDENCE_ID = "evidence-id"
+INSTALLATION = "installationoftests"
 START_MS = 1_700_000_000_000
 Key = tuple[str, int]
 TELEMETRY: Key = ("telemetry", 0)
@@ -62,7 +63,7 @@ class FrontDoor:
     """What stands in the front-door topics."""
 
     def __init__(self, telemetry_partitions: int = 1) -> None:
-        self.counts = {"telemetry": telemetry_partitions, "otlp_metrics": 1, "control": 1}
+        self.counts = {"telemetry": telemetry_partitions, "otlp_metrics": 1, "internal": 1, "control": 1}
         self.logs: dict[Key, list[Entry]] = {
             (topic, partition): [] for topic, count in self.counts.items() for partition in range(count)
         }
@@ -223,7 +224,7 @@ class Router:
         at = (offset, entry.append_ms)
         match item:
             case ("term", claims):
-                term = Term(*at, claims["term"], EVIDENCE_ID, len(self.log.records), claims["starts"], "operator")
+                term = Term(*at, claims["term"], EVIDENCE_ID, len(self.log.records), claims["starts"], "operator", INSTALLATION)
                 return [term]
             case ("activate", version, files, signer, fault):
                 return [Activation(*at, version, files, signer, fault)]
@@ -250,6 +251,8 @@ class Router:
             case ("unreadable", reason):
                 gates, reading = routes.gates, Unreadable([(*at, reason)])
             case ("command", claims, kid):
+                named = {"installation": INSTALLATION, "id": f"c{offset}.{index}", "signed_ms": entry.append_ms}
+                claims = named | claims
                 gates, reading = (claims["gate"],), Commanded(offset, entry.append_ms, json.dumps(claims), kid)
             case _:
                 return []
@@ -375,8 +378,8 @@ class World:
 
 
 def command(kind: str, gate: str = "g", **claims: Any) -> tuple[str, dict[str, Any], str]:
-    """An operator's command, as a router passes it on once it is verified."""
-    return ("command", {"kind": kind, "gate": gate, "by": "ada", "why": "because", "id": "1", **claims}, "kid-of-ada")
+    """An operator's command, as a router passes it on once it is verified. Its id is its place's, unless one is given."""
+    return ("command", {"kind": kind, "gate": gate, "by": "ada", "why": "because", **claims}, "kid-of-ada")
 
 
 def policy(*conditions: str, gate: str = "g", ttl: str = "3s", **more: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from log import CONTROL, TELEMETRY, Router, World, policy
+from log import CONTROL, Router, World, policy
 
 from failshut.cause import Cause
 from failshut_breakers import governor as governor_module
@@ -19,8 +19,8 @@ from failshut_breakers.agreement import (
     feed_of,
     feeds_of,
 )
-from failshut_breakers.decision import Decision, Kind
-from failshut_breakers.evidence import Run, decode_run, encode_run
+from failshut_breakers.decision import Breaker, Decision, Kind
+from failshut_breakers.evidence import EvidenceError, OlderWire, decode_run, encode_run
 from failshut_breakers.policy import Entry, parse_policy
 
 RULE = 'conformance: {series: s/x, rule: "value < 100", window: 10, over: 0.05}'
@@ -127,7 +127,7 @@ def test_what_did_not_count_is_told_again_and_judged() -> None:
     world.turned = False
     world.good(1)
     owed = world.governors[0].owed()
-    assert set(owed) == {TELEMETRY, ("otlp_metrics", 0)}
+    assert set(owed) == {key for key in world.door.logs if key != CONTROL}
     said = [one for one in world.tell_again() if one.gate == "g"]
     assert {one.cause for one in said if one.kind is Kind.CLOSE} == {Cause.CONFORMANCE}
     assert world.governors[0].forks == []
@@ -197,22 +197,21 @@ def test_beyond_the_bound_a_disputed_run_counts_for_nobody(monkeypatch: pytest.M
     assert not world.is_open("h")
 
 
-def test_runs_of_the_old_wire_form_count_until_a_newer_one_was_seen() -> None:
-    """A log from before digests is read; a worker of that version beside newer ones is not counted."""
-    world = opened(G)
-    runs = world.log.runs()
-
-    def old(run: Run) -> Run:
-        return msgspec.structs.replace(run, schema=1, made=b"", operators=b"", feeds=None)
-
+def test_a_record_of_an_older_version_counts_for_nobody() -> None:
+    """Nothing says what its router made of the policies; what it told is not known, so gates that come later start HELD."""
+    world = World(G)
+    run = world.log.runs()[0]
+    old = msgspec.msgpack.encode([1, *list(msgspec.to_builtins(run))[1:14]])
+    with pytest.raises(OlderWire, match="wire form 1, this code reads 2"):
+        decode_run(old)
     governor = world.log.governor()
-    decisions = [one for offset, run in enumerate(runs) for one in governor.step(offset, decode_run(encode_run(old(run))))]
-    assert any(one.kind is Kind.OPEN for one in decisions)
-    mixed = world.log.governor()
-    for offset, run in enumerate(runs):
-        mixed.step(offset, run if offset < len(runs) - 30 else old(run))
-    assert mixed.coverage_of(mixed.gates["g"]).evidence_ms < governor.coverage_of(governor.gates["g"]).evidence_ms
-    assert mixed.coverage_of(mixed.gates["g"]).refused
+    governor.pass_over(0)
+    for offset, later in enumerate(world.log.runs(), 1):
+        governor.step(offset, later)
+    assert governor.gates["g"].breaker.state is Breaker.HELD
+    nothing = msgspec.structs.replace(run, made=b"")
+    with pytest.raises(EvidenceError, match="does not say what its router made of control"):
+        decode_run(encode_run(nothing))
 
 
 class TestControl:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from log import CONTROL, EVIDENCE_ID, TELEMETRY, Key, World, policy
+from log import CONTROL, EVIDENCE_ID, INSTALLATION, TELEMETRY, Key, World, policy
 
 from failshut_breakers.coverage import BROKER_SKEW_MS, Admission, Coverage
 from failshut_breakers.evidence import SCHEMA, Mark, Run, Term
@@ -12,7 +12,7 @@ OTHER: Key = ("telemetry", 1)
 
 
 def term(**starts: dict[int, int]) -> Term:
-    return Term(0, 0, 1, EVIDENCE_ID, 1, dict(starts), "operator")
+    return Term(0, 0, 1, EVIDENCE_ID, 1, dict(starts), "operator", INSTALLATION)
 
 
 def run(
@@ -229,7 +229,7 @@ def test_f1_a_bad_value_that_an_old_router_forwards_counts() -> None:
 
 def test_a_newer_version_goes_on_behind_readings_from_before_its_activation() -> None:
     """Where all that is covered is older than the activation, an older router's next run joins: no gap for ever."""
-    term = Term(0, 0, 1, "log", 1, {"telemetry": {0: 0}}, "")
+    term = Term(0, 0, 1, "log", 1, {"telemetry": {0: 0}}, "", INSTALLATION)
     older = Coverage.of_term(term, 1)
 
     def run(previous: int, upto: int, append_ms: int, mark: Mark | None, routing: int = 1) -> Run:

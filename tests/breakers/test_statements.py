@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from log import World, policy
+from log import INSTALLATION, World, policy
 
 from failshut.permit import Closing, Permit, verify
 from failshut.signing import SigningKey
@@ -12,7 +12,7 @@ from failshut_breakers.decision import Decision, Kind, decode_decision, encode_d
 from failshut_breakers.permits import MAX_BECAUSE, FutureEvidence, statement_of
 
 KEY = SigningKey.generate()
-KEYS = KEY.key_set()
+KEYS = KEY.key_set().of(INSTALLATION)
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def test_a_closing_says_why(story: World) -> None:
     closing = verify(statement.token, KEYS, "g")
     assert isinstance(closing, Closing)
     assert (closing.cause, closing.breaker, closing.because) == ("conformance", "TRIPPED", "x" * MAX_BECAUSE)
-    assert (statement.kind, statement.exp_ms, statement.tokens) == ("closing", 0, 0)
+    assert (statement.kind, statement.exp_ms, statement.tokens) == ("closing", 0, ())
 
 
 def test_evidence_of_the_future_is_not_signed(story: World) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import time
 from collections.abc import AsyncIterator, Callable
 
 import pytest
 import redis as redis_py
 
-from failshut import keys
+from failshut.keys import Names
 from failshut_breakers.permits import Statement
 from failshut_breakers.store import Store, StoreUnreachable
 from failshut_streams.embedded import Redis, Valkey
@@ -17,6 +18,8 @@ from failshut_streams.embedded import Redis, Valkey
 pytestmark = pytest.mark.store
 
 Server = Valkey | Redis
+INSTALLATION = "i" * 32
+NAMES = Names(INSTALLATION)
 
 
 @pytest.fixture(params=["store", "redis_server"])
@@ -41,15 +44,30 @@ def epoch(number: int) -> str:
     return f"{number:016d}"
 
 
-def permit(at: int, offset: int, *, gate: str = "g", life_ms: int = 60_000, tokens: int = 0, proving: int = 0) -> Statement:
+def token(text: str, installation: str = INSTALLATION) -> str:
+    """What looks like a token that names its installation, with a few words in place of a signature."""
+    head = base64.urlsafe_b64encode(f'{{"iss":"failshut","installation":"{installation}"}}'.encode()).decode()
+    return f"x.{head}.{text}"
+
+
+def permit(
+    at: int,
+    offset: int,
+    *,
+    gate: str = "g",
+    life_ms: int = 60_000,
+    tokens: int = 0,
+    proving: int = 0,
+    installation: str = INSTALLATION,
+) -> Statement:
     exp_ms = int(time.time() * 1000) + life_ms
-    return Statement(
-        gate, "permit", epoch(at), offset, f"permit-{at}-{offset}", exp_ms, tokens, epoch(proving) if proving else ""
-    )
+    probes = tuple(f"{epoch(proving)}:{number}:mac" for number in range(tokens))
+    said = token(f"permit-{at}-{offset}", installation)
+    return Statement(gate, "permit", epoch(at), offset, said, exp_ms, probes, epoch(proving) if proving else "")
 
 
-def closing(at: int, offset: int, gate: str = "g") -> Statement:
-    return Statement(gate, "closing", epoch(at), offset, f"closing-{at}-{offset}", 0, 0, "")
+def closing(at: int, offset: int, gate: str = "g", installation: str = INSTALLATION) -> Statement:
+    return Statement(gate, "closing", epoch(at), offset, token(f"closing-{at}-{offset}", installation), 0, (), "")
 
 
 async def write(writer: Store, *statements: Statement) -> list[bool]:
@@ -61,66 +79,113 @@ async def test_newer_wins_in_whatever_order(writer: Store, see: redis_py.Redis) 
     assert await write(writer, permit(9, 9)) == [True]
     assert await write(writer, permit(10, 10)) == [True]
     assert await write(writer, permit(10, 9), permit(9, 99), closing(9, 100), closing(10, 9)) == [False] * 4
-    assert see.get(keys.record("g")) == "permit-10-10"
+    assert see.get(NAMES.record("g")) == token("permit-10-10")
     assert await write(writer, permit(10, 100)) == [True]
-    assert see.hgetall(keys.fence("g")) == {"epoch": epoch(10), "offset": epoch(100), "kind": "permit"}
+    assert see.hgetall(NAMES.fence("g")) == {"epoch": epoch(10), "offset": epoch(100), "kind": "permit"}
 
 
 async def test_on_a_tie_a_closing_wins(writer: Store, see: redis_py.Redis) -> None:
     """At the same epoch and offset a closing replaces a permit, and no permit replaces a closing."""
     assert await write(writer, permit(5, 5), closing(5, 5), permit(5, 5)) == [True, True, False]
-    assert see.get(keys.record("g")) == "closing-5-5"
+    assert see.get(NAMES.record("g")) == token("closing-5-5")
 
 
 async def test_a_closing_does_not_expire_and_a_permit_does(writer: Store, see: redis_py.Redis) -> None:
     """A closing stays; a permit's record ends with the permit; one that has ended is never seen."""
     await write(writer, permit(5, 5, life_ms=60_000))
-    assert 50_000 < see.pttl(keys.record("g")) <= 60_000
+    assert 50_000 < see.pttl(NAMES.record("g")) <= 60_000
     await write(writer, closing(6, 6))
-    assert see.pttl(keys.record("g")) == -1
+    assert see.pttl(NAMES.record("g")) == -1
     assert await write(writer, permit(7, 7, life_ms=-1_000)) == [True]
-    assert see.get(keys.record("g")) is None
-    assert see.hget(keys.fence("g"), "epoch") == epoch(7)
-    assert see.pttl(keys.fence("g")) == -1
+    assert see.get(NAMES.record("g")) is None
+    assert see.hget(NAMES.fence("g"), "epoch") == epoch(7)
+    assert see.pttl(NAMES.fence("g")) == -1
 
 
 async def test_writing_again_changes_nothing(writer: Store, see: redis_py.Redis) -> None:
     """A write whose answer was lost may be repeated; probe tokens that were taken do not come back."""
     opening = permit(5, 5, tokens=3, proving=5)
     await write(writer, opening)
-    assert see.rpop(keys.probes("g")) == f"{epoch(5)}:2"
+    assert see.rpop(NAMES.probes("g")) == f"{epoch(5)}:2:mac"
     assert await write(writer, opening, opening) == [True, True]
-    assert see.lrange(keys.probes("g"), 0, -1) == [keys.probe_token(epoch(5), 0), keys.probe_token(epoch(5), 1)]
+    assert see.lrange(NAMES.probes("g"), 0, -1) == [f"{epoch(5)}:0:mac", f"{epoch(5)}:1:mac"]
 
 
 async def test_tokens_are_written_once_for_a_proving(writer: Store, see: redis_py.Redis) -> None:
     """A renewal brings none, a closing takes those that are left, and a later PROVING brings its own."""
     await write(writer, permit(5, 5, tokens=2, proving=5), permit(5, 6))
-    assert see.llen(keys.probes("g")) == 2
+    assert see.llen(NAMES.probes("g")) == 2
     await write(writer, closing(7, 7))
-    assert see.llen(keys.probes("g")) == 0
+    assert see.llen(NAMES.probes("g")) == 0
     await write(writer, permit(8, 8, tokens=2, proving=5))
-    assert see.llen(keys.probes("g")) == 0
+    assert see.llen(NAMES.probes("g")) == 0
     await write(writer, permit(9, 9, tokens=1, proving=9))
-    assert see.lrange(keys.probes("g"), 0, -1) == [f"{epoch(9)}:0"]
+    assert see.lrange(NAMES.probes("g"), 0, -1) == [f"{epoch(9)}:0:mac"]
 
 
 async def test_a_closing_is_pushed_and_a_refused_one_is_not(writer: Store, see: redis_py.Redis) -> None:
     """Subscribers hear of what was written, and of nothing else."""
     listener = see.pubsub(ignore_subscribe_messages=True)
-    listener.subscribe(keys.PUSH)
+    listener.subscribe(NAMES.push)
     assert listener.get_message(timeout=10) is None
     await write(writer, permit(5, 5), closing(6, 6), closing(4, 4), closing(7, 7))
     heard = [message["data"] for _ in range(20) if (message := listener.get_message(timeout=0.5))]
-    assert heard == ["g\nclosing-6-6", "g\nclosing-7-7"]
+    assert heard == [f"g\n{token('closing-6-6')}", f"g\n{token('closing-7-7')}"]
+    listener.close()
+
+
+async def test_a_full_store_still_carries_a_closing_to_guards(writer: Store, see: redis_py.Redis) -> None:
+    """Without memory for the record it is pushed, the write counts as failed, and it is taken as soon as there is room."""
+    await write(writer, permit(5, 5, tokens=2, proving=5))
+    listener = see.pubsub(ignore_subscribe_messages=True)
+    listener.subscribe(NAMES.push)
+    assert listener.get_message(timeout=10) is None
+    see.config_set("maxmemory", "1")
+    try:
+        with pytest.raises(StoreUnreachable):
+            await write(writer, permit(5, 6))
+        with pytest.raises(StoreUnreachable):
+            await write(writer, closing(6, 6))
+        heard = [message["data"] for _ in range(20) if (message := listener.get_message(timeout=0.5))]
+        assert heard == [f"g\n{token('closing-6-6')}"]
+        assert see.llen(NAMES.probes("g")) == 0
+    finally:
+        see.config_set("maxmemory", "0")
+    assert await write(writer, closing(6, 6), permit(5, 9)) == [True, False]
+    assert see.get(NAMES.record("g")) == token("closing-6-6")
     listener.close()
 
 
 async def test_one_gate_says_nothing_of_another(writer: Store, see: redis_py.Redis) -> None:
     """Gates are written side by side, and each has its own fence; screens find them all."""
     assert await write(writer, permit(9, 9, gate="a"), permit(1, 1, gate="b"), closing(2, 2, gate="c")) == [True] * 3
-    assert see.smembers(keys.GATES) == {"a", "b", "c"}
+    assert see.smembers(NAMES.gates) == {"a", "b", "c"}
     assert await write(writer) == []
+
+
+async def test_two_installations_do_not_touch_each_other(writer: Store, see: redis_py.Redis) -> None:
+    """A gate of the same name, in the same database: neither's epochs, records nor pushes are the other's."""
+    other = Names("j" * 32)
+    listener = see.pubsub(ignore_subscribe_messages=True)
+    listener.subscribe(NAMES.push)
+    assert listener.get_message(timeout=10) is None
+    theirs = [
+        permit(900, 900, installation=other.installation, tokens=1, proving=900),
+        closing(901, 901, "g", other.installation),
+    ]
+    assert await write(writer, permit(5, 5), *theirs, permit(5, 6)) == [True] * 4
+    assert see.get(NAMES.record("g")) == token("permit-5-6")
+    assert see.get(other.record("g")) == token("closing-901-901", other.installation)
+    assert (see.smembers(NAMES.gates), see.smembers(other.gates)) == ({"g"}, {"g"})
+    assert listener.get_message(timeout=0.5) is None
+    listener.close()
+
+
+async def test_what_names_no_installation_is_written_nowhere(writer: Store, see: redis_py.Redis) -> None:
+    """There is no place for a statement of nobody's."""
+    with pytest.raises(ValueError, match="installation"):
+        await write(writer, permit(5, 5)._replace(token="x.e30.y"))
+    assert see.keys("*") == []
 
 
 async def test_a_flushed_store_is_written_anew(writer: Store, see: redis_py.Redis) -> None:
@@ -129,15 +194,15 @@ async def test_a_flushed_store_is_written_anew(writer: Store, see: redis_py.Redi
     see.flushall()
     see.script_flush()
     assert await write(writer, permit(5, 6), closing(5, 6, gate="h")) == [True, True]
-    assert see.get(keys.record("g")) == "permit-5-6"
+    assert see.get(NAMES.record("g")) == token("permit-5-6")
 
 
 @pytest.mark.parametrize(
     "spoil",
     [
-        lambda see: see.set(keys.fence("g"), "garbage"),
-        lambda see: see.hset(keys.fence("g"), "epoch", epoch(1)),
-        lambda see: see.hset(keys.fence("g"), mapping={"offset": epoch(1), "kind": "permit"}),
+        lambda see: see.set(NAMES.fence("g"), "garbage"),
+        lambda see: see.hset(NAMES.fence("g"), "epoch", epoch(1)),
+        lambda see: see.hset(NAMES.fence("g"), mapping={"offset": epoch(1), "kind": "permit"}),
     ],
 )
 async def test_over_a_fence_that_is_none_only_a_closing_is_written(
@@ -146,20 +211,20 @@ async def test_over_a_fence_that_is_none_only_a_closing_is_written(
     """A damaged fence opens nothing and does not keep other gates from being written; a closing repairs it."""
     spoil(see)
     assert await write(writer, permit(5, 5), permit(5, 5, gate="h")) == [False, True]
-    assert see.get(keys.record("g")) is None
+    assert see.get(NAMES.record("g")) is None
     assert await write(writer, closing(6, 6)) == [True]
     assert await write(writer, permit(6, 5), permit(7, 7)) == [False, True]
 
 
 async def test_keys_of_another_type_are_replaced(writer: Store, see: redis_py.Redis) -> None:
     """Whatever stands where a record, tokens or a status should be is overwritten."""
-    see.sadd(keys.record("g"), "x")
-    see.set(keys.probes("g"), "x")
-    see.rpush(keys.probed("g"), "x")
-    see.hset(keys.status("g"), "x", "y")
+    see.sadd(NAMES.record("g"), "x")
+    see.set(NAMES.probes("g"), "x")
+    see.rpush(NAMES.probed("g"), "x")
+    see.hset(NAMES.status("g"), "x", "y")
     assert await write(writer, permit(5, 5, tokens=1, proving=5)) == [True]
-    assert see.get(keys.record("g")) == "permit-5-5"
-    assert see.llen(keys.probes("g")) == 1
+    assert see.get(NAMES.record("g")) == token("permit-5-5")
+    assert see.llen(NAMES.probes("g")) == 1
 
 
 class Wire:
@@ -212,11 +277,11 @@ async def test_a_write_that_fails_is_repeated_to_the_same_end(
             wire.lose = lose
             with pytest.raises(StoreUnreachable):
                 await write(writer, statement)
-            assert (see.hget(keys.fence("g"), "offset") == epoch(statement.offset)) is applied
+            assert (see.hget(NAMES.fence("g"), "offset") == epoch(statement.offset)) is applied
             wire.lose = ""
             assert await write(writer, statement) == [True]
-            assert see.get(keys.record("g")) == statement.token
-            assert see.llen(keys.probes("g")) == (2, 2, 0)[n]
+            assert see.get(NAMES.record("g")) == statement.token
+            assert see.llen(NAMES.probes("g")) == (2, 2, 0)[n]
 
 
 async def test_an_unreachable_store_is_said_to_be_so(server: Server, free_port: Callable[[], int]) -> None:

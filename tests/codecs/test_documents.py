@@ -14,8 +14,6 @@ DOCS = Path(__file__).parents[2] / "docs"
 SCHEMA = Draft202012Validator(json.loads((DOCS / "telemetry.schema.json").read_text()))
 EXAMPLES = re.findall(r"```json( cloudevent)?\n(.*?)```", (DOCS / "telemetry.md").read_text(), re.DOTALL)
 SAMPLE = {"service": "refunds", "metric": "eur", "value": 1}
-LAG = {"kind": "lag", "group": "g", "topic": "t", "partitions": {"0": [0, 1]}}
-OUTCOME = {"kind": "outcome", "gate": "g", "epoch": "0001099511627779", "outcome": "ok", "count": 1, "id": "i"}
 
 
 def is_read(value: Any) -> bool:
@@ -26,7 +24,7 @@ def is_read(value: Any) -> bool:
 def test_the_schema_is_one() -> None:
     """And the page has examples of every kind."""
     Draft202012Validator.check_schema(SCHEMA.schema)
-    assert len(EXAMPLES) == 7
+    assert len(EXAMPLES) == 5
 
 
 @pytest.mark.parametrize(("form", "text"), EXAMPLES)
@@ -41,13 +39,11 @@ def test_every_example_on_the_page_is_read(form: str, text: str) -> None:
     "value",
     [
         [],
-        [SAMPLE, LAG, OUTCOME],
+        [SAMPLE, {"kind": "heartbeat", "service": "s"}],
         SAMPLE | {"time": None, "instance": None, "more": 1},
         SAMPLE | {"value": 2**60},
         SAMPLE | {"time": "2024-02-29t23:59:59.9+14:00"},
         SAMPLE | {"time": 0},
-        LAG | {"partitions": {"7": [-1, 0]}},
-        OUTCOME | {"lost": 2, "token": "x"},
         {"kind": "heartbeat", "service": "s"},
     ],
 )
@@ -83,18 +79,8 @@ def test_what_the_schema_admits_is_read(value: Any) -> None:
         SAMPLE | {"kind": None},
         {"kind": "heartbeat"},
         {"kind": "heartbeat", "service": 5},
-        LAG | {"partitions": {}},
-        LAG | {"partitions": {"0": [1]}},
-        LAG | {"partitions": {"0": [1, 2, 3]}},
-        LAG | {"partitions": {"0": [-2, 3]}},
-        LAG | {"partitions": {"0": [0, -1]}},
-        LAG | {"partitions": {"x": [0, 1]}},
-        OUTCOME | {"epoch": "5"},
-        OUTCOME | {"epoch": 1099511627779},
-        OUTCOME | {"outcome": "fine"},
-        OUTCOME | {"count": -1},
-        OUTCOME | {"count": 2**31},
-        OUTCOME | {"count": True},
+        {"kind": "lag", "group": "g", "topic": "t", "partitions": {"0": [0, 1]}},
+        {"kind": "outcome", "gate": "g", "epoch": "0001099511627779", "outcome": "ok", "count": 1, "id": "i"},
     ],
 )
 def test_what_the_schema_refuses_is_a_fault(value: Any) -> None:

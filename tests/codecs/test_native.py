@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from failshut_streams.codecs import Beat, Fault, Item, LagPoint, NativeDecoder, Outcome, Sample
+from failshut_streams.codecs import Beat, Fault, Item, NativeDecoder, Sample
 from failshut_streams.codecs.lenient import LenientReader, Unreadable
 from failshut_streams.codecs.names import Instances, SeriesNames
 
@@ -24,6 +24,7 @@ OUTCOME = {
     "instance": "pod-1",
     "lost": 1,
 }
+LAG = {"kind": "lag", "group": "g", "topic": "t", "partitions": {"0": [5, 9], "11": [-1, 4]}}
 
 
 def decode(value: object, key: bytes | None = None) -> list[Item]:
@@ -52,17 +53,26 @@ def test_a_sample_and_a_list_of_samples_are_read() -> None:
 
 
 def test_every_kind_is_read_alone_and_mixed() -> None:
-    """Heartbeats, lag and outcomes mean the same alone and in a list with samples."""
+    """A heartbeat means the same alone and in a list with samples."""
     beat = {"kind": "heartbeat", "service": "refunds", "instance": "pod-1"}
-    lag = {"kind": "lag", "group": "g", "topic": "t", "partitions": {"0": [5, 9], "11": [-1, 4]}}
-    expected = [
-        Beat("refunds", None),
-        LagPoint("g", "t", None, {0: (5, 9), 11: (-1, 4)}),
-        Outcome("payments.refund", "0001099511627779", "1099511627779:2", "ok", 3, "i-1", 1),
-    ]
-    assert [decode(event)[0] for event in (beat, lag, OUTCOME)] == expected
-    assert decode([beat, lag, OUTCOME]) == expected
-    assert decode([beat, sample(kind="sample"), lag, OUTCOME])[1] == Sample("refunds/eur", 1.5, None, None)
+    assert decode(beat) == [Beat("refunds", None)]
+    assert decode([beat, beat]) == [Beat("refunds", None)] * 2
+    assert decode([beat, sample(kind="sample"), beat])[1] == Sample("refunds/eur", 1.5, None, None)
+
+
+@pytest.mark.parametrize("own", [LAG, OUTCOME], ids=["lag", "outcome"])
+def test_what_is_failshuts_own_is_no_telemetry(own: dict[str, object]) -> None:
+    """Whoever writes telemetry can end no PROVING and hide no lag: such an event is unreadable, its neighbours count."""
+    event = {"specversion": "1.0", "id": "1", "source": "s", "type": "t", "data": own}
+    for value in (own, event, [own], own | {"service": 5}):
+        (item,) = decode(value)
+        assert isinstance(item, Fault)
+        assert item.series is None
+        assert "Failshut's own" in item.reason
+    beat = {"kind": "heartbeat", "service": "refunds"}
+    found = decode([beat, own, sample()], key=b"refunds/eur")
+    assert [type(item) for item in found] == [Beat, Fault, Sample, Fault]
+    assert (found[1].series, found[3].series) == (None, "refunds/eur")  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("text", [b"NaN", b"Infinity", b"-Infinity", b"1e400", b"-1e400", b"1" * 5000])
@@ -178,17 +188,8 @@ def test_a_time_that_cannot_be_read_is_a_fault_of_its_series(claim: object) -> N
         b'{"service":"a\xff","metric":"m","value":1}',
         b'{"service":"' + b"a" * 513 + b'","metric":"m","value":1}',
         b'{"kind":"heartbeat"}',
-        b'{"kind":"lag","group":"g","topic":"t","partitions":{}}',
-        b'{"kind":"lag","group":"g","topic":"t","partitions":{"-1":[0,0]}}',
-        b'{"kind":"lag","group":"g","topic":"t","partitions":{"0":[-2,0]}}',
-        b'{"kind":"lag","group":"g","topic":"t","partitions":{"0":[0]}}',
         b'{"kind":"what"}',
         b'{"kind":7}',
-        json.dumps(OUTCOME | {"outcome": "fine"}).encode(),
-        json.dumps(OUTCOME | {"epoch": "7"}).encode(),
-        json.dumps(OUTCOME | {"epoch": "0001099511627779\n"}).encode(),
-        json.dumps(OUTCOME | {"count": -1}).encode(),
-        json.dumps(OUTCOME | {"gate": ""}).encode(),
     ],
 )
 def test_what_names_no_series_is_unreadable_and_a_fault_of_the_keys_series(value: bytes | None) -> None:
@@ -331,7 +332,7 @@ elements = events | trees
 def check_items(items: list[Item]) -> None:
     """What every item keeps, whatever came in."""
     for item in items:
-        assert isinstance(item, Sample | Beat | LagPoint | Outcome | Fault)
+        assert isinstance(item, Sample | Beat | Fault)
         for field in item.__struct_fields__:
             content = getattr(item, field)
             if isinstance(content, str):

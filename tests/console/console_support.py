@@ -36,7 +36,7 @@ Failshut = Callable[..., Ended]
 def failshut(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path) -> Failshut:
     """Call `failshut ARGUMENTS` in this process, in an empty folder and without FAILSHUT_ variables."""
     monkeypatch.chdir(tmp_path)
-    for name in ("STORE", "BROKER", "JWKS", "STATE", "PREFIX", "OPERATOR_KEY"):
+    for name in ("STORE", "BROKER", "JWKS", "STATE", "PREFIX", "OPERATOR_KEY", "INSTALLATION"):
         monkeypatch.delenv(f"FAILSHUT_{name}", raising=False)
 
     def run(*arguments: object) -> Ended:

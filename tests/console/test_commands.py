@@ -39,8 +39,8 @@ def test_nothing_known_is_wrong_usage_with_a_way_out(failshut: Failshut) -> None
 def test_a_store_that_is_not_there_is_status_3(failshut: Failshut, free_port) -> None:
     """Nobody answered is not the same as closed by decision."""
     store = f"redis://127.0.0.1:{free_port()}/0"
-    assert failshut("gates", "--store", store).status == 3
-    assert failshut("watch", "--store", store).status == 3
+    assert failshut("gates", "--store", store, "--installation", "i" * 32).status == 3
+    assert failshut("watch", "--store", store, "--installation", "i" * 32).status == 3
 
 
 def test_a_broker_that_is_not_there_is_status_3(failshut: Failshut, free_port) -> None:
@@ -129,6 +129,6 @@ def test_the_base_install_says_what_is_missing_instead_of_a_traceback() -> None:
 @pytest.mark.store
 def test_gates_speaks_to_machines(failshut: Failshut, store) -> None:
     """--json is one object, also where there are no gates."""
-    ended = failshut("gates", "--store", store.url, "--json")
+    ended = failshut("gates", "--store", store.url, "--installation", "i" * 32, "--json")
     assert ended.status == 0
     assert json.loads(ended.out)["gates"] == []

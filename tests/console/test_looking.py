@@ -9,13 +9,15 @@ from pathlib import Path
 import pytest
 import redis
 
-from failshut import Cause, Closing, Permit, keys
+from failshut import Cause, Closing, Permit
+from failshut.keys import Names
 from failshut.signing import SigningKey
 from failshut_console.exits import Exit, Trouble
 from failshut_console.looking import CLOSED, OPEN, UNKNOWN, Looker, View
 from failshut_streams.embedded import Valkey
 
 GATE = "payments.refund"
+NAMES = Names("i" * 32)
 EPOCH = "0001099511627783"
 pytestmark = pytest.mark.store
 
@@ -23,7 +25,7 @@ pytestmark = pytest.mark.store
 @pytest.fixture
 def key(tmp_path: Path) -> SigningKey:
     made = SigningKey.generate()
-    made.write_jwks(tmp_path / "jwks.json")
+    made.key_set().of(NAMES.installation).write(tmp_path / "jwks.json")
     return made
 
 
@@ -35,15 +37,23 @@ def client(store: Valkey):
 
 def permit(**changes: object) -> Permit:
     now_ms = int(time.time() * 1000)
-    given = {"gate": GATE, "epoch": EPOCH, "offset": 7, "partition": 0, "policy": "sha256:0", "mode": "armed"}
+    given = {
+        "installation": NAMES.installation,
+        "gate": GATE,
+        "epoch": EPOCH,
+        "offset": 7,
+        "partition": 0,
+        "policy": "sha256:0",
+        "mode": "armed",
+    }
     given |= {"evidence_ms": now_ms, "nbf_ms": now_ms, "exp_ms": now_ms + 60_000, "ttl_ms": 60_000}
     return Permit(**{**given, **changes})  # type: ignore[arg-type]
 
 
 def write(client: redis.Redis, token: str, px: int | None = 60_000, because: str = "2 of 2 conditions hold") -> None:
     """What the store holds after a governor has written."""
-    client.sadd(keys.GATES, GATE)
-    client.set(keys.record(GATE), token, px=px)
+    client.sadd(NAMES.gates, GATE)
+    client.set(NAMES.record(GATE), token, px=px)
     status = {
         "breaker": "ARMED",
         "because": because,
@@ -51,11 +61,11 @@ def write(client: redis.Redis, token: str, px: int | None = 60_000, because: str
         "epoch": EPOCH,
         "readings": [["heartbeat:x", "holds", "t"]],
     }
-    client.set(keys.status(GATE), json.dumps(status))
+    client.set(NAMES.status(GATE), json.dumps(status))
 
 
 def look(store: Valkey, tmp_path: Path, jwks: bool = True) -> View:
-    looker = Looker(store.url, str(tmp_path / "jwks.json") if jwks else "")
+    looker = Looker(store.url, str(tmp_path / "jwks.json") if jwks else "", installation=NAMES.installation)
     try:
         (view,) = looker.look().gates
     finally:
@@ -75,6 +85,7 @@ def test_a_permit_that_verifies_and_lives_is_open(store, client, key, tmp_path) 
 def test_a_closing_is_closed_with_its_cause(store, client, key, tmp_path) -> None:
     """A closing's own words are shown, not the hints beside it."""
     closing = Closing(
+        installation=NAMES.installation,
         gate=GATE, epoch=EPOCH, offset=7, partition=0, policy="sha256:0", cause=Cause.DRIFT, because="mean 48 to 97",
         evidence_ms=1, breaker="TRIPPED", in_flight="cancel",
     )  # fmt: skip
@@ -86,7 +97,7 @@ def test_a_closing_is_closed_with_its_cause(store, client, key, tmp_path) -> Non
 def test_a_permit_that_ran_out_is_lapsed(store, client, key, tmp_path) -> None:
     """Without a record but with a status the gate has lapsed; without a worker the screen says so."""
     write(client, permit().sign(key))
-    client.delete(keys.record(GATE))
+    client.delete(NAMES.record(GATE))
     view = look(store, tmp_path)
     assert (view.state, view.cause, view.permit) == (CLOSED, "lapsed", "lapsed")
     assert view.because == "no monitor is alive"
@@ -126,7 +137,7 @@ def test_hints_that_cannot_be_read_hurt_nobody(store, client, key, tmp_path) -> 
     """A damaged status takes words from the screen, not the state."""
     write(client, permit().sign(key))
     for damaged in (b"\xff{", b"[]", b'{"readings": 3, "evidence_ms": "x"}', b'{"readings": [3, "ab"]}'):
-        client.set(keys.status(GATE), damaged)
+        client.set(NAMES.status(GATE), damaged)
         assert look(store, tmp_path).state == OPEN
 
 
@@ -135,8 +146,8 @@ def test_the_age_of_evidence_is_that_of_the_oldest_partition(store, client, key,
     now_ms = int(time.time() * 1000)
     for name, marks in (("a", {"telemetry/0": now_ms, "telemetry/1": now_ms - 9_000}), ("b", {"telemetry/1": now_ms - 2_000})):
         said = {"id": name, "group": "g", "evidence": marks}
-        client.set(f"failshut:workers:{name}", json.dumps(said), px=5_000)
-    found = Looker(store.url).look()
+        client.set(NAMES.worker(name), json.dumps(said), px=5_000)
+    found = Looker(store.url, installation=NAMES.installation).look()
     assert found.evidence_ms == now_ms - 2_000
     assert len(found.workers) == 2
 
@@ -144,6 +155,29 @@ def test_the_age_of_evidence_is_that_of_the_oldest_partition(store, client, key,
 def test_a_store_that_does_not_answer_is_unreachable(free_port) -> None:
     """Nobody there is status 3, and the message says what it means for gates."""
     with pytest.raises(Trouble) as told:
-        Looker(f"redis://127.0.0.1:{free_port()}/0").look()
+        Looker(f"redis://127.0.0.1:{free_port()}/0", installation=NAMES.installation).look()
     assert told.value.status is Exit.UNREACHABLE
     assert "runs out" in told.value.means
+
+
+def test_a_status_commands_no_terminal(store, client, key, tmp_path) -> None:
+    """Whoever can write the store can write what screens show; what cannot be printed is shown as its escape."""
+    client.sadd(NAMES.gates, "\x1b[2J")
+    write(client, permit().sign(key), because="\x1b[2J\x1b]0;owned\x07")
+    status = {"breaker": "\x1b[31m", "readings": [["\x1b", "\x9b", "\u202e"]], "because": "\x1b", "policy": "\x1b"}
+    client.set(NAMES.status(GATE), json.dumps(status))
+    client.set(NAMES.worker("w"), json.dumps({"id": "\x1b[2J", "group": "\x1b"}))
+    shown = Looker(store.url, str(tmp_path / "jwks.json"), installation=NAMES.installation).look()
+    for view in shown.gates:
+        texts = [view.gate, view.breaker, view.cause, view.because, view.policy, view.epoch, *sum(view.readings, ())]
+        assert all(text.isprintable() for text in texts)
+    assert all(worker.id.isprintable() for worker in shown.workers)
+
+
+def test_without_an_installation_nothing_is_shown(store, client, key, tmp_path) -> None:
+    """Unknown is said as unknown: no gate of any installation is shown as this one's."""
+    key.write_jwks(tmp_path / "jwks.json")
+    write(client, permit().sign(key))
+    with pytest.raises(Trouble) as told:
+        Looker(store.url, str(tmp_path / "jwks.json")).look()
+    assert "--installation" in told.value.do

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import redis as redis_py
-import yaml
 from confluent_kafka import KafkaError, KafkaException, Producer
 from confluent_kafka.admin import (
     AclBinding,
@@ -22,10 +19,10 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
-from failshut_streams.embedded import Kafka, Redis, free_port
+from failshut_streams.embedded import Kafka, free_port
 
 DOCKER = Path(__file__).resolve().parents[2] / "docker"
-TOPICS = ("telemetry", "otlp_metrics", "control", "evidence", "decisions", "dead_letter")
+TOPICS = ("telemetry", "otlp_metrics", "internal", "control", "evidence", "decisions", "dead_letter")
 OPERATIONS = {operation.name.replace("_", "").lower(): operation for operation in AclOperation}
 KINDS = {"topic": ResourceType.TOPIC, "group": ResourceType.GROUP, "cluster": ResourceType.BROKER}
 
@@ -123,7 +120,7 @@ def write(port: int, user: str, topic: str) -> KafkaError | None:
     [("producer", {"telemetry", "otlp_metrics"}), ("operator", {"control"}), ("failshut", set(TOPICS))],
 )
 def test_each_user_writes_its_own_topics_alone(guarded: int, user: str, writes: set[str]) -> None:
-    """Producers cannot write evidence or decisions, operators nothing but control; Failshut writes them all."""
+    """Producers cannot write evidence, decisions or what Failshut measures, operators nothing but control."""
     refused = {topic: write(guarded, user, topic) for topic in TOPICS}
     assert {topic for topic, error in refused.items() if error is None} == writes
     for error in refused.values():
@@ -149,73 +146,3 @@ def test_a_producer_cannot_give_itself_rights(guarded: int) -> None:
     (result,) = admin.create_acls([more]).values()
     with pytest.raises(KafkaException, match="CLUSTER_AUTHORIZATION_FAILED"):
         result.result(30)
-
-
-@pytest.fixture(scope="module")
-def store_with_users(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
-    """A Redis started as docker/compose.yaml starts it."""
-    if not Redis.available():
-        pytest.skip("Redis is not installed here (apt-get install redis-server)")
-    command = yaml.safe_load((DOCKER / "compose.yaml").read_text())["services"]["redis"]["command"]
-    users = command[command.index("--user") :]
-    users = [f">{name}" if word.startswith(">") else word for word, name in _with_user(users)]
-
-    class WithUsers(Redis):
-        def command(self) -> list[str]:
-            return [*super().command(), *users]
-
-        def ready(self) -> bool:
-            try:
-                with user_of(self, "guard") as connection:
-                    return self.running and bool(connection.ping())
-            except redis_py.RedisError:
-                return False
-
-    with WithUsers(tmp_path_factory.mktemp("users")) as server:
-        yield server
-
-
-def _with_user(words: list[str]) -> Iterator[tuple[str, str]]:
-    """Each word of the users' settings with the user that it speaks of."""
-    user = ""
-    for before, word in zip(["", *words], words, strict=False):
-        user = word if before == "--user" else user
-        yield word, user
-
-
-def user_of(server: Redis, name: str) -> redis_py.Redis:
-    """A connection as one of the users; the test's password is the user's name."""
-    return redis_py.Redis(port=server.port, username=name, password=name, socket_timeout=5)
-
-
-@pytest.mark.store
-def test_a_guard_reads_records_and_writes_none(store_with_users: Redis) -> None:
-    """A service that was taken over can forge no permit, delete no closing and empty no store."""
-    worker, guard = user_of(store_with_users, "failshut"), user_of(store_with_users, "guard")
-    worker.set("failshut:{a.b}:record", "token", px=60_000)
-    worker.rpush("failshut:{a.b}:probes", "1:0")
-    with guard.pipeline(transaction=True) as both:
-        record, left = both.get("failshut:{a.b}:record").pttl("failshut:{a.b}:record").execute()
-    assert record == b"token"
-    assert left > 0
-    assert guard.rpop("failshut:{a.b}:probes") == b"1:0"
-    assert guard.xadd("failshut:outcomes", {"gate": "a.b"}, maxlen=10)
-    guard.pubsub().subscribe("failshut:push")
-    for forbidden in (
-        "SET failshut:{a.b}:record forged",
-        "DEL failshut:{a.b}:record",
-        "HSET failshut:{a.b}:fence epoch 9",
-        "PUBLISH failshut:push forged",
-        "EVAL 'return 1' 0",
-        "FLUSHALL",
-        "CONFIG GET *",
-    ):
-        with pytest.raises(redis_py.exceptions.NoPermissionError):
-            guard.execute_command(*shlex.split(forbidden))
-
-
-@pytest.mark.store
-def test_nobody_gets_in_without_a_name(store_with_users: Redis) -> None:
-    """The default user is off."""
-    with pytest.raises(redis_py.exceptions.AuthenticationError):
-        redis_py.Redis(port=store_with_users.port, socket_timeout=5).ping()

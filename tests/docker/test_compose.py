@@ -18,6 +18,8 @@ import jsonschema
 import pytest
 import yaml
 
+from failshut.signing import KeySet
+
 DOCKER = Path(__file__).resolve().parents[2] / "docker"
 
 
@@ -64,7 +66,7 @@ def test_every_mounted_file_is_there(compose: dict[str, Any]) -> None:
     mounts = [mount.split(":")[0] for service in compose["services"].values() for mount in service.get("volumes", [])]
     local = [mount for mount in mounts if mount.startswith(".")]
     assert local
-    assert [mount for mount in local if not (DOCKER / mount).exists() and mount != "./keys/worker"] == []
+    assert [mount for mount in local if not (DOCKER / mount).exists() and not mount.startswith("./keys/")] == []
 
 
 def test_every_variable_is_made_by_setup(tmp_path: Path, setup: ModuleType) -> None:
@@ -87,7 +89,9 @@ def test_setup_keeps_what_exists(tmp_path: Path, setup: ModuleType) -> None:
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
     private = [path for path, content in before.items() if b"PRIVATE" in content]
     assert sorted(path.name for path in private) == ["monitor.pem", "operator.pem"]
-    for secret in (tmp_path / ".env", *private):
+    services = sorted((tmp_path / "keys" / "services").glob("*.env"))
+    assert services
+    for secret in (tmp_path / ".env", *private, *services):
         assert stat.S_IMODE(secret.stat().st_mode) == 0o600
 
 
@@ -102,6 +106,31 @@ def test_no_worker_holds_an_operators_key(tmp_path: Path, setup: ModuleType, com
     ]
 
 
+def test_every_password_stands_as_a_digest_where_the_stores_read_it(tmp_path: Path, setup: ModuleType) -> None:
+    """The users' files are readable by the stores' own user; nobody learns a password from them."""
+    setup.main(tmp_path)
+    made = [line.split("=")[1] for line in (tmp_path / ".env").read_text().splitlines() if "PASSWORD" in line]
+    made += [re.findall(r"redis://[^:]+:([^@]+)@", path.read_text())[0] for path in (tmp_path / "keys" / "services").iterdir()]
+    text = "".join(path.read_text() for path in (tmp_path / "keys" / "stores").iterdir())
+    assert text.count("user ") > len(made)
+    assert not [password for password in made if password in text]
+
+
+def test_the_installation_is_one_everywhere(tmp_path: Path, setup: ModuleType) -> None:
+    """Guards' key set, services' environment and the stores' users name what the first term is opened with."""
+    setup.main(tmp_path)
+    installation = (tmp_path / "keys" / "installation").read_text().strip()
+    assert KeySet.load(tmp_path / "keys" / "worker" / "monitor.jwks.json").installation == installation
+    for path in (*(tmp_path / "keys" / "services").iterdir(), *(tmp_path / "keys" / "stores").iterdir()):
+        assert installation in path.read_text()
+
+
+def test_metrics_are_published_nowhere(compose: dict[str, Any]) -> None:
+    """Workers serve them to the network of the containers, and no port of theirs is published."""
+    assert compose["services"]["worker"]["environment"]["FAILSHUT_METRICS_ADDRESS"] == "0.0.0.0"
+    assert "ports" not in compose["services"]["worker"]
+
+
 def test_secrets_stay_out_of_git() -> None:
     """The files that setup.py makes are ignored."""
     if not (DOCKER.parent / ".git").exists() or shutil.which("git") is None:
@@ -112,7 +141,7 @@ def test_secrets_stay_out_of_git() -> None:
 
 def test_no_service_runs_as_root_with_rights(compose: dict[str, Any]) -> None:
     """What is ours runs as nobody in particular, without capabilities, on a file system that it cannot write."""
-    for name in ("worker", "redis"):
+    for name in ("worker", "redis", "outcomes"):
         service = compose["services"][name]
         assert service["user"].split(":")[0] not in {"", "0", "root"}
         assert service["cap_drop"] == ["ALL"]

@@ -6,15 +6,19 @@ the same tokens, under the same keys, with the same expiry, and the same push.
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import redis
 
 from failshut import Cause, Clocks, Closing, Gate, Permit, Withheld, keys
 from failshut.epoch import epoch_of
+from failshut.keys import Names
 from failshut.signing import SigningKey
 
 POLICY = "sha256:" + "0" * 64
@@ -39,9 +43,18 @@ class Monitor:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
+    @functools.cached_property
+    def installation(self) -> str:
+        """Another one for each monitor with a key of its own; it stays when the key is rotated."""
+        return hashlib.sha256(self.key.kid.encode()).hexdigest()[:32]
+
+    @property
+    def names(self) -> Names:
+        return Names(self.installation)
+
     @property
     def jwks(self) -> dict[str, Any]:
-        return self.key.key_set().to_dict()
+        return self.key.key_set().of(self.installation).to_dict()
 
     def permit(self, **changes: Any) -> Permit:
         """A permit of now, under the current epoch."""
@@ -49,6 +62,7 @@ class Monitor:
         evidence_ms = changes.pop("evidence_ms", now_ms())
         ttl_ms = changes.pop("ttl_ms", self.ttl_ms)
         claims: dict[str, Any] = {
+            "installation": self.installation,
             "gate": self.gate,
             "epoch": self.epoch,
             "offset": self.offset,
@@ -66,7 +80,7 @@ class Monitor:
     def write(self, permit: Permit, key: SigningKey | None = None, *, gate: str = "") -> str:
         """Write a permit as the monitor does, to expire with it."""
         token = permit.sign(key or self.key)
-        self.client.set(keys.record(gate or self.gate), token, pxat=permit.exp_ms)
+        self.client.set(self.names.record(gate or self.gate), token, pxat=permit.exp_ms)
         return token
 
     def issue(self, **changes: Any) -> Permit:
@@ -86,6 +100,7 @@ class Monitor:
         self.offset += 1
         self.epoch = epoch_of(self.term, self.offset)
         claims: dict[str, Any] = {
+            "installation": self.installation,
             "gate": self.gate,
             "epoch": self.epoch,
             "offset": self.offset,
@@ -104,10 +119,10 @@ class Monitor:
         closing = self.closing(cause, **changes)
         token = closing.sign(self.key)
         if write:
-            self.client.set(keys.record(self.gate), token)
+            self.client.set(self.names.record(self.gate), token)
         if push:
             message = keys.push_message(self.gate, token)
-            eventually(lambda: self.client.publish(keys.PUSH, message) or write)
+            eventually(lambda: self.client.publish(self.names.push, message) or write)
         return closing
 
     def prove(self, probes: int, **changes: Any) -> Permit:
@@ -115,12 +130,24 @@ class Monitor:
         self.offset += 1
         self.epoch = epoch_of(self.term, self.offset)
         for number in range(probes):
-            self.client.lpush(keys.probes(self.gate), keys.probe_token(self.epoch, number))
+            self.client.lpush(self.names.probes(self.gate), self.probe_token(number))
         return self.issue(mode="proving", **changes)
 
+    def probe_token(self, number: int, epoch: str = "") -> str:
+        """A probe token as a guard sees one: it knows the epoch before the first colon, and nothing of the rest."""
+        return f"{epoch or self.epoch}:{number}:not-to-be-guessed"
+
+    def write_jwks(self, path: Path, *keys: SigningKey) -> None:
+        """Write the JWKS file that guards of this installation read; by default with this monitor's key alone."""
+        first, *rest = keys or (self.key,)
+        held = first.key_set().of(self.installation)
+        for key in rest:
+            held = held.joined(key.key_set())
+        held.write(path)
+
     def outcomes(self) -> list[dict[str, str]]:
-        """All entries of the stream of outcomes."""
-        entries: Any = self.client.xrange(keys.OUTCOMES)
+        """All entries of the gate's stream of outcomes."""
+        entries: Any = self.client.xrange(self.names.outcomes(self.gate))
         return [{name.decode(): value.decode() for name, value in fields.items()} for _, fields in entries]
 
     def keep_renewing(self, every: float = 0.1, **changes: Any) -> None:
@@ -133,7 +160,7 @@ class Monitor:
             while not stop.is_set():
                 permit = self.permit(**changes)
                 try:
-                    client.set(keys.record(self.gate), permit.sign(self.key), pxat=permit.exp_ms)
+                    client.set(self.names.record(self.gate), permit.sign(self.key), pxat=permit.exp_ms)
                 except (redis.RedisError, OSError):
                     pass  # a store in trouble: what the test is about
                 stop.wait(every)

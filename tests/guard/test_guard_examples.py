@@ -18,7 +18,7 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 @pytest.mark.parametrize("name", ["guard_sync.py", "guard_asyncio.py"])
 def test_an_example_pays_with_a_permit_and_says_why_not_without(monitor: Monitor, tmp_path: Path, name: str) -> None:
     """Open: paid, with a fencing token. No monitor: not paid, with the cause. Neither fails."""
-    monitor.key.write_jwks(tmp_path / "jwks.json")
+    monitor.write_jwks(tmp_path / "jwks.json")
     monitor.gate = "payments.refund"
     settings = {"FAILSHUT_STORE": monitor.url, "FAILSHUT_JWKS": str(tmp_path / "jwks.json")}
 

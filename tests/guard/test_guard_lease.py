@@ -14,11 +14,13 @@ from failshut.lease import Denial, Lease, Moment, Slot, verifier
 from failshut.signing import SigningKey
 
 BASE_MS = 1_700_000_000_000
-VERIFIED = verifier(KEY.key_set())
+INSTALLATION = "i" * 32
+VERIFIED = verifier(KEY.key_set().of(INSTALLATION))
 
 
 def permit(offset: int = 5, epoch: int = 5, evidence_ms: int = BASE_MS, ttl_ms: int = 3000) -> Permit:
     return Permit(
+        installation=INSTALLATION,
         gate="g",
         epoch=epoch_of(1, epoch),
         offset=offset,
@@ -35,6 +37,7 @@ def permit(offset: int = 5, epoch: int = 5, evidence_ms: int = BASE_MS, ttl_ms: 
 
 def closing(offset: int = 6, epoch: int = 6) -> Closing:
     return Closing(
+        installation=INSTALLATION,
         gate="g",
         epoch=epoch_of(1, epoch),
         offset=offset,

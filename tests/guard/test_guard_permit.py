@@ -33,7 +33,10 @@ from failshut.signing import (
 )
 
 KEY = SigningKey.generate()
+INSTALLATION = "i" * 32
+KEYS = KEY.key_set().of(INSTALLATION)
 PERMIT = Permit(
+    installation=INSTALLATION,
     gate="payments.refund",
     epoch=epoch_of(1, 7),
     offset=9,
@@ -49,6 +52,7 @@ PERMIT = Permit(
     context={"region": "eu", "environment": "production"},
 )
 CLOSING = Closing(
+    installation=INSTALLATION,
     gate="payments.refund",
     epoch=epoch_of(1, 8),
     offset=8,
@@ -75,15 +79,15 @@ def header(**changes: Any) -> dict[str, Any]:
 
 def test_a_signed_permit_says_what_was_signed() -> None:
     """Permits and closings survive signing and verifying whole."""
-    assert verify(PERMIT.sign(KEY), KEY.key_set(), PERMIT.gate) == PERMIT
-    assert verify(CLOSING.sign(KEY).encode(), KEY.key_set(), CLOSING.gate) == CLOSING
+    assert verify(PERMIT.sign(KEY), KEYS, PERMIT.gate) == PERMIT
+    assert verify(CLOSING.sign(KEY).encode(), KEYS, CLOSING.gate) == CLOSING
 
 
 def test_the_same_claims_and_key_give_the_same_bytes() -> None:
     """Two governors that decide the same write the same bytes, in whatever order they learned of the context."""
     other = replace(PERMIT, context={"environment": "production", "region": "eu"})
     assert PERMIT.sign(KEY) == other.sign(SigningKey.from_pem(KEY.to_pem()))
-    assert list(PERMIT.claims())[:4] == ["iss", "jti", "gate", "epoch"]
+    assert list(PERMIT.claims())[:5] == ["iss", "installation", "jti", "gate", "epoch"]
 
 
 def test_a_jwt_library_reads_the_token_and_sees_no_more_life_than_there_is() -> None:
@@ -101,14 +105,14 @@ def test_a_jwt_library_reads_the_token_and_sees_no_more_life_than_there_is() -> 
 def test_a_token_of_another_gate_is_foreign() -> None:
     """A valid permit opens its own gate alone."""
     with pytest.raises(ForeignGate) as caught:
-        verify(PERMIT.sign(KEY), KEY.key_set(), "payments.route")
+        verify(PERMIT.sign(KEY), KEYS, "payments.route")
     assert caught.value.cause is Cause.FOREIGN
 
 
 def test_a_token_of_another_key_is_unknown() -> None:
     """A permit by a key outside the key set proves nothing."""
     with pytest.raises(UnknownKey) as caught:
-        verify(PERMIT.sign(SigningKey.generate()), KEY.key_set(), PERMIT.gate)
+        verify(PERMIT.sign(SigningKey.generate()), KEYS, PERMIT.gate)
     assert caught.value.cause is Cause.UNVERIFIED
 
 
@@ -116,7 +120,7 @@ def test_a_token_that_borrows_a_known_kid_is_forged() -> None:
     """Naming our key does not make a signature ours."""
     forged = token_of(header(), PERMIT.claims(), SigningKey.generate())
     with pytest.raises(BadSignature):
-        verify(forged, KEY.key_set(), PERMIT.gate)
+        verify(forged, KEYS, PERMIT.gate)
 
 
 @pytest.mark.parametrize(
@@ -140,14 +144,14 @@ def test_a_token_that_borrows_a_known_kid_is_forged() -> None:
 def test_a_header_with_anything_but_the_pinned_values_is_refused(changed: dict[str, Any]) -> None:
     """Algorithm and type are pinned, and a header has no room for more, even under a good signature."""
     with pytest.raises(WrongType):
-        verify(token_of(header(**changed), PERMIT.claims()), KEY.key_set(), PERMIT.gate)
+        verify(token_of(header(**changed), PERMIT.claims()), KEYS, PERMIT.gate)
 
 
 def test_an_unsigned_token_is_refused() -> None:
     """`alg: none` with an empty signature opens nothing."""
     unsigned = jwt.encode(PERMIT.claims(), None, algorithm="none", headers={"kid": KEY.kid, "typ": TYP_PERMIT})
     with pytest.raises(WrongType):
-        verify(unsigned, KEY.key_set(), PERMIT.gate)
+        verify(unsigned, KEYS, PERMIT.gate)
 
 
 def test_a_public_key_used_as_a_shared_secret_is_refused() -> None:
@@ -155,15 +159,15 @@ def test_a_public_key_used_as_a_shared_secret_is_refused() -> None:
     secret = KEY.key_set().to_dict()["keys"][0]["x"]
     confused = jwt.encode(PERMIT.claims(), secret, algorithm="HS256", headers={"kid": KEY.kid, "typ": TYP_PERMIT})
     with pytest.raises(WrongType):
-        verify(confused, KEY.key_set(), PERMIT.gate)
+        verify(confused, KEYS, PERMIT.gate)
 
 
 def test_a_closing_signed_as_a_permit_is_no_permit() -> None:
     """A type is more than a word: the claims must be that type's."""
     with pytest.raises(UnreadableToken):
-        verify(KEY.sign(CLOSING.claims(), TYP_PERMIT), KEY.key_set(), CLOSING.gate)
+        verify(KEY.sign(CLOSING.claims(), TYP_PERMIT), KEYS, CLOSING.gate)
     with pytest.raises(UnreadableToken):
-        verify(KEY.sign(PERMIT.claims(), TYP_CLOSING), KEY.key_set(), PERMIT.gate)
+        verify(KEY.sign(PERMIT.claims(), TYP_CLOSING), KEYS, PERMIT.gate)
 
 
 @pytest.mark.parametrize(
@@ -183,6 +187,9 @@ def test_a_closing_signed_as_a_permit_is_no_permit() -> None:
         {"ttl_ms": 0},
         {"ttl_ms": 10**12},
         {"mode": "open"},
+        {"installation": "short"},
+        {"installation": "with:a:colon:in:it"},
+        {"installation": 7},
         {"in_flight": "ignore"},
         {"epoch": "7"},
         {"epoch": "9999999999999999"},
@@ -201,7 +208,7 @@ def test_a_closing_signed_as_a_permit_is_no_permit() -> None:
 def test_claims_that_do_not_agree_are_no_permit(changed: dict[str, Any]) -> None:
     """A signed permit with one claim missing, mistyped, surplus or against the others is unreadable."""
     with pytest.raises(UnreadableToken):
-        verify(KEY.sign(PERMIT.claims() | changed, TYP_PERMIT), KEY.key_set(), PERMIT.gate)
+        verify(KEY.sign(PERMIT.claims() | changed, TYP_PERMIT), KEYS, PERMIT.gate)
 
 
 @pytest.mark.parametrize("missing", list(PERMIT.claims()))
@@ -210,14 +217,14 @@ def test_a_missing_claim_is_no_permit(missing: str) -> None:
     claims = PERMIT.claims()
     del claims[missing]
     with pytest.raises(UnreadableToken):
-        verify(KEY.sign(claims, TYP_PERMIT), KEY.key_set(), PERMIT.gate)
+        verify(KEY.sign(claims, TYP_PERMIT), KEYS, PERMIT.gate)
 
 
 @given(st.one_of(st.binary(max_size=300), st.text(max_size=300)))
 def test_garbage_is_refused_with_a_typed_error(garbage: bytes | str) -> None:
     """Whatever bytes come, the error is a TokenError and nothing else."""
     with pytest.raises(TokenError):
-        verify(garbage, KEY.key_set(), PERMIT.gate)
+        verify(garbage, KEYS, PERMIT.gate)
 
 
 @given(st.integers(0, len(PERMIT.sign(KEY)) - 1), st.sampled_from("Aa0-_.=\x00"))
@@ -226,7 +233,7 @@ def test_a_damaged_token_never_verifies_as_something_else(position: int, letter:
     token = PERMIT.sign(KEY)
     damaged = token[:position] + letter + token[position + 1 :]
     try:
-        assert verify(damaged, KEY.key_set(), PERMIT.gate) == PERMIT
+        assert verify(damaged, KEYS, PERMIT.gate) == PERMIT
     except TokenError:
         assert damaged != token
 
@@ -236,7 +243,7 @@ def test_deep_nesting_and_great_length_are_refused() -> None:
     deep = base64.urlsafe_b64encode(b"[" * 40_000).decode()
     for token in (f"{deep}.e30.AA", "a" * 100_000, token_of(header(), 1), token_of(header(), [1])):
         with pytest.raises(TokenError):
-            verify(token, KEY.key_set(), PERMIT.gate)
+            verify(token, KEYS, PERMIT.gate)
     with pytest.raises(TokenError):
         read_token(token_of(header(), {}).replace(".", ".."), KEY.key_set(), TYP_PERMIT)
 
@@ -274,7 +281,8 @@ def test_a_name_that_could_reach_another_key_is_no_gate(name: Any) -> None:
 def test_all_keys_of_a_gate_lie_in_one_slot() -> None:
     """A cluster finds the same hash tag in every key of a gate."""
     gate = keys.check_gate("payments.refund")
-    for name in (keys.record, keys.fence, keys.probes, keys.probed, keys.status):
+    names = keys.Names(INSTALLATION)
+    for name in (names.record, names.fence, names.probes, names.probed, names.status, names.outcomes):
         assert "{payments.refund}" in name(gate)
 
 
@@ -341,6 +349,6 @@ def test_the_thumbprint_is_that_of_rfc_8037() -> None:
 def test_a_rotation_is_two_keys_for_a_while() -> None:
     """Joined key sets verify what either key signed."""
     other = SigningKey.generate()
-    both = KEY.key_set().joined(other.key_set())
+    both = KEYS.joined(other.key_set())
     assert len(both) == 2
     assert verify(PERMIT.sign(KEY), both, PERMIT.gate) == verify(PERMIT.sign(other), both, PERMIT.gate)

@@ -117,10 +117,10 @@ def test_a_child_takes_no_push_from_its_parent(monitor: Monitor, gate: Gate) -> 
         # All three listen once three receivers are counted; the closing is not written, so only a push tells.
         closing = monitor.closing(Cause.HEARTBEAT).sign(monitor.key)
         message = keys.push_message(monitor.gate, closing)
-        eventually(lambda: dict(monitor.client.pubsub_numsub(keys.PUSH)).get(keys.PUSH.encode()) == 3)
+        eventually(lambda: dict(monitor.client.pubsub_numsub(monitor.names.push)).get(monitor.names.push.encode()) == 3)
         time.sleep(0.3)  # the children's first reads, which would be stale after a push
-        monitor.client.set(keys.record(monitor.gate), closing)
-        monitor.client.publish(keys.PUSH, message)
+        monitor.client.set(monitor.names.record(monitor.gate), closing)
+        monitor.client.publish(monitor.names.push, message)
         denied_with(gate, Cause.HEARTBEAT)
         assert all(child.result() for child in children)
 
@@ -236,7 +236,7 @@ def test_prefork_workers_close_together(monitor: Monitor, gate: Gate) -> None:
 
 
 def _script(monitor: Monitor, text: str, tmp_path: Path) -> subprocess.CompletedProcess[str]:
-    monitor.key.write_jwks(tmp_path / "jwks.json")
+    monitor.write_jwks(tmp_path / "jwks.json")
     environment = os.environ | {
         "FAILSHUT_STORE": monitor.url,
         "FAILSHUT_JWKS": str(tmp_path / "jwks.json"),

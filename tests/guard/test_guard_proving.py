@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 from standin import SUBJECT, Monitor, admitted, denied_with, eventually, withheld
 
-from failshut import Cause, Gate, Guard, Withheld, keys
+from failshut import Cause, Gate, Guard, Withheld
+from failshut.keys import Names
 from failshut.outcomes import OutcomeQueue
 from failshut.store import Outcomes, Store, Unreachable
 from failshut.watcher import ProbeRequest
@@ -34,7 +35,7 @@ def test_proving_admits_as_many_executions_as_there_are_tokens(monitor: Monitor,
         with gate.execution(SUBJECT) as execution:
             tokens.append(execution.token)
             execution.check()
-    assert sorted(tokens) == [keys.probe_token(permit.epoch, number) for number in range(2)]
+    assert sorted(tokens) == [monitor.probe_token(number, permit.epoch) for number in range(2)]
     assert denial_of(gate).cause is Cause.PROBES_SPENT
     denied_with(gate, Cause.PROBE_REQUIRED)
 
@@ -54,7 +55,7 @@ async def test_proving_admits_async_executions_by_token(monitor: Monitor, gate: 
 
 def test_a_token_of_another_proving_admits_nobody(monitor: Monitor, gate: Gate) -> None:
     """A token left over from before is refused, whatever the permit says."""
-    monitor.client.lpush(keys.probes(monitor.gate), keys.probe_token("0" * 16, 0), b"\xff")
+    monitor.client.lpush(monitor.names.probes(monitor.gate), monitor.probe_token(0, "0" * 16), b"\xff")
     monitor.prove(0, ttl_ms=60_000)
     denied_with(gate, Cause.PROBE_REQUIRED)
     assert {denial_of(gate).cause for _ in range(2)} == {Cause.STALE}
@@ -65,7 +66,7 @@ def test_a_stranger_takes_no_token(monitor: Monitor, gate: Gate) -> None:
     monitor.prove(1, ttl_ms=60_000)
     denied_with(gate, Cause.PROBE_REQUIRED)
     assert denial_of(gate, "stranger").cause is Cause.IDENTITY
-    assert monitor.client.llen(keys.probes(monitor.gate)) == 1
+    assert monitor.client.llen(monitor.names.probes(monitor.gate)) == 1
 
 
 def test_a_token_that_comes_too_late_is_reported(
@@ -83,7 +84,7 @@ def test_a_token_that_comes_too_late_is_reported(
     monitor.client.execute_command("CLIENT", "PAUSE", 1000, "ALL")
     assert denial_of(gate).cause is Cause.DEADLINE
     entry = eventually(monitor.outcomes)[0]
-    assert (entry["outcome"], entry["token"]) == ("cancelled", keys.probe_token(monitor.epoch, 0))
+    assert (entry["outcome"], entry["token"]) == ("cancelled", monitor.probe_token(0))
 
 
 def test_a_caller_that_left_costs_no_token(monitor: Monitor, gate: Gate, guard: Guard) -> None:
@@ -96,7 +97,7 @@ def test_a_caller_that_left_costs_no_token(monitor: Monitor, gate: Gate, guard: 
     assert watcher is not None
     watcher.ask(request)
     with gate.execution(SUBJECT) as execution:  # the next in the queue gets it
-        assert execution.token == keys.probe_token(monitor.epoch, 0)
+        assert execution.token == monitor.probe_token(0)
 
 
 # Outcomes ---------------------------------------------------------------------------------------------------------
@@ -120,7 +121,7 @@ def test_outcomes_reach_the_store(monitor: Monitor, gate: Gate) -> None:
     def counts() -> dict[str, int]:
         found = {"ok": 0, "failed": 0, "cancelled": 0}
         for entry in monitor.outcomes():
-            assert (entry["gate"], entry["epoch"], entry["token"]) == (monitor.gate, monitor.epoch, "")
+            assert (entry["epoch"], entry["token"]) == (monitor.epoch, "")
             assert entry["instance"]
             found[entry["outcome"]] += int(entry["count"])
         return found
@@ -158,14 +159,15 @@ class _Writes(Store):
         super().__init__(url, 5000)
         self.fail_before = self.fail_after = 0
 
-    def append(self, outcomes: object, instance: str) -> None:
+    def append(self, names: Names, outcomes: Sequence[Outcomes], instance: str) -> list[Outcomes]:
         if self.fail_before:
             self.fail_before -= 1
             raise Unreachable("refused", maybe_applied=False)
-        super().append(outcomes, instance)  # type: ignore[arg-type]
+        refused = super().append(names, outcomes, instance)
         if self.fail_after:
             self.fail_after -= 1
             raise Unreachable("no answer", maybe_applied=True)
+        return refused
 
 
 @pytest.mark.parametrize(("before", "after", "counted"), [(0, 0, 2), (2, 0, 2), (0, 1, 2)])
@@ -179,7 +181,7 @@ def test_an_outcome_is_written_at_most_once(
     assert watcher is not None
     store = _Writes(monitor.url)
     store.fail_before, store.fail_after = before, after
-    watcher._store = store
+    watcher._reporter._store = store
     with gate.execution(SUBJECT):
         pass
     eventually(lambda: monitor.outcomes() and not store.fail_before and not store.fail_after)

@@ -12,8 +12,9 @@ import pytest
 from standin import SUBJECT, Monitor, admitted, denied_with, eventually, now_ms, withheld
 from test_guard_permit import header, token_of
 
-from failshut import Cause, Check, Gate, Guard, Withheld, keys
+from failshut import Cause, Check, Gate, Guard, Withheld
 from failshut.epoch import epoch_of
+from failshut.keys import Names
 from failshut.signing import SigningKey
 from failshut.store import Store, Unreachable
 from failshut_streams.embedded import Redis, Valkey
@@ -113,7 +114,7 @@ def test_a_replaced_permit_denies(
     monitor.issue()
     admitted(gate)
     record, cause = replacement(monitor)
-    monitor.client.set(keys.record(monitor.gate), record, px=60_000)
+    monitor.client.set(monitor.names.record(monitor.gate), record, px=60_000)
     denied_with(gate, cause)
     if cause is Cause.CLOCK:
         monitor.reopen()
@@ -129,8 +130,8 @@ def test_a_record_of_another_type_denies(monitor: Monitor, gate: Gate) -> None:
         monitor.write(monitor.permit(gate=name), gate=name)
     admitted(gate)
     admitted(other)
-    monitor.client.delete(keys.record(monitor.gate))
-    monitor.client.lpush(keys.record(monitor.gate), "x")
+    monitor.client.delete(monitor.names.record(monitor.gate))
+    monitor.client.lpush(monitor.names.record(monitor.gate), "x")
     denied_with(gate, Cause.UNVERIFIED)
     monitor.write(monitor.permit(gate=other.name), gate=other.name)
     assert withheld(other) is None
@@ -141,7 +142,7 @@ def test_a_permit_that_will_not_expire_denies(monitor: Monitor, gate: Gate) -> N
     monitor.ttl_ms = 60_000
     monitor.issue()
     admitted(gate)
-    monitor.client.persist(keys.record(monitor.gate))
+    monitor.client.persist(monitor.names.record(monitor.gate))
     denied_with(gate, Cause.UNVERIFIED)
 
 
@@ -172,7 +173,7 @@ def test_a_push_that_does_not_verify_closes_until_the_store_is_read_again(
     monitor.ttl_ms = 60_000
     monitor.issue()
     admitted(gate)
-    eventually(lambda: monitor.client.publish(keys.PUSH, push.replace(b"%s", monitor.gate.encode())))
+    eventually(lambda: monitor.client.publish(monitor.names.push, push.replace(b"%s", monitor.gate.encode())))
     admitted(gate)
     monitor.close(Cause.HEARTBEAT, write=False)
     denied_with(gate, Cause.HEARTBEAT, Cause.STALE)
@@ -297,7 +298,7 @@ def test_one_question_is_one_attempt() -> None:
         thread.start()
         store = Store(f"redis://127.0.0.1:{listener.getsockname()[1]}/0", 5000)
         with pytest.raises(Unreachable):
-            store.read(["g"])
+            store.read(Names("i" * 32), ["g"])
         listener.shutdown(socket.SHUT_RDWR)
         thread.join(30)
     assert len(attempts) == 1
@@ -316,18 +317,18 @@ def test_no_keys_deny_and_a_key_file_is_followed(monitor: Monitor, make_guard: C
     monitor.issue()
     gate = Gate(monitor.gate, guard=make_guard(jwks=str(path)))
     denied_with(gate, Cause.UNVERIFIED)
-    monitor.key.write_jwks(path)
+    monitor.write_jwks(path)
     admitted(gate)
     former, monitor.key = monitor.key, SigningKey.generate()
     monitor.issue()
     denied_with(gate, Cause.UNVERIFIED)
-    former.key_set().joined(monitor.key.key_set()).write(path)
+    monitor.write_jwks(path, former, monitor.key)
     admitted(gate)
-    former.write_jwks(path)  # the newer key is withdrawn: what it signed counts no more
+    monitor.write_jwks(path, former)  # the newer key is withdrawn: what it signed counts no more
     denied_with(gate, Cause.UNVERIFIED)
     path.write_text("{")
     eventually(lambda: "not JSON" in getattr(withheld(gate), "because", ""))
-    former.key_set().joined(monitor.key.key_set()).write(path)
+    monitor.write_jwks(path, former, monitor.key)
     admitted(gate)
 
 

@@ -22,12 +22,13 @@ from typing import Any, Self
 import redis
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from failshut import keys
+from failshut.keys import Names
 from failshut.signing import SigningKey
 from failshut_breakers.decision import Decision, Kind, decode_decision
 from failshut_breakers.evidence import Run, decode_run
 from failshut_streams import topics as topic_setup
 from failshut_streams.embedded import Kafka, Valkey
+from failshut_streams.marks import wall_ms
 from failshut_streams.operator import Operator, new_id
 from failshut_streams.topics import Counts, Topics
 
@@ -161,11 +162,12 @@ class Installation:
     async def __aenter__(self) -> Self:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.signing_key.save(self.folder / "signing.pem")
-        self.signing_key.write_jwks(self.jwks)
         self.operator_key.write_jwks(self.folder / "operators.jwks")
         self.found = await topic_setup.ensure(self.config["broker"], self.topics, self.counts)
         self.operator = await Operator(self.config["broker"], self.operator_key, self.prefix).__aenter__()
-        await self.operator.open_term(self.found)
+        term, _, _ = await self.operator.open_term(self.found)
+        self.names = Names(term.installation)
+        self.signing_key.key_set().of(term.installation).write(self.jwks)
         if self.policies:
             await self.operator.activate(self.policies)
         self.producer = AIOKafkaProducer(bootstrap_servers=self.bootstrap, acks="all", linger_ms=0, metadata_max_age_ms=1000)
@@ -227,15 +229,22 @@ class Installation:
         ]
         return list(await asyncio.gather(*sends))
 
+    def ended(self, gate: str, outcome: str = "ok", token: str = "", count: int = 1, epoch: str = "0" * 16) -> None:
+        """Say how executions ended, as a guard does: an entry in the gate's stream."""
+        said = {"epoch": token[:16] or epoch, "token": token, "outcome": outcome, "count": count, "lost": 0}
+        self.redis.xadd(self.names.outcomes(gate), said)  # type: ignore[arg-type]
+
     def command(self, kind: type[Any], **fields: Any) -> Any:
         """Make a command by a tester."""
-        return kind(by="tester", why="a test", id=new_id(), **fields)
+        at = {"signed_ms": wall_ms()} if "signed_ms" in kind.model_fields else {}
+        head = {"installation": self.names.installation, "by": "tester", "why": "a test", "id": new_id()}
+        return kind(**{**head, **at, **fields})
 
     # --- what comes out ---
 
     def record_ttl_ms(self, gate: str) -> int:
         """Return the life of what stands in the store: -2 nothing, -1 a closing."""
-        return int(self.redis.pttl(keys.record(gate)))
+        return int(self.redis.pttl(self.names.record(gate)))
 
     def open(self, gate: str) -> bool:
         """Whether a permit stands in the store that has not expired."""
@@ -243,7 +252,7 @@ class Installation:
 
     def status(self, gate: str) -> Decision | None:
         """Return the decision that the store's status shows."""
-        data = self.redis.get(keys.status(gate))
+        data = self.redis.get(self.names.status(gate))
         return decode_decision(data) if data else None
 
     def of(self, gate: str, kind: Kind | None = None) -> list[Decision]:

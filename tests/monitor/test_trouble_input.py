@@ -194,7 +194,7 @@ async def test_claimed_times_are_bounded_and_the_unknown_is_a_dead_letter(
         await until(lambda: any(d.gate == "beat" and d.kind == "open" for d in monitor.decisions), "it has opened")
 
         outcome = {"kind": "outcome", "gate": "nobody", "epoch": "0" * 16, "outcome": "ok", "count": 1, "id": "1"}
-        unknown = await monitor.send(outcome)
+        unknown = await monitor.send_raw(json.dumps(outcome).encode(), monitor.topics.internal)
         commanded = await monitor.operator.send(monitor.command(Hold, gate="nobody"))
 
         async def buried() -> list[dict[str, Any]]:
@@ -204,7 +204,7 @@ async def test_claimed_times_are_bounded_and_the_unknown_is_a_dead_letter(
         found = await until(buried, "both are dead letters")
         letters = {letter["origin"]["topic"]: letter for letter in found}
         assert len(letters) == len(found) == 2, found
-        assert letters["telemetry"]["origin"]["offset"] == unknown.offset
+        assert letters["internal"]["origin"]["offset"] == unknown.offset
         assert letters["control"]["origin"]["offset"] == commanded
         assert all("nobody" in letter["reason"] for letter in letters.values())
         await renewed(monitor, "clock")

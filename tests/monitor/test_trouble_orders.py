@@ -9,7 +9,6 @@ from monitor.harness import Installation, until
 from monitor.policies import drift
 from monitor.trouble import SHIFTED, STEADY, one_story, outruns_nothing, renewed
 
-from failshut import keys
 from failshut_breakers.command import Bypass, Reset
 from failshut_breakers.decision import Decision, Kind
 from failshut_streams.embedded import Kafka, Valkey
@@ -66,21 +65,50 @@ async def test_orders_never_open_a_gate_over_what_they_had_not_seen(
             return None
 
         proving = await until(granted, "the reset is granted once the demand has passed")
-        tokens = [token.decode() for token in monitor.redis.lrange(keys.probes("pay"), 0, -1)]
+        tokens = [token.decode() for token in monitor.redis.lrange(monitor.names.probes("pay"), 0, -1)]
         assert len(tokens) == 2
-        outcome = {"kind": "outcome", "gate": "pay", "epoch": proving.epoch, "outcome": "ok", "count": 1}
-        for number in range(3):
-            await monitor.send({**outcome, "token": tokens[0], "id": f"again-{number}"})
+        await _forge(monitor, proving, tokens)
+        for _ in range(3):
+            monitor.ended("pay", token=tokens[0])
         await renewed(monitor, "pay")
         status = monitor.status("pay")
         assert status is not None
         assert status.mode == "proving"
-        await monitor.send({**outcome, "token": tokens[1], "id": "other"})
+        monitor.ended("pay", token=tokens[1])
         await until(lambda: getattr(monitor.status("pay"), "mode", "") == "armed", "both probes have come back")
         await monitor.opened("pay")
         assert await outruns_nothing(monitor) > 0
         one_story(monitor)
         assert worker.stop() == 0
+
+
+async def _forge(monitor: Installation, proving: Decision, tokens: list[str]) -> None:
+    """Say that probes succeeded, from everywhere but the gate's own stream, and there with tokens that nobody was given."""
+    named = [f"{proving.epoch}:{number}" for number in range(2)]
+    for token in (*named, *tokens):
+        event = {
+            "kind": "outcome",
+            "gate": "pay",
+            "epoch": proving.epoch,
+            "outcome": "ok",
+            "count": 1,
+            "id": "x",
+            "token": token,
+        }
+        await monitor.send(event)
+        monitor.ended("another", token=token)
+    for token in (*named, *(f"{token}:{'A' * 22}" for token in named)):
+        monitor.ended("pay", token=token)
+
+    async def buried() -> int:
+        return len([one for one in await monitor.dead_letters() if "Failshut's own" in one["reason"]])
+
+    await until(buried, "an outcome in telemetry is refused with words")
+    await until(lambda: not monitor.redis.xlen(monitor.names.outcomes("pay")), "the forged ones were looked at")
+    await renewed(monitor, "pay")
+    status = monitor.status("pay")
+    assert status is not None
+    assert status.mode == "proving"
 
 
 def _epoch(monitor: Installation) -> str:

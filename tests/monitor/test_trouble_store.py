@@ -10,7 +10,7 @@ from monitor.harness import Installation, until
 from monitor.policies import heartbeat
 from monitor.trouble import beating, one_story, outruns_nothing
 
-from failshut import Configuration, Gate, Guard, Withheld, keys
+from failshut import Configuration, Gate, Guard, Withheld
 from failshut.permit import Permit, verify
 from failshut.signing import SigningKey
 from failshut_breakers.command import Hold, Reset
@@ -28,7 +28,7 @@ class Watch:
     def __init__(self, monitor: Installation, gate: str) -> None:
         self.guard = Guard(Configuration(store_url=monitor.store_url, jwks=monitor.jwks, clock_tolerance_ms=0))
         self.gate = Gate(gate, guard=self.guard)
-        self.key = keys.record(gate)
+        self.key = monitor.names.record(gate)
 
     def cause(self) -> str:
         """Return why the gate withholds now, or "" where it admits."""
@@ -61,7 +61,7 @@ async def test_whatever_happens_to_the_store_the_guard_denies_and_the_next_renew
         assert early is not None
 
         # Somebody writes to the store; the worker is paused so that the guard surely sees it.
-        foreign = monitor.redis.get(keys.record("beat"))
+        foreign = monitor.redis.get(monitor.names.record("beat"))
         assert foreign is not None
         permit = verify(early.decode(), monitor.signing_key.key_set(), "pay")
         assert isinstance(permit, Permit)
@@ -78,10 +78,9 @@ async def test_whatever_happens_to_the_store_the_guard_denies_and_the_next_renew
             assert watch.cause() != ""
             fresh.guard.close()
         await monitor.operator.send(monitor.command(Reset, gate="pay", epoch=int(closing.epoch)))
-        tokens = await until(lambda: monitor.redis.lrange(keys.probes("pay"), 0, -1), "probes are handed out")
-        for number, token in enumerate(tokens):
-            outcome = {"kind": "outcome", "gate": "pay", "epoch": token.decode()[:16], "outcome": "ok", "count": 1}
-            await monitor.send({**outcome, "token": token.decode(), "id": str(number)})
+        tokens = await until(lambda: monitor.redis.lrange(monitor.names.probes("pay"), 0, -1), "probes are handed out")
+        for token in tokens:
+            monitor.ended("pay", token=token.decode())
         await watch.admits()
 
         # While the gate is open: the next renewal puts it right.

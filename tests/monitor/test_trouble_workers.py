@@ -23,7 +23,6 @@ from monitor.trouble import (
     shared,
 )
 
-from failshut import keys
 from failshut_breakers.command import Hold
 from failshut_breakers.decision import Kind
 from failshut_streams.embedded import Kafka, Valkey
@@ -78,18 +77,18 @@ async def test_a_paused_worker_does_not_put_its_old_permit_back(
         await until(lambda: old.said("the store does not answer"), "the worker has noticed")
         old.pause()
         store.resume()
-        before = monitor.redis.hgetall(keys.fence("beat"))
+        before = monitor.redis.hgetall(monitor.names.fence("beat"))
         new = monitor.worker("new")
         await monitor.operator.send(monitor.command(Hold, gate="beat"))
         closing = await monitor.closed("beat", "hold")
-        fence = monitor.redis.hgetall(keys.fence("beat"))
+        fence = monitor.redis.hgetall(monitor.names.fence("beat"))
         assert fence[b"epoch"] > before[b"epoch"]
         old.resume()
         generations = old.log.read_text().count("Joined group")
         await until(lambda: old.log.read_text().count("Joined group") > generations, "the first worker is back in its group")
         await shared(monitor, old, new)
         assert not monitor.open("beat")
-        assert monitor.redis.hgetall(keys.fence("beat")) == fence
+        assert monitor.redis.hgetall(monitor.names.fence("beat")) == fence
         assert monitor.status("beat") == closing
         one_story(monitor)
         assert (old.stop(), new.stop()) == (0, 0)

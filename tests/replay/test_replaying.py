@@ -18,10 +18,16 @@ from failshut_replay.front_door import Event, evidence_of
 from failshut_replay.reading import Recording
 from failshut_replay.recording import Evidence, record
 from failshut_replay.rehearsal import messages
-from failshut_replay.replaying import Replay, check, paced
+from failshut_replay.replaying import Replay, Step, check, paced
 from failshut_replay.story import on_record, replayed
 from failshut_replay.whatif import Assumed
 
+LAGGING = """gate: g
+permit: {ttl: 3s}
+conditions:
+  - lag: {group: g, topic: t, allowed: 5, behind: 1s}
+  - heartbeat: {source: agent, grace: 3s}
+"""
 INCIDENTS = Path(__file__).parents[2] / "replay" / "incidents"
 
 
@@ -174,6 +180,17 @@ def test_probes_and_resets_can_be_assumed(incident: Recording) -> None:
 def test_the_story_on_record_is_the_story_replayed(incident: Recording) -> None:
     """Timelines from recorded decisions and from a replay are the same."""
     assert on_record(incident).timelines == replayed(incident).timelines
+
+
+def test_a_rehearsal_says_nothing_of_lag() -> None:
+    """Lag and outcomes are no telemetry: written there they would be unreadable, and the monitor measures its own."""
+    events = [Event(made.START_MS + at, ("lag", "g", "t", {0: (1, 2)})) for at in range(3)]
+    events.append(Event(made.START_MS + 5, ("beat", "agent")))
+    policies = {"a.yaml": LAGGING}
+    governor_fed = [decode_run(one.record) for one in evidence_of(events, policies)]
+    told = [messages(Step(0, 0, 0, run, [])) for run in governor_fed]
+    assert any(run.readings for run in governor_fed)
+    assert [json.loads(one) for some in told for one in some] == [{"kind": "heartbeat", "service": "agent"}]
 
 
 def test_a_rehearsal_is_the_telemetry_again(incident: Recording) -> None:

@@ -10,13 +10,14 @@ from typing import Any
 
 from failshut_breakers.evidence import Beats, Faults, Lags, Outcomes, Run, Samples, Unreadable
 from failshut_breakers.routes import Routes
-from failshut_streams.codecs import NativeDecoder
-from failshut_streams.cutter import APPEND_TIME, Cut, Cutter, Log
+from failshut_streams.codecs import InternalDecoder, NativeDecoder
+from failshut_streams.cutter import APPEND_TIME, Cut, Cutter, Decoder, Log
 from failshut_streams.marks import MARK_KEY, encode_mark
 from failshut_streams.transport import Chunk, Record
 
 START_MS = 1_700_000_000_000
 EVIDENCE_ID = "evidence-id"
+INSTALLATION = "installationoftests"
 PARTITIONS = 3
 ROUTES = Routes(
     routing=7,
@@ -58,10 +59,11 @@ def chunk(records: Sequence[Record], start: int | None = None, upto: int | None 
     return Chunk("telemetry", 0, first, records[-1].offset + 1 if upto is None else upto, records, 1)
 
 
-def cutter(known_partitions: int = 2) -> Cutter:
-    """A cutter of telemetry's first partition."""
+def cutter(known_partitions: int = 2, topic: str = "telemetry") -> Cutter:
+    """A cutter of the first partition of telemetry, or of `internal`."""
     log = Log(EVIDENCE_ID, PARTITIONS, 1, "tester")
-    return Cutter("telemetry", 0, log, partition_of, NativeDecoder(), lambda: known_partitions)
+    decoder: Decoder = InternalDecoder() if topic == "internal" else NativeDecoder()
+    return Cutter(topic, 0, log, partition_of, decoder, lambda: known_partitions)
 
 
 def chunks(records: Sequence[Record], cuts: Iterable[int]) -> list[Chunk]:

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from aiokafka.errors import KafkaTimeoutError
 
-from failshut import keys
 from failshut.cause import Cause
+from failshut.keys import Names
 from failshut.signing import SigningKey
 from failshut_breakers.decision import Breaker, Decision, Kind, decode_decision, epoch_text
 from failshut_breakers.evidence import TERM_FACTOR
@@ -28,7 +28,8 @@ def decision(kind: Kind = Kind.RENEW, gate: str = "pay", offset: int = 10, **mor
     """A decision of a record; what opens expires two seconds from now."""
     opens = kind in (Kind.OPEN, Kind.RENEW)
     fields: dict[str, Any] = {
-        "schema": 1,
+        "schema": 2,
+        "installation": "i" * 32,
         "kind": kind,
         "gate": gate,
         "epoch": epoch_text(TERM_FACTOR + 1),
@@ -181,10 +182,10 @@ async def test_probe_tokens_outlive_the_permit_that_brought_them() -> None:
     first = decision(Kind.OPEN, offset=1, mode="proving", tokens=3, probe_epoch="e1")
     await effects.take([first, decision(offset=2, mode="proving", probe_epoch="e1")])
     await effects.write_pending()
-    assert [(it.offset, it.tokens) for it in store.given[-1]] == [(2, 3)]
+    assert [(it.offset, len(it.tokens)) for it in store.given[-1]] == [(2, 3)]
     await effects.take([first, decision(offset=3, mode="proving", probe_epoch="e2")])
     await effects.write_pending()
-    assert [(it.offset, it.tokens) for it in store.given[-1]] == [(3, 0)]
+    assert [(it.offset, len(it.tokens)) for it in store.given[-1]] == [(3, 0)]
     assert [decode_decision(value).tokens for value in records.values] == [3, 0, 3, 0]
 
 
@@ -242,12 +243,12 @@ async def test_a_flushed_store_gets_the_closing_back(store: Valkey) -> None:
         effects, _, _ = made(there)
         await effects.take([decision(Kind.CLOSE, offset=7)])
         await effects.write_pending()
-        record = await there._redis.get(keys.record("pay"))
+        record = await there._redis.get(Names("i" * 32).record("pay"))
         await there._redis.flushall()
         effects.write_again(["pay", "never-heard-of"])
         await effects.write_pending()
-        assert await there._redis.get(keys.record("pay")) == record is not None
+        assert await there._redis.get(Names("i" * 32).record("pay")) == record is not None
         older, _, _ = made(there)
         await older.take([decision(offset=6)])
         await older.write_pending()
-        assert await there._redis.get(keys.record("pay")) == record
+        assert await there._redis.get(Names("i" * 32).record("pay")) == record

@@ -91,7 +91,7 @@ def test_made_up_names_fill_nothing() -> None:
 def test_an_outcome_of_an_unknown_gate_is_a_dead_letter() -> None:
     """It concerns no gate, and is not lost in silence."""
     outcome = {"kind": "outcome", "gate": "nobody", "epoch": "0" * 16, "token": "", "outcome": "ok", "count": 1, "id": "1"}
-    cut = cutter().cut(chunk([record(0, outcome), mark(1)]), ROUTES)
+    cut = cutter(topic="internal").cut(chunk([record(0, outcome), mark(1)]), ROUTES)
     assert [dead.reason for dead in cut.dead] == ["an outcome of a gate without a policy: nobody"]
     assert not rows_of(cut.runs)
 

@@ -12,7 +12,7 @@ import pytest
 import redis as redis_py
 from streams.test_effects import NOW_MS, Answers, decision, made
 
-from failshut import keys
+from failshut.keys import Names
 from failshut_breakers.coverage import Coverage
 from failshut_breakers.decision import Kind
 from failshut_breakers.policy import PolicyBook
@@ -21,8 +21,10 @@ from failshut_streams import health as health_module
 from failshut_streams.config import WorkerConfig
 from failshut_streams.effects import Effects
 from failshut_streams.embedded import Valkey
-from failshut_streams.health import LIFE_MS, Health, Report, worker_key
+from failshut_streams.health import LIFE_MS, Health, Report
 from failshut_streams.metrics import Metrics
+
+NAMES = Names("i" * 32)
 
 
 def coverage(marks: dict[tuple[str, int], int], **more: Any) -> Coverage:
@@ -35,7 +37,8 @@ def health(effects: Effects, url: str, *coverages: Coverage) -> Health:
     )
     book = PolicyBook()
     book.apply(0, 1, {"bad.yaml": "gate: bad"}, "")
-    control = SimpleNamespace(book=book)
+    term = SimpleNamespace(installation=NAMES.installation)
+    control = SimpleNamespace(book=book, term=term)
     router = SimpleNamespace(cutters={0: SimpleNamespace(topic="telemetry", partition=1)}, control=control)
     disputes = [("pay", "worker b feeds this gate nothing")]
     governors = {
@@ -78,14 +81,14 @@ async def test_a_line_stays_for_a_while_and_a_flushed_closing_returns(store: Val
     await effects.write_pending()
     with redis_py.Redis.from_url(store.url) as client:
         await at._tell(at.report())
-        assert msgspec.json.decode(client.get(worker_key("w-1")), type=Report).group == "g"
-        assert 0 < client.pttl(worker_key("w-1")) <= LIFE_MS
+        assert msgspec.json.decode(client.get(NAMES.worker("w-1")), type=Report).group == "g"
+        assert 0 < client.pttl(NAMES.worker("w-1")) <= LIFE_MS
         assert not effects.closing_waits(["pay"])
         client.flushall()
         await at._tell(at.report())
         assert effects.closing_waits(["pay"])
         await effects.write_pending()
-        assert client.pttl(keys.record("pay")) == -1
+        assert client.pttl(NAMES.record("pay")) == -1
     await at.stop()
     await there.close()
 

@@ -14,7 +14,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
 from failshut_streams import lag as lag_module
-from failshut_streams.codecs import LagPoint, NativeDecoder
+from failshut_streams.codecs import InternalDecoder, LagPoint
 from failshut_streams.embedded import Kafka
 from failshut_streams.lag import LagSampler, Watched, lag_record
 from failshut_streams.metadata import ask
@@ -24,7 +24,7 @@ APPEND_MS = 4_000_000_000_000
 
 
 def decoded(key: bytes, value: bytes) -> LagPoint:
-    (item,) = NativeDecoder().decode(key, value, (), APPEND_MS)
+    (item,) = InternalDecoder().decode(key, value, (), APPEND_MS)
     assert isinstance(item, LagPoint)
     return item
 

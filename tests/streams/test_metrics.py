@@ -20,7 +20,8 @@ from failshut_streams.metrics import GATES_MAX, OTHER, Metrics, MetricsUnavailab
 
 def decision(gate: str, cause: Cause | None = Cause.DRIFT) -> Decision:
     return Decision(
-        schema=1, kind=Kind.CLOSE, gate=gate, epoch="0" * 16, partition=0, offset=0, breaker=Breaker.TRIPPED, cause=cause,
+        schema=2, kind=Kind.CLOSE, installation="i" * 32,
+        gate=gate, epoch="0" * 16, partition=0, offset=0, breaker=Breaker.TRIPPED, cause=cause,
         because="", evidence_ms=0, policy="", mode="", exp_ms=0, ttl_ms=0, in_flight="cancel", origin=None, readings=[],
         subjects=[], operations=[], context={}, tokens=0, probe_epoch="", by="",
     )  # fmt: skip

@@ -10,7 +10,17 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from failshut.signing import TYP_COMMAND, TYP_PERMIT, KeySet, SigningKey
-from failshut_breakers.command import AcceptGap, Activate, Bypass, Command, CommandError, Hold, OpenTerm, Reset
+from failshut_breakers.command import (
+    AcceptGap,
+    Activate,
+    Bypass,
+    Command,
+    CommandError,
+    Hold,
+    OpenTerm,
+    Reset,
+    parse_command,
+)
 from failshut_streams.embedded import Kafka
 from failshut_streams.marks import MARK_KEY, encode_mark
 from failshut_streams.operator import (
@@ -25,11 +35,12 @@ from failshut_streams.operator import (
 from failshut_streams.topics import CONTROL_BYTES_MAX, BrokerUnreachable, Topics, TopicsFound, ensure
 
 KEY = SigningKey.generate()
-WHO = {"by": "ada", "why": "a test", "id": "1"}
+INSTALLATION = "installationoftests"
+WHO = {"installation": INSTALLATION, "by": "ada", "why": "a test", "id": "1"}
 COMMANDS: list[Command] = [
-    Hold(**WHO, gate="a.gate"),
-    Reset(**WHO, gate="a.gate", epoch=2**41),
-    Bypass(**WHO, gate="a.gate", epoch=2**41, conditions=("drift",), until_ms=5),
+    Hold(**WHO, signed_ms=5, gate="a.gate"),
+    Reset(**WHO, signed_ms=5, gate="a.gate", epoch=2**41),
+    Bypass(**WHO, signed_ms=5, gate="a.gate", epoch=2**41, conditions=("drift",), until_ms=5),
     Activate(**WHO, version=3, files={"a.yaml": "gate: ä"}),
     OpenTerm(**WHO, term=1, evidence_id="x" * 22, evidence_partitions=4, starts={"telemetry": {0: 0, 1: 7}, "control": {0: 0}}),
     AcceptGap(**WHO, topic="telemetry", partition=3, upto=99),
@@ -84,7 +95,7 @@ def test_a_bundle_may_be_longer_than_a_permit() -> None:
 
 def test_no_two_commands_share_a_key() -> None:
     """Compaction, which keeps the newest of each key, removes no command."""
-    twice = [Hold(by="a", why="b", id=new_id(), gate="a.gate") for _ in range(2)]
+    twice = [Hold(**{**WHO, "id": new_id()}, signed_ms=5, gate="a.gate") for _ in range(2)]
     assert len({command_key(command) for command in twice} | {MARK_KEY}) == 3
 
 
@@ -106,7 +117,7 @@ async def put(kafka: Kafka, topic: str, value: bytes | None, key: bytes) -> None
 async def test_commands_are_read_back_in_order(kafka: Kafka, found: TopicsFound) -> None:
     """What was sent stands in control, in order and at the offsets that were returned; marks and forgeries are passed over."""
     control = found.topics.control
-    async with Operator(kafka.url, KEY, found.topics.prefix, "ada") as operator:
+    async with Operator(kafka.url, KEY, found.topics.prefix, "ada", installation=INSTALLATION) as operator:
         offsets = []
         for command in COMMANDS:
             await put(kafka, control, encode_mark(1, 1), MARK_KEY)
@@ -122,7 +133,7 @@ async def test_commands_are_read_back_in_order(kafka: Kafka, found: TopicsFound)
 @pytest.mark.kafka
 async def test_versions_only_grow(kafka: Kafka, found: TopicsFound) -> None:
     """Each activation has a version above every believed one, even one from the future; a forged one counts for nothing."""
-    async with Operator(kafka.url, KEY, found.topics.prefix) as operator:
+    async with Operator(kafka.url, KEY, found.topics.prefix, installation=INSTALLATION) as operator:
         assert await operator.last_activation() is None
         first = await operator.activate({"a.yaml": "x"})
         assert await operator.last_activation() == first
@@ -138,7 +149,7 @@ async def test_versions_only_grow(kafka: Kafka, found: TopicsFound) -> None:
 @pytest.mark.kafka
 async def test_a_command_that_is_too_long_is_refused_before_it_is_sent(kafka: Kafka, found: TopicsFound) -> None:
     """An oversized bundle is an error that says so; the largest that is allowed arrives."""
-    async with Operator(kafka.url, KEY, found.topics.prefix) as operator:
+    async with Operator(kafka.url, KEY, found.topics.prefix, installation=INSTALLATION) as operator:
         with pytest.raises(CommandError, match="at most"):
             await operator.activate({"a.yaml": "#" * CONTROL_BYTES_MAX})
         version, _ = await operator.activate({"a.yaml": "#" * (COMMAND_BYTES_MAX * 3 // 4 - 1_000)})
@@ -148,13 +159,14 @@ async def test_a_command_that_is_too_long_is_refused_before_it_is_sent(kafka: Ka
 @pytest.mark.kafka
 async def test_the_first_term_is_opened_once(kafka: Kafka, found: TopicsFound) -> None:
     """Term 1 names the evidence topic and starts everywhere at 0; asking again finds it open."""
-    async with Operator(kafka.url, KEY, found.topics.prefix) as operator:
+    async with Operator(kafka.url, KEY, found.topics.prefix, installation=INSTALLATION) as operator:
         term, offset, opened = await operator.open_term(found)
         assert opened
         assert (term.term, term.evidence_id, term.evidence_partitions) == (1, found.evidence_id, 4)
         assert term.starts == {
             "telemetry": dict.fromkeys(range(4), 0),
             "otlp_metrics": dict.fromkeys(range(4), 0),
+            "internal": {0: 0},
             "control": {0: 0},
         }
         assert await operator.open_term(found) == (term, offset, False)
@@ -165,7 +177,7 @@ async def test_the_first_term_is_opened_once(kafka: Kafka, found: TopicsFound) -
 @pytest.mark.kafka
 async def test_another_evidence_topic_needs_an_operators_word(kafka: Kafka, found: TopicsFound) -> None:
     """A term that names another evidence topic is not passed over in silence: only `renew` opens the next."""
-    async with Operator(kafka.url, KEY, found.topics.prefix) as operator:
+    async with Operator(kafka.url, KEY, found.topics.prefix, installation=INSTALLATION) as operator:
         old = OpenTerm(**WHO, term=1, evidence_id="x" * 22, evidence_partitions=4, starts={})  # type: ignore[arg-type]
         await operator.send(old)
         with pytest.raises(TermError, match="Evidence was lost or replaced"):
@@ -179,7 +191,7 @@ async def test_another_operators_term_is_believed_with_the_right_keys(kafka: Kaf
     """Whose commands are believed is the key set's to say: without the other's key its term is not seen."""
     other = SigningKey.generate()
     both = KeySet([KEY.public, other.public])
-    async with Operator(kafka.url, other, found.topics.prefix) as operator:
+    async with Operator(kafka.url, other, found.topics.prefix, installation=INSTALLATION) as operator:
         await operator.open_term(found)
     async with Operator(kafka.url, KEY, found.topics.prefix, keys=both) as operator:
         assert not (await operator.open_term(found))[2]
@@ -199,9 +211,61 @@ async def test_a_command_without_an_answer_is_not_called_sent(tmp_path: Path) ->
     """A broker that hangs makes a command unacknowledged: neither sent nor refused."""
     with Kafka(tmp_path) as kafka:
         await ensure(kafka.url, Topics())
-        async with Operator(kafka.url, KEY, timeout_s=2) as operator:
+        async with Operator(kafka.url, KEY, timeout_s=2, installation=INSTALLATION) as operator:
             await operator.send(COMMANDS[0])
             kafka.pause()
             with pytest.raises(Unacknowledged):
                 await operator.send(COMMANDS[1])
             kafka.resume()
+
+
+@pytest.mark.kafka
+async def test_the_first_term_makes_the_installation_and_the_next_keeps_it(kafka: Kafka, found: TopicsFound) -> None:
+    """Nobody has to choose an id; an operator who was told none finds it by the evidence topic."""
+    async with Operator(kafka.url, KEY, found.topics.prefix) as operator:
+        with pytest.raises(TermError, match="no term"):
+            await operator.installation()
+        first, _, _ = await operator.open_term(found)
+        assert len(first.installation) == 32
+    async with Operator(kafka.url, KEY, found.topics.prefix) as operator:
+        assert await operator.installation() == first.installation
+        assert (await operator.open_term(found, renew=True))[0].installation == first.installation
+        version, _ = await operator.activate({"a.yaml": "x"})
+        assert (await operator.last_activation() or (0, 0))[0] == version
+
+
+@pytest.mark.kafka
+async def test_a_copied_term_has_no_operator_sign_for_another_installation(kafka: Kafka, found: TopicsFound) -> None:
+    """Whatever was copied into control, an operator's commands name the installation of the evidence topic."""
+    async with Operator(kafka.url, KEY, found.topics.prefix) as operator:
+        first, _, _ = await operator.open_term(found)
+        copied = OpenTerm(**{**WHO, "term": 99}, evidence_id="x" * 22, evidence_partitions=4, starts={})  # type: ignore[arg-type]
+        await put(kafka, found.topics.control, signed(copied), b"copied")
+    async with Operator(kafka.url, KEY, found.topics.prefix) as operator:
+        assert await operator.installation() == first.installation
+        assert (await operator.open_term(found, renew=True))[0].term == 2
+    async with Operator(kafka.url, KEY, found.topics.prefix, installation=INSTALLATION) as operator:
+        with pytest.raises(TermError, match="is of installation"):
+            await operator.open_term(found, renew=True)
+        with pytest.raises(TermError, match="is of installation"):
+            await operator.activate({"a.yaml": "x"})
+
+
+@pytest.mark.kafka
+async def test_a_term_of_an_older_version_is_followed_by_name(kafka: Kafka, found: TopicsFound) -> None:
+    """It named no installation, so it counts for nothing; only an operator's word opens the next, with a higher number."""
+    claims = {"kind": "term", "by": "ada", "why": "old", "id": "old", "term": 3, "evidence_id": found.evidence_id}
+    token = KEY.sign({**claims, "evidence_partitions": 4, "starts": {}}, TYP_COMMAND).encode()
+    await put(kafka, found.topics.control, token, b"term/old")
+    async with Operator(kafka.url, KEY, found.topics.prefix) as operator:
+        with pytest.raises(TermError, match="older version"):
+            await operator.open_term(found)
+        assert (await operator.open_term(found, renew=True))[0].term == 4
+
+
+@pytest.mark.parametrize("field", ["by", "why", "id"])
+@pytest.mark.parametrize("text", ["\x1b[2J", "two\nlines", "\x00", "\u202e", "\ud800", "\x9b"])
+def test_no_command_says_what_a_terminal_would_obey(field: str, text: str) -> None:
+    """Control and format characters are refused in every text of every command."""
+    with pytest.raises((CommandError, ValueError)):
+        parse_command({**COMMANDS[0].model_dump(mode="json"), field: f"ada{text}"})

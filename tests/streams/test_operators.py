@@ -35,13 +35,28 @@ CI = SigningKey.generate()
 BOTH = KEY.key_set().joined(CI.key_set())
 
 
-def named(offset: int, keys: KeySet, changed_ms: int = START_MS, signer: SigningKey = MONITOR) -> Record:
-    key, value = encode_named(signer, keys, changed_ms, "w")
+TIMELESS = {**KEY.key_set().to_dict(), "evidence_id": EVIDENCE_ID, "changed_ms": "now", "worker": "w"}
+
+
+def named(
+    offset: int, keys: KeySet, changed_ms: int = START_MS, signer: SigningKey = MONITOR, log: str = EVIDENCE_ID
+) -> Record:
+    key, value = encode_named(signer, keys, changed_ms, "w", log)
     return Record(offset, START_MS + offset, APPEND_TIME, key, value, ())
 
 
+def hold(gate: str) -> Hold:
+    return Hold(**WHO, signed_ms=START_MS, gate=gate)
+
+
+def in_force(keys: KeySet | None = None) -> OperatorsInForce:
+    return OperatorsInForce(keys, MONITOR.key_set(), EVIDENCE_ID)
+
+
 def router(keys: KeySet | None = None) -> ControlCutter:
-    return ControlCutter(OperatorsInForce(keys, MONITOR.key_set()), EVIDENCE_ID, PARTITIONS, "r", partition_of, 100)
+    return ControlCutter(
+        OperatorsInForce(keys, MONITOR.key_set(), EVIDENCE_ID), EVIDENCE_ID, PARTITIONS, "r", partition_of, 100
+    )
 
 
 def begun(*records: Record) -> tuple[ControlCutter, ControlCut]:
@@ -55,7 +70,7 @@ def dead(cut: ControlCut) -> list[int]:
 
 def test_the_first_that_control_names_speak_for_what_came_before() -> None:
     """An operator opens the term and activates before any worker runs."""
-    at, cut = begun(record(1, activate(1)), named(2, BOTH), record(3, Hold(**WHO, gate="a"), CI))
+    at, cut = begun(record(1, activate(1)), named(2, BOTH), record(3, hold("a"), CI))
     assert not cut.dead
     assert at.book.version == 1
 
@@ -68,7 +83,11 @@ def test_where_control_names_nobody_no_command_counts() -> None:
 
 def test_a_key_counts_from_the_record_that_names_it_to_the_one_that_does_not() -> None:
     """What it has activated stays in force; what it says afterwards is refused, alive or read again from the beginning."""
-    later = [record(4, Hold(**WHO, gate="a"), CI), named(5, KEY.key_set(), START_MS + 5), record(6, Hold(**WHO, gate="b"), CI)]
+    later = [
+        record(4, hold("a"), CI),
+        named(5, KEY.key_set(), START_MS + 5),
+        record(6, hold("b"), CI),
+    ]
     alive, cut = begun(named(1, BOTH), record(2, activate(1), CI))
     assert not cut.dead
     cut = alive.cut(later, 7)
@@ -81,7 +100,12 @@ def test_a_key_counts_from_the_record_that_names_it_to_the_one_that_does_not() -
 
 def test_two_routers_with_other_files_make_the_same_of_control() -> None:
     """Verdicts come from control alone: their runs carry the same digests, and a governor counts both."""
-    records = [record(0, TERM), named(1, BOTH), record(2, activate(1), CI), record(3, Hold(**WHO, gate="a"), CI)]
+    records = [
+        record(0, TERM),
+        named(1, BOTH),
+        record(2, activate(1), CI),
+        record(3, hold("a"), CI),
+    ]
     one, other = router(KEY.key_set()), router(CI.key_set())
     cuts = [at.everything(records, 4) for at in (one, other)]
     assert [run.made for _, run in cuts[0].runs] == [run.made for _, run in cuts[1].runs]
@@ -95,7 +119,14 @@ def test_a_run_of_control_ends_where_operators_change() -> None:
     at, cut = begun(named(1, BOTH))
     cuts = [
         cut,
-        at.cut([record(2, activate(1), CI), named(3, KEY.key_set(), START_MS + 3), record(4, Hold(**WHO, gate="a"))], 5),
+        at.cut(
+            [
+                record(2, activate(1), CI),
+                named(3, KEY.key_set(), START_MS + 3),
+                record(4, hold("a")),
+            ],
+            5,
+        ),
     ]
     for run in (run for one in cuts for _, run in one.runs):
         told = [notice.offset for notice in run.notices if isinstance(notice, OperatorsNamed)]
@@ -107,7 +138,10 @@ def test_a_run_of_control_ends_where_operators_change() -> None:
 def test_an_older_file_brings_no_withdrawn_key_back() -> None:
     """A record counts only if its file was changed later than that of the record in force."""
     at, _ = begun(named(1, BOTH, START_MS + 1), named(2, KEY.key_set(), START_MS + 2))
-    cut = at.cut([named(3, BOTH, START_MS + 1), named(4, BOTH, START_MS + 2), record(5, Hold(**WHO, gate="a"), CI)], 6)
+    cut = at.cut(
+        [named(3, BOTH, START_MS + 1), named(4, BOTH, START_MS + 2), record(5, hold("a"), CI)],
+        6,
+    )
     assert dead(cut) == [3, 4, 5]
 
 
@@ -122,6 +156,7 @@ def test_the_future_is_not_claimed() -> None:
     [
         pytest.param(named(3, KEY.key_set(), START_MS + 3, STRANGER), id="a-stranger's"),
         pytest.param(named(3, KEY.key_set(), START_MS + 3, KEY), id="an-operator's"),
+        pytest.param(named(3, KEY.key_set(), START_MS + 3, log="another"), id="another-installation's"),
         pytest.param(Record(3, START_MS + 3, APPEND_TIME, b"operators/x", None, ()), id="a-tombstone"),
         pytest.param(Record(3, START_MS + 3, APPEND_TIME, b"operators/x", b"{}", ()), id="no-token"),
         pytest.param(
@@ -134,7 +169,7 @@ def test_the_future_is_not_claimed() -> None:
                 START_MS + 3,
                 APPEND_TIME,
                 b"operators/x",
-                MONITOR.sign({**KEY.key_set().to_dict(), "changed_ms": "now", "worker": "w"}, TYP_OPERATORS).encode(),
+                MONITOR.sign(TIMELESS, TYP_OPERATORS).encode(),
                 (),
             ),
             id="no-time",
@@ -181,7 +216,12 @@ def file(tmp_path: Path) -> Path:
 
 def naming(file: Path) -> tuple[OperatorNaming, OperatorsFile, Any, OperatorsInForce]:
     read = OperatorsFile(file)
-    return OperatorNaming(read, MONITOR, "w", "control"), read, Sent(), OperatorsInForce(None, MONITOR.key_set())
+    return (
+        OperatorNaming(read, MONITOR, "w", "control", EVIDENCE_ID),
+        read,
+        Sent(),
+        OperatorsInForce(None, MONITOR.key_set(), EVIDENCE_ID),
+    )
 
 
 async def test_a_worker_names_its_operators_where_control_names_none(file: Path) -> None:

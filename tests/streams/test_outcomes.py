@@ -1,4 +1,4 @@
-"""Outcomes reach telemetry once Kafka has them, and whatever happens to the store costs only what it held."""
+"""Outcomes reach evidence once Kafka has them, and whatever happens to the store costs only what it held."""
 
 from __future__ import annotations
 
@@ -12,16 +12,24 @@ import redis.asyncio as redis
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaTimeoutError
 
-from failshut import keys
+from failshut.keys import Names
+from failshut.signing import SigningKey
 from failshut.store import Outcomes
 from failshut.store import Store as GuardStore
-from failshut_streams.codecs import NativeDecoder, Outcome
+from failshut_breakers.probes import ProbeKey
+from failshut_streams import outcomes as outcomes_module
+from failshut_streams.codecs import InternalDecoder, Outcome
 from failshut_streams.embedded import Kafka, Valkey
-from failshut_streams.outcomes import BATCH_MAX, GROUP, BadOutcome, OutcomeMover, telemetry_of
+from failshut_streams.outcomes import BATCH_MAX, GROUP, BadOutcome, Entry, OutcomeMover, record_of
 from failshut_streams.topics import Topics, ensure
 
 EPOCH = "0001099511627776"
-GOOD = {"gate": "payments.refund", "epoch": EPOCH, "token": "", "outcome": "ok", "count": "3", "instance": "pod-1", "lost": "0"}
+GATE, OTHER = "payments.refund", "fleet.scale"
+INSTALLATION = "installationoftests"
+NAMES = Names(INSTALLATION)
+PROBES = ProbeKey(SigningKey.generate())
+STREAM = NAMES.outcomes(GATE)
+GOOD = {"epoch": EPOCH, "token": "", "outcome": "ok", "count": "3", "instance": "pod-1", "lost": "0"}
 
 
 def fields(**changes: str | None) -> dict[bytes, bytes]:
@@ -30,30 +38,62 @@ def fields(**changes: str | None) -> dict[bytes, bytes]:
 
 
 def decoded(key: bytes, value: bytes) -> Outcome:
-    (item,) = NativeDecoder().decode(key, value, (), 2_000_000_000_000)
+    (item,) = InternalDecoder().decode(key, value, (), 2_000_000_000_000)
     assert isinstance(item, Outcome)
     return item
 
 
+def record(entry_id: str, said: dict[bytes, bytes], gate: str = GATE) -> tuple[bytes, bytes]:
+    """The record of an entry that stands in this gate's stream."""
+    return record_of(Entry(gate, entry_id.encode(), said), INSTALLATION, PROBES)
+
+
 def test_an_entry_becomes_what_the_decoder_reads() -> None:
-    """What the mover writes, the decoder of telemetry reads as the same outcome, keyed by its gate."""
-    token = f"{EPOCH}:4"
-    key, value = telemetry_of(b"17-0", fields(token=token, outcome="failed", lost="2"))
+    """What the mover writes, the decoder reads as the same outcome, keyed by its gate."""
+    token = PROBES.token(INSTALLATION, GATE, EPOCH, 4)
+    key, value = record("17-0", fields(token=token, outcome="failed", lost="2"))
     assert key == b"payments.refund"
-    assert decoded(key, value) == Outcome("payments.refund", EPOCH, token, "failed", 3, "17-0", 2)
+    assert decoded(key, value) == Outcome(GATE, EPOCH, f"{EPOCH}:4", "failed", 3, "17-0", 2)
+    assert token.rpartition(":")[2].encode() not in value  # evidence holds no secret
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        f"{EPOCH}:4",
+        f"{EPOCH}:4:",
+        f"{EPOCH}:4:{'A' * 22}",
+        ProbeKey(SigningKey.generate()).token(INSTALLATION, GATE, EPOCH, 4),
+        PROBES.token(INSTALLATION, OTHER, EPOCH, 4),
+        PROBES.token("anotherinstallation", GATE, EPOCH, 4),
+        PROBES.token(INSTALLATION, GATE, EPOCH, 4).replace(":4:", ":5:"),
+        PROBES.token(INSTALLATION, GATE, EPOCH, 4).replace(":4:", ":04:"),
+        PROBES.token(INSTALLATION, GATE, EPOCH, 4) + "\n",
+        PROBES.token(INSTALLATION, GATE, EPOCH, 4).replace("1099511627776", "1099511627777"),
+    ],
+    ids=range(10),
+)
+def test_a_token_that_this_monitor_has_not_made_for_this_gate_is_no_outcome(token: str) -> None:
+    """Computed from what everybody may read, made with another key, or another gate's: it says nothing of any probe."""
+    with pytest.raises(BadOutcome, match="probe token"):
+        record("1-0", fields(token=token))
+
+
+def test_what_an_entry_says_of_its_gate_counts_for_nothing() -> None:
+    """It is of the gate in whose stream it stands: that is what the store's users are held to."""
+    key, value = record("1-0", fields(gate=OTHER))
+    assert (key, decoded(key, value).gate) == (GATE.encode(), GATE)
 
 
 def test_what_may_be_missing_may_be_missing() -> None:
     """No instance, no token and no losses are an outcome still."""
-    key, value = telemetry_of(b"1-0", fields(instance=None, token=None, lost=None))
-    assert decoded(key, value) == Outcome("payments.refund", EPOCH, "", "ok", 3, "1-0", 0)
+    key, value = record("1-0", fields(instance=None, token=None, lost=None))
+    assert decoded(key, value) == Outcome(GATE, EPOCH, "", "ok", 3, "1-0", 0)
 
 
 @pytest.mark.parametrize(
     "changes",
     [
-        {"gate": None},
-        {"gate": "no such\ngate"},
         {"epoch": "12"},
         {"outcome": "maybe"},
         {"count": "-1"},
@@ -70,13 +110,13 @@ def test_what_may_be_missing_may_be_missing() -> None:
 def test_what_is_no_outcome_is_refused(changes: dict[str, str | None]) -> None:
     """An entry that the decoder would not take is not sent to it."""
     with pytest.raises(BadOutcome):
-        telemetry_of(b"1-0", fields(**changes))
+        record("1-0", fields(**changes))
 
 
 def test_bytes_that_are_no_text_are_refused() -> None:
     """Invalid UTF-8 is a bad outcome, not a crash."""
     with pytest.raises(BadOutcome):
-        telemetry_of(b"1-0", fields() | {b"token": b"\xff"})
+        record("1-0", fields() | {b"token": b"\xff"})
 
 
 class Rig:
@@ -86,24 +126,35 @@ class Rig:
         self.kafka, self.store, self.producer, self.topic = kafka, store, producer, topic
         self.client: redis.Redis = redis.Redis.from_url(store.url)
         self.counts: dict[str, int] = {}
+        self.gates = [GATE, OTHER]
 
     def mover(self, worker: str = "w1", **more: Any) -> OutcomeMover:
-        return OutcomeMover(self.store.url, self.producer, self.topic, worker, on_count=self._count, **more)
+        return OutcomeMover(
+            self.store.url,
+            self.producer,
+            self.topic,
+            worker,
+            INSTALLATION,
+            lambda: self.gates,
+            PROBES,
+            on_count=self._count,
+            **more,
+        )
 
     def _count(self, what: str, count: int) -> None:
         self.counts[what] = self.counts.get(what, 0) + count
 
-    async def append(self, count: int = 1, **changes: str | None) -> None:
+    async def append(self, count: int = 1, gate: str = GATE, **changes: str | None) -> None:
         for _ in range(count):
             entry: dict[Any, Any] = fields(**changes)
-            await self.client.xadd(keys.OUTCOMES, entry)
+            await self.client.xadd(NAMES.outcomes(gate), entry)
 
     async def moved(self) -> list[Outcome]:
-        """What telemetry holds now."""
+        """What the topic holds now."""
         consumer = AIOKafkaConsumer(bootstrap_servers=self.kafka.bootstrap, auto_offset_reset="earliest", group_id=None)
         await consumer.start()
         try:
-            places = [TopicPartition(self.topic, partition) for partition in range(4)]
+            places = [TopicPartition(self.topic, partition) for partition in range(1)]
             consumer.assign(places)
             ends = await consumer.end_offsets(places)
             found = []
@@ -116,8 +167,8 @@ class Rig:
         finally:
             await consumer.stop()
 
-    async def left(self) -> int:
-        return int(await self.client.xlen(keys.OUTCOMES))
+    async def left(self, gate: str = GATE) -> int:
+        return int(await self.client.xlen(NAMES.outcomes(gate)))
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -132,7 +183,7 @@ async def rig(kafka: Kafka, store: Valkey, suffix: str) -> AsyncIterator[Rig]:
     await ensure(kafka.url, topics)
     producer = AIOKafkaProducer(bootstrap_servers=kafka.bootstrap, acks="all")
     await producer.start()
-    one = Rig(kafka, store, producer, topics.telemetry)
+    one = Rig(kafka, store, producer, topics.internal)
     try:
         yield one
     finally:
@@ -152,14 +203,17 @@ async def by_hand(mover: OutcomeMover) -> AsyncIterator[OutcomeMover]:
 @pytest.mark.kafka
 @pytest.mark.store
 async def test_a_guards_outcomes_arrive_and_leave_the_store(rig: Rig) -> None:
-    """What a guard's store appends stands in telemetry, once, and no longer in the stream."""
+    """What a guard's store appends is evidence, once, and stands no longer in the stream."""
     guard = GuardStore(rig.store.url, 2_000)
-    guard.append([Outcomes("a.gate", EPOCH, "", "ok", 7, 0), Outcomes("b.gate", EPOCH, f"{EPOCH}:1", "failed", 1, 2)], "pod")
+    rig.gates = ["a.gate", "b.gate"]
+    token = PROBES.token(INSTALLATION, "b.gate", EPOCH, 1)
+    entries = [Outcomes("a.gate", EPOCH, "", "ok", 7, 0), Outcomes("b.gate", EPOCH, token, "failed", 1, 2)]
+    assert guard.append(NAMES, entries, "pod") == []
     guard.close()
     async with rig.mover() as mover:
         await until(lambda: mover.moved == 2)
         async with asyncio.timeout(60):
-            while await rig.left():
+            while await rig.left("a.gate") or await rig.left("b.gate"):
                 await asyncio.sleep(0.02)
     assert sorted((one.gate, one.outcome, one.count, one.lost) for one in await rig.moved()) == [
         ("a.gate", "ok", 7, 0),
@@ -171,7 +225,7 @@ async def test_a_guards_outcomes_arrive_and_leave_the_store(rig: Rig) -> None:
 @pytest.mark.store
 async def test_malformed_entries_are_counted_and_removed(rig: Rig) -> None:
     """An entry that is no outcome holds nothing up and does not vanish uncounted."""
-    await rig.append(gate="not a gate")
+    await rig.append(epoch="not an epoch")
     await rig.append()
     async with by_hand(rig.mover()) as mover:
         assert await mover.move_once() == 2
@@ -186,7 +240,7 @@ async def test_batches_are_bounded(rig: Rig) -> None:
     pipe = rig.client.pipeline()
     for _ in range(BATCH_MAX + 10):
         entry: dict[Any, Any] = fields()
-        pipe.xadd(keys.OUTCOMES, entry)
+        pipe.xadd(STREAM, entry)
     await pipe.execute()
     async with by_hand(rig.mover()) as mover:
         assert [await mover.move_once(), await mover.move_once()] == [BATCH_MAX, 10]
@@ -219,8 +273,8 @@ async def test_nothing_is_acknowledged_before_kafka_has_it(rig: Rig, monkeypatch
 async def test_entries_of_a_dead_worker_are_taken_over(rig: Rig) -> None:
     """What a worker read and never finished is moved by another."""
     await rig.append(3)
-    await rig.client.xgroup_create(keys.OUTCOMES, GROUP, id="0")
-    streams: dict[Any, Any] = {keys.OUTCOMES: ">"}
+    await rig.client.xgroup_create(STREAM, GROUP, id="0")
+    streams: dict[Any, Any] = {STREAM: ">"}
     await rig.client.xreadgroup(GROUP, "dead", streams, count=10)
     async with rig.mover("alive", claim_after_ms=100) as mover:
         await until(lambda: mover.moved == 3)
@@ -232,8 +286,8 @@ async def test_entries_of_a_dead_worker_are_taken_over(rig: Rig) -> None:
 async def test_a_restarted_worker_finishes_what_it_had(rig: Rig) -> None:
     """A worker that comes back under its name begins with its own unfinished entries."""
     await rig.append(2)
-    await rig.client.xgroup_create(keys.OUTCOMES, GROUP, id="0")
-    streams: dict[Any, Any] = {keys.OUTCOMES: ">"}
+    await rig.client.xgroup_create(STREAM, GROUP, id="0")
+    streams: dict[Any, Any] = {STREAM: ">"}
     await rig.client.xreadgroup(GROUP, "w1", streams, count=10)
     async with by_hand(rig.mover("w1")) as mover:
         assert await mover.move_once() == 2
@@ -268,12 +322,11 @@ async def test_a_restarted_store_is_survived(rig: Rig) -> None:
 
 @pytest.mark.kafka
 @pytest.mark.store
-async def test_a_key_of_another_type_is_no_crash(rig: Rig) -> None:
-    """Where the stream's key holds something else the mover waits, and goes on when it is gone."""
-    await rig.client.set(keys.OUTCOMES, "not a stream")
+async def test_a_key_of_another_type_is_removed(rig: Rig) -> None:
+    """What stands in a stream's place and is none is nobody's outcome; the gate goes on without it."""
+    await rig.client.set(STREAM, "not a stream")
     async with rig.mover() as mover:
-        await until(lambda: rig.counts.get("store_unreachable", 0) >= 2)
-        await rig.client.delete(keys.OUTCOMES)
+        await until(lambda: mover.dropped == 1)
         await rig.append()
         await until(lambda: mover.moved == 1)
 
@@ -287,3 +340,58 @@ async def test_two_workers_share_the_stream(rig: Rig) -> None:
         await until(lambda: first.moved + second.moved == 40)
     assert len({one.id for one in await rig.moved()}) == 40
     assert len(await rig.moved()) == 40
+
+
+@pytest.mark.kafka
+@pytest.mark.store
+@pytest.mark.parametrize(("bound", "most"), [("ENTRIES_MAX", 20), ("BYTES_MAX", 20_000)])
+async def test_a_stream_over_its_bound_is_deleted_unread(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, bound: str, most: int
+) -> None:
+    """By entries or by bytes: its memory is free again, its length is evidence as lost, and other gates are not touched."""
+    monkeypatch.setattr(outcomes_module, bound, most)
+    await rig.append(30, instance="x" * 1_000)
+    await rig.append(2, gate=OTHER)
+    async with by_hand(rig.mover()) as mover:
+        assert await mover.move_once() == 2
+    assert (mover.dropped, mover.moved, await rig.left()) == (30, 2, 0)
+    moved = await rig.moved()
+    assert [(one.gate, one.count, one.lost) for one in moved if one.lost] == [(GATE, 0, 30)]
+    assert sum(one.count for one in moved if one.gate == OTHER) == 6
+
+
+@pytest.mark.kafka
+@pytest.mark.store
+async def test_what_one_pass_reads_is_bounded(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many gates have something, a pass takes so much of the worker's memory; the next goes on."""
+    monkeypatch.setattr(outcomes_module, "PASS_BYTES_MAX", 1)
+    await rig.append(2)
+    await rig.append(3, gate=OTHER)
+    async with by_hand(rig.mover()) as mover:
+        assert [await mover.move_once() for _ in range(3)] == [3, 2, 0]
+
+
+@pytest.mark.kafka
+@pytest.mark.store
+async def test_a_stream_of_a_gate_that_no_policy_names_is_swept_away(rig: Rig) -> None:
+    """Nobody would read it, and nobody else would bound it; another installation's streams are left alone."""
+    theirs = Names("anotherinstallation").outcomes("gone")
+    entry: dict[Any, Any] = fields()
+    await rig.append(5, gate="gone")
+    await rig.client.xadd(theirs, entry)
+    async with by_hand(rig.mover()) as mover:
+        assert await mover.move_once() == 0
+    assert await rig.left("gone") == 0
+    assert await rig.client.xlen(theirs) == 1
+
+
+@pytest.mark.kafka
+@pytest.mark.store
+async def test_a_gate_that_a_policy_names_later_is_read_from_then_on(rig: Rig) -> None:
+    """Gates come and go with policies; what this worker's name left behind is read first."""
+    async with rig.mover() as mover:
+        await rig.append()
+        await until(lambda: mover.moved == 1)
+        rig.gates.append("new.gate")
+        await rig.append(2, gate="new.gate")
+        await until(lambda: mover.moved == 3)

@@ -5,33 +5,49 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from streams.front_door import START_MS
+from streams.front_door import EVIDENCE_ID, START_MS
 from streams.test_control import KEY, MONITOR, started
 from streams.test_router import TELEMETRY, Bench, some
 
 from failshut.signing import SigningKey
 from failshut_streams.control import ControlCut
 from failshut_streams.cutter import APPEND_TIME
-from failshut_streams.retelling import ASKED_MAX, FIRST_SECONDS, Retell, Retelling, encode_retell, is_retell, read_retell
+from failshut_streams.retelling import ASKED_MAX, FIRST_SECONDS, VALID_MS, Asked, Retell, Retelling, encode_retell, is_retell
 from failshut_streams.transport import Record
 
 
-def asked(offset: int, retell: Retell, signer: SigningKey = MONITOR) -> Record:
-    key, value = encode_retell(signer, retell)
+def asked(offset: int, retell: Retell, signer: SigningKey = MONITOR, asked_ms: int = 0, log: str = EVIDENCE_ID) -> Record:
+    key, value = encode_retell(signer, retell, log, asked_ms or START_MS + offset)
     return Record(offset, START_MS + offset, APPEND_TIME, key, value, ())
 
 
-def test_only_what_the_monitor_signed_asks_for_anything() -> None:
-    """A request names a partition and an offset; nobody else can send a router back."""
+def test_only_what_the_monitor_signed_for_this_log_asks_for_anything() -> None:
+    """A request names a partition and an offset; nobody else can send a router back, nor a copy from elsewhere."""
     retell = Retell("telemetry", 3, 17)
-    at = asked(5, retell)
-    assert is_retell(at)
-    assert read_retell(at, MONITOR.key_set()) == retell
-    for other in (asked(5, retell, KEY), Record(5, START_MS, APPEND_TIME, b"retell/telemetry/3", b"x", ())):
-        assert read_retell(other, MONITOR.key_set()) is None
-    assert read_retell(at, None) is None
-    assert read_retell(asked(5, Retell("telemetry", 3, -1)), MONITOR.key_set()) is None
-    assert read_retell(asked(5, Retell("telemetry", True, 1)), MONITOR.key_set()) is None
+    assert is_retell(asked(5, retell))
+    assert Asked(EVIDENCE_ID).take(asked(5, retell), MONITOR.key_set()) == [retell]
+    nothing = Asked(EVIDENCE_ID)
+    assert nothing.take(asked(5, retell), None) == []
+    for other in (
+        asked(5, retell, KEY),
+        asked(5, retell, log="another"),
+        asked(5, retell, asked_ms=START_MS - VALID_MS),
+        asked(5, Retell("telemetry", 3, -1)),
+        asked(5, Retell("telemetry", True, 1)),
+        Record(5, START_MS, APPEND_TIME, b"retell/telemetry/3", b"x", ()),
+        Record(5, START_MS, APPEND_TIME, b"retell/telemetry/3", None, ()),
+    ):
+        assert nothing.take(other, MONITOR.key_set()) == []
+
+
+def test_a_request_counts_once() -> None:
+    """Whoever writes to control can copy one, and moves nobody by it."""
+    retell = Retell("telemetry", 3, 17)
+    asked_before = Asked(EVIDENCE_ID)
+    assert asked_before.take(asked(5, retell), MONITOR.key_set())
+    assert not asked_before.take(asked(9, retell, asked_ms=START_MS + 5), MONITOR.key_set())
+    assert not asked_before.take(asked(9, retell, asked_ms=START_MS + 4), MONITOR.key_set())
+    assert asked_before.take(asked(9, retell), MONITOR.key_set())
 
 
 def test_a_request_is_for_routers_that_run() -> None:
@@ -44,7 +60,7 @@ def test_a_request_is_for_routers_that_run() -> None:
 def test_what_stays_owed_is_asked_for_less_and_less_often_and_not_for_ever() -> None:
     """A place that the front door no longer holds cannot be told again: an operator signs for it."""
     owed = {("telemetry", 0): 7}
-    retelling = Retelling(MONITOR, "control", lambda: owed)
+    retelling = Retelling(MONITOR, "control", EVIDENCE_ID, lambda: owed)
     times = [now for now in range(100_000) if retelling.due(float(now))]
     assert times[0] >= FIRST_SECONDS
     assert len(times) == ASKED_MAX
@@ -55,7 +71,7 @@ def test_what_stays_owed_is_asked_for_less_and_less_often_and_not_for_ever() -> 
 def test_what_is_no_longer_owed_is_forgotten() -> None:
     """A place that was told again counts from the beginning if it is ever owed anew."""
     owed = {("telemetry", 0): 7}
-    retelling = Retelling(MONITOR, "control", lambda: owed)
+    retelling = Retelling(MONITOR, "control", EVIDENCE_ID, lambda: owed)
     retelling.due(0.0)
     assert retelling.due(10.0) == [Retell("telemetry", 0, 7)]
     owed.clear()

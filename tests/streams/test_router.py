@@ -247,11 +247,11 @@ async def test_an_activation_stands_before_the_first_run_under_it() -> None:
 async def test_a_term_opened_meanwhile_ends_the_worker() -> None:
     """Nothing is written in it by a router that began in another; one of another log is told from it."""
     bench = Bench()
-    second = control_test.TERM.model_copy(update={"term": 2})
+    second = control_test.TERM.model_copy(update={"term": 2, "id": "second"})
     with pytest.raises(TermOpened):
         await bench.take(control_test.record(2, second))
     assert bench.producer.runs == []
-    bench = Bench(control_test.record(2, second.model_copy(update={"evidence_id": "replaced"})))
+    bench = Bench(control_test.record(2, second.model_copy(update={"evidence_id": "replaced", "id": "third"})))
     with pytest.raises(WrongLog):
         bench.router._check_term()
 

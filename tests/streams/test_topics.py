@@ -32,7 +32,7 @@ def test_names_go_there_and_back() -> None:
     """A role's physical name is prefix and role, and no other topic passes for one of ours."""
     topics = Topics("blue.")
     assert [topics.role(topics.physical(role)) for role in ROLES] == list(ROLES)
-    assert topics.front_door == ("blue.telemetry", "blue.otlp_metrics", "blue.control")
+    assert topics.front_door == ("blue.telemetry", "blue.otlp_metrics", "blue.internal", "blue.control")
     for foreign in ("telemetry", "green.telemetry", "blue.orders"):
         with pytest.raises(KeyError):
             topics.role(foreign)
@@ -84,13 +84,14 @@ def test_each_unfit_setting_is_named(role: str, partitions: int, setting: dict[s
 
 @pytest.mark.kafka
 async def test_missing_topics_are_created_and_described(kafka: Kafka, suffix: str) -> None:
-    """A fresh cluster gets all six topics, with the counts asked for and an evidence id; a second look creates none."""
+    """A fresh cluster gets every topic, with the counts asked for and an evidence id; a second look creates none."""
     topics = Topics(f"fresh-{suffix}.")
     found = await ensure(kafka.url, topics, Counts(telemetry=3, evidence=2))
     assert set(found.created) == set(ROLES)
     assert {role: found.partitions(role) for role in ROLES} == {
         "telemetry": 3,
         "otlp_metrics": 4,
+        "internal": 1,
         "control": 1,
         "evidence": 2,
         "decisions": 4,

@@ -11,7 +11,7 @@ import typer
 from rich.text import Text
 
 from failshut_console import screen
-from failshut_console.commands.options import FOLDER, AsJson, Folder, Jwks, Store, where
+from failshut_console.commands.options import FOLDER, AsJson, Folder, Installation, Jwks, Store, where
 from failshut_console.exits import Exit, Trouble
 from failshut_console.live import Live
 from failshut_console.looking import OPEN, Look, Looker, View
@@ -25,7 +25,14 @@ TROUBLES_MAX = 6
 Names = Annotated[list[str] | None, typer.Argument(metavar="[GATE]...", help="Only these gates. Default: all.")]
 
 
-def gates(names: Names = None, store: Store = "", jwks: Jwks = "", state: Folder = FOLDER, as_json: AsJson = False) -> None:
+def gates(
+    names: Names = None,
+    store: Store = "",
+    jwks: Jwks = "",
+    installation: Installation = "",
+    state: Folder = FOLDER,
+    as_json: AsJson = False,
+) -> None:
     """Show every gate once: OPEN or CLOSED as a guard would judge it, its breaker, why, and the permit's remaining life.
 
     A gate is OPEN only where its permit is in the store, verifies with the monitor's keys and has not expired.
@@ -33,8 +40,8 @@ def gates(names: Names = None, store: Store = "", jwks: Jwks = "", state: Folder
 
     Exit status: 0 shown, 1 a gate that was named is not open, 2 wrong usage, 3 the store does not answer.
     """
-    at = where(state, store=store, jwks=jwks)
-    looker = Looker(at.store, at.jwks)
+    at = where(state, store=store, jwks=jwks, installation=installation)
+    looker = Looker(at.store, at.jwks, installation=at.installation)
     look = looker.look(names or ())
     if as_json:
         typer.echo(json.dumps(look.as_json()))
@@ -62,6 +69,7 @@ def _readings(views: tuple[View, ...]) -> None:
 def watch(
     store: Store = "",
     jwks: Jwks = "",
+    installation: Installation = "",
     state: Folder = FOLDER,
     every: Annotated[float, typer.Option(min=0.1, max=60, help="Seconds between two looks.")] = 0.3,
     seconds: Annotated[float, typer.Option(min=0, help="End after so many seconds; 0: at Ctrl-C.")] = 0.0,
@@ -76,8 +84,8 @@ def watch(
 
     Exit status: 0 ended by Ctrl-C or --seconds, 2 wrong usage, 3 the store did not answer when the watch began.
     """
-    at = where(state, store=store, jwks=jwks)
-    looker = Looker(at.store, at.jwks)
+    at = where(state, store=store, jwks=jwks, installation=installation)
+    looker = Looker(at.store, at.jwks, installation=at.installation)
     look = looker.look()
     started = time.monotonic()
     seen: dict[str, View] = {}

@@ -37,11 +37,26 @@ OperatorKey = Annotated[
     str,
     typer.Option("--key", envvar="FAILSHUT_OPERATOR_KEY", help="Your private key (PEM), by which the log knows who commanded."),
 ]
+Installation = Annotated[
+    str,
+    typer.Option(
+        envvar="FAILSHUT_INSTALLATION",
+        help="The installation's id. Default: what the monitor's JWKS file names, else what the log does.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="For machines: JSON on standard output.")]
 
 FOLDER = Path(DEFAULT_FOLDER)
 
 
-def where(state: Path, store: str = "", broker: str = "", jwks: str = "", key: str = "", prefix: str = "") -> Runtime:
-    """Where to ask, from options and from a running `failshut up`."""
-    return found(state, store=store, broker=broker, jwks=jwks, key=key, prefix=prefix)
+def where(
+    state: Path,
+    store: str = "",
+    broker: str = "",
+    jwks: str = "",
+    key: str = "",
+    prefix: str = "",
+    installation: str = "",
+) -> Runtime:
+    """Where to ask, and of whom, from options and from a running `failshut up`."""
+    return found(state, store=store, broker=broker, jwks=jwks, key=key, prefix=prefix, installation=installation)

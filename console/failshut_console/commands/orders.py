@@ -5,17 +5,29 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from failshut_breakers.command import Bypass, Confirm, GateCommand, Hold, Reset
 from failshut_breakers.units import parse_duration_ms
-from failshut_console.commands.options import FOLDER, AsJson, Broker, Folder, Jwks, OperatorKey, Prefix, Store, where
+from failshut_console.commands.options import (
+    FOLDER,
+    AsJson,
+    Broker,
+    Folder,
+    Installation,
+    Jwks,
+    OperatorKey,
+    Prefix,
+    Store,
+    where,
+)
 from failshut_console.exits import Exit, Trouble
 from failshut_console.looking import Looker, View
-from failshut_console.ordering import Answer, load_operator_key, send_and_wait
+from failshut_console.ordering import Answer, installation_there, load_operator_key, send_and_wait
 from failshut_console.state import Runtime, who
+from failshut_streams.marks import wall_ms
 from failshut_streams.operator import new_id
 
 Gate = Annotated[str, typer.Argument(help="The gate's name, such as payments.refund.")]
@@ -37,6 +49,7 @@ def hold(
     broker: Broker = "",
     store: Store = "",
     prefix: Prefix = "",
+    installation: Installation = "",
     key: OperatorKey = "",
     state: Folder = FOLDER,
     wait: Wait = 15.0,
@@ -48,8 +61,8 @@ def hold(
 
     Exit status: 0 held, 1 refused (it says why), 2 wrong usage, 3 nobody answered: the command is on the log and counts later.
     """
-    at = where(state, store=store, broker=broker, key=key, prefix=prefix)
-    _send(at, Hold(gate=gate, by=by or who(), why=_reason(why), id=new_id()), wait, as_json)
+    at = where(state, store=store, broker=broker, key=key, prefix=prefix, installation=installation)
+    _send(at, Hold(gate=gate, **_signed(at, by, why)), wait, as_json)
 
 
 def reset(
@@ -61,6 +74,7 @@ def reset(
     store: Store = "",
     jwks: Jwks = "",
     prefix: Prefix = "",
+    installation: Installation = "",
     key: OperatorKey = "",
     state: Folder = FOLDER,
     wait: Wait = 15.0,
@@ -73,9 +87,9 @@ def reset(
 
     Exit status: 0 the breaker proves itself or is armed, 1 refused (it says why), 2 wrong usage, 3 nobody answered.
     """
-    at = where(state, store=store, broker=broker, jwks=jwks, key=key, prefix=prefix)
+    at = where(state, store=store, broker=broker, jwks=jwks, key=key, prefix=prefix, installation=installation)
     number = epoch if epoch >= 0 else _epoch(_seen(at, gate))
-    _send(at, Reset(gate=gate, by=by or who(), why=_reason(why), id=new_id(), epoch=number), wait, as_json)
+    _send(at, Reset(gate=gate, **_signed(at, by, why), epoch=number), wait, as_json)
 
 
 def confirm(
@@ -85,6 +99,7 @@ def confirm(
     by: By = "",
     broker: Broker = "",
     prefix: Prefix = "",
+    installation: Installation = "",
     key: OperatorKey = "",
     state: Folder = FOLDER,
     wait: Wait = 15.0,
@@ -97,8 +112,8 @@ def confirm(
 
     Exit status: 0 confirmed, 1 refused (it says why), 2 wrong usage, 3 nobody answered.
     """
-    at = where(state, broker=broker, key=key, prefix=prefix)
-    _send(at, Confirm(gate=gate, by=by or who(), why=_reason(why), id=new_id(), epoch=epoch), wait, as_json)
+    at = where(state, broker=broker, key=key, prefix=prefix, installation=installation)
+    _send(at, Confirm(gate=gate, **_signed(at, by, why), epoch=epoch), wait, as_json)
 
 
 def bypass(
@@ -115,6 +130,7 @@ def bypass(
     store: Store = "",
     jwks: Jwks = "",
     prefix: Prefix = "",
+    installation: Installation = "",
     key: OperatorKey = "",
     state: Folder = FOLDER,
     wait: Wait = 15.0,
@@ -131,7 +147,7 @@ def bypass(
         length_ms = parse_duration_ms(duration)
     except ValueError as error:
         raise Trouble(f"--for {error}", "nothing was sent", "write it as 90s, 10m or 2h") from error
-    at = where(state, store=store, broker=broker, jwks=jwks, key=key, prefix=prefix)
+    at = where(state, store=store, broker=broker, jwks=jwks, key=key, prefix=prefix, installation=installation)
     seen = _seen(at, gate) if epoch < 0 or not condition else None
     names = tuple(condition or ()) or tuple(name for name, status, _ in (seen.readings if seen else ()) if status == "demands")
     if not names:
@@ -142,7 +158,7 @@ def bypass(
         )
     number = epoch if epoch >= 0 or seen is None else _epoch(seen)
     until_ms = int(time.time() * 1000) + length_ms
-    order = Bypass(gate=gate, by=by or who(), why=_reason(why), id=new_id(), epoch=number, conditions=names, until_ms=until_ms)
+    order = Bypass(gate=gate, **_signed(at, by, why), epoch=number, conditions=names, until_ms=until_ms)
     _send(at, order, wait, as_json)
 
 
@@ -152,13 +168,31 @@ def bypass(
 def _reason(why: str) -> str:
     if not why.strip():
         raise Trouble("--why is empty", "nothing was sent", "say why: whoever reads the log asks it first")
+    if not why.isprintable():
+        raise Trouble("--why holds a character that cannot be printed", "nothing was sent", "say it in one line")
     if len(why) > 500:
         raise Trouble(f"--why has {len(why)} characters, at most 500 fit", "nothing was sent", "say it in fewer words")
     return why
 
 
+def _signed(at: Runtime, by: str, why: str) -> dict[str, Any]:
+    """What every command says of itself: of which installation, by whom, why, its id, and when."""
+    name = by or who()
+    if not name.isprintable():
+        raise Trouble("--by holds a character that cannot be printed", "nothing was sent", "write your name in one line")
+    return {"installation": _installation(at), "by": name, "why": _reason(why), "id": new_id(), "signed_ms": wall_ms()}
+
+
+def _installation(at: Runtime) -> str:
+    """The one that was named, by option or by the JWKS file, or else the one whose log this is."""
+    if at.installation:
+        return at.installation
+    _known_broker(at)
+    return asyncio.run(installation_there(at.broker, at.prefix, load_operator_key(at.operator_key)))
+
+
 def _seen(at: Runtime, gate: str) -> View:
-    look = Looker(at.store, at.jwks).look([gate])
+    look = Looker(at.store, at.jwks, installation=at.installation).look([gate])
     return look.gates[0]
 
 
@@ -172,13 +206,17 @@ def _epoch(view: View) -> int:
     return int(view.epoch)
 
 
-def _send(at: Runtime, order: GateCommand, wait: float, as_json: bool) -> None:
+def _known_broker(at: Runtime) -> None:
     if not at.broker:
         raise Trouble(
             "no broker is known: no `failshut up` runs here and --broker was not given",
             "nothing was sent, and the gate is as it was",
             "run it where the monitor runs, or name its broker: --broker kafka://HOST:PORT",
         )
+
+
+def _send(at: Runtime, order: GateCommand, wait: float, as_json: bool) -> None:
+    _known_broker(at)
     key = load_operator_key(at.operator_key)
     answer = asyncio.run(send_and_wait(at.broker, at.prefix, key, order, wait))
     typer.echo(json.dumps(answer.as_json()) if as_json else _told(answer), err=answer.status is not Exit.DONE and not as_json)

@@ -10,7 +10,7 @@ import typer
 
 from failshut_console.activating import activate_now, read_bundle_folder
 from failshut_console.checks import Checked, check_file, check_together, policy_files
-from failshut_console.commands.options import FOLDER, AsJson, Broker, Folder, OperatorKey, Prefix, where
+from failshut_console.commands.options import FOLDER, AsJson, Broker, Folder, Installation, OperatorKey, Prefix, where
 from failshut_console.exits import Exit, Trouble
 from failshut_console.ordering import load_operator_key
 from failshut_console.state import who
@@ -80,6 +80,7 @@ def activate(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The bundle: every *.yaml in this folder.")],
     broker: Broker = "",
     prefix: Prefix = "",
+    installation: Installation = "",
     key: OperatorKey = "",
     state: Folder = FOLDER,
     force: Annotated[
@@ -111,9 +112,9 @@ def activate(
     if bad and not force:
         typer.echo("nothing was activated; --even-bad activates it all the same, and closes those gates", err=True)
         raise typer.Exit(Exit.REFUSED)
-    at = where(state, broker=broker, key=key, prefix=prefix)
+    at = where(state, broker=broker, key=key, prefix=prefix, installation=installation)
     if not at.broker:
         raise Trouble("no broker is known", "nothing was activated", "start `failshut up`, or give --broker kafka://HOST:PORT")
     signed = load_operator_key(at.operator_key)
-    in_force, offset = activate_now(at.broker, at.prefix, signed, who(), files, why, version)
+    in_force, offset = activate_now(at.broker, at.prefix, signed, who(), files, why, version, at.installation)
     typer.echo(f"version {in_force} with {len(files)} files is on the log (control offset {offset}); see `failshut gates`")

@@ -98,6 +98,7 @@ def _hint(stack: Any) -> None:
     kafka = stack.kafka.bootstrap
     _say(f"the worker starts (log: {stack.workers[0].log_path}). Guards and producers need:")
     _say(f"  export FAILSHUT_STORE={stack.valkey.url} FAILSHUT_JWKS={stack.state.jwks}")
+    _say(f"  (that file names the installation, {stack.installation})")
     _say(f"  telemetry: topic `telemetry` on {kafka}, for instance:")
     _say(
         """  echo '{"service":"refund-agent","metric":"amount_eur","value":48.0}' """
@@ -125,9 +126,23 @@ def run(
         str, typer.Option(envvar="FAILSHUT_GROUP", help="Workers of one group share the partitions; a standby has another.")
     ] = "failshut",
     worker_id: Annotated[str, typer.Option(envvar="FAILSHUT_WORKER_ID", help="This worker's name; default host-process.")] = "",
+    outcomes_store: Annotated[
+        str,
+        typer.Option(
+            envvar="FAILSHUT_OUTCOMES_STORE",
+            help="Where guards write outcomes, if that is another store: what fills there takes no memory from closings.",
+        ),
+    ] = "",
     metrics_port: Annotated[
         int, typer.Option(envvar="FAILSHUT_METRICS_PORT", min=-1, max=65_535, help="Prometheus metrics; -1: none.")
     ] = -1,
+    metrics_address: Annotated[
+        str,
+        typer.Option(
+            envvar="FAILSHUT_METRICS_ADDRESS",
+            help="Where metrics are served; whoever reaches it reads them, without a password.",
+        ),
+    ] = "127.0.0.1",
     evidence_partitions: Annotated[
         int, typer.Option(envvar="FAILSHUT_EVIDENCE_PARTITIONS", help="Of a new evidence topic.")
     ] = 4,
@@ -187,6 +202,8 @@ def run(
         "lag_every_ms": lag_every_ms,
         "session_timeout_ms": session_timeout_ms,
         "store_timeout_ms": store_timeout_ms,
+        "outcomes_store": outcomes_store,
+        "metrics_address": metrics_address,
         "metrics_port": None if metrics_port < 0 else metrics_port,
         "group_instance_id": instance_id or None,
         "log_level": log_level,

@@ -121,7 +121,7 @@ class Conductor:
             try:
                 self._start(stack, channel, policies_of_gates)
                 policies = PolicyFolder(stack, self.state.folder / "policies")
-                looker = Looker(stack.valkey.url, str(self.state.jwks))
+                looker = Looker(stack.valkey.url, str(self.state.jwks), installation=stack.installation)
                 show = Show(channel, looker, GATES, stack.servers, live)
                 with live:
                     show.start()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import redis
 
-from failshut import keys
+from failshut.keys import Names
 from failshut_console.demo import names
 from failshut_console.demo.channel import Channel
 from failshut_console.demo.detecting import DETECTION_RECORDS, cause
@@ -146,7 +146,7 @@ class Troubles:
         """FLUSHALL, right after a renewal: the monitor writes the next permit a third of a second later, and guards look four
         times a second, so this one is seen as an empty store and not only as a gap between two permits."""
         with redis.Redis.from_url(self._stack.valkey.url, socket_timeout=1) as client:
-            record = keys.record(names.ROUTE)
+            record = Names(self._stack.installation).record(names.ROUTE)
             before, ends = client.get(record), time.monotonic() + TTL_S
             while client.get(record) == before and time.monotonic() < ends:
                 time.sleep(0.005)

@@ -1,11 +1,12 @@
 """Codecs: from one Kafka record to items, purely.
 
-`NativeDecoder` reads the topic `telemetry`, `OtlpDecoder` the topic `otlp_metrics`; both have
-`decode(key, value, headers, append_ms) -> list[Item]`, which never raises. docs/telemetry.md says what producers
-may send.
+`NativeDecoder` reads the topic `telemetry`, `OtlpDecoder` the topic `otlp_metrics`, and `InternalDecoder` what Failshut
+itself measures (`internal`); each has `decode(key, value, headers, append_ms) -> list[Item]`, which never raises.
+docs/telemetry.md says what producers may send.
 """
 
 from .dead_letter import DeadLetter, Origin, decode_dead_letter, encode_dead_letter, unreadable_reason
+from .internal import InternalDecoder
 from .items import Beat, Fault, Headers, Item, LagPoint, Outcome, Sample
 from .names import BadName, series_id, split_series
 from .native import NativeDecoder
@@ -17,6 +18,7 @@ __all__ = [
     "DeadLetter",
     "Fault",
     "Headers",
+    "InternalDecoder",
     "Item",
     "LagPoint",
     "NativeDecoder",

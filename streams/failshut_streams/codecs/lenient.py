@@ -22,6 +22,7 @@ from .names import Instances, SeriesNames, check_name
 from .times import bounded
 from .wire import BeatWire, LagWire, SampleWire, Wire
 
+OWN_KINDS = ("lag", "outcome")
 BOM = b"\xef\xbb\xbf"
 # More digits than 64 bits have: a float. It also keeps clear of Python's limit on int(), which would raise.
 INT_DIGITS_MAX = 18
@@ -113,6 +114,8 @@ class LenientReader:
             element = {**element, "time": default}
         try:
             kind = element.get("kind", "sample")
+            if kind in OWN_KINDS:
+                raise ValueError(f"an event of kind {kind} is Failshut's own: it counts in its internal topic alone")
             shape: Any = SampleWire if kind == "sample" else Wire
             wire = msgspec.convert(element, shape, str_keys=True)
             return finish(wire, self._names, self._instances, append_ms)

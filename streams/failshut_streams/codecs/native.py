@@ -5,6 +5,8 @@ loop does a look-up, a bound on the time and one struct for each sample. Whateve
 the other kinds or as a CloudEvent, and then read once more by the lenient reader, which knows all of it. The fast
 readers are short cuts and never the last word: they give what the lenient reader would give, or nothing.
 
+Outcomes and lag are no telemetry: they are Failshut's own and count in the topic `internal` alone (internal.py).
+
 Limits: fields that are skipped are not checked (msgspec reads past them), so that invalid UTF-8 in `attributes`
 goes unnoticed by design.
 """
@@ -15,7 +17,7 @@ from .items import Fault, Headers, Item, Sample, fault
 from .lenient import LenientReader, Unreadable, finish, is_json
 from .names import NAMES_MAX, Instances, SeriesNames, series_of_key
 from .times import Zoned, bounded
-from .wire import CloudWire, OtherWire, SampleWire
+from .wire import BeatWire, CloudWire, OtherWire, SampleWire
 
 VALUE_BYTES_MAX = 1 << 20
 ELEMENTS_MAX = 100_000
@@ -98,7 +100,7 @@ class NativeDecoder:
                 return self._samples(event.data, append_ms, default_ms)
             wires = _decode_others(value)
             wires = wires if isinstance(wires, list) else [wires]
-            if len(wires) <= self._elements_max:
+            if len(wires) <= self._elements_max and all(type(wire) is BeatWire for wire in wires):
                 return [finish(wire, self.names, self.instances, append_ms) for wire in wires]
         except REFUSED:
             pass  # not for a short cut

@@ -38,7 +38,7 @@ class BeatWire(msgspec.Struct, tag_field="kind", tag="heartbeat"):
 
 
 class LagWire(msgspec.Struct, tag_field="kind", tag="lag"):
-    """Offsets of a consumer group in a topic."""
+    """Offsets of a consumer group in a topic. In `internal` alone."""
 
     group: Text
     topic: Text
@@ -48,7 +48,7 @@ class LagWire(msgspec.Struct, tag_field="kind", tag="lag"):
 
 
 class OutcomeWire(msgspec.Struct, tag_field="kind", tag="outcome"):
-    """How executions behind a guard ended."""
+    """How executions behind a guard ended. In `internal` alone."""
 
     gate: Text
     epoch: Annotated[str, msgspec.Meta(pattern=r"\A[0-9]{16}\Z")]
@@ -62,6 +62,7 @@ class OutcomeWire(msgspec.Struct, tag_field="kind", tag="outcome"):
     specversion: None = None
 
 
+# A union, though telemetry takes heartbeats alone of these: msgspec lets one tagged struct by itself go without its tag.
 OtherWire = BeatWire | LagWire | OutcomeWire
 Wire = SampleWire | OtherWire
 

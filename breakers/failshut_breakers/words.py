@@ -1,0 +1,20 @@
+"""Words that a person reads: on a terminal, in a log, in a denial. They may not command the terminal.
+
+What a decision says comes from operators, policies and producers. It becomes part of signed statements, of services' logs
+and of screens, so what cannot be printed is written as its escape before it goes there.
+"""
+
+from __future__ import annotations
+
+
+def printable(text: str) -> str:
+    """Return a text with every character that cannot be printed as its escape.
+
+    >>> printable("held by ada" + chr(27) + "[2J")
+    'held by ada\\\\x1b[2J'
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode("ascii") for character in text
+    )
