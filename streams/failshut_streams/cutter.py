@@ -25,8 +25,9 @@ from failshut_breakers.evidence import SCHEMA, Mark, Run
 from failshut_breakers.routes import Routes
 from failshut_streams.codecs import Fault, Headers, Item
 from failshut_streams.codecs.names import SeriesNames
+from failshut_streams.codecs.native import with_key_fault
 from failshut_streams.codecs.wire import SampleWire
-from failshut_streams.gathering import LOAD_MAX, Gathered, PartitionOf
+from failshut_streams.gathering import Gathered, PartitionOf
 from failshut_streams.marks import MARK_KEY, BadMark, decode_mark
 from failshut_streams.transport import Chunk, Record
 
@@ -154,10 +155,10 @@ class Cutter:
             self.back_to(chunk.fetched_from)
         cut = Cut()
         gathered = Gathered(routes, self._partition_of, self._decoder.names)
-        samples, append_ms, rows_max = self._decoder.samples, self._append_ms, gathered.rows_max
+        samples, append_ms = self._decoder.samples, self._append_ms
         for record in chunk.records:
             offset, time_ms, time_type, key, value, headers = record
-            if gathered.rows >= rows_max or gathered.load >= LOAD_MAX:
+            if gathered.full:
                 self._end_run(gathered, routes, cut, offset, append_ms)
             if time_type != APPEND_TIME:
                 self._refuse(record, append_ms, "its time is its producer's, not the broker's", gathered, cut)
@@ -196,15 +197,14 @@ class Cutter:
 
     @staticmethod
     def _refuse(record: Record, append_ms: int, reason: str, gathered: Gathered, cut: Cut) -> None:
-        gathered.take(record.offset, append_ms, [Fault(None, reason)])
+        gathered.take(record.offset, append_ms, with_key_fault(record.key, [Fault(None, reason)]))
         cut.dead.append(DeadRecord(record, reason))
 
     def _end_run(
         self, gathered: Gathered, routes: Routes, cut: Cut, upto: int, append_ms: int, mark: Mark | None = None
     ) -> None:
-        by_partition = gathered.end()
         cut.readings += gathered.rows
-        gathered.rows = 0
+        by_partition = gathered.end()
         for evidence_partition in range(self.log.evidence_partitions):
             readings = by_partition.get(evidence_partition)
             if readings is None and mark is None:

@@ -221,7 +221,7 @@ class Router:
             case ("outcome", gate, epoch, token, ok, count):
                 gates, reading = (gate,), Outcomes([(*at, epoch, token, {True: "ok", False: "failed"}.get(ok, ok), count)])
             case ("unreadable", reason):
-                gates, reading = routes.gates, Unreadable([(*at, reason)])
+                gates, reading = routes.unreadable, Unreadable([(*at, reason)])
             case ("command", claims, kid):
                 gates, reading = (claims["gate"],), Commanded(offset, entry.append_ms, json.dumps(claims), kid)
             case _:

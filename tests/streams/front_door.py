@@ -24,7 +24,7 @@ ROUTES = Routes(
     sources={"pay": ("a", "d")},
     lags={("g", "t"): ("b",)},
     gates=dict.fromkeys(("a", "b", "c", "d")),
-    fan_out=3,
+    unreadable=("a", "b", "c", "d"),
 )
 
 

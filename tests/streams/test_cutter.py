@@ -17,18 +17,17 @@ from streams.front_door import (
     cutter,
     joined,
     mark,
-    partition_of,
     record,
     rows_of,
     sample,
 )
 
 from failshut_breakers.coverage import BOUNDARIES_KEPT
-from failshut_breakers.evidence import Mark, Run, encode_run
+from failshut_breakers.evidence import Mark, Run
 from failshut_breakers.routes import Routes
 from failshut_streams.codecs import NativeDecoder
 from failshut_streams.cutter import Cut, LogReplaced, UnknownPartitions
-from failshut_streams.gathering import LOAD_MAX, ROWS_MAX
+from failshut_streams.gathering import ROWS_MAX
 from failshut_streams.marks import MARK_KEY
 from failshut_streams.transport import Chunk, Record
 
@@ -245,29 +244,6 @@ def test_many_rows_end_a_run() -> None:
     counts = [len(rows_of([run])) for run in cut.runs]
     assert max(counts) == ROWS_MAX
     assert sum(counts) == 9 * (ROWS_MAX // 4)
-
-
-@pytest.mark.parametrize("value", [b"garbage", [sample("pay/amount", float("nan"))] * 3, [sample("pay/amount")] * 20])
-def test_a_run_stays_below_what_its_topic_takes(value: Any) -> None:
-    """However many gates one record feeds, no run outgrows the evidence topic's limit: it would stop every router."""
-    gates = tuple([gate for gate in (f"gate-{n}" for n in range(1_500)) if partition_of(gate) == 0])
-    routes = Routes(1, {"pay/amount": gates}, gates=dict.fromkeys(gates), fan_out=len(gates))
-    times = 300 if value == b"garbage" else 60 if len(value) == 3 else 20
-    cut = runs_of(routes, *[value] * times)
-    assert max(len(encode_run(run)) for _, run in cut.runs) < LOAD_MAX * 5 // 4
-    places = {(row[-1][0], row[-1][1]) for gate, row in rows_of(cut.runs) if gate == gates[0]}
-    assert len(places) == times * (len(value) if isinstance(value, list) else 1)
-
-
-def test_a_record_too_large_for_a_run_is_unreadable() -> None:
-    """A list whose readings would outgrow a run by themselves counts as one unreadable record, and none of it as samples."""
-    gates = tuple(f"gate-{n}" for n in range(100))
-    routes = Routes(1, {"pay/amount": gates}, gates=dict.fromkeys(gates), fan_out=len(gates))
-    good, nan = [sample("pay/amount", 1)] * 5_000, [sample("pay/amount", float("nan"))]
-    cut = runs_of(routes, [sample()], good, good + nan, [sample()])
-    kinds = [row[0] for gate, row in rows_of(cut.runs) if gate == "gate-0"]
-    assert sorted(kinds) == ["Samples", "Samples", "Unreadable", "Unreadable"]
-    assert [dead.record.offset for dead in cut.dead] == [1, 2]
 
 
 def test_a_log_that_goes_on_before_what_was_read_ends_the_worker() -> None:
