@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from failshut_breakers.boundaries import look_before
 from failshut_breakers.coverage import BROKER_SKEW_MS
 from failshut_breakers.decision import Decision, Kind
 from failshut_breakers.evidence import (
@@ -160,7 +161,7 @@ class Router:
                 continue
             last = 0
             for offset, entry in enumerate(log[: self.position.get(key, 0)]):
-                if entry.mark is not None and entry.append_ms < activated_ms - BROKER_SKEW_MS:
+                if entry.mark is not None and entry.append_ms < look_before(activated_ms - BROKER_SKEW_MS, activated_ms):
                     last = offset + 1
             self.position[key] = min(self.position.get(key, 0), last)
             for partition in range(len(self.log.records)):

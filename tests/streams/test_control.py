@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from streams import front_door
-from streams.front_door import EVIDENCE_ID, PARTITIONS, START_MS, mark, partition_of
+from streams.front_door import EVIDENCE_ID, PARTITIONS, STEP_MS, at_ms, mark, partition_of
 
 from failshut.signing import TYP_COMMAND, SigningKey
 from failshut_breakers.command import AcceptGap, Activate, Command, Hold, OpenTerm, Reset
@@ -39,11 +39,11 @@ def activate(version: int, pad: int = 0) -> Activate:
 def record(offset: int, command: Command | bytes | None, key: SigningKey = KEY, time_type: int = APPEND_TIME) -> Record:
     known = command is None or isinstance(command, bytes)
     value = command if known else key.sign(command.model_dump(mode="json"), TYP_COMMAND).encode()  # type: ignore[union-attr]
-    return Record(offset, START_MS + offset, time_type, b"k", value, ())  # type: ignore[arg-type]
+    return Record(offset, at_ms(offset), time_type, b"k", value, ())  # type: ignore[arg-type]
 
 
 def cutter() -> ControlCutter:
-    return ControlCutter(KEY.key_set(), EVIDENCE_ID, PARTITIONS, "tester", partition_of, 100)
+    return ControlCutter(KEY.key_set(), EVIDENCE_ID, PARTITIONS, "tester", partition_of, 100 * STEP_MS)
 
 
 def started(*records: Record) -> ControlCutter:
@@ -78,11 +78,11 @@ def test_everything_is_told_to_everyone() -> None:
     cut = at.everything([record(0, TERM), record(3, activate(1)), record(4, Hold(**WHO, gate="a")), mark(7, partitions=1)], 9)
     assert sorted((partition, run.previous, run.upto) for partition, run in cut.runs) == [(n, 0, 9) for n in range(PARTITIONS)]
     assert [type(notice) for notice in notices(cut)] == [Term, Activation]
-    assert all(run.mark is not None and run.mark.time_ms == START_MS + 7 for _, run in cut.runs)
+    assert all(run.mark is not None and run.mark.time_ms == at_ms(7) for _, run in cut.runs)
     held = [gate for partition, run in cut.runs for gate in run.readings if partition_of(gate) == partition]
     assert held == ["a"]
     assert at.routes.routing == 3
-    assert at.applied == [(3, START_MS + 3)]
+    assert at.applied == [(3, at_ms(3))]
 
 
 @pytest.mark.parametrize("live", [False, True], ids=["at-the-start", "in-one-batch"])
@@ -131,14 +131,14 @@ def test_live_records_join_what_was_told() -> None:
     cuts += [at.cut([mark(10, partitions=1)], 11), at.cut([record(12, activate(2)), mark(13, partitions=1)], 14)]
     joins(*cuts)
     assert [len(cut.runs) for cut in cuts[1:]] == [1, 1, PARTITIONS, PARTITIONS]
-    assert cuts[-1].applied == [(12, START_MS + 12)]
+    assert cuts[-1].applied == [(12, at_ms(12))]
 
 
 def test_a_bundle_that_changes_nothing_is_taken_up_all_the_same() -> None:
     """Governors count by its version from then on: routers that stayed below it would never be counted again."""
     at = started(record(2, activate(2)))
     assert at.routes.routing == at.book.routing == 2
-    assert at.applied == [(1, START_MS + 1), (2, START_MS + 2)]
+    assert at.applied == [(1, at_ms(1)), (2, at_ms(2))]
 
 
 def test_evidence_goes_on_behind_a_bundle_that_changes_nothing() -> None:
@@ -172,7 +172,7 @@ def test_marks_are_forwarded_now_and_then() -> None:
     """A mark too soon after the last one is passed over; what stood before it goes with the next."""
     at = started()
     cut = at.cut([mark(200, partitions=1), mark(201, partitions=1), mark(350, partitions=1)], 351)
-    assert [run.mark.time_ms - START_MS for partition, run in cut.runs if partition == 0 and run.mark] == [200, 350]
+    assert [run.mark.time_ms for partition, run in cut.runs if partition == 0 and run.mark] == [at_ms(200), at_ms(350)]
 
 
 @pytest.mark.parametrize(
@@ -245,4 +245,4 @@ def test_readings_and_gaps_reach_whom_they_concern() -> None:
 def test_what_came_since_a_version_is_known() -> None:
     """The oldest activation above a routing version decides how far a router goes back."""
     at = started(record(2, activate(2)), record(3, activate(3)))
-    assert [at.applied_since(routing) for routing in (-1, 1, 2, 3)] == [START_MS + 1, START_MS + 2, START_MS + 3, None]
+    assert [at.applied_since(routing) for routing in (-1, 1, 2, 3)] == [at_ms(1), at_ms(2), at_ms(3), None]
