@@ -17,7 +17,7 @@ from failshut.cause import Cause
 from failshut_breakers.command import CommandError, GateCommand, parse_command
 from failshut_breakers.conditions import Moment
 from failshut_breakers.coverage import CONTROL, Admission, Coverage
-from failshut_breakers.decision import Decision
+from failshut_breakers.decision import Breaker, Decision
 from failshut_breakers.evidence import (
     AcceptedGap,
     Activation,
@@ -195,6 +195,12 @@ class Governor:
         refusal, changed = self.book.apply(activation.offset, activation.version, activation.files, activation.fault)
         if refusal:
             return set()  # the router that forwarded it has told the operator
+        if activation.fault:  # it closes gates, and nobody routes otherwise because of it
+            mine = changed & self.gates.keys()
+            for name in sorted(mine):
+                gate = self.gates[name]
+                gate.activate(self.book.entries[name], gate.version, place, activation.signer)
+            return mine
         self.coverages.append(self.coverages[-1].succeeded_by(activation.offset, activation.time_ms))
         mine = {gate for gate in changed if self.owns(gate)}
         for name in sorted(mine):
@@ -204,4 +210,12 @@ class Governor:
                     because = f"the log before this point is not known: {TRUST}"
                     self.gates[name].hold(Cause.TERM, because, place, self.coverages[-1].newest_ms)
             self.gates[name].activate(self.book.entries[name], activation.offset, place, activation.signer)
+        self._forget()
         return mine
+
+    def _forget(self) -> None:
+        """Let go of gates that two bundles have not spoken of. Their closings stay in the store; a breaker that is not ARMED
+        stays here, because a policy that went and came back is no reset."""
+        for name in [name for name in self.gates if name not in self.book.entries]:
+            if self.gates[name].breaker.state is Breaker.ARMED:
+                del self.gates[name]

@@ -5,8 +5,9 @@ as they stand after them. `ControlReader` is the other half: it reads the topic'
 beginning to its end before anything is routed, and follows it from then on.
 
 What is not signed by a known operator commands nothing. One exception proves the rule: an activation that
-cannot be verified closes the gates that it names, because a policy that somebody tampered with is no ground
-to keep executing on.
+cannot be verified closes the gates in force that it names, because a policy that somebody tampered with is no
+ground to keep executing on. It is looked through for their names, within a bound; it is not read as policies,
+sends no router back, and only those names go on to governors.
 """
 
 from __future__ import annotations
@@ -42,18 +43,21 @@ from failshut_breakers.evidence import (
     Run,
     Term,
 )
-from failshut_breakers.policy import PolicyBook
+from failshut_breakers.policy import PolicyBook, gates_in_force, prepare
 from failshut_breakers.routes import Routes
 from failshut_streams.broker import client_options
 from failshut_streams.cutter import APPEND_TIME, DeadRecord
 from failshut_streams.gathering import PartitionOf
 from failshut_streams.marks import MARK_KEY, BadMark, decode_mark
-from failshut_streams.operator import read_command
+from failshut_streams.operator import COMMAND_BYTES_MAX, read_command
 from failshut_streams.transport import Record
 
 PIECE_BYTES_MAX = 4 * 1024 * 1024
 """Bytes of commands after which a run of control is ended, so that an evidence record stays below its topic's limit however
 many bundles control holds."""
+
+SMALL_BYTES = 4 * 1024
+"""A bundle below this is read where it is taken up; a larger one takes so long that time marks must be written meanwhile."""
 
 UNSIGNED = "the policy bundle is not signed by a known operator"
 
@@ -98,6 +102,17 @@ class ControlCutter:
     def applied_since(self, routing: int) -> int | None:
         """Return the append time of the oldest activation above a routing version, or None if there is none."""
         return next((append_ms for offset, append_ms in self.applied if offset > routing), None)
+
+    def prepare(self, records: Iterable[Record]) -> None:
+        """Read the policies in signed bundles, so that cutting these costs little. It changes nothing: for any thread."""
+        for record in records:
+            if record.key != MARK_KEY and len(record.value or b"") > SMALL_BYTES:
+                try:
+                    command = read_command(record.value, self.operators)
+                except CommandError:
+                    continue
+                if isinstance(command, Activate):
+                    prepare(command.files)
 
     def cut(self, records: Iterable[Record], upto: int) -> ControlCut:
         """Cut a batch of records, the next of the partition, up to a position."""
@@ -200,8 +215,10 @@ class ControlCutter:
     def _take_unsigned(self, record: Record, pending: _Pending, cut: ControlCut) -> None:
         """Let an activation that cannot be verified close the gates that it names."""
         command = _unverified(record.value or b"")
-        if isinstance(command, Activate):
-            self._activate(record, command, "", UNSIGNED, pending, cut)
+        named = gates_in_force(command.files, self.book.entries) if isinstance(command, Activate) else []
+        if isinstance(command, Activate) and named:
+            names = command.model_copy(update={"files": {gate: f"gate: {gate}" for gate in named}})
+            self._activate(record, names, "", UNSIGNED, pending, cut)
 
     def _activate(self, record: Record, command: Activate, signer: str, fault: str, pending: _Pending, cut: ControlCut) -> None:
         refusal, _ = self.book.apply(record.offset, command.version, command.files, fault)
@@ -209,8 +226,9 @@ class ControlCutter:
             cut.refused.append(f"activation at control offset {record.offset} refused: {refusal}")
         # Governors judge for themselves, by the same function over the same records.
         pending.notices.append(Activation(record.offset, record.timestamp_ms, command.version, command.files, signer, fault))
-        if not refusal:  # even if nothing changed: governors count by its version from here on
+        if not refusal:
             self.routes = Routes.of(self.book)
+        if not refusal and not fault:  # even if nothing changed: governors count by its version from here on
             cut.applied.append((record.offset, record.timestamp_ms))
             self.applied.append((record.offset, record.timestamp_ms))
 
@@ -308,6 +326,8 @@ class ControlReader:
 
 def _unverified(token: bytes) -> Command | None:
     """Return the command in a token that cannot be verified, or None where it holds none: for naming gates."""
+    if len(token) > COMMAND_BYTES_MAX:
+        return None
     try:
         return parse_command(jwt.decode(token, options={"verify_signature": False}))
     except (jwt.PyJWTError, CommandError, ValueError, RecursionError):

@@ -11,6 +11,7 @@ people who look at lag: it names the snapshot before the last, and nothing ever 
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
@@ -18,8 +19,9 @@ from typing import Any
 
 from faust.types import TP
 
-from failshut_breakers.evidence import decode_run
+from failshut_breakers.evidence import Activation, decode_run
 from failshut_breakers.governor import Governor
+from failshut_breakers.policy import prepare
 from failshut_streams.config import WorkerConfig
 from failshut_streams.effects import Effects
 from failshut_streams.gathering import PartitionOf
@@ -92,13 +94,23 @@ class Governing:
         began = time.perf_counter()
         governor = self.governors[chunk.partition]
         for record in chunk.records:
-            decisions = governor.step(record.offset, decode_run(record.value or b""))
+            run = decode_run(record.value or b"")
+            for notice in run.notices:
+                if isinstance(notice, Activation) and not notice.fault:
+                    await asyncio.to_thread(prepare, notice.files)
+            decisions = governor.step(record.offset, run)
             if decisions:
                 await self.effects.take(decisions)
+            if run.notices:
+                self._forget_gone(chunk.partition, governor)
         self._metrics.judged(len(chunk.records))
         self._metrics.governor_chunk(time.perf_counter() - began)
         if time.monotonic() - self._snapped_s[chunk.partition] >= self.config.snapshot_every_ms / 1000:
             await self._snapshot(chunk, governor)
+
+    def _forget_gone(self, partition: int, governor: Governor) -> None:
+        gone = [gate for gate in self.effects.last if gate not in governor.gates and self._partition_of(gate) == partition]
+        self.effects.forget_written(gone)
 
     async def _snapshot(self, chunk: Chunk, governor: Governor) -> None:
         if governor.offset < 0 or self.effects.closing_waits(governor.gates):

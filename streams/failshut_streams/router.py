@@ -106,6 +106,7 @@ class Router:
         self._writer = EvidenceWriter(producer, self.topics.evidence)
         await self._reader.start()
         records = await self._reader.all_of_it()
+        await asyncio.to_thread(self.control.prepare, records)
         cut = self.control.everything(records, self._reader.position)
         self._check_term()
         self._term = self._term_number()
@@ -135,6 +136,7 @@ class Router:
         while True:
             records = await self._reader.next_batch(timeout_ms=1_000)
             if records:
+                await asyncio.to_thread(self.control.prepare, records)
                 async with self._lock:
                     await self._hand_over_control(self.control.cut(records, self._reader.position))
 

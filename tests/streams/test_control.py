@@ -9,6 +9,7 @@ from streams import front_door
 from streams.front_door import EVIDENCE_ID, PARTITIONS, STEP_MS, at_ms, mark, partition_of
 
 from failshut.signing import TYP_COMMAND, SigningKey
+from failshut_breakers import policy_yaml
 from failshut_breakers.command import AcceptGap, Activate, Command, Hold, OpenTerm, Reset
 from failshut_breakers.coverage import BROKER_SKEW_MS
 from failshut_breakers.evidence import AcceptedGap, Activation, Commanded, Run, Term, encode_run
@@ -199,15 +200,42 @@ def test_what_is_not_an_operators_commands_nothing(token: Record) -> None:
 
 
 def test_an_activation_by_nobody_known_closes_its_gates() -> None:
-    """A policy that somebody tampered with is no ground to keep executing on: it opens nothing and closes what it names."""
+    """A policy that somebody tampered with is no ground to keep executing on: it opens nothing and closes what it names. Only
+    the names go on, and no router goes back for it."""
     at = started()
-    cut = at.cut([record(2, Activate(**WHO, version=9, files={"a.yaml": policy("a", series="pay/x")}), STRANGER)], 3)
+    files = {"a.yaml": policy("a", series="pay/x"), "more.txt": "gate: made-up\n" + "x" * 500_000}
+    cut = at.cut([record(2, Activate(**WHO, version=9, files=files), STRANGER)], 3)
     (activation,) = notices(cut)
-    assert (activation.fault, activation.signer) == (UNSIGNED, "")
+    assert (activation.fault, activation.signer, activation.files) == (UNSIGNED, "", {"a": "gate: a"})
+    assert sum(len(encode_run(run)) for _, run in cut.runs) < 1_000
+    assert (cut.applied, at.routes.routing) == ([], 1)
     assert at.book.entries["a"].policy is None
     assert at.book.entries["b"].policy is not None
     assert "a" not in at.routes.gates
-    assert at.book.version == 1
+    assert (at.book.version, sorted(at.book.entries)) == (1, list(GATES))
+
+
+def test_a_bundle_by_nobody_known_about_nobody_is_a_dead_letter() -> None:
+    """It costs its signature check: nothing of it is read as a policy, told, or taken up, however often it comes."""
+    at = started()
+    deep = "gate: nobody\nx: " + "[" * 800 + "]" * 800
+    token = record(2, Activate(**WHO, version=9, files={f"f{n}": deep for n in range(60)}), STRANGER)
+    cut = at.cut([token._replace(offset=2 + n) for n in range(20)], 22)
+    assert len(cut.dead) == 20
+    assert (cut.runs, cut.applied, cut.refused) == ([], [], [])
+
+
+def test_a_bundle_that_was_prepared_is_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker reads large signed bundles in a thread; taking them up, for routers and governors, reads no YAML then."""
+    bundle = record(2, activate(2, pad=control.SMALL_BYTES))
+    forged = record(3, activate(3, pad=control.SMALL_BYTES + 1), STRANGER)
+    at = started()
+    at.prepare([forged, bundle, mark(4, partitions=1)])
+    monkeypatch.setattr(policy_yaml, "read_yaml", None)
+    monkeypatch.setattr(policy_yaml, "_events", None)
+    cut = at.cut([bundle], 3)
+    assert cut.applied == [(2, at_ms(2))]
+    assert at.book.entries["a"].policy is not None
 
 
 def test_an_older_bundle_is_told_and_not_applied() -> None:
