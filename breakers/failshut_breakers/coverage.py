@@ -16,15 +16,12 @@ router's runs. It rejoins when the same evidence was told by a router that agree
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import NamedTuple
 
+from failshut_breakers.boundaries import Boundaries
 from failshut_breakers.evidence import Run, Term
-
-BOUNDARIES_KEPT = 1024
-"""Mark boundaries remembered per partition, for activations that arrive late. Forgetting older ones can only refuse."""
 
 VERSIONS_KEPT = 256
 """Activations remembered. A run cut under an older routing than these no longer counts."""
@@ -73,7 +70,7 @@ class Coverage:
     appended: dict[Key, int] = field(default_factory=dict)  # append time of the last record that is covered
     marks: dict[Key, int] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
-    boundaries: dict[Key, deque[tuple[int, int, int]]] = field(default_factory=dict)  # append_ms, time_ms, position
+    boundaries: dict[Key, Boundaries] = field(default_factory=dict)
     gaps: dict[Key, int] = field(default_factory=dict)  # where a refused run began
     evidence_ms: int = 0
     newest_ms: int = 0
@@ -98,11 +95,11 @@ class Coverage:
         chain = (*self.chain[-VERSIONS_KEPT:], (version, before_ms))
         after = Coverage(version, chain, dict(self.starts), dict(self.starts), counts=dict(self.counts))
         for key, boundaries in self.boundaries.items():
-            for append_ms, time_ms, position in boundaries:
-                if append_ms < before_ms or key[0] == CONTROL:
-                    # What an operator signed for as lost stays signed for.
-                    after.covered[key], after.marks[key] = max(position, after.starts.get(key, 0)), time_ms
-                    after.boundaries.setdefault(key, deque(maxlen=BOUNDARIES_KEPT)).append((append_ms, time_ms, position))
+            kept = boundaries.copy() if key[0] == CONTROL else boundaries.older_than(before_ms)
+            for at in kept:
+                # What an operator signed for as lost stays signed for.
+                after.covered[key], after.marks[key] = max(at.position, after.starts.get(key, 0)), at.time_ms
+            after.boundaries[key] = kept
         for key, position in self.covered.items():
             # Control is read whole by every router, under whatever routing; and where all that is covered was appended
             # before the activation, what the next older run joins is its end, not the mark before it.
@@ -118,7 +115,7 @@ class Coverage:
         copied = replace(self, fork=number)
         for name in ("starts", "covered", "appended", "marks", "counts", "gaps", "refused"):
             setattr(copied, name, dict(getattr(self, name)))
-        copied.boundaries = {key: deque(kept, maxlen=BOUNDARIES_KEPT) for key, kept in self.boundaries.items()}
+        copied.boundaries = {key: kept.copy() for key, kept in self.boundaries.items()}
         return copied
 
     def refuse(self, run: Run) -> None:
@@ -183,7 +180,7 @@ class Coverage:
         if mark.time_ms > before_ms:
             self.marks[key] = mark.time_ms
             self.newest_ms = max(self.newest_ms, mark.time_ms)
-        self.boundaries.setdefault(key, deque(maxlen=BOUNDARIES_KEPT)).append((run.append_ms, mark.time_ms, run.upto))
+        self.boundaries.setdefault(key, Boundaries()).add(run.append_ms, mark.time_ms, run.upto)
         if grown or before_ms <= self.evidence_ms:  # only the oldest partition holds evidence time back
             self._reckon()
 

@@ -8,7 +8,8 @@ was vouched for) reaches a gate only behind everything that stood before it.
 
 The wire form is MessagePack arrays, tagged and versioned. Readings of one series are kept together as a block
 of rows, because a governor feeds one detector at a time; a reading's own place in the front-door topic
-(offset, index) is kept in each row, so that order between series can be restored where it matters.
+(offset, index) is kept in each row, so that order between series can be restored where it matters. A block
+travels once, with the gates that it feeds (`Packed`): what a run weighs does not grow with their number.
 
 Limits: a run says nothing of what producers never sent; that is a heartbeat's business.
 """
@@ -17,8 +18,8 @@ from __future__ import annotations
 
 import struct
 from bisect import bisect_left
-from collections.abc import Sequence
-from typing import TypeAlias
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any, TypeAlias
 
 import msgspec
 
@@ -169,7 +170,7 @@ class Outcomes(msgspec.Struct, frozen=True, array_like=True, tag="o"):
 
 
 class Unreadable(msgspec.Struct, frozen=True, array_like=True, tag="u"):
-    """Records that could not be read at all, for every gate that their topic feeds. Rows: offset, index, time_ms, reason."""
+    """Records that could not be read at all, for every gate that asks about them. Rows: offset, index, time_ms, reason."""
 
     rows: list[tuple[int, int, int, str]]
 
@@ -236,6 +237,79 @@ class OperatorsNamed(msgspec.Struct, frozen=True, array_like=True, tag="k"):
 Notice: TypeAlias = Activation | Term | AcceptedGap | OperatorsNamed
 """What concerns a whole evidence partition rather than one gate."""
 
+_Index = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class Packed(msgspec.Struct, frozen=True, array_like=True):
+    """Readings as they travel: each block once, in order, with the number of the group of gates that it feeds."""
+
+    gates: list[str]
+    groups: list[list[_Index]]  # each of places in `gates`
+    blocks: list[tuple[_Index, Reading]]
+
+
+class Shared(Mapping[str, list[Reading]]):
+    """Readings by gate, kept as they travel: many gates may be fed by one block."""
+
+    __slots__ = ("_by_gate", "packed")
+
+    def __init__(self, packed: Packed) -> None:
+        self.packed = packed
+        self._by_gate: dict[str, list[Reading]] | None = None
+
+    def by_gate(self) -> dict[str, list[Reading]]:
+        """Return the readings of each gate. Raises IndexError where a number is none of this run's."""
+        if self._by_gate is None:
+            packed = self.packed
+            held: list[list[Reading]] = [[] for _ in packed.gates]
+            groups = [[held[gate] for gate in group] for group in packed.groups]
+            for number, reading in packed.blocks:
+                for readings in groups[number]:
+                    readings.append(reading)
+            self._by_gate = dict(zip(packed.gates, held, strict=True))
+        return self._by_gate
+
+    def __getitem__(self, gate: str) -> list[Reading]:
+        return self.by_gate()[gate]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.packed.gates)
+
+    def __len__(self) -> int:
+        return len(self.packed.gates)
+
+
+class Packer:
+    """Puts blocks together for one run, in the order in which a gate is to read them."""
+
+    def __init__(self) -> None:
+        self._gates: dict[str, int] = {}
+        self._groups: dict[tuple[str, ...], int] = {}
+        self._blocks: list[tuple[int, Reading]] = []
+
+    def group(self, gates: tuple[str, ...]) -> int:
+        """Return the number of a group of gates."""
+        return self._groups.setdefault(gates, len(self._groups))
+
+    def add(self, group: int, reading: Reading) -> None:
+        """Add the next block, for the gates of a group."""
+        self._blocks.append((group, reading))
+
+    def shared(self) -> Shared:
+        """Return what was added."""
+        places, groups = self._gates, list(self._groups)
+        numbers = [[places.setdefault(gate, len(places)) for gate in gates] for gates in groups]
+        return Shared(Packed(list(places), numbers, self._blocks))
+
+
+def _packed(readings: Mapping[str, list[Reading]]) -> Packed:
+    """Return readings as they travel; those that were not gathered together share nothing."""
+    if isinstance(readings, Shared):
+        return readings.packed
+    gates = list(readings)
+    blocks = [(place, reading) for place, gate in enumerate(gates) for reading in readings[gate]]
+    return Packed(gates, [[place] for place in range(len(gates))], blocks)
+
 
 class Feeds(msgspec.Struct, frozen=True, array_like=True):
     """What a router feeds the gates of one evidence partition: 8 bytes for each gate, and why it feeds another nothing."""
@@ -267,20 +341,26 @@ class Run(msgspec.Struct, frozen=True, array_like=True):
     upto: int
     append_ms: int
     mark: Mark | None
-    readings: dict[str, list[Reading]]
+    readings: Mapping[str, list[Reading]]
     notices: list[Notice]
     made: bytes = b""
     operators: bytes = b""
     feeds: Feeds | None = None
 
 
+class _Wire(Run, frozen=True, array_like=True):
+    """A run as it travels."""
+
+    readings: Packed  # type: ignore[assignment]
+
+
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(Run)
+_decoder = msgspec.msgpack.Decoder(_Wire)
 
 
 def encode_run(run: Run) -> bytes:
     """Return the wire form of a run."""
-    return _encoder.encode(run)
+    return _encoder.encode(msgspec.structs.replace(run, readings=_packed(run.readings)))
 
 
 def decode_run(data: bytes) -> Run:
@@ -296,14 +376,16 @@ def decode_run(data: bytes) -> Run:
             f"that made of the policies is not known"
         )
     try:
-        run = _decoder.decode(data)
-    except msgspec.MsgspecError as error:
+        wire = _decoder.decode(data)
+        by_gate = Shared(wire.readings).by_gate()
+    except (msgspec.MsgspecError, IndexError) as error:
         raise EvidenceError(f"not an evidence record: {error}") from error
-    if run.schema != SCHEMA:
-        raise EvidenceError(f"evidence record of wire form {run.schema}, this code reads {SCHEMA}")
-    if not run.made:
+    if wire.schema != SCHEMA:
+        raise EvidenceError(f"evidence record of wire form {wire.schema}, this code reads {SCHEMA}")
+    if not wire.made:
         raise EvidenceError("an evidence record that does not say what its router made of control")
-    return run
+    values: list[Any] = [by_gate if name == "readings" else getattr(wire, name) for name in Run.__struct_fields__]
+    return Run(*values)
 
 
 def _schema_of(data: bytes) -> int:

@@ -22,7 +22,7 @@ from failshut_breakers.agreement import Agreement
 from failshut_breakers.command import CommandError, GateCommand, parse_command
 from failshut_breakers.conditions import Moment
 from failshut_breakers.coverage import CONTROL, Admission, Coverage
-from failshut_breakers.decision import Decision
+from failshut_breakers.decision import Breaker, Decision
 from failshut_breakers.evidence import (
     AcceptedGap,
     Activation,
@@ -343,6 +343,13 @@ class Governor:
         if refusal:
             return set()  # the router that forwarded it has told the operator
         self._agree()
+        if activation.fault:  # it closes gates, and nobody routes otherwise because of it
+            mine = changed & self.gates.keys()
+            for name in sorted(mine):
+                gate, fork = self.gates[name], self.gates[name].fork
+                gate.activate(self.book.entries[name], gate.version, place, activation.signer)
+                gate.fork = fork
+            return mine
         self.coverages.append(self.coverages[-1].succeeded_by(activation.offset, activation.time_ms))
         mine = {gate for gate in changed if self.owns(gate)}
         forks: dict[int, int] = {}
@@ -357,6 +364,7 @@ class Governor:
             gate.activate(self.book.entries[name], activation.offset, place, activation.signer)
             if before[1]:  # what was not told to it is still owed: its next policy may ask for the same series
                 gate.fork = forks.get(before[1]) or self._succeed(before, activation, forks)
+        self._forget()
         return mine
 
     def _succeed(self, lane: tuple[int, int], activation: Activation, forks: dict[int, int]) -> int:
@@ -368,3 +376,10 @@ class Governor:
         self.forks.append(after)
         forks[lane[1]] = after.fork
         return after.fork
+
+    def _forget(self) -> None:
+        """Let go of gates that two bundles have not spoken of. Their closings stay in the store; a breaker that is not ARMED
+        stays here, because a policy that went and came back is no reset."""
+        for name in [name for name in self.gates if name not in self.book.entries]:
+            if self.gates[name].breaker.state is Breaker.ARMED:
+                del self.gates[name]

@@ -11,10 +11,9 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Literal
 
-import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from failshut_breakers.command import GATE_PATTERN
@@ -31,6 +30,8 @@ from failshut_breakers.condition_policies import (
     Unreadable,
     read_condition,
 )
+from failshut_breakers.policy_files import Readings
+from failshut_breakers.policy_yaml import PolicyError, count_nodes, read_yaml
 from failshut_breakers.units import DurationMs
 
 __all__ = [
@@ -56,10 +57,14 @@ __all__ = [
 MAX_CONDITIONS = 64
 MAX_POLICY_CHARS = 64_000
 MAX_FAULT_CHARS = 1_000
+MAX_BUNDLE_NODES = 150_000
+"""Values in all files of a bundle. Reading more takes longer than permits live."""
 
+MAX_NEW_GATES = 16
+"""Gates without a policy so far that a file which cannot be read is taken to speak of."""
 
-class PolicyError(ValueError):
-    """A policy that cannot be used: what is wrong, and where."""
+UNTRUSTED_CHARS_MAX = 1024 * 1024
+"""Of a bundle that nobody known has signed so much is looked through for the gates that it names."""
 
 
 class PermitPolicy(Model):
@@ -138,24 +143,6 @@ class Policy(Model):
         return wanted
 
 
-class _StrictLoader(yaml.SafeLoader):
-    """YAML that refuses a key given twice, of which the second would silently win, and aliases, which grow without a bound."""
-
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            line = self.peek_event().start_mark.line + 1  # type: ignore[no-untyped-call]
-            raise PolicyError(f"line {line}: aliases are not taken: write it out")
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key in [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]:
-            if key.value in seen:
-                raise PolicyError(f"line {key.start_mark.line + 1}: {key.value!r} is given twice")
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
 def parse_policy(text: str) -> Policy:
     """Read one policy.
 
@@ -164,12 +151,7 @@ def parse_policy(text: str) -> Policy:
     """
     if len(text) > MAX_POLICY_CHARS:
         raise PolicyError(f"a policy of {len(text)} characters; at most {MAX_POLICY_CHARS}")
-    try:
-        raw = yaml.load(text, _StrictLoader)  # noqa: S506 - a SafeLoader's subclass
-    except PolicyError:
-        raise
-    except Exception as error:  # tags and dates raise whatever they like
-        raise PolicyError("not YAML: " + " ".join(str(error).split())[:300]) from error
+    raw = read_yaml(text)
     if not isinstance(raw, dict):
         raise PolicyError("not a policy: expected a mapping with `gate`, `permit` and `conditions`")
     try:
@@ -199,6 +181,40 @@ def gates_named(text: str) -> list[str]:
     return _GATE_NAMED.findall(text)
 
 
+def gates_in_force(files: Mapping[str, str], entries: Mapping[str, Entry]) -> list[str]:
+    """Return the gates with a policy in force that untrusted files speak of. It costs no more than a look through them."""
+    named: set[str] = set()
+    left = UNTRUSTED_CHARS_MAX
+    for file in sorted(files):
+        text = files[file][: min(left, MAX_POLICY_CHARS)]
+        left -= len(text)
+        named.update(gate for gate in gates_named(text) if gate in entries and entries[gate].policy is not None)
+    return sorted(named)
+
+
+#: Policies by the digest of their text: a policy is frozen, and one of them serves all who read the same text.
+policy_files = Readings(parse_policy, digest_of)
+_node_counts = Readings(count_nodes, digest_of)
+
+
+def nodes_of(files: Mapping[str, str]) -> int:
+    """Return how many values the files of a bundle have; at the bound it stops counting. What is no policy counts as none."""
+    nodes = 0
+    for file in sorted(files):
+        if len(files[file]) <= MAX_POLICY_CHARS and nodes <= MAX_BUNDLE_NODES:
+            try:
+                nodes += _node_counts.of(files[file])
+            except PolicyError:
+                continue
+    return nodes
+
+
+def prepare(files: Mapping[str, str]) -> None:
+    """Read files that are about to be activated, so that taking them up costs little. May be called in any thread."""
+    if nodes_of(files) <= MAX_BUNDLE_NODES:
+        policy_files.prepare(files[file] for file in sorted(files))
+
+
 @dataclass(frozen=True)
 class Entry:
     """What a bundle says of one gate: a policy, or why there is none."""
@@ -221,7 +237,7 @@ class Bundle:
 def read_bundle(version: int, files: Mapping[str, str], before: Mapping[str, Entry]) -> Bundle:
     """Read a bundle. Never raises: each fault stands in the entry of the gates that it concerns.
 
-    A file that cannot be read concerns the gates that it names and those that it held in `before`.
+    A file that cannot be read concerns the gates that it held in `before`, those that it names there, and a few others.
     """
     entries: dict[str, Entry] = {}
 
@@ -236,9 +252,11 @@ def read_bundle(version: int, files: Mapping[str, str], before: Mapping[str, Ent
         text = files[file]
         digest = digest_of(text)
         try:
-            policy = parse_policy(text)
+            policy = policy_files.of(text)
         except PolicyError as error:
-            named = set(gates_named(text)) | {gate for gate, entry in before.items() if entry.file == file}
+            spoken_of = list(dict.fromkeys(gates_named(text)))
+            named = {gate for gate in spoken_of if gate in before} | {g for g, entry in before.items() if entry.file == file}
+            named.update([gate for gate in spoken_of if gate not in before][:MAX_NEW_GATES])
             for gate in sorted(named):
                 add(gate, Entry(gate, file, digest, None, f"{file}: {error}"))
         else:
@@ -247,6 +265,7 @@ def read_bundle(version: int, files: Mapping[str, str], before: Mapping[str, Ent
 
 
 NO_POLICY = "no policy speaks of this gate any more"
+"""Said by one bundle; the next that does not speak of the gate either leaves nothing of it."""
 
 
 class PolicyBook:
@@ -260,22 +279,27 @@ class PolicyBook:
     def apply(self, offset: int, version: int, files: Mapping[str, str], fault: str) -> tuple[str, set[str]]:
         """Take an activation; return why it was refused ("" if it was not) and the gates whose entry changed.
 
-        An activation that must not be trusted (`fault`) closes the gates that it concerns and replaces nothing else.
+        An activation that must not be trusted (`fault`) closes the gates in force that it names. It changes nothing else: no
+        version, no routing, no gate that no policy speaks of.
         """
-        bundle = read_bundle(version, files, self.entries)
         if fault:
-            changed = set(bundle.entries)
-            for gate, entry in bundle.entries.items():
-                self.entries[gate] = Entry(gate, entry.file, entry.digest, None, fault)
-            self.routing = offset if changed else self.routing
-            return ("" if changed else f"{fault}; it names no gate"), changed
+            named = gates_in_force(files, self.entries)
+            for gate in named:
+                self.entries[gate] = replace(self.entries[gate], policy=None, fault=fault)
+            return ("" if named else f"{fault}; it names no gate that has a policy"), set(named)
         if version <= self.version:
             return f"version {version} is not above version {self.version}, which is in force", set()
-        after = dict(bundle.entries)
+        if nodes_of(files) > MAX_BUNDLE_NODES:
+            return (
+                f"it has more than {MAX_BUNDLE_NODES} values in all: use fewer conditions, or fewer gates for each monitor",
+                set(),
+            )
+        after = dict(read_bundle(version, files, self.entries).entries)
         for gate in self.entries.keys() - after.keys():
-            after[gate] = Entry(gate, "", "", None, NO_POLICY)
+            if self.entries[gate].fault != NO_POLICY:
+                after[gate] = Entry(gate, "", "", None, NO_POLICY)
         # Where control was replaced, offsets began again: what every gate counts from is no longer a place in it.
-        replaced = offset <= self.routing
-        changed = {gate for gate, entry in after.items() if replaced or self.entries.get(gate) != entry}
+        anew = offset <= self.routing
+        changed = {gate for gate, entry in after.items() if anew or self.entries.get(gate) != entry}
         self.version, self.routing, self.entries = version, offset, after
         return "", changed

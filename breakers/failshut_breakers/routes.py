@@ -1,7 +1,8 @@
 """Which readings concern which gate: a pure function of the policies in force.
 
 Routers look every sample up here, so the tables are plain dictionaries of tuples. A gate whose policy is at fault is
-fed nothing: it is closed, and its next policy starts without evidence.
+fed nothing: it is closed, and its next policy starts without evidence. Records that nobody can read feed the gates
+that ask about them, and no other: garbage on a topic is not everybody's.
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ class Routes:
     series: dict[str, Gates] = field(default_factory=dict)
     sources: dict[str, Gates] = field(default_factory=dict)
     lags: dict[tuple[str, str], Gates] = field(default_factory=dict)
-    gates: dict[str, None] = field(default_factory=dict)  # every gate with a policy, in order: whom unreadable records concern
-    fan_out: int = 1  # most gates that one series feeds: what a sample may weigh in a run
+    gates: dict[str, None] = field(default_factory=dict)  # every gate with a policy, in order
+    unreadable: Gates = ()  # whose policies ask about records that nobody can read
     made: tuple[bytes, ...] = ()  # by evidence partition: the digest of all this for its gates, which every run carries
 
     @classmethod
@@ -46,6 +47,7 @@ class Routes:
         series: dict[str, set[str]] = {}
         sources: dict[str, set[str]] = {}
         lags: dict[tuple[str, str], set[str]] = {}
+        unreadable: set[str] = set()
         policies = {gate: entry.policy for gate, entry in book.entries.items() if entry.policy is not None}
         for gate, policy in policies.items():
             for key in (key for condition in policy.conditions for key in keys_of(condition)):
@@ -56,12 +58,14 @@ class Routes:
                         sources.setdefault(name, set()).add(gate)
                     case ("lag", group, topic):
                         lags.setdefault((group, topic), set()).add(gate)
+                    case ("unreadable",):
+                        unreadable.add(gate)
         return cls(
             routing=book.routing,
             series={name: tuple(sorted(gates)) for name, gates in series.items()},
             sources={name: tuple(sorted(gates)) for name, gates in sources.items()},
             lags={name: tuple(sorted(gates)) for name, gates in lags.items()},
             gates=dict.fromkeys(sorted(policies)),
-            fan_out=max(map(len, series.values()), default=1),
+            unreadable=tuple(sorted(unreadable)),
             made=made,
         )

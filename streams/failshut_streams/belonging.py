@@ -21,7 +21,7 @@ import jwt
 from failshut.signing import KeySet
 from failshut_breakers.command import Activate, Command, CommandError, GateCommand, NamelessCommand, OpenTerm, parse_command
 from failshut_breakers.taken import Taken
-from failshut_streams.operator import command_key, read_command
+from failshut_streams.operator import COMMAND_BYTES_MAX, command_key, read_command
 from failshut_streams.transport import Record
 
 IDS_MAX = 10_000
@@ -55,6 +55,8 @@ def _may_be_a_term(token: bytes | None) -> bool:
 
 def unverified(token: bytes) -> Command | None:
     """Return the command in a token that cannot be verified, or None where it holds none: for naming gates."""
+    if len(token) > COMMAND_BYTES_MAX:
+        return None
     try:
         return parse_command(jwt.decode(token, options={"verify_signature": False}))
     except (jwt.PyJWTError, CommandError, ValueError, RecursionError):

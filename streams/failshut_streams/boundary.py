@@ -1,15 +1,20 @@
-"""Finds the last mark before a time in a front-door partition, by reading it.
+"""Finds the last boundary before a time in a front-door partition, by reading it.
 
-A router that takes up a policy goes back to the last mark before the activation. It remembers its own marks;
-one that has just started, or that has forgotten, looks them up here. The search widens from a few seconds
-before that time to the beginning of the partition.
+A router that takes up a policy goes back to the last boundary before the activation. It remembers its own; one
+that has just started, or that has forgotten, looks them up here. Which marks are boundaries is said in
+boundaries.py: of the first mark of what was read that is known only once the mark before it was read too. The
+search widens from a few seconds before that time to the beginning of the partition.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import NamedTuple
+
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.structs import ConsumerRecord
 
+from failshut_breakers.boundaries import ends_run
 from failshut_streams.broker import client_options
 from failshut_streams.cutter import APPEND_TIME
 from failshut_streams.marks import MARK_KEY, BadMark, decode_mark
@@ -19,7 +24,7 @@ WIDEN = 8
 
 
 async def last_boundary_before(broker: str, tp: TopicPartition, append_ms: int, begin: int) -> int:
-    """Return the position after the last mark that was appended before a time, or `begin` where there is none.
+    """Return the position after the last boundary whose mark was appended before a time, or `begin` where there is none.
 
     Raises:
         KafkaError: the partition cannot be read.
@@ -30,14 +35,17 @@ async def last_boundary_before(broker: str, tp: TopicPartition, append_ms: int, 
         consumer.assign([tp])
         first = max(begin, (await consumer.beginning_offsets([tp]))[tp])
         stop = await _position_at(consumer, tp, append_ms)
-        window_ms = FIRST_WINDOW_MS
+        window_ms, open_question = FIRST_WINDOW_MS, None
         while True:
             start = max(first, await _position_at(consumer, tp, max(0, append_ms - window_ms)))
-            found = await _last_mark(consumer, tp, start, stop)
-            if found is not None:
-                return found
+            seen = await _marks_between(consumer, tp, start, stop)
+            if open_question and seen.last and ends_run(open_question.append_ms, seen.last.append_ms):
+                return open_question.position
+            if seen.boundary is not None:
+                return seen.boundary
             if start <= first:
                 return begin
+            open_question = seen.first or open_question
             stop, window_ms = start, window_ms * WIDEN
     finally:
         await consumer.stop()
@@ -51,21 +59,39 @@ async def _position_at(consumer: AIOKafkaConsumer, tp: TopicPartition, time_ms: 
     return int((await consumer.end_offsets([tp]))[tp])
 
 
-async def _last_mark(consumer: AIOKafkaConsumer, tp: TopicPartition, start: int, stop: int) -> int | None:
-    newest: int | None = None
+class _Mark(NamedTuple):
+    append_ms: int
+    position: int  # behind it
+
+
+@dataclass(slots=True)
+class _Seen:
+    """The marks between two positions: the first, the last, and the last boundary, which the first may be or not."""
+
+    first: _Mark | None = None
+    last: _Mark | None = None
+    boundary: int | None = None
+
+
+async def _marks_between(consumer: AIOKafkaConsumer, tp: TopicPartition, start: int, stop: int) -> _Seen:
+    seen = _Seen()
     consumer.seek(tp, start)
     while await consumer.position(tp) < stop:
         for batch in (await consumer.getmany(tp, timeout_ms=500)).values():
             for record in batch:
                 if record.offset >= stop:
-                    return newest
-                if _is_boundary(record, len(consumer.partitions_for_topic(tp.topic) or ())):
-                    newest = record.offset + 1
-    return newest
+                    return seen
+                if not _is_mark(record, len(consumer.partitions_for_topic(tp.topic) or ())):
+                    continue
+                mark = _Mark(record.timestamp, record.offset + 1)
+                if seen.last is not None and ends_run(mark.append_ms, seen.last.append_ms):
+                    seen.boundary = mark.position
+                seen.first, seen.last = seen.first or mark, mark
+    return seen
 
 
-def _is_boundary(record: ConsumerRecord[bytes, bytes], partitions: int) -> bool:
-    """Return whether routers end their runs at a record: what they refuse as a mark is none here either."""
+def _is_mark(record: ConsumerRecord[bytes, bytes], partitions: int) -> bool:
+    """Return whether routers take a record for a mark: what they refuse as one is none here either."""
     if record.key != MARK_KEY or record.timestamp_type != APPEND_TIME:
         return False
     mark = decode_mark(record.value)

@@ -5,15 +5,16 @@ as they stand after them. `ControlReader` is the other half: it reads the topic'
 beginning to its end before anything is routed, and follows it from then on.
 
 What is not signed by a known operator commands nothing; who is known, control itself says (operators.py). One
-exception proves the rule: an activation that cannot be verified closes the gates that it names, because a policy
-that somebody tampered with is no ground to keep executing on.
+exception proves the rule: an activation that cannot be verified closes the gates in force that it names, because a
+policy that somebody tampered with is no ground to keep executing on. It is looked through for their names, within a
+bound; it is not read as policies, sends no router back, and only those names go on to governors.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,7 +48,7 @@ from failshut_breakers.evidence import (
     Run,
     Term,
 )
-from failshut_breakers.policy import Entry, PolicyBook
+from failshut_breakers.policy import Entry, PolicyBook, gates_in_force, prepare
 from failshut_breakers.routes import Routes
 from failshut_streams.belonging import Belonging, installation_of, unverified
 from failshut_streams.broker import client_options
@@ -64,6 +65,9 @@ PIECE_BYTES_MAX = 4 * 1024 * 1024
 many bundles control holds."""
 
 Digest = bytes
+
+SMALL_BYTES = 4 * 1024
+"""A bundle below this is read where it is taken up; a larger one takes so long that time marks must be written meanwhile."""
 
 UNSIGNED = "the policy bundle is not signed by a known operator"
 
@@ -127,6 +131,21 @@ class ControlCutter:
     def applied_since(self, routing: int) -> int | None:
         """Return the append time of the oldest activation above a routing version, or None if there is none."""
         return next((append_ms for offset, append_ms in self.applied if offset > routing), None)
+
+    def prepare(self, records: Sequence[Record]) -> None:
+        """Read the policies in signed bundles, so that cutting these costs little. It changes nothing: for any thread."""
+        operators = self.operators
+        if operators.keys is None:
+            operators = operators.again()
+            operators.begin(records)
+        for record in records:
+            if record.key != MARK_KEY and len(record.value or b"") > SMALL_BYTES:
+                try:
+                    command = parse_command(read_claims(record.value, operators.keys))
+                except CommandError:
+                    continue
+                if isinstance(command, Activate):
+                    prepare(command.files)
 
     def cut(self, records: Iterable[Record], upto: int) -> ControlCut:
         """Cut a batch of records, the next of the partition, up to a position."""
@@ -272,8 +291,11 @@ class ControlCutter:
     def _take_unsigned(self, record: Record, pending: _Pending, cut: ControlCut) -> None:
         """Let an activation that cannot be verified close the gates that it names."""
         command = unverified(record.value or b"")
-        if isinstance(command, Activate) and not self.belonging.names_another(command):
-            self._activate(record, command, "", UNSIGNED, pending, cut)
+        if not isinstance(command, Activate) or self.belonging.names_another(command):
+            return
+        if named := gates_in_force(command.files, self.book.entries):
+            names = command.model_copy(update={"files": {gate: f"gate: {gate}" for gate in named}})
+            self._activate(record, names, "", UNSIGNED, pending, cut)
 
     def _activate(self, record: Record, command: Activate, signer: str, fault: str, pending: _Pending, cut: ControlCut) -> None:
         refusal, _ = self.book.apply(record.offset, command.version, command.files, fault)
@@ -281,12 +303,12 @@ class ControlCutter:
             cut.refused.append(f"activation at control offset {record.offset} refused: {refusal}")
         # Governors judge for themselves, by the same function over the same records.
         pending.notices.append(Activation(record.offset, record.timestamp_ms, command.version, command.files, signer, fault))
-        if not refusal:  # even if nothing changed: governors count by its version from here on
+        if not refusal:
             self._take_up()
+        if not refusal and not fault:  # even if nothing changed: governors count by its version from here on
             cut.applied.append((record.offset, record.timestamp_ms))
             self.applied.append((record.offset, record.timestamp_ms))
-            if not fault:
-                self.belonging.stands(command, record)
+            self.belonging.stands(command, record)
 
     def _take_up(self) -> None:
         """Take up the policies in force: whom each series feeds, and the digests by which governors know it."""

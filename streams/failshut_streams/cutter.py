@@ -2,31 +2,32 @@
 
 For each front-door partition a cutter knows how far every evidence partition has been told. A chunk of
 records becomes runs: one for each evidence partition that has readings in it, and one for every evidence
-partition at each mark. Every run ends at the next mark at the latest, whoever cuts it: that is why routers
-that go back to the same mark find governors there. A run begins where that evidence partition was told up to,
-or, where reading did not go on at the position at which it had ended, at the position that was really fetched
-from: then it does not join, and a governor sees the hole.
+partition at each mark that ends a run (boundaries.py says which do). Every run ends at the next of these at the
+latest, whoever cuts it: that is why routers that go back to the same mark find governors there. A run begins
+where that evidence partition was told up to, or, where reading did not go on at the position at which it had
+ended, at the position that was really fetched from: then it does not join, and a governor sees the hole.
 
-A position may be committed only where every evidence partition has been told: behind a mark, the boundary.
+A position may be committed only where every evidence partition has been told: behind a mark, the boundary. The
+first mark after a start ends a run too, because the mark before it is not known here. Nobody goes back to that
+one: a router that knows the mark before may pass it by.
 
-What the tables here hold is bounded: partitions of the front door, evidence partitions, and `BOUNDARIES_KEPT`
-marks each.
+What the tables here hold is bounded: partitions of the front door, evidence partitions, and boundaries.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from failshut_breakers.coverage import BOUNDARIES_KEPT
+from failshut_breakers.boundaries import Boundaries, ends_run
 from failshut_breakers.evidence import SCHEMA, Mark, Run
 from failshut_breakers.routes import Routes
 from failshut_streams.codecs import Fault, Headers, Item
 from failshut_streams.codecs.names import SeriesNames
+from failshut_streams.codecs.native import with_key_fault
 from failshut_streams.codecs.wire import SampleWire
-from failshut_streams.gathering import LOAD_MAX, Gathered, PartitionOf
+from failshut_streams.gathering import Gathered, PartitionOf
 from failshut_streams.marks import MARK_KEY, BadMark, decode_mark
 from failshut_streams.transport import Chunk, Record
 
@@ -63,13 +64,6 @@ class DeadRecord(NamedTuple):
     reason: str
 
 
-class Boundary(NamedTuple):
-    """A position at which every evidence partition has been told; `append_ms` is the append time of the mark before it."""
-
-    append_ms: int
-    position: int
-
-
 @dataclass
 class Cut:
     """What a chunk became. `boundary` is the last position in it that may be committed once the runs are acknowledged."""
@@ -103,7 +97,7 @@ class Cutter:
         partitions: Callable[[], int],
     ) -> None:
         self.topic, self.partition, self.log = topic, partition, log
-        self.boundaries: deque[Boundary] = deque(maxlen=BOUNDARIES_KEPT)
+        self.boundaries = Boundaries()  # that routers may go back to
         self._partition_of = partition_of
         self._decoder = decoder
         self._partitions = partitions
@@ -111,10 +105,13 @@ class Cutter:
         self._position: int | None = None  # where the next chunk must begin to join
         self._told = [0] * log.evidence_partitions
         self._append_ms = 0  # the last append time that was seen
+        self._marked_ms: int | None = None  # append time of the mark before; None: not read yet
+        self._vouched = Mark(0, 0)  # the newest time and the largest count of any mark before
 
     def last_boundary_before(self, append_ms: int) -> int | None:
         """Return the newest boundary whose mark was appended before a time, or None if none is remembered."""
-        return next((at.position for at in reversed(self.boundaries) if at.append_ms < append_ms), None)
+        found = self.boundaries.before(append_ms)
+        return None if found is None else found.position
 
     def back_to(self, position: int) -> None:
         """Take note that reading goes on at a position: what lies beyond it is told anew, so it has no boundaries yet.
@@ -123,8 +120,7 @@ class Cutter:
         reading: beyond where governors stand.
         """
         self.reach = position
-        while self.boundaries and self.boundaries[-1].position > position:
-            self.boundaries.pop()
+        self.boundaries.back_to(position)
 
     def cut(self, chunk: Chunk, routes: Routes, *, asked: bool = False) -> Cut:
         """Cut a chunk under these routes. `asked`: the broker has just been asked for partition counts.
@@ -133,13 +129,12 @@ class Cutter:
             UnknownPartitions: only if it had not been asked.
             LogReplaced: the partition goes on before the place that was read.
         """
-        before = self._told, list(self.boundaries), self._append_ms
+        before = self._told, self.boundaries.copy(), self._append_ms, self._marked_ms, self._vouched
         self._told = list(self._told)
         try:
             return self._cut(chunk, routes, asked)
         except UnknownPartitions:
-            self._told, boundaries, self._append_ms = before
-            self.boundaries = deque(boundaries, maxlen=BOUNDARIES_KEPT)
+            self._told, self.boundaries, self._append_ms, self._marked_ms, self._vouched = before
             raise
 
     def _cut(self, chunk: Chunk, routes: Routes, asked: bool) -> Cut:
@@ -152,12 +147,13 @@ class Cutter:
         if chunk.fetched_from != self._position:
             self._told = [chunk.fetched_from] * self.log.evidence_partitions
             self.back_to(chunk.fetched_from)
+            self._marked_ms, self._vouched = None, Mark(0, 0)
         cut = Cut()
         gathered = Gathered(routes, self._partition_of, self._decoder.names)
-        samples, append_ms, rows_max = self._decoder.samples, self._append_ms, gathered.rows_max
+        samples, append_ms = self._decoder.samples, self._append_ms
         for record in chunk.records:
             offset, time_ms, time_type, key, value, headers = record
-            if gathered.rows >= rows_max or gathered.load >= LOAD_MAX:
+            if gathered.full:
                 self._end_run(gathered, routes, cut, offset, append_ms)
             if time_type != APPEND_TIME:
                 self._refuse(record, append_ms, "its time is its producer's, not the broker's", gathered, cut)
@@ -188,23 +184,26 @@ class Cutter:
             reason = f"a mark of {mark.partitions} partitions, the broker has {self._partitions()}"
             self._refuse(record, record.timestamp_ms, reason, gathered, cut)
             return
-        time_ms = min(mark.time_ms, record.timestamp_ms)
-        upto = record.offset + 1
-        self._end_run(gathered, routes, cut, upto, record.timestamp_ms, Mark(time_ms, mark.partitions))
-        self.boundaries.append(Boundary(record.timestamp_ms, upto))
+        append_ms, upto, before_ms = record.timestamp_ms, record.offset + 1, self._marked_ms
+        vouched = Mark(max(self._vouched.time_ms, min(mark.time_ms, append_ms)), max(self._vouched.partitions, mark.partitions))
+        self._vouched, self._marked_ms = vouched, append_ms
+        if not ends_run(append_ms, before_ms):
+            return  # its time goes with the next mark that does
+        self._end_run(gathered, routes, cut, upto, append_ms, vouched)
+        if before_ms is not None:
+            self.boundaries.add(append_ms, vouched.time_ms, upto)
         cut.boundary = upto
 
     @staticmethod
     def _refuse(record: Record, append_ms: int, reason: str, gathered: Gathered, cut: Cut) -> None:
-        gathered.take(record.offset, append_ms, [Fault(None, reason)])
+        gathered.take(record.offset, append_ms, with_key_fault(record.key, [Fault(None, reason)]))
         cut.dead.append(DeadRecord(record, reason))
 
     def _end_run(
         self, gathered: Gathered, routes: Routes, cut: Cut, upto: int, append_ms: int, mark: Mark | None = None
     ) -> None:
-        by_partition = gathered.end()
         cut.readings += gathered.rows
-        gathered.rows = 0
+        by_partition = gathered.end()
         for evidence_partition in range(self.log.evidence_partitions):
             readings = by_partition.get(evidence_partition)
             if readings is None and mark is None:

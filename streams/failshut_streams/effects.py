@@ -90,6 +90,12 @@ class Effects:
             self._pending.pop(gate, None)
             self.last.pop(gate, None)
 
+    def forget_written(self, gates: Iterable[str]) -> None:
+        """Let go of gates that no policy speaks of any more, but for those whose closing waits for the store."""
+        for gate in gates:
+            if gate not in self._pending:
+                self.last.pop(gate, None)
+
     async def write_regularly(self) -> None:
         """Write what is pending for as long as the worker lives."""
         await asyncio.gather(*(self._write_lane(lane) for lane in self._wakes))

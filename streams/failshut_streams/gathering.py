@@ -4,16 +4,19 @@ Nearly all telemetry is samples, so their path is short: a look-up by service an
 block of samples becomes columns when the run ends. Samples and faults of a series keep their order, because a detector must
 see what came before a fault before it: each ends the block of the other.
 
-The tables live as long as a run, and hold at most `ROWS_MAX` names: a producer that makes up names fills nothing.
+The tables live as long as a run. They hold the names that policies speak of, and at most `ROWS_MAX` others: a producer that
+makes up names fills nothing.
 
-A reading stands in a run once for every gate that it feeds, so what a run weighs is bounded too: an evidence record that its
-topic refuses would stop every router that comes to it. A run ends behind the record with which it weighs `LOAD_MAX`; a record
-that weighs more than `RECORD_LOAD_MAX` by itself is unreadable, for every gate.
+What a run weighs is bounded: an evidence record that its topic refuses would stop every router that comes to it, and one
+that takes seconds to judge would hold up every gate. A block stands in a run once, whatever the number of gates that it
+feeds; each of its rows weighs its bytes, and a little for each gate that will judge it. A run ends behind the record with
+which it weighs `LOAD_MAX`. A record that weighs more than `RECORD_LOAD_MAX` by itself loses its heaviest series, and no
+other: each becomes one fault of that series, so that its gates know.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from failshut_breakers.evidence import (
@@ -21,6 +24,7 @@ from failshut_breakers.evidence import (
     Faults,
     Lags,
     Outcomes,
+    Packer,
     Reading,
     SampleRow,
     Samples,
@@ -36,15 +40,31 @@ ROWS_MAX = 20_000
 """Rows after which a run is ended at the next record, so that an evidence record stays well below its topic's limit."""
 
 ROW_BYTES = 32
-"""What a sample weighs, for each gate that it feeds."""
+"""What a sample takes in a run, once."""
+
+JUDGED_BYTES = 8
+"""What a reading weighs for each gate that will judge it, beside its bytes: judging costs time, not room."""
 
 LOAD_MAX = 3 * 1024 * 1024
 """Bytes, reckoned on the large side, after which a run is ended at the next record."""
 
-RECORD_LOAD_MAX = 6 * 1024 * 1024
-"""Bytes of readings that one record may become. With twice `LOAD_MAX` it stays below the evidence topic's limit."""
+RECORD_LOAD_MAX = 12 * 1024 * 1024
+"""Bytes of readings that one record may become. With `LOAD_MAX` it stays below the evidence topic's limit."""
+
+TOO_MANY = "more readings in one record than its gates can be asked to judge"
 
 PartitionOf = Callable[[str], int]
+Key = tuple[str, ...]
+
+
+class _Rows(list[SampleRow]):
+    """The rows of an open block of samples. `weight` is what each more of them weighs."""
+
+    __slots__ = ("weight",)
+
+    def __init__(self, weight: int) -> None:
+        super().__init__()
+        self.weight = weight
 
 
 class Gathered:
@@ -52,25 +72,29 @@ class Gathered:
 
     def __init__(self, routes: Routes, partition_of: PartitionOf, names: SeriesNames) -> None:
         self.rows = 0
-        self.load = 0  # bytes of what was gathered apart from samples
-        self._row_load = ROW_BYTES * routes.fan_out
-        self.rows_max = max(1, min(ROWS_MAX, LOAD_MAX // self._row_load))
+        self.load = 0
         self.reason = ""  # why the record just taken belongs into the dead-letter topic as well
         self._routes = routes
         self._partition_of = partition_of
         self._names = names
         # Where samples of a series go: the rows of its open block, or None where no gate wants it. By id, and by pair of names.
-        self._samples: dict[str, list[SampleRow] | None] = {}
-        self._pairs: dict[tuple[str, str], list[SampleRow] | None] = {}
-        self._blocks: list[tuple[Gates, Reading | tuple[str, list[SampleRow]]]] = []
-        self._rare: dict[tuple[str, ...], list[tuple[object, ...]]] = {}
+        self._samples: dict[str, _Rows | None] = {}
+        self._pairs: dict[tuple[str, str], _Rows | None] = {}
+        self._blocks: list[tuple[Gates, Reading | tuple[str, _Rows]]] = []
+        self._rare: dict[Key, list[tuple[object, ...]]] = {}
         self._instances: set[str | None] = {None}  # that were checked
+        # Gates by evidence partition, by the identity of the tuple (which is kept, so that it stays that tuple's).
+        self._shares: dict[int, tuple[Gates, dict[int, Gates]]] = {}
+
+    @property
+    def full(self) -> bool:
+        """Whether the run is to end before the next record."""
+        return self.rows >= ROWS_MAX or self.load >= LOAD_MAX
 
     def take_wires(self, offset: int, append_ms: int, wires: list[SampleWire]) -> bool:
         """Take the samples of a record that holds nothing else, or nothing of it: then it must be decoded with care."""
         pairs, instances, index = self._pairs, self._instances, 0
-        if len(wires) * self._row_load > RECORD_LOAD_MAX:
-            return False
+        before = load = self.load
         try:
             for index, wire in enumerate(wires):
                 try:
@@ -82,9 +106,13 @@ class Gathered:
                 if rows is not None:
                     claim = wire.time
                     rows.append((offset, index, append_ms if claim is None else bounded(claim, append_ms), wire.value))
+                    load += rows.weight
         except (ValueError, OverflowError):  # a name or a time that is none
+            load = before + RECORD_LOAD_MAX + 1
+        if load - before > RECORD_LOAD_MAX:
             self._untake(offset)
             return False
+        self.load += load - before
         self.rows += index + 1
         return True
 
@@ -99,7 +127,7 @@ class Gathered:
             while rows and rows[-1][0] == offset:
                 rows.pop()
 
-    def _open_pair(self, service: str, metric: str) -> list[SampleRow] | None:
+    def _open_pair(self, service: str, metric: str) -> _Rows | None:
         series = self._names[service, metric]
         rows = self._samples[series] if series in self._samples else self._open(series)
         # A pair without its series would keep a block open that a fault has ended.
@@ -110,16 +138,19 @@ class Gathered:
     def take(self, offset: int, append_ms: int, items: list[Item]) -> None:
         """Take the items of one record."""
         rows_before, load_before = self.rows, self.load
-        self._take_items(offset, append_ms, items)
-        if (self.rows - rows_before) * self._row_load + self.load - load_before > RECORD_LOAD_MAX:
+        self._take_items(offset, append_ms, enumerate(items))
+        if self.load - load_before > RECORD_LOAD_MAX:
             self._untake(offset)
-            self.rows = rows_before
-            self._take_items(offset, append_ms, [Fault(None, "more readings than a run may hold")])
+            self.rows, self.load = rows_before, load_before
+            self._take_items(offset, append_ms, self._lightened(items))
+            self.reason = self.reason or TOO_MANY
+        if self.reason:
+            self.reason = unreadable_reason(items) or self.reason
 
-    def _take_items(self, offset: int, append_ms: int, items: list[Item]) -> None:
+    def _take_items(self, offset: int, append_ms: int, items: Iterable[tuple[int, Item]]) -> None:
         samples = self._samples
         self.reason = ""
-        for index, item in enumerate(items):
+        for index, item in items:
             if type(item) is Sample:
                 try:
                     rows = samples[item.series]
@@ -128,35 +159,86 @@ class Gathered:
                 if rows is not None:
                     time_ms = item.time_ms
                     rows.append((offset, index, append_ms if time_ms is None else time_ms, item.value))
+                    self.load += rows.weight
                     self.rows += 1
             else:
                 self._take_rare(offset, index, append_ms, item)
-        if self.reason:
-            self.reason = unreadable_reason(items) or self.reason
 
-    def end(self) -> dict[int, dict[str, list[Reading]]]:
+    def _lightened(self, items: list[Item]) -> Iterable[tuple[int, Item]]:
+        """Return the items of a record that is too heavy, without its heaviest series.
+
+        Of what else is too heavy one item is left: the last heartbeat of a source, the last sample of a group, the last fault.
+        """
+        weights: dict[Key, int] = {}
+        last: dict[Key, int] = {}
+        for index, item in enumerate(items):
+            key, weight = self._weight_of(item)
+            weights[key] = weights.get(key, 0) + weight
+            last[key] = index
+        left, heavy = RECORD_LOAD_MAX // 2, set()
+        for key, weight in sorted(weights.items(), key=lambda pair: (pair[1], pair[0])):
+            left -= weight
+            if left < 0:
+                heavy.add(key)
+        for index, item in enumerate(items):
+            key = self._weight_of(item)[0]
+            if key not in heavy:
+                yield index, item
+            elif last[key] == index:
+                yield index, Fault(key[1], TOO_MANY) if key[0] == "series" else item
+
+    def _weight_of(self, item: Item) -> tuple[Key, int]:
+        """Return what an item is of, and what it weighs for all whom it concerns, in a block of its own."""
+        routes = self._routes
+        match item:
+            case Sample(series):
+                return ("series", series), _judged(routes.series.get(series, ()), (0, 0, 0, 0.0, series))
+            case Fault(None, reason):
+                return ("unreadable",), _judged(routes.unreadable, (0, 0, 0, reason))
+            case Fault(series, reason):
+                series = series or ""
+                return ("series", series), _judged(routes.series.get(series, ()), (0, 0, 0, reason, series))
+            case Beat(source):
+                return ("source", source), _judged(routes.sources.get(source, ()), (0, 0, 0))
+            case LagPoint(group, topic, _, partitions):
+                return ("lag", group, topic), _judged(routes.lags.get((group, topic), ()), (0, 0, 0, partitions))
+        return ("outcome", item.gate), _judged((item.gate,), (0, 0, 0, 0, item.token, item.outcome, 0))
+
+    def end(self) -> dict[int, Mapping[str, list[Reading]]]:
         """Return what was gathered, by evidence partition and gate, and begin anew."""
-        by_partition: dict[int, dict[str, list[Reading]]] = {}
+        packers: dict[int, Packer] = {}
         for gates, block in self._blocks:
             if not _rows_of(block):
                 continue  # its one record turned out to need care
             reading: Reading = Samples.of(*block) if isinstance(block, tuple) else block
-            for gate in gates:
-                by_gate = by_partition.setdefault(self._partition_of(gate), {})
-                by_gate.setdefault(gate, []).append(reading)
+            for partition, mine in self._share(gates).items():
+                packer = packers.setdefault(partition, Packer())
+                packer.add(packer.group(mine), reading)
         self._samples, self._pairs, self._blocks, self._rare = {}, {}, [], {}
-        self.load = 0
-        return by_partition
+        self.rows = self.load = 0
+        return {partition: packer.shared() for partition, packer in packers.items()}
 
-    def _open(self, series: str) -> list[SampleRow] | None:
+    def _share(self, gates: Gates) -> dict[int, Gates]:
+        """Return these gates by evidence partition."""
+        known = self._shares.get(id(gates))
+        if known is None:
+            by_partition: dict[int, list[str]] = {}
+            for gate in gates:
+                by_partition.setdefault(self._partition_of(gate), []).append(gate)
+            known = gates, {partition: tuple(mine) for partition, mine in by_partition.items()}
+            if len(self._shares) < ROWS_MAX:
+                self._shares[id(gates)] = known
+        return known[1]
+
+    def _open(self, series: str) -> _Rows | None:
         gates = self._routes.series.get(series)
-        rows: list[SampleRow] | None = None
+        rows: _Rows | None = None
         self._rare.pop(("f", series), None)
         if gates:
-            rows = []
+            rows = _Rows(ROW_BYTES + JUDGED_BYTES * len(gates))
             self._blocks.append((gates, (series, rows)))
-            self.load += len(gates) * _weight((series,))
-        if len(self._samples) < ROWS_MAX:  # a producer that makes up names does not fill the table
+            self.load += _judged(gates, (series,))
+        if gates or len(self._samples) < ROWS_MAX:  # a producer that makes up names does not fill the table
             self._samples[series] = rows
         return rows
 
@@ -166,7 +248,7 @@ class Gathered:
             case Fault(series, reason):
                 if series is None:
                     self.reason = reason
-                    self._add(("u",), tuple(routes.gates), Unreadable, (), (offset, index, append_ms, reason))
+                    self._add(("u",), routes.unreadable, Unreadable, (), (offset, index, append_ms, reason))
                     return
                 # Samples and faults of a series are judged in their order: each ends the block of the other.
                 if self._samples.pop(series, None) is not None:
@@ -191,24 +273,27 @@ class Gathered:
         row = (offset, index, append_ms, epoch, item.token, item.outcome, item.count)
         self._add(("o", item.gate), (item.gate,), Outcomes, (), row)
 
-    def _add(
-        self, key: tuple[str, ...], gates: tuple[str, ...], kind: type, names: tuple[str, ...], row: tuple[object, ...]
-    ) -> None:
+    def _add(self, key: Key, gates: Gates, kind: type, names: tuple[str, ...], row: tuple[object, ...]) -> None:
         if not gates:
             return
         rows = self._rare.get(key)
         if rows is None:
             rows = self._rare[key] = []
             self._blocks.append((gates, kind(*names, rows)))
-            self.load += len(gates) * _weight(names)
+            self.load += _judged(gates, names)
         rows.append(row)
         self.rows += 1
-        self.load += len(gates) * _weight(row)
+        self.load += _judged(gates, row)
 
 
 def _rows_of(block: Any) -> list[Any]:
     """Return the rows of a block, whatever its kind."""
     return block[1] if isinstance(block, tuple) else block.rows  # type: ignore[no-any-return]
+
+
+def _judged(gates: Gates, parts: tuple[object, ...]) -> int:
+    """Return what these weigh in a run for those gates, at most; nothing where there are none."""
+    return len(gates) and _weight(parts) + JUDGED_BYTES * len(gates)
 
 
 def _weight(parts: tuple[object, ...]) -> int:

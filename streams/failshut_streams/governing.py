@@ -11,6 +11,7 @@ people who look at lag: it names the snapshot before the last, and nothing ever 
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
@@ -19,8 +20,9 @@ from typing import Any
 from faust.types import TP
 
 from failshut_breakers.decision import Decision
-from failshut_breakers.evidence import OlderWire, decode_run
+from failshut_breakers.evidence import Activation, OlderWire, decode_run
 from failshut_breakers.governor import Governor
+from failshut_breakers.policy import prepare
 from failshut_streams.config import WorkerConfig
 from failshut_streams.effects import Effects
 from failshut_streams.gathering import PartitionOf
@@ -102,7 +104,7 @@ class Governing:
         began = time.perf_counter()
         governor = self.governors[chunk.partition]
         for record in chunk.records:
-            decisions = self._step(governor, record)
+            decisions = await self._step(governor, record)
             if decisions:
                 await self.effects.take(decisions)
         self._metrics.judged(len(chunk.records))
@@ -110,9 +112,9 @@ class Governing:
         if time.monotonic() - self._snapped_s[chunk.partition] >= self.config.snapshot_every_ms / 1000:
             await self._snapshot(chunk, governor)
 
-    def _step(self, governor: Governor, record: Record) -> list[Decision]:
+    async def _step(self, governor: Governor, record: Record) -> list[Decision]:
         try:
-            return governor.step(record.offset, decode_run(record.value or b""))
+            run = decode_run(record.value or b"")
         except OlderWire as error:
             if governor.partition not in self._older:
                 self._older.add(governor.partition)
@@ -122,6 +124,19 @@ class Governing:
                 )
             governor.pass_over(record.offset)
             return []
+        for notice in run.notices:
+            if isinstance(notice, Activation) and not notice.fault:
+                await asyncio.to_thread(prepare, notice.files)
+        decisions = governor.step(record.offset, run)
+        if run.notices:
+            self._forget_gone(governor)
+        return decisions
+
+    def _forget_gone(self, governor: Governor) -> None:
+        gone = [
+            gate for gate in self.effects.last if gate not in governor.gates and self._partition_of(gate) == governor.partition
+        ]
+        self.effects.forget_written(gone)
 
     async def _snapshot(self, chunk: Chunk, governor: Governor) -> None:
         if governor.offset < 0 or self.effects.closing_waits(governor.gates):

@@ -22,6 +22,7 @@ from typing import Any, NoReturn
 from aiokafka import AIOKafkaProducer, TopicPartition
 from faust.types import TP
 
+from failshut_breakers.boundaries import look_before
 from failshut_breakers.command import OpenTerm
 from failshut_breakers.coverage import BROKER_SKEW_MS, CONTROL
 from failshut_breakers.evidence import Term
@@ -32,6 +33,7 @@ from failshut_streams.control import ControlCut, ControlCutter, ControlReader
 from failshut_streams.cutter import Cutter, DeadRecord, Decoder, Log, UnknownPartitions
 from failshut_streams.evidence_writer import EvidenceWriter
 from failshut_streams.gathering import PartitionOf
+from failshut_streams.marks import wall_ms
 from failshut_streams.metrics import Metrics
 from failshut_streams.naming import OperatorNaming
 from failshut_streams.retelling import Retell
@@ -116,6 +118,7 @@ class Router:
         records = await self._reader.all_of_it()
         if self._naming is not None and await self._naming.begin(records, producer):
             records += await self._reader.all_of_it()
+        await asyncio.to_thread(self.control.prepare, records)
         cut = self.control.everything(records, self._reader.position)
         self._check_term()
         self._term = self._term_number()
@@ -156,6 +159,7 @@ class Router:
         while True:
             records = await self._reader.next_batch(timeout_ms=1_000)
             if records:
+                await asyncio.to_thread(self.control.prepare, records)
                 async with self._lock:
                     await self._hand_over_control(self.control.cut(records, self._reader.position))
 
@@ -194,7 +198,7 @@ class Router:
             await self._producer.send_and_wait(self.topics.control, token, key=key, partition=0)
         if cut.applied and self._ready.is_set():
             await self._writer.flush()
-            await self._go_back(self.cutters, cut.applied[0][1] - BROKER_SKEW_MS)
+            await self._go_back(self.cutters, _look_before(cut.applied[0][1]))
         if self._ready.is_set():
             await self._retell(cut.retells)
 
@@ -209,7 +213,7 @@ class Router:
                     await self._seek({tp: retell.position}, self.cutters)
 
     async def _go_back(self, cutters: Mapping[TP, Cutter], append_ms: int) -> None:
-        """Go back to the last mark before an activation: its runs begin there."""
+        """Go back to the last boundary before a time: runs begin there."""
         positions: dict[TP, int] = {}
         for tp, cutter in cutters.items():
             boundary = cutter.last_boundary_before(append_ms)
@@ -255,7 +259,7 @@ class Router:
                 continue
             since_ms = self.control.applied_since(routing)
             if since_ms is not None:
-                starts[tp] = min(at.offset, await self._search(tp, since_ms - BROKER_SKEW_MS))
+                starts[tp] = min(at.offset, await self._search(tp, _look_before(since_ms)))
             else:
                 starts[tp] = at.offset
         return starts
@@ -285,7 +289,7 @@ class Router:
             cutter = self.cutters[chunk.tp] = self._new_cutter(chunk)
             cutter.back_to(chunk.fetched_from)
             if since_ms is not None:  # an activation came between finding the start and the first chunk
-                await self._go_back({chunk.tp: cutter}, since_ms - BROKER_SKEW_MS)
+                await self._go_back({chunk.tp: cutter}, _look_before(since_ms))
                 return
         routes = self.control.routes
         began = time.perf_counter()
@@ -358,6 +362,11 @@ class Router:
     async def stop(self) -> None:
         """Stop reading control."""
         await self._reader.stop()
+
+
+def _look_before(activated_ms: int) -> int:
+    """Return the time before which the boundary lies that an activation sends routers back to."""
+    return look_before(activated_ms - BROKER_SKEW_MS, wall_ms())
 
 
 def _read_metadata(metadata: str) -> tuple[int, int]:

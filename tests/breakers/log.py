@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from failshut_breakers.agreement import digest_of_control, digest_of_table, feeds_of
+from failshut_breakers.boundaries import look_before
 from failshut_breakers.coverage import BROKER_SKEW_MS
 from failshut_breakers.decision import Decision, Kind
 from failshut_breakers.evidence import (
@@ -182,7 +183,7 @@ class Router:
                 continue
             last = 0
             for offset, entry in enumerate(log[: self.position.get(key, 0)]):
-                if entry.mark is not None and entry.append_ms < activated_ms - BROKER_SKEW_MS:
+                if entry.mark is not None and entry.append_ms < look_before(activated_ms - BROKER_SKEW_MS, activated_ms):
                     last = offset + 1
             self.position[key] = min(self.position.get(key, 0), last)
             for partition in range(len(self.log.records)):
@@ -249,7 +250,7 @@ class Router:
             case ("outcome", gate, epoch, token, ok, count):
                 gates, reading = (gate,), Outcomes([(*at, epoch, token, {True: "ok", False: "failed"}.get(ok, ok), count)])
             case ("unreadable", reason):
-                gates, reading = routes.gates, Unreadable([(*at, reason)])
+                gates, reading = routes.unreadable, Unreadable([(*at, reason)])
             case ("command", claims, kid):
                 named = {"installation": INSTALLATION, "id": f"c{offset}.{index}", "signed_ms": entry.append_ms}
                 claims = named | claims

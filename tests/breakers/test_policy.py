@@ -7,8 +7,19 @@ import pickle
 import pytest
 from log import policy
 
+from failshut_breakers import policy as policy_module
+from failshut_breakers import policy_yaml
 from failshut_breakers.conditions import build
-from failshut_breakers.policy import MAX_POLICY_CHARS, PolicyBook, PolicyError, gates_named, parse_policy, read_bundle
+from failshut_breakers.policy import (
+    MAX_POLICY_CHARS,
+    PolicyBook,
+    PolicyError,
+    digest_of,
+    gates_named,
+    parse_policy,
+    read_bundle,
+)
+from failshut_breakers.policy_files import Readings
 
 BEAT = "heartbeat: {source: a, grace: 3s}"
 DRIFT = "drift: {series: s/x, detector: adwin}"
@@ -82,9 +93,9 @@ WRONG = {
     "a mapping that is none": (policy(BEAT) + "x: !!map foo\n", "not YAML"),
     "a number beyond all": (policy(BEAT) + "x: " + "9" * 5000 + "\n", "not YAML"),
     "nested beyond all": (policy(BEAT) + "x: " + "[" * 20_000 + "]" * 20_000 + "\n", "not YAML"),
-    "half a surrogate as a field": (policy(BEAT) + '"\\ud800": 1\n', "policy"),
-    "half a surrogate as a value": (policy(BEAT, subjects='["\\ud800"]'), "subjects"),
-    "a surrogate in a mapping": (policy(BEAT, context='{"\\ud800": x}'), "context"),
+    "half a surrogate as a field": (policy(BEAT) + '"\\ud800": 1\n', "not YAML"),
+    "half a surrogate as a value": (policy(BEAT, subjects='["\\ud800"]'), "not YAML"),
+    "a surrogate in a mapping": (policy(BEAT, context='{"\\ud800": x}'), "not YAML"),
     "too long": (policy(BEAT) + "#" * MAX_POLICY_CHARS, "at most 64000"),
 }
 
@@ -116,9 +127,47 @@ def test_a_bomb_of_aliases_is_refused_before_it_grows() -> None:
         parse_policy("\n".join(levels) + "\npermit: {ttl: *a8}\n")
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("x: " + "[" * 33 + "]" * 33, "line 1: nested more than 32 deep"),
+        ("x:\n" + "- " * 40 + "a\n", "nested more than 32 deep"),
+        ("x: [" + "{}," * 10_001 + "]\n", "more than 10000 values"),
+        ("\n\nx: [" + "a," * 10_001 + "]\n", "line 3: more than 10000 values"),
+    ],
+)
+def test_yaml_is_bounded_before_it_is_built(text: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Depth and number of values are bounds that a text is held to while nothing of it is built."""
+    monkeypatch.setattr(policy_yaml.yaml, "load", None)
+    with pytest.raises(PolicyError, match=words):
+        parse_policy(text)
+
+
+def test_a_text_is_read_once() -> None:
+    """Readings are kept by digest, refusals too; what is kept is bounded."""
+    read: list[str] = []
+
+    def reading(text: str) -> int:
+        read.append(text)
+        if text == "bad":
+            raise PolicyError("no")
+        return len(text)
+
+    readings = Readings(reading, digest_of, kept_max=2)
+    assert [readings.of("good"), readings.of("good")] == [4, 4]
+    for _ in range(2):
+        with pytest.raises(PolicyError, match="no"):
+            readings.of("bad")
+    assert read == ["good", "bad"]
+    readings.prepare(["good", "bad", "another"])
+    assert (len(readings), read[2:]) == (2, ["another"])
+    assert readings.of("good") == 4
+    assert read[3:] == ["good"]
+
+
 def test_a_mapping_of_very_many_keys_is_read_in_one_pass() -> None:
-    """Ten thousand keys are looked at once each, not once for each other."""
-    text = "x: {" + ", ".join(f"k{n}" for n in range(10_000)) + "}\n"
+    """Thousands of keys are looked at once each, not once for each other."""
+    text = "x: {" + ", ".join(f"k{n}" for n in range(4_000)) + "}\n"
     with pytest.raises(PolicyError):
         parse_policy(policy(BEAT) + text)
 
@@ -202,7 +251,7 @@ class TestPolicyBook:
         assert (book.routing, book.version, set(book.entries)) == (3, 2, {"g"})
 
     def test_an_unsigned_bundle_closes_what_it_names(self) -> None:
-        """A bundle that must not be trusted closes its gates, leaves the others, and does not use up a version."""
+        """A bundle that must not be trusted closes its gates, leaves the others, uses up no version and sends nobody back."""
         book = PolicyBook()
         book.apply(3, 2, {"g.yaml": policy(BEAT), "h.yaml": policy(BEAT, gate="h")}, "")
         refusal, changed = book.apply(5, 99, {"evil.yaml": policy(BEAT)}, "signed by nobody known")
@@ -210,13 +259,60 @@ class TestPolicyBook:
         assert book.entries["g"].policy is None
         assert book.entries["g"].fault == "signed by nobody known"
         assert book.entries["h"].policy is not None
-        assert (book.version, book.routing) == (2, 5)
+        assert (book.version, book.routing) == (2, 3)
+        assert book.apply(6, 99, {"evil.yaml": policy(BEAT)}, "signed by nobody known")[1] == set()
 
     def test_an_unsigned_bundle_that_names_nothing_changes_nothing(self) -> None:
         """A bundle without a gate that must not be trusted is refused."""
         book = PolicyBook()
-        assert book.apply(5, 1, {"x": "gibberish"}, "unsigned") == ("unsigned; it names no gate", set())
+        assert book.apply(5, 1, {"x": "gibberish"}, "unsigned") == ("unsigned; it names no gate that has a policy", set())
         assert book.routing == -1
+
+    def test_an_unsigned_bundle_makes_no_gate(self) -> None:
+        """However many gates a bundle names that must not be trusted, those that no policy speaks of are not made."""
+        book = PolicyBook()
+        book.apply(3, 2, {"g.yaml": policy(BEAT)}, "")
+        many = "".join(f"gate: made-up-{n}\n" for n in range(100_000)) + "x: ["
+        assert book.apply(5, 3, {"f.yaml": many, "g.yaml": "gate: g"}, "unsigned") == ("", {"g"})
+        assert set(book.entries) == {"g"}
+
+    def test_an_untrusted_bundle_is_not_read(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What nobody known has signed is looked through for names, and costs no reading of YAML, whatever stands in it."""
+        book = PolicyBook()
+        book.apply(3, 2, {"g.yaml": policy(BEAT)}, "")
+        monkeypatch.setattr(policy_module, "policy_files", None)
+        monkeypatch.setattr(policy_module, "nodes_of", None)
+        deep = "gate: g\nx: " + "[" * 30_000
+        assert book.apply(5, 3, {f"f{n}.yaml": deep for n in range(100)}, "unsigned") == ("", {"g"})
+
+    def test_a_file_that_cannot_be_read_makes_few_gates(self) -> None:
+        """A broken file of a signed bundle closes every gate in force that it names, and makes up no others by the thousand."""
+        book = PolicyBook()
+        book.apply(3, 1, {f"g{n}.yaml": policy(BEAT, gate=f"g{n}") for n in range(30)}, "")
+        broken = "".join(f"gate: new{n}\ngate: g{n}\n" for n in range(1_000)) + "x: ["
+        refusal, changed = book.apply(4, 2, {"all.yaml": broken}, "")
+        assert not refusal
+        assert {f"g{n}" for n in range(30)} < changed
+        assert len(changed) == 30 + policy_module.MAX_NEW_GATES
+
+    def test_a_bundle_beyond_all_is_refused_in_words(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A bundle that would take longer to read than permits live is refused; the policies in force stay."""
+        monkeypatch.setattr(policy_module, "MAX_BUNDLE_NODES", 50)
+        book = PolicyBook()
+        book.apply(3, 1, {"g.yaml": policy(BEAT)}, "")
+        files = {f"g{n}.yaml": policy(BEAT, gate=f"g{n}") for n in range(10)}
+        refusal, changed = book.apply(4, 2, files, "")
+        assert "more than 50 values in all" in refusal
+        assert (changed, book.version, set(book.entries)) == (set(), 1, {"g"})
+
+    def test_what_no_policy_speaks_of_is_forgotten(self) -> None:
+        """One bundle says that a gate has no policy any more; the next leaves nothing of it, and its policy may come back."""
+        book = PolicyBook()
+        book.apply(3, 1, {"g.yaml": policy(BEAT), "h.yaml": policy(BEAT, gate="h")}, "")
+        assert book.apply(4, 2, {"g.yaml": policy(BEAT)}, "") == ("", {"h"})
+        assert book.apply(5, 3, {"g.yaml": policy(BEAT)}, "") == ("", set())
+        assert set(book.entries) == {"g"}
+        assert book.apply(6, 4, {"h.yaml": policy(BEAT, gate="h")}, "") == ("", {"g", "h"})
 
     def test_a_gate_that_is_left_out_has_no_policy(self) -> None:
         """A gate that no file speaks of any more is closed, not kept on what it had."""

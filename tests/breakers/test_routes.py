@@ -36,7 +36,7 @@ def test_every_series_of_every_condition_is_routed() -> None:
         "s/z": ("h",),
     }
     assert routes.lags == {("g", "t"): ("h",)}
-    assert (routes.fan_out, routes.routing, list(routes.gates)) == (2, 7, ["g", "h"])
+    assert (routes.unreadable, routes.routing, list(routes.gates)) == ((), 7, ["g", "h"])
 
 
 def test_a_gate_whose_policy_is_at_fault_is_fed_nothing() -> None:
@@ -46,3 +46,11 @@ def test_a_gate_whose_policy_is_at_fault_is_fed_nothing() -> None:
     )
     assert routes.series == {}
     assert list(routes.gates) == []
+
+
+def test_what_nobody_can_read_concerns_whom_asks() -> None:
+    """Unreadable records feed the gates whose policies have a condition of them, and no other."""
+    asks = "unreadable: {at_least: 3, window: 10s}"
+    beat = "heartbeat: {source: a, grace: 3s}"
+    routes = routes_of(policy(beat), policy(beat, asks, gate="i"), policy(asks, gate="h"))
+    assert routes.unreadable == ("h", "i")

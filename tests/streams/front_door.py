@@ -16,6 +16,8 @@ from failshut_streams.marks import MARK_KEY, encode_mark
 from failshut_streams.transport import Chunk, Record
 
 START_MS = 1_700_000_000_000
+STEP_MS = 100
+"""From one record to the next: every mark is a boundary of its own."""
 EVIDENCE_ID = "evidence-id"
 INSTALLATION = "installationoftests"
 PARTITIONS = 3
@@ -25,7 +27,7 @@ ROUTES = Routes(
     sources={"pay": ("a", "d")},
     lags={("g", "t"): ("b",)},
     gates=dict.fromkeys(("a", "b", "c", "d")),
-    fan_out=3,
+    unreadable=("a", "b", "c", "d"),
     made=(b"made",) * PARTITIONS,
 )
 
@@ -35,15 +37,20 @@ def partition_of(gate: str) -> int:
     return zlib.crc32(gate.encode()) % PARTITIONS
 
 
+def at_ms(offset: int) -> int:
+    """The append time of the record at an offset."""
+    return START_MS + offset * STEP_MS
+
+
 def record(offset: int, value: Any, *, key: bytes | None = None, headers: Any = (), time_type: int = APPEND_TIME) -> Record:
-    """A record; its append time grows by a millisecond with its offset. Bytes stand as they are, all else becomes JSON."""
+    """A record; its append time grows with its offset. Bytes stand as they are, all else becomes JSON."""
     data = value if isinstance(value, bytes | None) else json.dumps(value).encode()
-    return Record(offset, START_MS + offset, time_type, key, data, headers)
+    return Record(offset, at_ms(offset), time_type, key, data, headers)
 
 
 def mark(offset: int, *, time_ms: int | None = None, partitions: int = 2, time_type: int = APPEND_TIME) -> Record:
     """A mark whose writer's clock says `time_ms` (its append time)."""
-    value = encode_mark(START_MS + offset if time_ms is None else time_ms, partitions)
+    value = encode_mark(at_ms(offset) if time_ms is None else time_ms, partitions)
     return record(offset, value, key=MARK_KEY, time_type=time_type)
 
 

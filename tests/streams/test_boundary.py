@@ -39,13 +39,14 @@ async def test_the_last_mark_before_a_time_is_found(
     """Strictly before it, however far back; the given beginning where there is none; and never what routers refuse."""
     monkeypatch.setattr(boundary, "APPEND_TIME", 0)  # so that a test may say when a record was appended
     broker = f"kafka://{kafka.bootstrap}"
-    records = [("sample", 0), ("mark", 10), ("sample", 20), ("mark", 90_000_000), ("garbage", 90_000_001)]
-    records += [("too many", 90_000_002), ("sample", 90_000_003), ("mark", 90_000_010)]
+    # The first mark is known to be a boundary by nobody who has not read the one before; the two at ..01 and ..10 end no run.
+    records = [("sample", 0), ("mark", 10), ("sample", 20), ("mark", 200), ("mark", 201), ("mark", 90_000_000)]
+    records += [("garbage", 90_000_001), ("too many", 90_000_002), ("mark", 90_000_010), ("mark", 90_000_060)]
     tp = await _written(kafka, topic_name("found"), records)
-    expected = {5: 0, 10: 0, 11: 2, 90_000_000: 2, 90_000_001: 4, 90_000_010: 4, 90_000_011: 8, 10**9: 8}
+    expected = {5: 0, 11: 0, 200: 0, 201: 4, 90_000_000: 4, 90_000_001: 6, 90_000_060: 6, 90_000_061: 10, 10**9: 10}
     for time_ms, position in expected.items():
         assert await last_boundary_before(broker, tp, START_MS + time_ms, 0) == position, time_ms
-    assert await last_boundary_before(broker, tp, START_MS + 11, 3) == 3
+    assert await last_boundary_before(broker, tp, START_MS + 202, 5) == 5
     assert await last_boundary_before(broker, TopicPartition(tp.topic, 1), START_MS, 7) == 7
 
 

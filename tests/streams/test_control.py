@@ -9,9 +9,10 @@ from typing import Any, ClassVar
 
 import pytest
 from streams import front_door
-from streams.front_door import EVIDENCE_ID, INSTALLATION, PARTITIONS, START_MS, mark, partition_of
+from streams.front_door import EVIDENCE_ID, INSTALLATION, PARTITIONS, START_MS, STEP_MS, at_ms, mark, partition_of
 
 from failshut.signing import TYP_COMMAND, SigningKey
+from failshut_breakers import policy_yaml
 from failshut_breakers.command import AcceptGap, Activate, Command, Hold, OpenTerm, Reset
 from failshut_breakers.coverage import BROKER_SKEW_MS
 from failshut_breakers.evidence import AcceptedGap, Activation, Commanded, Run, Term, encode_run
@@ -64,13 +65,12 @@ def activate(version: int, pad: int = 0) -> Activate:
 def record(offset: int, command: Command | bytes | None, key: SigningKey = KEY, time_type: int = APPEND_TIME) -> Record:
     known = command is None or isinstance(command, bytes)
     value = command if known else key.sign(command.model_dump(mode="json"), TYP_COMMAND).encode()  # type: ignore[union-attr]
-    return Record(offset, START_MS + offset, time_type, b"k", value, ())  # type: ignore[arg-type]
+    return Record(offset, at_ms(offset), time_type, b"k", value, ())  # type: ignore[arg-type]
 
 
 def cutter() -> ControlCutter:
-    return ControlCutter(
-        OperatorsInForce(KEY.key_set(), MONITOR.key_set(), EVIDENCE_ID), EVIDENCE_ID, PARTITIONS, "tester", partition_of, 100
-    )
+    in_force = OperatorsInForce(KEY.key_set(), MONITOR.key_set(), EVIDENCE_ID)
+    return ControlCutter(in_force, EVIDENCE_ID, PARTITIONS, "tester", partition_of, 100 * STEP_MS)
 
 
 def started(*records: Record) -> ControlCutter:
@@ -108,11 +108,11 @@ def test_everything_is_told_to_everyone() -> None:
     )
     assert sorted((partition, run.previous, run.upto) for partition, run in cut.runs) == [(n, 0, 9) for n in range(PARTITIONS)]
     assert [type(notice) for notice in notices(cut)] == [Term, Activation]
-    assert all(run.mark is not None and run.mark.time_ms == START_MS + 7 for _, run in cut.runs)
+    assert all(run.mark is not None and run.mark.time_ms == at_ms(7) for _, run in cut.runs)
     held = [gate for partition, run in cut.runs for gate in run.readings if partition_of(gate) == partition]
     assert held == ["a"]
     assert at.routes.routing == 3
-    assert at.applied == [(3, START_MS + 3)]
+    assert at.applied == [(3, at_ms(3))]
 
 
 @pytest.mark.parametrize("live", [False, True], ids=["at-the-start", "in-one-batch"])
@@ -164,14 +164,14 @@ def test_live_records_join_what_was_told() -> None:
     cuts += [at.cut([mark(10, partitions=1)], 11), at.cut([record(12, activate(2)), mark(13, partitions=1)], 14)]
     joins(*cuts)
     assert [len(cut.runs) for cut in cuts[1:]] == [1, 1, PARTITIONS, PARTITIONS]
-    assert cuts[-1].applied == [(12, START_MS + 12)]
+    assert cuts[-1].applied == [(12, at_ms(12))]
 
 
 def test_a_bundle_that_changes_nothing_is_taken_up_all_the_same() -> None:
     """Governors count by its version from then on: routers that stayed below it would never be counted again."""
     at = started(record(2, activate(2)))
     assert at.routes.routing == at.book.routing == 2
-    assert at.applied == [(1, START_MS + 1), (2, START_MS + 2)]
+    assert at.applied == [(1, at_ms(1)), (2, at_ms(2))]
 
 
 def test_evidence_goes_on_behind_a_bundle_that_changes_nothing() -> None:
@@ -205,7 +205,7 @@ def test_marks_are_forwarded_now_and_then() -> None:
     """A mark too soon after the last one is passed over; what stood before it goes with the next."""
     at = started()
     cut = at.cut([mark(200, partitions=1), mark(201, partitions=1), mark(350, partitions=1)], 351)
-    assert [run.mark.time_ms - START_MS for partition, run in cut.runs if partition == 0 and run.mark] == [200, 350]
+    assert [run.mark.time_ms for partition, run in cut.runs if partition == 0 and run.mark] == [at_ms(200), at_ms(350)]
 
 
 @pytest.mark.parametrize(
@@ -251,15 +251,42 @@ def test_a_signed_command_of_a_newer_version_is_told_to_its_gate() -> None:
 
 
 def test_an_activation_by_nobody_known_closes_its_gates() -> None:
-    """A policy that somebody tampered with is no ground to keep executing on: it opens nothing and closes what it names."""
+    """A policy that somebody tampered with is no ground to keep executing on: it opens nothing and closes what it names. Only
+    the names go on, and no router goes back for it."""
     at = started()
-    cut = at.cut([record(2, Activate(**WHO, version=9, files={"a.yaml": policy("a", series="pay/x")}), STRANGER)], 3)
+    files = {"a.yaml": policy("a", series="pay/x"), "more.txt": "gate: made-up\n" + "x" * 500_000}
+    cut = at.cut([record(2, Activate(**WHO, version=9, files=files), STRANGER)], 3)
     (activation,) = notices(cut)
-    assert (activation.fault, activation.signer) == (UNSIGNED, "")
+    assert (activation.fault, activation.signer, activation.files) == (UNSIGNED, "", {"a": "gate: a"})
+    assert sum(len(encode_run(run)) for _, run in cut.runs) < 1_000
+    assert (cut.applied, at.routes.routing) == ([], 1)
     assert at.book.entries["a"].policy is None
     assert at.book.entries["b"].policy is not None
     assert "a" not in at.routes.gates
-    assert at.book.version == 1
+    assert (at.book.version, sorted(at.book.entries)) == (1, list(GATES))
+
+
+def test_a_bundle_by_nobody_known_about_nobody_is_a_dead_letter() -> None:
+    """It costs its signature check: nothing of it is read as a policy, told, or taken up, however often it comes."""
+    at = started()
+    deep = "gate: nobody\nx: " + "[" * 800 + "]" * 800
+    token = record(2, Activate(**WHO, version=9, files={f"f{n}": deep for n in range(60)}), STRANGER)
+    cut = at.cut([token._replace(offset=2 + n) for n in range(20)], 22)
+    assert len(cut.dead) == 20
+    assert (cut.runs, cut.applied, cut.refused) == ([], [], [])
+
+
+def test_a_bundle_that_was_prepared_is_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker reads large signed bundles in a thread; taking them up, for routers and governors, reads no YAML then."""
+    bundle = record(2, activate(2, pad=control.SMALL_BYTES))
+    forged = record(3, activate(3, pad=control.SMALL_BYTES + 1), STRANGER)
+    at = started()
+    at.prepare([forged, bundle, mark(4, partitions=1)])
+    monkeypatch.setattr(policy_yaml, "read_yaml", None)
+    monkeypatch.setattr(policy_yaml, "_events", None)
+    cut = at.cut([bundle], 3)
+    assert cut.applied == [(2, at_ms(2))]
+    assert at.book.entries["a"].policy is not None
 
 
 def test_an_older_bundle_is_told_and_not_applied() -> None:
@@ -297,7 +324,7 @@ def test_readings_and_gaps_reach_whom_they_concern() -> None:
 def test_what_came_since_a_version_is_known() -> None:
     """The oldest activation above a routing version decides how far a router goes back."""
     at = started(record(2, activate(2)), record(3, activate(3)))
-    assert [at.applied_since(routing) for routing in (-1, 1, 2, 3)] == [START_MS + 1, START_MS + 2, START_MS + 3, None]
+    assert [at.applied_since(routing) for routing in (-1, 1, 2, 3)] == [at_ms(1), at_ms(2), at_ms(3), None]
 
 
 # --- whose commands count, and how often ---

@@ -12,23 +12,22 @@ from streams.front_door import (
     PARTITIONS,
     ROUTES,
     START_MS,
+    at_ms,
     chunk,
     chunks,
     cutter,
     joined,
     mark,
-    partition_of,
     record,
     rows_of,
     sample,
 )
 
-from failshut_breakers.coverage import BOUNDARIES_KEPT
-from failshut_breakers.evidence import Mark, Run, encode_run
+from failshut_breakers.evidence import Mark, Run
 from failshut_breakers.routes import Routes
 from failshut_streams.codecs import NativeDecoder
 from failshut_streams.cutter import Cut, LogReplaced, UnknownPartitions
-from failshut_streams.gathering import LOAD_MAX, ROWS_MAX
+from failshut_streams.gathering import ROWS_MAX
 from failshut_streams.marks import MARK_KEY
 from failshut_streams.transport import Chunk, Record
 
@@ -133,15 +132,20 @@ def test_a_mark_reaches_every_evidence_partition() -> None:
     """A mark ends a run for every evidence partition, readings or not, and only there a position may be committed."""
     at = cutter()
     cut = at.cut(chunk([record(0, sample("pay/rate")), mark(1), record(2, sample("pay/rate"))]), ROUTES)
-    assert sorted(partition for partition, run in cut.runs if run.mark == Mark(START_MS + 1, 2)) == [0, 1, 2]
+    assert sorted(partition for partition, run in cut.runs if run.mark == Mark(at_ms(1), 2)) == [0, 1, 2]
     assert cut.boundary == 2
     assert at.cut(chunk([record(3, sample())]), ROUTES).boundary is None
 
 
 def test_no_clock_promises_the_future() -> None:
-    """A mark's time is the smaller of its writer's and the broker's."""
-    cut = cutter().cut(chunk([mark(0, time_ms=START_MS + 3_600_000), mark(1, time_ms=START_MS - 5_000)]), ROUTES)
-    assert {run.mark.time_ms for _, run in cut.runs if run.mark} == {START_MS, START_MS - 5_000}
+    """A mark's time is the smaller of its writer's and the broker's, and never less than what was vouched for before it."""
+    fast, slow = mark(0, time_ms=START_MS + 3_600_000), mark(1, time_ms=START_MS - 5_000)
+    assert [run.mark and run.mark.time_ms for at, run in cutter().cut(chunk([fast, slow]), ROUTES).runs if at == 0] == [
+        START_MS,
+        START_MS,
+    ]
+    (run,) = [run for at, run in cutter().cut(chunk([slow]), ROUTES).runs if at == 0]
+    assert run.mark == Mark(START_MS - 5_000, 2)
 
 
 def test_a_mark_of_a_producers_time_is_none() -> None:
@@ -169,7 +173,7 @@ def test_more_partitions_than_are_known_are_asked_for_first() -> None:
     later = [at._replace(offset=at.offset + 1) for at in records]
     with pytest.raises(UnknownPartitions):
         known.cut(chunk(later), ROUTES)
-    assert [at.position for at in known.boundaries] == [1]
+    assert known._marked_ms == at_ms(0)
     known._partitions = lambda: 3
     cut = known.cut(chunk(later), ROUTES, asked=True)
     joined([cut], 1)
@@ -182,7 +186,7 @@ def test_a_count_that_no_broker_has_stops_nothing() -> None:
     at = cutter(2)
     cut = at.cut(chunk([mark(0, partitions=9_999), mark(1)]), ROUTES, asked=True)
     assert [dead.record.offset for dead in cut.dead] == [0]
-    assert [boundary.position for boundary in at.boundaries] == [2]
+    assert cut.boundary == 2
     assert {run.mark.partitions for _, run in cut.runs if run.mark} == {2}
 
 
@@ -207,29 +211,22 @@ def test_going_back_begins_where_reading_begins() -> None:
     at = cutter()
     records = [record(0, sample()), mark(1), record(2, sample()), mark(3), record(4, sample()), mark(5)]
     at.cut(chunk(records), ROUTES)
-    back = at.last_boundary_before(START_MS + 5)
+    back = at.last_boundary_before(at_ms(5))
     assert back == 4
     cut = at.cut(chunk(records[4:]), ROUTES)
     joined([cut], 4)
-    assert [boundary.position for boundary in at.boundaries] == [2, 4, 6]
+    assert at.last_boundary_before(at_ms(9)) == 4  # that of the first mark after going back is nobody's to go back to
 
 
 def test_the_last_boundary_before_a_time_is_strictly_before_it() -> None:
-    """A mark of the same millisecond may stand behind what it must not pass; a mark's own time says nothing."""
+    """A mark of the same millisecond may stand behind what it must not pass; a mark's own time says nothing. The first mark
+    that a router reads is nobody's to go back to: one that knows the mark before it may pass it by."""
     at = cutter()
-    at.cut(chunk([mark(0), mark(1, time_ms=START_MS - 60_000), mark(2)]), ROUTES)
-    assert at.last_boundary_before(START_MS) is None
-    assert at.last_boundary_before(START_MS + 1) == 1
-    assert at.last_boundary_before(START_MS + 2) == 2
-    assert at.last_boundary_before(START_MS + 99) == 3
-
-
-def test_boundaries_are_bounded() -> None:
-    """A cutter remembers the newest marks alone."""
-    at = cutter()
-    at.cut(chunk([mark(offset) for offset in range(BOUNDARIES_KEPT + 10)]), ROUTES)
-    assert len(at.boundaries) == BOUNDARIES_KEPT
-    assert at.last_boundary_before(START_MS + 10) is None
+    at.cut(chunk([mark(0), mark(1), mark(2, time_ms=START_MS - 60_000), mark(3)]), ROUTES)
+    assert at.last_boundary_before(at_ms(1)) is None
+    assert at.last_boundary_before(at_ms(1) + 1) == 2
+    assert at.last_boundary_before(at_ms(2) + 1) == 3
+    assert at.last_boundary_before(at_ms(99)) == 4
 
 
 def runs_of(routes: Routes, *values: Any) -> Cut:
@@ -245,29 +242,6 @@ def test_many_rows_end_a_run() -> None:
     counts = [len(rows_of([run])) for run in cut.runs]
     assert max(counts) == ROWS_MAX
     assert sum(counts) == 9 * (ROWS_MAX // 4)
-
-
-@pytest.mark.parametrize("value", [b"garbage", [sample("pay/amount", float("nan"))] * 3, [sample("pay/amount")] * 20])
-def test_a_run_stays_below_what_its_topic_takes(value: Any) -> None:
-    """However many gates one record feeds, no run outgrows the evidence topic's limit: it would stop every router."""
-    gates = tuple([gate for gate in (f"gate-{n}" for n in range(1_500)) if partition_of(gate) == 0])
-    routes = Routes(1, {"pay/amount": gates}, gates=dict.fromkeys(gates), fan_out=len(gates), made=ROUTES.made)
-    times = 300 if value == b"garbage" else 60 if len(value) == 3 else 20
-    cut = runs_of(routes, *[value] * times)
-    assert max(len(encode_run(run)) for _, run in cut.runs) < LOAD_MAX * 5 // 4
-    places = {(row[-1][0], row[-1][1]) for gate, row in rows_of(cut.runs) if gate == gates[0]}
-    assert len(places) == times * (len(value) if isinstance(value, list) else 1)
-
-
-def test_a_record_too_large_for_a_run_is_unreadable() -> None:
-    """A list whose readings would outgrow a run by themselves counts as one unreadable record, and none of it as samples."""
-    gates = tuple(f"gate-{n}" for n in range(100))
-    routes = Routes(1, {"pay/amount": gates}, gates=dict.fromkeys(gates), fan_out=len(gates), made=ROUTES.made)
-    good, nan = [sample("pay/amount", 1)] * 5_000, [sample("pay/amount", float("nan"))]
-    cut = runs_of(routes, [sample()], good, good + nan, [sample()])
-    kinds = [row[0] for gate, row in rows_of(cut.runs) if gate == "gate-0"]
-    assert sorted(kinds) == ["Samples", "Samples", "Unreadable", "Unreadable"]
-    assert [dead.record.offset for dead in cut.dead] == [1, 2]
 
 
 def test_a_log_that_goes_on_before_what_was_read_ends_the_worker() -> None:

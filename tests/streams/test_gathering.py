@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 from streams.front_door import ROUTES, START_MS, chunk, cutter, mark, partition_of, record, rows_of, sample
 
@@ -96,7 +98,8 @@ def test_an_outcome_of_an_unknown_gate_is_a_dead_letter() -> None:
     assert not rows_of(cut.runs)
 
 
-def test_unreadable_records_concern_every_gate() -> None:
-    """What cannot be read stands in the evidence of each gate with a policy."""
-    cut = cutter().cut(chunk([record(0, b"garbage"), mark(1)]), ROUTES)
-    assert sorted(gate for gate, _ in rows_of(cut.runs)) == ["a", "b", "c", "d"]
+def test_unreadable_records_concern_the_gates_that_ask() -> None:
+    """What cannot be read stands in the evidence of each gate whose policy asks about it, and in no other's."""
+    routes = dataclasses.replace(ROUTES, unreadable=("b", "d"))
+    cut = cutter().cut(chunk([record(0, b"garbage"), mark(1)]), routes)
+    assert sorted(gate for gate, _ in rows_of(cut.runs)) == ["b", "d"]

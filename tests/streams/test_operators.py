@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from streams.front_door import EVIDENCE_ID, PARTITIONS, START_MS, partition_of
+from streams.front_door import EVIDENCE_ID, PARTITIONS, START_MS, at_ms, partition_of
 from streams.test_control import GATES, KEY, MONITOR, STRANGER, TERM, WHO, activate, governor_after, record
 
 from failshut.signing import TYP_COMMAND, KeySet, SigningKey
@@ -42,7 +42,7 @@ def named(
     offset: int, keys: KeySet, changed_ms: int = START_MS, signer: SigningKey = MONITOR, log: str = EVIDENCE_ID
 ) -> Record:
     key, value = encode_named(signer, keys, changed_ms, "w", log)
-    return Record(offset, START_MS + offset, APPEND_TIME, key, value, ())
+    return Record(offset, at_ms(offset), APPEND_TIME, key, value, ())
 
 
 def hold(gate: str) -> Hold:
@@ -85,7 +85,7 @@ def test_a_key_counts_from_the_record_that_names_it_to_the_one_that_does_not() -
     """What it has activated stays in force; what it says afterwards is refused, alive or read again from the beginning."""
     later = [
         record(4, hold("a"), CI),
-        named(5, KEY.key_set(), START_MS + 5),
+        named(5, KEY.key_set(), at_ms(5)),
         record(6, hold("b"), CI),
     ]
     alive, cut = begun(named(1, BOTH), record(2, activate(1), CI))
@@ -122,7 +122,7 @@ def test_a_run_of_control_ends_where_operators_change() -> None:
         at.cut(
             [
                 record(2, activate(1), CI),
-                named(3, KEY.key_set(), START_MS + 3),
+                named(3, KEY.key_set(), at_ms(3)),
                 record(4, hold("a")),
             ],
             5,
@@ -137,9 +137,9 @@ def test_a_run_of_control_ends_where_operators_change() -> None:
 
 def test_an_older_file_brings_no_withdrawn_key_back() -> None:
     """A record counts only if its file was changed later than that of the record in force."""
-    at, _ = begun(named(1, BOTH, START_MS + 1), named(2, KEY.key_set(), START_MS + 2))
+    at, _ = begun(named(1, BOTH, at_ms(1)), named(2, KEY.key_set(), at_ms(2)))
     cut = at.cut(
-        [named(3, BOTH, START_MS + 1), named(4, BOTH, START_MS + 2), record(5, hold("a"), CI)],
+        [named(3, BOTH, at_ms(1)), named(4, BOTH, at_ms(2)), record(5, hold("a"), CI)],
         6,
     )
     assert dead(cut) == [3, 4, 5]
@@ -148,25 +148,25 @@ def test_an_older_file_brings_no_withdrawn_key_back() -> None:
 def test_the_future_is_not_claimed() -> None:
     """A host whose clock is ahead does not keep later changes out: what counts is no later than the record."""
     at, _ = begun(named(1, BOTH, START_MS + 10**9))
-    assert not dead(at.cut([named(2, KEY.key_set(), START_MS + 2)], 3))
+    assert not dead(at.cut([named(2, KEY.key_set(), at_ms(2))], 3))
 
 
 @pytest.mark.parametrize(
     "bad",
     [
-        pytest.param(named(3, KEY.key_set(), START_MS + 3, STRANGER), id="a-stranger's"),
-        pytest.param(named(3, KEY.key_set(), START_MS + 3, KEY), id="an-operator's"),
-        pytest.param(named(3, KEY.key_set(), START_MS + 3, log="another"), id="another-installation's"),
-        pytest.param(Record(3, START_MS + 3, APPEND_TIME, b"operators/x", None, ()), id="a-tombstone"),
-        pytest.param(Record(3, START_MS + 3, APPEND_TIME, b"operators/x", b"{}", ()), id="no-token"),
+        pytest.param(named(3, KEY.key_set(), at_ms(3), STRANGER), id="a-stranger's"),
+        pytest.param(named(3, KEY.key_set(), at_ms(3), KEY), id="an-operator's"),
+        pytest.param(named(3, KEY.key_set(), at_ms(3), log="another"), id="another-installation's"),
+        pytest.param(Record(3, at_ms(3), APPEND_TIME, b"operators/x", None, ()), id="a-tombstone"),
+        pytest.param(Record(3, at_ms(3), APPEND_TIME, b"operators/x", b"{}", ()), id="no-token"),
         pytest.param(
-            Record(3, START_MS + 3, APPEND_TIME, b"operators/x", MONITOR.sign({"keys": []}, TYP_OPERATORS).encode(), ()),
+            Record(3, at_ms(3), APPEND_TIME, b"operators/x", MONITOR.sign({"keys": []}, TYP_OPERATORS).encode(), ()),
             id="nobody",
         ),
         pytest.param(
             Record(
                 3,
-                START_MS + 3,
+                at_ms(3),
                 APPEND_TIME,
                 b"operators/x",
                 MONITOR.sign(TIMELESS, TYP_OPERATORS).encode(),
@@ -175,9 +175,7 @@ def test_the_future_is_not_claimed() -> None:
             id="no-time",
         ),
         pytest.param(
-            Record(
-                3, START_MS + 3, APPEND_TIME, b"operators/x", MONITOR.sign(KEY.key_set().to_dict(), TYP_COMMAND).encode(), ()
-            ),
+            Record(3, at_ms(3), APPEND_TIME, b"operators/x", MONITOR.sign(KEY.key_set().to_dict(), TYP_COMMAND).encode(), ()),
             id="another-type",
         ),
     ],
@@ -262,7 +260,7 @@ async def test_a_change_is_named_at_once_and_once(file: Path) -> None:
 async def test_an_older_file_is_named_by_nobody_and_said(file: Path) -> None:
     """A worker that starts with an old copy goes on with what control says, and says what to do."""
     mine, read, sent, in_force = naming(file)
-    in_force.take(named(1, KEY.key_set(), START_MS + 1))
+    in_force.take(named(1, KEY.key_set(), at_ms(1)))
     read.look()
     await mine.compare(in_force.named, sent)
     assert sent.records == []

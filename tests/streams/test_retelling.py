@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from streams.front_door import EVIDENCE_ID, START_MS
+from streams.front_door import EVIDENCE_ID, START_MS, at_ms
 from streams.test_control import KEY, MONITOR, started
 from streams.test_router import TELEMETRY, Bench, some
 
@@ -17,8 +17,8 @@ from failshut_streams.transport import Record
 
 
 def asked(offset: int, retell: Retell, signer: SigningKey = MONITOR, asked_ms: int = 0, log: str = EVIDENCE_ID) -> Record:
-    key, value = encode_retell(signer, retell, log, asked_ms or START_MS + offset)
-    return Record(offset, START_MS + offset, APPEND_TIME, key, value, ())
+    key, value = encode_retell(signer, retell, log, asked_ms or at_ms(offset))
+    return Record(offset, at_ms(offset), APPEND_TIME, key, value, ())
 
 
 def test_only_what_the_monitor_signed_for_this_log_asks_for_anything() -> None:
@@ -45,8 +45,8 @@ def test_a_request_counts_once() -> None:
     retell = Retell("telemetry", 3, 17)
     asked_before = Asked(EVIDENCE_ID)
     assert asked_before.take(asked(5, retell), MONITOR.key_set())
-    assert not asked_before.take(asked(9, retell, asked_ms=START_MS + 5), MONITOR.key_set())
-    assert not asked_before.take(asked(9, retell, asked_ms=START_MS + 4), MONITOR.key_set())
+    assert not asked_before.take(asked(9, retell, asked_ms=at_ms(5)), MONITOR.key_set())
+    assert not asked_before.take(asked(9, retell, asked_ms=at_ms(4)), MONITOR.key_set())
     assert asked_before.take(asked(9, retell), MONITOR.key_set())
 
 

@@ -11,8 +11,9 @@ import pytest
 from aiokafka.errors import KafkaTimeoutError
 from faust.types import TP
 from streams import test_control as control_test
-from streams.front_door import EVIDENCE_ID, PARTITIONS, START_MS, chunk, mark, partition_of, record, sample
+from streams.front_door import EVIDENCE_ID, PARTITIONS, at_ms, chunk, mark, partition_of, record, sample
 
+from failshut_breakers.boundaries import look_before
 from failshut_breakers.coverage import BROKER_SKEW_MS
 from failshut_breakers.evidence import Run, decode_run
 from failshut_streams import router as router_module
@@ -25,6 +26,13 @@ from failshut_streams.transport import Assignment, Chunk, Commit, Position, Reco
 
 TELEMETRY = TP("telemetry", 0)
 OLD = control_test.record(2, control_test.activate(2))
+NOW_MS = at_ms(9)
+
+
+@pytest.fixture(autouse=True)
+def _now(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The records of these tests are young."""
+    monkeypatch.setattr(router_module, "wall_ms", lambda: NOW_MS)
 
 
 class Batch(list[bytes]):
@@ -169,8 +177,8 @@ async def test_nothing_is_committed_that_was_not_acknowledged() -> None:
     [
         pytest.param(None, 0, [], id="no-commit"),
         pytest.param("1/2", 50, [], id="this-routing"),
-        pytest.param("1/1", 40, [START_MS + 2 - BROKER_SKEW_MS], id="an-older-routing"),
-        pytest.param("1/-1", 40, [START_MS + 1 - BROKER_SKEW_MS], id="before-every-activation"),
+        pytest.param("1/1", 40, [look_before(at_ms(2) - BROKER_SKEW_MS, NOW_MS)], id="an-older-routing"),
+        pytest.param("1/-1", 40, [look_before(at_ms(1) - BROKER_SKEW_MS, NOW_MS)], id="before-every-activation"),
         pytest.param("2/2", 0, [], id="another-term"),
         pytest.param("2", 0, [], id="no-term"),
         pytest.param("", 0, [], id="nothing"),

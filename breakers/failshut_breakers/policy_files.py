@@ -1,0 +1,61 @@
+"""What was read of policy files is kept by digest: nobody reads the same text twice.
+
+A bundle of hundreds of files is read by the router and by the governor of every evidence partition, and the log brings it
+again at each restart, while one file in it has changed. Reading is a function of the text, so one reading serves all in a
+process. A worker reads in a thread before it takes a bundle up, so that time marks are written meanwhile; two threads that
+come to one text at a time may both read it, to the same effect.
+
+Limits: what is kept is bounded in number, and each text is bounded. Beyond it the oldest go and are read again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Generic, TypeVar
+
+from failshut_breakers.policy_yaml import PolicyError
+
+T = TypeVar("T")
+FILES_KEPT = 4_096
+"""Four of the largest bundles."""
+
+
+class Readings(Generic[T]):
+    """Readings of texts, by digest. `read` makes one; what it refuses is kept too."""
+
+    def __init__(self, read: Callable[[str], T], digest_of: Callable[[str], str], kept_max: int = FILES_KEPT) -> None:
+        self._read, self._digest_of, self._kept_max = read, digest_of, kept_max
+        self._kept: dict[str, T | PolicyError] = {}  # each use of it is one step, whatever other threads do
+
+    def of(self, text: str) -> T:
+        """Return the reading of a text.
+
+        Raises:
+            PolicyError: it cannot be read.
+        """
+        digest = self._digest_of(text)
+        made = self._kept.get(digest)
+        if made is None:
+            made = self._kept[digest] = self._make(text)
+            for old in list(self._kept)[: -self._kept_max]:
+                self._kept.pop(old, None)
+        if isinstance(made, PolicyError):
+            raise PolicyError(*made.args)
+        return made
+
+    def prepare(self, texts: Iterable[str]) -> None:
+        """Make the readings of texts that will be asked for."""
+        for text in texts:
+            try:
+                self.of(text)
+            except PolicyError:
+                continue  # whoever asks for it is told
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def _make(self, text: str) -> T | PolicyError:
+        try:
+            return self._read(text)
+        except PolicyError as error:
+            return PolicyError(*error.args)  # without its traceback, which holds what was half read
