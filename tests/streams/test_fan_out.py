@@ -20,10 +20,14 @@ MANY = tuple(f"gate-{n}" for n in range(1_500))
 NAN = float("nan")
 
 
+MADE = (b"made",) * PARTITIONS
+
+
 def routes(hot: int, *, ask: bool = False) -> Routes:
     """So many gates judge hot/x; one judges pay/amount."""
     gates = MANY[:hot]
-    return Routes(1, {"hot/x": gates, "pay/amount": ("pay",)}, gates=dict.fromkeys(gates), unreadable=gates if ask else ())
+    series = {"hot/x": gates, "pay/amount": ("pay",)}
+    return Routes(1, series, gates=dict.fromkeys(gates), unreadable=gates if ask else (), made=MADE)
 
 
 def runs_of(routes: Routes, *values: Any, key: bytes | None = None) -> Cut:
@@ -88,15 +92,14 @@ def test_a_run_stays_below_what_its_topic_takes(value: Any) -> None:
     [
         ([sample("hot/x", 1), sample("hot/x", NAN)] * 8_000, "Faults"),
         ([{"kind": "heartbeat", "service": "hot"}] * 20_000, "Beats"),
-        ([{"kind": "lag", "group": "g", "topic": "t", "partitions": {"0": [1, 2]}}] * 10_000, "Lags"),
         (["no object"] * 50_000, "Unreadable"),
     ],
-    ids=["alternating", "beats", "lags", "elements"],
+    ids=["alternating", "beats", "elements"],
 )
 def test_one_record_is_bounded_whatever_it_holds(heavy: list[Any], kind: str) -> None:
     """A record of any kind of reading that many gates ask for becomes a bounded run: one reading of it is left."""
     given = routes(1_500, ask=True)
-    given.sources["hot"] = given.lags["g", "t"] = MANY
+    given.sources["hot"] = MANY
     cut = runs_of(given, [*heavy, sample("pay/amount", 1)])
     assert max(len(encode_run(run)) for _, run in cut.runs) < RECORD_LOAD_MAX
     assert [row[0] for row in rows(cut, MANY[3])] == [kind]
@@ -145,7 +148,7 @@ some_gates = st.lists(st.sampled_from(GATES), min_size=1, unique=True).map(tuple
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.tuples(some_gates, block), max_size=8))
 def test_what_was_packed_is_read_back_by_gate_and_in_order(blocks: list[tuple[tuple[str, ...], Reading]]) -> None:
-    """Each gate finds its blocks in the order in which they were added, before the wire and behind it, in both forms."""
+    """Each gate finds its blocks in the order in which they were added, before the wire and behind it."""
     packer = Packer()
     plain: dict[str, list[Reading]] = {}
     for gates, reading in blocks:
@@ -154,14 +157,14 @@ def test_what_was_packed_is_read_back_by_gate_and_in_order(blocks: list[tuple[tu
             plain.setdefault(gate, []).append(reading)
     shared = packer.shared()
     assert shared == plain
-    for schema, readings in ((2, shared), (2, plain), (1, shared), (1, plain)):
-        run = Run(schema, "e", 1, 1, 1, "r", "telemetry", 0, 0, 9, 1, None, readings, [])
+    for readings in (shared, plain):
+        run = Run(2, "e", 1, 1, 1, "r", "telemetry", 0, 0, 9, 1, None, readings, [], b"made")
         assert decode_run(encode_run(run)).readings == plain
 
 
 def test_a_run_packs_again_what_it_read() -> None:
     """A run that was read is written with the same meaning, though its blocks are nobody's in common any more."""
     shared = Shared(Packed(["a", "b"], [[0, 1]], [(0, Samples.of("x", [(1, 0, 1, 0.5)]))]))
-    run = decode_run(encode_run(Run(2, "e", 1, 1, 1, "r", "telemetry", 0, 0, 9, 1, None, shared, [])))
+    run = decode_run(encode_run(Run(2, "e", 1, 1, 1, "r", "telemetry", 0, 0, 9, 1, None, shared, [], b"made")))
     assert decode_run(encode_run(run)).readings == shared
     assert partition_of("a") in range(PARTITIONS)

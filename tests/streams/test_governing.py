@@ -50,6 +50,7 @@ class Effects:
     def __init__(self) -> None:
         self.taken: list[Decision] = []
         self.forgotten: list[str] = []
+        self.last: dict[str, Decision] = {}
         self.waits = False
         self.error: Exception | None = None
 
@@ -62,6 +63,10 @@ class Effects:
 
     def forget(self, gates: Iterable[str]) -> None:
         self.forgotten += gates
+
+    def forget_written(self, gates: Iterable[str]) -> None:
+        for gate in gates:
+            self.last.pop(gate, None)
 
     def closing_waits(self, gates: Iterable[str]) -> bool:
         return self.waits
