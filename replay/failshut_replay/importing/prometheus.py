@@ -36,8 +36,9 @@ class _Data(msgspec.Struct, rename="camel"):
 
 
 class _Answer(msgspec.Struct):
-    data: _Data
+    data: _Data | None = None
     status: str = ""
+    error: str = ""
 
 
 class _Series(msgspec.Struct):
@@ -71,6 +72,8 @@ def _results(path: Path, data: bytes) -> list[_Series]:
         raise ImportFault(
             f"{path} is not the answer of a Prometheus query: {error} (lines of OTLP or telemetry: name it .jsonl)"
         ) from error
+    if answer.data is None:
+        raise ImportFault(f"{path} is not the answer of a Prometheus query that succeeded: {answer.error or 'no data'}")
     if answer.status != "success" or answer.data.result_type != "matrix":
         found = f"status {answer.status}, {answer.data.result_type}"
         raise ImportFault(f"{path}: {found:.80}: expected a range query that succeeded (matrix)")
