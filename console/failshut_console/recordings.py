@@ -108,24 +108,29 @@ def take_in(
     series: str,
     columns: tuple[str, str],
     zone: str,
+    decimal_comma: bool,
     mark_every: str,
     force: bool,
 ) -> None:
-    """Record from a file of somebody else's."""
+    """Record from a file of somebody else's. What is odd about it is told before the recording stands under its name."""
     if not policies:
         raise Trouble("--import needs --policy", "nothing was recorded: evidence is routed by policies", "name one or more")
     try:
         mark_every_ms = parse_duration_ms(mark_every)
         zoned = ZoneInfo(zone) if zone else None
-    except (ValueError, ZoneInfoNotFoundError) as error:
+    except (ValueError, OSError, ZoneInfoNotFoundError) as error:  # a zone may name a folder
         raise Trouble(f"--mark-every or --zone: {error}", "nothing was recorded") from error
     progress = _Progress()
     with plain_errors():
-        events = read_events(file, series, *columns, zone=zoned)
-        evidence = evidence_of(events, texts(policies), mark_every_ms)
+        events = read_events(file, series, *columns, zone=zoned, decimal_comma=decimal_comma, told=_warn)
+        evidence = evidence_of(events, texts(policies), mark_every_ms, told=_warn)
         manifest = write_recording(output, evidence, source=f"imported from {file.name}", force=force, progress=progress)
     progress.end()
     _tell(output, manifest)
+
+
+def _warn(text: str) -> None:
+    typer.echo(text, err=True)
 
 
 def _time(text: str, option: str) -> int:

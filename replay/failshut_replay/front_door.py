@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from failshut_breakers.agreement import digest_of_control, digest_of_table, feeds_of
@@ -29,6 +29,7 @@ from failshut_breakers.evidence import (
     Run,
     Samples,
     Term,
+    Unreadable,
     encode_run,
 )
 from failshut_breakers.policy import PolicyBook
@@ -41,6 +42,8 @@ INSTALLATION = "importedevidence"
 OPERATOR = "import"
 LEAD_MS = 10_000
 """So long before the first event the term is opened and the policies are activated."""
+NAMES_SHOWN = 5
+ENDED_BY = {"sample": "fault", "fault": "sample"}
 IDLE_MARKS_MAX = 1_000_000
 EVENTS_A_RUN_MAX = 5_000
 
@@ -49,15 +52,23 @@ class Event(NamedTuple):
     """Something at the front door. `item` is one of
 
     ("sample", series, value), ("fault", series, reason), ("beat", source),
-    ("lag", group, topic, {partition: (committed, end)}), ("outcome", gate, epoch, token, outcome, count), ("command", claims).
+    ("lag", group, topic, {partition: (committed, end)}), ("outcome", gate, epoch, token, outcome, count), ("command", claims),
+    ("unreadable", reason).
     """
 
     time_ms: int
     item: tuple[Any, ...]
 
 
-def evidence_of(events: Iterable[Event], policies: Mapping[str, str], mark_every_ms: int = 1_000) -> Iterator[Evidence]:
+def evidence_of(
+    events: Iterable[Event],
+    policies: Mapping[str, str],
+    mark_every_ms: int = 1_000,
+    told: Callable[[str], None] = lambda text: None,
+) -> Iterator[Evidence]:
     """Yield the evidence records of one partition that a front door with these events leads to.
+
+    `told` hears it at their end if no policy asked for any of them.
 
     Raises:
         ImportFault: times go backwards, or stand still for longer than marks can be written.
@@ -70,11 +81,16 @@ def evidence_of(events: Iterable[Event], policies: Mapping[str, str], mark_every
         if event.time_ms < door.now_ms:
             raise ImportFault(f"event {number}: its time {event.time_ms} is before {door.now_ms}: times are out of order")
         if (event.time_ms - door.next_mark_ms) // mark_every_ms > IDLE_MARKS_MAX:
-            raise ImportFault(f"event {number} comes {event.time_ms - door.now_ms} ms after the one before: mark less often")
+            raise ImportFault(
+                f"event {number} comes {event.time_ms - door.now_ms} ms after the one before: is its time right? "
+                "Then mark less often"
+            )
         yield from door.marks_before(event.time_ms)
         yield from door.take(event)
     if door is not None:
         yield from door.marks_before(door.next_mark_ms + 1)
+        if door.unasked and not door.fed:
+            told(f"no policy asks for any of these readings: they are of {', '.join(door.unasked)}")
 
 
 class _Door:
@@ -85,6 +101,8 @@ class _Door:
         self._upto = {"telemetry": 0, "control": 0}
         self._gathered: list[tuple[int, Event]] = []
         self._offset = 0
+        self.fed = False  # whether any reading reached a gate
+        self.unasked: dict[str, None] = {}  # a few names of those that did not
         book = PolicyBook()
         book.apply(1, 1, self._policies, "")
         self._routes = Routes.of(book)
@@ -150,13 +168,25 @@ class _Door:
 
     def _readings(self) -> dict[str, list[Reading]]:
         gathered, self._gathered = self._gathered, []
-        blocks: dict[tuple[Any, ...], list[Any]] = {}
+        blocks: list[tuple[tuple[Any, ...], list[Any]]] = []
+        under_way: dict[tuple[Any, ...], list[Any]] = {}
         for offset, event in gathered:
             key, row = _row(offset, event)
-            blocks.setdefault(key, []).append(row)
+            # As in a router: samples and faults of a series are judged in their order, so each ends the block of the other.
+            if key[0] in ENDED_BY:
+                under_way.pop((ENDED_BY[key[0]], *key[1:]), None)
+            rows = under_way.get(key)
+            if rows is None:
+                rows = under_way[key] = []
+                blocks.append((key, rows))
+            rows.append(row)
         readings: dict[str, list[Reading]] = {}
-        for key, rows in blocks.items():
+        for key, rows in blocks:
             gates, reading = self._routed(key, rows)
+            if gates:
+                self.fed = True
+            elif len(self.unasked) < NAMES_SHOWN:
+                self.unasked[" ".join(key[1:]) or key[0]] = None
             for gate in gates:
                 readings.setdefault(gate, []).append(reading)
         return readings
@@ -172,6 +202,8 @@ class _Door:
                 return routes.sources.get(source, ()), Beats(source, rows)
             case ("lag", group, topic):
                 return routes.lags.get((group, topic), ()), Lags(group, topic, rows)
+            case ("unreadable",):
+                return tuple(routes.gates), Unreadable(rows)
         return (key[1],), Outcomes(rows)
 
 
@@ -190,4 +222,6 @@ def _row(offset: int, event: Event) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
             return ("lag", group, topic), (*at, partitions)
         case ("outcome", gate, epoch, token, outcome, count):
             return ("outcome", gate), (*at, epoch, token, outcome, count)
+        case ("unreadable", reason):
+            return ("unreadable",), (*at, reason)
     raise ImportFault(f"no event: {event.item!r}")

@@ -117,3 +117,29 @@ def test_a_structured_event_that_we_do_not_speak_is_one_unreadable_item(change: 
 def test_an_event_inside_a_binary_event_is_refused() -> None:
     """One envelope is enough."""
     assert binary(BINARY, EVENT) == [Fault(None, "a CloudEvent inside a CloudEvent")]
+
+
+STRUCTURED = "application/cloudevents+json; charset=utf-8"
+
+
+@pytest.mark.parametrize("media_type", [STRUCTURED, "Application/CloudEvents", "application/cloudevents-batch+json"])
+def test_the_content_type_decides_which_form_an_event_has(media_type: str) -> None:
+    """A bridge that repeats the attributes in headers beside a structured event does not make it a binary one."""
+    headers = [*BINARY[:-1], ("ce_time", b"2020-01-01T00:00:00Z"), ("Content-Type", media_type.encode())]
+    timed = EVENT | {"time": "2023-11-14T22:13:20Z"}
+    for value, expected in ((timed, 1), ([timed, timed], 2)):
+        assert binary(headers, value) == [Sample("refunds/eur", 1.5, 1700000000000, None)] * expected
+
+
+@pytest.mark.parametrize("media_type", [b"application/cloudevents+avro", b"application/cloudevents+protobuf"])
+def test_a_structured_event_in_another_format_is_unreadable(media_type: bytes) -> None:
+    """With attributes in headers as without."""
+    for more in ([], BINARY[:-1]):
+        assert binary([*more, ("content-type", media_type)]) == [Fault(None, "a CloudEvent in another format than JSON")]
+
+
+def test_a_fault_keeps_the_time_of_its_event() -> None:
+    """Data without a time of their own have the event's, faulty ones as well."""
+    timed = EVENT | {"time": "2023-11-14T22:13:20Z", "data": [{**DATA, "value": None}, {**DATA, "value": 1, "instance": ""}]}
+    for items in (structured(timed), binary([*BINARY, ("ce_time", b"2023-11-14T22:13:20Z")], timed["data"])):
+        assert [(type(item), getattr(item, "time_ms", 0)) for item in items] == [(Fault, 1700000000000)] * 2

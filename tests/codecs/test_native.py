@@ -121,7 +121,7 @@ def test_a_number_becomes_the_nearest_double(text: bytes, value: float) -> None:
         (1700000000.25, 1700000000250),
         (1700000000123, 1700000000123),
         (1700000000123.0, 1700000000123),
-        (0, 0),
+        (946684800, 946684800000),
         ("2023-11-14T22:13:20Z", 1700000000000),
         ("2023-11-14T23:13:20.123456789+01:00", 1700000000123),
         ("2023-11-14 22:13:20z", 1700000000000),
@@ -154,13 +154,21 @@ def test_a_time_is_read_and_never_later_than_the_append_time(claim: object, time
         -1,
         1_700_000_000_123_456,
         1_700_000_000_123_456_789,
+        0,
+        4142.047,
+        946684799,
+        20260302,
+        202603020900,
+        20260302090000,
+        "1970-01-01T01:09:02Z",
+        "1999-12-31T23:59:59Z",
         math.inf,
         math.nan,
         10**30,
     ],
 )
 def test_a_time_that_cannot_be_read_is_a_fault_of_its_series(claim: object) -> None:
-    """No zone, before 1970, microseconds, a leap second, another type: never silently "now"."""
+    """No zone, before 2000, microseconds, a date without separators, a leap second: never silently "now", never 1970."""
     (item,) = decode(sample(time=claim))
     assert isinstance(item, Fault)
     assert item.series == "refunds/eur"
@@ -391,3 +399,28 @@ def test_the_fast_readers_give_what_the_lenient_one_gives(message: object) -> No
     except Unreadable as error:
         expected = [Fault(None, str(error))]
     assert NativeDecoder().decode(None, value, (), APPEND_MS) == expected
+
+
+def test_a_flood_of_junk_is_told_and_counted() -> None:
+    """A thousand unreadable elements are items of their own, the others one more; what can be read among them counts."""
+    items = decode([0] * 1_500 + [sample()] + [{}] * 500 + [sample(value=None)])
+    assert len(items) == 1_000 + 1 + 1 + 1
+    assert items[1_000] == Sample("refunds/eur", 1.5, None, None)
+    assert [getattr(item, "series", 0) for item in items[1_001:]] == ["refunds/eur", None]
+    assert items[-1] == Fault(None, "1000 more elements that cannot be read")
+
+
+def test_lists_inside_events_are_counted_before_they_are_walked() -> None:
+    """An envelope is no way around the bound on elements."""
+    event = {"specversion": "1.0", "data": [0, 0]}
+    decoder = NativeDecoder(elements_max=3)
+    assert decoder.decode(None, json.dumps([event, event]).encode(), (), APPEND_MS) == [Fault(None, "more than 3 elements")]
+
+
+def test_a_fault_keeps_the_time_that_it_claims() -> None:
+    """Where it can be read, and never later than the append time; live, it counts from the append time all the same."""
+    claims = [(1700000000, 1700000000000), (None, None), ("x", None), (2**62, None), ("2099-01-01T00:00:00Z", APPEND_MS)]
+    for claim, time_ms in claims:
+        (item,) = decode(sample(value=None, time=claim))
+        assert isinstance(item, Fault)
+        assert item.time_ms == time_ms

@@ -130,9 +130,62 @@ def test_what_is_no_prometheus_range_is_refused(tmp_path: Path) -> None:
         path = prometheus(tmp_path, **wrong)
         with pytest.raises(ImportFault, match="range query"):
             list(read_events(path))
-    path.write_text("{}")
-    with pytest.raises(ImportFault, match="not the answer"):
+    for text, why in (
+        ("{}", "not the answer"),
+        ("[]", "not the answer"),
+        ('{"status":"error","error":"too long"}', "too long"),
+    ):
+        path.write_text(text)
+        with pytest.raises(ImportFault, match=why):
+            list(read_events(path))
+
+
+def test_names_of_prometheus_are_the_front_doors(tmp_path: Path) -> None:
+    """A slash or a percent sign in a service is escaped, empty labels name nothing, and no two series are called alike."""
+    for labels, name in [
+        ({"__name__": "m", "job": "shop/api"}, "shop%2Fapi/m"),
+        ({"__name__": "a:b", "job": "50%", "service": ""}, "50%25/a:b"),
+        ({"instance": "10.0.0.1:9100"}, "10.0.0.1:9100/value"),
+        ({}, "prometheus/value"),
+    ]:
+        assert [event.item[1] for event in read_events(prometheus(tmp_path, (labels, [(T0, "1")])))] == [name]
+    alike = [({"job": "a", "x": "1,y=2"}, [(T0, "1")]), ({"job": "a", "x": "1", "y": "2"}, [(T0, "1")])]
+    with pytest.raises(ImportFault, match=r"two series are called a/value\{x=1,y=2\}"):
+        list(read_events(prometheus(tmp_path, *alike)))
+
+
+@pytest.mark.parametrize(
+    ("result", "why"),
+    [
+        ({"metric": {"__name__": "ms", "job": "api"}, "histograms": [[T0, {"count": "1"}]]}, "api/ms is a native histogram"),
+        ({"metric": {}, "values": [[T0, "1"]], "histograms": [[T0, {}]]}, "native histogram"),
+        ({"metric": {}, "values": [[T0 * 1000, "1"]]}, "not a time of this century"),
+        ({"metric": {}, "values": [[20260302, "1"]]}, "not a time of this century"),
+        ({"metric": {}, "values": [[T0 + 1, "1"], [T0, "1"]]}, "value 2: its time is 1000 ms before"),
+        ({"metric": {}, "values": [[T0]]}, "not the answer"),
+        ({"metric": {}, "values": [[True, "1"]]}, "not the answer"),
+        ({"metric": {"job": 5}, "values": []}, "not the answer"),
+        ({"metric": {"job": "a" * 600}, "values": []}, "600 characters"),
+        ({"metric": {"job": "a\n"}, "values": []}, "unprintable"),
+        ({"metric": {}, "values": [[T0, "48,5"]]}, "1 of 1 values are no numbers"),
+        ({"metric": {}}, "holds no readings"),
+    ],
+)
+def test_a_series_that_cannot_be_taken_is_named(tmp_path: Path, result: dict[str, object], why: str) -> None:
+    """Native histograms, times of another unit, shapes of something else: a sentence, and no traceback."""
+    path = tmp_path / "range.json"
+    path.write_text(json.dumps({"status": "success", "data": {"resultType": "matrix", "result": [result]}}))
+    with pytest.raises(ImportFault, match=why):
         list(read_events(path))
+
+
+def test_values_of_prometheus_are_text_or_faults(tmp_path: Path) -> None:
+    """A boolean is no number here either."""
+    path = tmp_path / "range.json"
+    values = [[T0, "1e3"], [T0 + 1, True], [T0 + 2, None], [T0 + 3, 5], [T0 + 4, "x"]]
+    data = {"resultType": "matrix", "result": [{"metric": {}, "values": values}]}
+    path.write_text(json.dumps({"status": "success", "data": data}))
+    assert [event.item[2] for event in read_events(path)] == [1000.0, "a boolean", "missing", 5.0, "not a number"]
 
 
 def otlp(metric: dict[str, object]) -> str:

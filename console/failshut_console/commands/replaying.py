@@ -46,6 +46,7 @@ def record(
     time_column: Annotated[str, typer.Option(help="The column of times.")] = "time",
     value_column: Annotated[str, typer.Option(help="The column of values.")] = "value",
     zone: Annotated[str, typer.Option(help="Zone of times that name none, such as Europe/Berlin.")] = "",
+    decimal_comma: Annotated[bool, typer.Option("--decimal-comma", help="Values in a CSV file are written 48,5.")] = False,
     mark_every: Annotated[str, typer.Option(help="How often time is marked in an import.")] = "1s",
     force: Force = False,
     broker: Broker = "",
@@ -57,7 +58,7 @@ def record(
     A recording begins where the log begins, because a decision depends on all evidence before it; --from says from when on it
     is looked at. Where retention removed the beginning it begins with what is left, or with --lead so long before --from, and a
     replay says from when on that can be compared. With --import a file of yours is played to a front door in virtual
-    time, under --policy.
+    time, under --policy. What is odd about the file is said on standard error before anything is recorded.
 
     Exit status: 0 written, 2 wrong usage or input, 3 Kafka does not answer. Whatever interrupts it, nothing stands under the
     name that was not finished.
@@ -68,7 +69,7 @@ def record(
         if gate or begin or end or lead:
             raise Trouble("--gate, --from, --to and --lead are for a running monitor", "nothing was recorded")
         columns = (time_column, value_column)
-        recordings.take_in(imported, output, policy or [], series, columns, zone, mark_every, force)
+        recordings.take_in(imported, output, policy or [], series, columns, zone, decimal_comma, mark_every, force)
     else:
         recordings.record(output, gate or [], begin, end, lead, where(state, broker=broker, prefix=prefix), force)
 

@@ -60,22 +60,26 @@ class Fault(msgspec.Struct, frozen=True, gc=False):
 
     With a series: non-conforming evidence of that series (NaN, infinity, a wrong type, a time that no clock shows).
     Without one: unreadable, so that the record goes to the dead-letter topic as well.
+
+    `time_ms` is what it claims, where that can be read. Live a fault counts from the record's append time all the same; a
+    file that is imported has no append times (failshut_replay.importing).
     """
 
     series: str | None
     reason: str
+    time_ms: int | None = None
 
 
 Item: TypeAlias = Sample | Beat | LagPoint | Outcome | Fault
 
 
-def fault(series: str | None, reason: object) -> Fault:
+def fault(series: str | None, reason: object, time_ms: int | None = None) -> Fault:
     """A fault whose reason is safe to print, to sign and to encode, whatever the producer sent.
 
     >>> fault(None, "bad \\x1b[2J")
-    Fault(series=None, reason='bad ?[2J')
+    Fault(series=None, reason='bad ?[2J', time_ms=None)
     """
     text = str(reason)[:REASON_CHARS_MAX]
     if not text.isprintable():
         text = "".join(char if char.isprintable() else "?" for char in text)
-    return Fault(series, text)
+    return Fault(series, text, time_ms)

@@ -19,13 +19,18 @@ import msgspec
 
 from .items import Beat, Fault, Item, LagPoint, Outcome, Sample, fault
 from .names import Instances, SeriesNames, check_name
-from .times import bounded
+from .times import Claim, bounded
 from .wire import BeatWire, LagWire, SampleWire, Wire
 
 OWN_KINDS = ("lag", "outcome")
 BOM = b"\xef\xbb\xbf"
 # More digits than 64 bits have: a float. It also keeps clear of Python's limit on int(), which would raise.
 INT_DIGITS_MAX = 18
+# Elements that name no series and cannot be read are items of their own up to here. The others are counted in one more:
+# two bytes of junk must not cost what a sample of forty costs.
+UNREADABLE_MAX = 1_000
+# Every event has one of these.
+NAMING = frozenset(("service", "gate", "group", "specversion"))
 
 
 class Unreadable(Exception):
@@ -38,7 +43,7 @@ def _integer(digits: str) -> int | float:
 
 def _wide_integer(digits: str) -> int | float:
     number = float(digits)
-    return int(digits) if abs(number) < 2.0**63 else number
+    return int(digits) if abs(number) <= 2.0**64 else number
 
 
 def parse(value: bytes) -> Any:
@@ -85,14 +90,26 @@ class LenientReader:
         `inside` says that there is one, so that no second may follow.
         """
         items: list[Item] = []
+        unread = 0
         for element, default, nested in self._elements(parse(value), default_time, inside):
-            if len(items) >= self._elements_max:
-                raise Unreadable(f"more than {self._elements_max} elements")
-            items.append(self._item(element, default, nested, append_ms))
+            if unread >= UNREADABLE_MAX and not (isinstance(element, dict) and NAMING.intersection(element)):
+                unread += 1
+                continue
+            item = self._item(element, default, nested, append_ms)
+            if type(item) is Fault and item.series is None:
+                unread += 1
+                if unread > UNREADABLE_MAX:
+                    continue
+            items.append(item)
+        if unread > UNREADABLE_MAX:
+            items.append(fault(None, f"{unread - UNREADABLE_MAX} more elements that cannot be read"))
         return items
 
     def _elements(self, message: Any, default: object, inside: bool) -> Iterator[tuple[Any, object, bool]]:
-        for element in message if isinstance(message, list) else (message,):
+        """Every element, with what surrounds it. A list is counted before it is walked."""
+        elements = _listed(message)
+        count = self._counted(len(elements))
+        for element in elements:
             if inside or not is_cloud_event(element):
                 yield element, default, inside
                 continue
@@ -101,7 +118,14 @@ class LenientReader:
             except Unreadable as error:
                 yield error, None, True
                 continue
-            yield from self._elements(data, time, True)
+            inner = _listed(data)
+            count = self._counted(count - 1 + len(inner))
+            yield from ((one, time, True) for one in inner)
+
+    def _counted(self, elements: int) -> int:
+        if elements > self._elements_max:
+            raise Unreadable(f"more than {self._elements_max} elements")
+        return elements
 
     def _item(self, element: Any, default: object, inside: bool, append_ms: int) -> Item:
         if isinstance(element, Unreadable):
@@ -121,16 +145,30 @@ class LenientReader:
             return finish(wire, self._names, self._instances, append_ms)
         # UnicodeError is a ValueError: text with lone surrogates, where msgspec wants UTF-8.
         except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError) as error:
-            return self._fault(element, error)
+            return self._fault(element, error, append_ms)
 
-    def _fault(self, element: dict[str, Any], error: Exception) -> Fault:
+    def _fault(self, element: dict[str, Any], error: Exception, append_ms: int) -> Fault:
         service, metric = element.get("service"), element.get("metric")
+        series, reason = None, error
         if isinstance(service, str) and isinstance(metric, str):
             try:
-                return fault(self._names[service, metric], error)
+                series = self._names[service, metric]
             except ValueError as bad_name:
-                return fault(None, bad_name)
-        return fault(None, error)
+                reason = bad_name
+        return fault(series, reason, claim_of(element.get("time"), append_ms))
+
+
+def claim_of(time: object, append_ms: int) -> int | None:
+    """The time that a faulty element claims, or None where it claims none that can be read."""
+    try:
+        claim: Claim | None = msgspec.convert(time, Claim | None)
+        return None if claim is None else bounded(claim, append_ms)
+    except (msgspec.MsgspecError, ValueError, OverflowError):
+        return None
+
+
+def _listed(message: Any) -> list[Any]:
+    return message if isinstance(message, list) else [message]
 
 
 def is_cloud_event(element: Any) -> bool:

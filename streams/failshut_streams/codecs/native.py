@@ -20,7 +20,11 @@ from .times import Zoned, bounded
 from .wire import BeatWire, CloudWire, OtherWire, SampleWire
 
 VALUE_BYTES_MAX = 1 << 20
-ELEMENTS_MAX = 100_000
+# More than a value of 1 MiB can hold that name a service, a gate or a group. Two bytes of junk are an element, too.
+ELEMENTS_MAX = 32_000
+# Media types of the structured form. Without a format JSON is what the specification wants every receiver to speak.
+CLOUD_EVENTS = "application/cloudevents"
+CLOUD_EVENTS_JSON = frozenset((CLOUD_EVENTS, f"{CLOUD_EVENTS}+json", f"{CLOUD_EVENTS}-batch+json", f"{CLOUD_EVENTS}-batch"))
 
 # What a fast reader may raise for bytes that it does not take; UnicodeDecodeError is a ValueError.
 REFUSED = (msgspec.MsgspecError, ValueError, OverflowError, RecursionError)
@@ -121,7 +125,12 @@ class NativeDecoder:
             return unreadable(key, refusal)
         assert value  # noqa: S101  # refuse_value refuses an empty one
         attributes = cloud_attributes(headers)
-        if "ce_specversion" not in attributes:
+        media_type = attributes.get("content-type", "").partition(";")[0].strip().lower()
+        structured = media_type.startswith(CLOUD_EVENTS)
+        if structured and media_type not in CLOUD_EVENTS_JSON:
+            return unreadable(key, "a CloudEvent in another format than JSON")
+        # The content type decides: attributes that a bridge repeats in headers do not make the event binary.
+        if structured or "ce_specversion" not in attributes:
             return self.decode(key, value, (), append_ms)
         if attributes["ce_specversion"] != "1.0":
             return unreadable(key, "a CloudEvent of another version than 1.0")

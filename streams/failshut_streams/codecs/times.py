@@ -1,7 +1,11 @@
 """The time that a producer claims, in whole milliseconds and never later than the broker's append time.
 
-A claim is RFC 3339 text with a zone, or a number: below 1e11 seconds since 1970, from there to 1e14 milliseconds.
-Microseconds and nanoseconds are refused rather than guessed: bounded by append time they would silently read "now".
+A claim is RFC 3339 text with a zone, or a number: below 1e11 seconds since 1970, from there to 1e13 milliseconds. OTLP
+counts nanoseconds. A number of another unit is refused rather than guessed: bounded by append time it would silently
+read "now", or be believed as a time in 1970.
+
+No telemetry is older than Kafka. So a time before 2000 comes from a clock that does not count from 1970 (one since boot),
+from another unit (milliseconds sent as nanoseconds) or from a date without separators (20260302), and is a fault.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -12,10 +16,19 @@ import msgspec
 Zoned: TypeAlias = Annotated[datetime, msgspec.Meta(tz=True)]
 Claim: TypeAlias = int | float | Zoned
 
-MILLISECONDS_FROM = 100_000_000_000
-MILLISECONDS_BELOW = 100_000_000_000_000
+EARLIEST_MS = 946_684_800_000
+"""2000-01-01T00:00:00Z: no claim before it is believed."""
+EARLIEST_S = EARLIEST_MS // 1000
+SECONDS_BELOW = 1e11
+MILLISECONDS_BELOW = 10_000_000_000_000
+"""The year 2286. Beyond it lie dates without separators (20260302090000)."""
+NANOSECONDS_A_MILLISECOND = 1_000_000
+EARLIEST_NANO = EARLIEST_MS * NANOSECONDS_A_MILLISECOND
+NANO_BELOW = 1 << 64
 MILLISECOND = timedelta(milliseconds=1)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+NO_UNIX_NANO = "time is not nanoseconds since 1970: before 2000, or beyond 64 bits"
 
 
 class BadTime(ValueError):
@@ -28,16 +41,37 @@ def bounded(claim: int | float | datetime, append_ms: int) -> int:
     >>> bounded(1700000000.5, 1800000000000), bounded(1700000000500, 1600000000000)
     (1700000000500, 1600000000000)
     """
-    if type(claim) is int and MILLISECONDS_FROM <= claim <= append_ms:
+    if type(claim) is int and EARLIEST_MS <= claim <= append_ms:
         return claim
-    if type(claim) is float and 0.0 <= claim < 1e11:
-        time_ms = int(claim * 1000.0 + 0.5)
-    elif isinstance(claim, datetime):
+    time_ms = claimed_ms(claim)
+    return time_ms if time_ms < append_ms else append_ms
+
+
+def claimed_ms(claim: int | float | datetime) -> int:
+    """The claim in milliseconds, as late as it says. Raises `BadTime`.
+
+    >>> claimed_ms(20260302)
+    Traceback (most recent call last):
+    ...
+    failshut_streams.codecs.times.BadTime: time is before 2000: from a clock since boot, in another unit, or no time
+    """
+    if isinstance(claim, datetime):
         time_ms = (claim - EPOCH) // MILLISECOND
-        if time_ms < 0:
-            raise BadTime("time is before 1970")
     elif not 0 <= claim < MILLISECONDS_BELOW:  # a NaN fails both comparisons
         raise BadTime("time is neither seconds nor milliseconds since 1970")
     else:
-        time_ms = int(claim if claim >= MILLISECONDS_FROM else claim * 1000 + 0.5)
-    return time_ms if time_ms < append_ms else append_ms
+        time_ms = int(claim if claim >= SECONDS_BELOW else claim * 1000 + 0.5)
+    if time_ms < EARLIEST_MS:
+        raise BadTime("time is before 2000: from a clock since boot, in another unit, or no time")
+    return time_ms
+
+
+def nano_ms(nanoseconds: int) -> int:
+    """OTLP's nanoseconds in milliseconds. Raises `BadTime`.
+
+    >>> nano_ms(1700000000123456789)
+    1700000000123
+    """
+    if not EARLIEST_NANO <= nanoseconds < NANO_BELOW:
+        raise BadTime(NO_UNIX_NANO)
+    return nanoseconds // NANOSECONDS_A_MILLISECOND

@@ -1,0 +1,140 @@
+"""OTLP in JSON, point by point: what the fast decoder refuses, and what holds something empty.
+
+Damage costs the point, the metric or the resource that it is in, and no more. Good points are walked as always, so that
+the two readers cannot disagree.
+"""
+
+from typing import Any
+
+import msgspec
+
+from . import otlp_json
+from .lenient import Unreadable
+from .native import REFUSED
+from .otlp_walk import SUFFIXES, Walk, suffixes_of
+
+# What a holder may have beside the list that is looked for. Anything else in an empty one was meant to be read.
+BESIDE = {
+    "scopeMetrics": frozenset(("resource", "schemaUrl")),
+    "metrics": frozenset(("scope", "schemaUrl")),
+    "dataPoints": frozenset(("aggregationTemporality", "isMonotonic")),
+}
+
+# Names of an older protocol, or protobuf's own. What stands under them is not read, and that is said.
+NOT_READ = ("resource_metrics", "scope_metrics", "instrumentationLibraryMetrics", "instrumentation_library_metrics")
+
+
+def walk_parsed(walk: Walk, message: Any) -> None:
+    """Walk a parsed message of which something may be wrong. Raises `Unreadable` where it is no OTLP at all."""
+    if not isinstance(message, dict) or not isinstance(message.get("resourceMetrics"), list):
+        raise Unreadable("not OTLP metrics: no list of resourceMetrics")
+    walk.hold(message["resourceMetrics"])
+    _not_read(walk, message)
+    for resource in message["resourceMetrics"]:
+        try:
+            described = _field(resource, "resource", dict, {})
+            walk.resource(msgspec.convert(described, otlp_json.Resource, strict=False).attributes or ())
+            scopes = _field(resource, "scopeMetrics", list, [])
+            if not _not_read(walk, resource):
+                _held(resource, "scopeMetrics")
+        except REFUSED as error:
+            walk.faults(None, (), error)
+            continue
+        walk.hold(scopes)
+        for scope in scopes:
+            try:
+                metrics = _held(scope, "metrics")
+            except ValueError as error:
+                walk.faults(None, (), error)
+                continue
+            walk.hold(metrics)
+            for metric in metrics:
+                _metric(walk, metric)
+
+
+def _not_read(walk: Walk, holder: dict[str, Any]) -> bool:
+    found = [name for name in NOT_READ if holder.get(name) is not None]
+    for name in found:
+        walk.faults(None, (), f"{name} is not read: write the name of OTLP 1.0 in lowerCamelCase")
+    return bool(found)
+
+
+def _metric(walk: Walk, metric: Any) -> None:
+    """A metric of which something may be wrong: its good points are walked, its bad ones are faults."""
+    if not isinstance(metric, dict):
+        walk.faults(None, (), "a metric is an object")
+        return
+    name = "" if metric.get("name") is None else metric["name"]
+    kind = next((kind for kind in SUFFIXES if metric.get(_camel(kind)) is not None), None)
+    if kind is None:
+        walk.faults(name, ("",), "a metric without data")
+        return
+    try:
+        body = _field(metric, _camel(kind), dict, {})
+        raw = _held(body, "dataPoints")
+        empty = {"name": name, _camel(kind): {**body, "dataPoints": None}}
+        shell = msgspec.convert(empty, otlp_json.Metric, strict=False)
+    except REFUSED as error:
+        walk.faults(name, SUFFIXES[kind], error)
+        return
+    walk.bound(len(raw))
+    good: list[Any] = []
+    bad: list[tuple[object, Any]] = []
+    for point in raw:
+        try:
+            if not isinstance(point, dict):
+                raise ValueError("a point is an object")
+            good.append(msgspec.convert(point, otlp_json.POINTS[kind], strict=False))
+        except REFUSED as error:
+            bad.append((error, point))
+    data = getattr(shell, kind)
+    if good:
+        data.data_points = good
+        walk.metric(shell)
+    _bad_points(walk, name, suffixes_of(kind, data) or SUFFIXES[kind], bad)
+
+
+def _bad_points(walk: Walk, name: object, suffixes: tuple[str, ...], bad: list[tuple[object, Any]]) -> None:
+    """Each bad point is a fault, up to a bound for the whole message; a metric's others are one fault together."""
+    walk.hold_points(bad)
+    told = bad[: walk.bad_points_left]
+    walk.bad_points_left -= len(told)
+    for reason, point in told:
+        walk.faults(name, suffixes, reason, _claim(walk, point))
+    if len(told) < len(bad):
+        walk.faults(name, suffixes, f"{len(bad) - len(told)} more points that cannot be read")
+
+
+def _claim(walk: Walk, point: Any) -> int | None:
+    """The time that a bad point claims, or None where it claims none that can be read."""
+    try:
+        return walk.time_ms(msgspec.convert(point["timeUnixNano"], int, strict=False))
+    except (*REFUSED, KeyError, TypeError):
+        return None
+
+
+def _held(holder: Any, name: str) -> Any:
+    """The list that a holder is there for. Raises ValueError for another type, or where something else is in its place."""
+    found = _field(holder, name, list, [])
+    if not found:
+        others = [key for key, content in holder.items() if content is not None and key != name and key not in BESIDE[name]]
+        if others:
+            raise ValueError(f"no {name}, but fields that are unknown here: {', '.join(others[:3])}")
+    return found
+
+
+def _field(holder: Any, name: str, shape: type, default: Any) -> Any:
+    """A field of a parsed object; null and absence are the default. Raises ValueError for another type."""
+    if not isinstance(holder, dict):
+        raise ValueError(f"expected an object that may have {name}")
+    content = holder.get(name)
+    if content is None:
+        return default
+    if not isinstance(content, shape):
+        raise ValueError(f"{name} is of the wrong type")
+    return content
+
+
+def _camel(name: str) -> str:
+    head, *tail = name.split("_")
+    return head + "".join(part.title() for part in tail)
