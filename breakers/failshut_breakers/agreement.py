@@ -146,6 +146,16 @@ class Agreement:
         return f"worker {router} feeds this gate nothing: it knows no policy for it"
 
 
+class Unquestioned(Agreement):
+    """Counts every run: for a replay under other policies than those that routers read. Never for a monitor that runs."""
+
+    def control_agrees(self, run: Run, covered: int) -> bool:
+        return True
+
+    def disputed(self, run: Run, versions: Mapping[str, int]) -> frozenset[str]:
+        return frozenset()
+
+
 def _keep(kept: dict[Any, Any], key: Any, value: Any, most: int) -> None:
     """Keep a value as the newest, and no more than so many."""
     kept.pop(key, None)

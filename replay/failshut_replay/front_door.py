@@ -203,7 +203,7 @@ class _Door:
             case ("lag", group, topic):
                 return routes.lags.get((group, topic), ()), Lags(group, topic, rows)
             case ("unreadable",):
-                return tuple(routes.gates), Unreadable(rows)
+                return routes.unreadable, Unreadable(rows)
         return (key[1],), Outcomes(rows)
 
 

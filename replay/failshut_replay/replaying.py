@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from failshut_breakers.agreement import Unquestioned
 from failshut_breakers.decision import Decision, Kind, decode_decision, encode_decision
 from failshut_breakers.evidence import EvidenceError, Run, Samples, decode_run
 from failshut_breakers.governor import Governor
@@ -98,6 +99,8 @@ class Replay:
         gates = manifest.gates
         owns: Callable[[str], bool] = lambda gate: gates.get(gate) == partition  # noqa: E731
         governor = Governor(partition, run.evidence_id, run.evidence_partitions, owns)
+        if self.what_if.texts:  # what a router made of the recorded policies is no ground to refuse what it forwarded
+            governor.agreement = Unquestioned()
         self.governors[partition], self._answers[partition] = governor, Answers(self._assumed)
         start = manifest.start(partition)
         if start is not None:

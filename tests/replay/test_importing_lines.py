@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from replay import made
 
-from failshut_breakers.evidence import Faults, Lags, Outcomes, Run, Samples, Unreadable, decode_run
+from failshut_breakers.evidence import Beats, Faults, Run, Samples, Unreadable, decode_run
 from failshut_breakers.policy import PolicyBook
 from failshut_breakers.routes import Routes
 from failshut_replay.errors import ImportFault
@@ -42,6 +42,7 @@ POLICIES = {
         "heartbeat: {source: a, every: 1s, grace: 3s}",
         "lag: {group: g, topic: t, allowed: 5, behind: 1s}",
         "failure_rate: {window: 10s, at_least: 2, over: 0.5}",
+        "unreadable: {at_least: 1}",
     )
 }
 
@@ -67,7 +68,7 @@ def rows_of(runs: Iterable[Run]) -> list[tuple[Any, ...]]:
 def routes() -> Routes:
     book = PolicyBook()
     book.apply(1, 1, POLICIES, "")
-    return Routes.of(book)
+    return Routes.of(book, (b"made",))
 
 
 def live(lines: Sequence[tuple[bytes, int]], otlp: bool) -> list[tuple[Any, ...]]:
@@ -166,7 +167,7 @@ def test_every_kind_of_reading_is_compared() -> None:
             found.update(row[0] for row in live([(json.dumps(value).encode(), T0_MS)], form))
 
     look()
-    assert found == {kind.__name__ for kind in (Samples, Faults, Lags, Outcomes, Unreadable)} | {"Beats"}
+    assert found == {kind.__name__ for kind in (Samples, Faults, Unreadable, Beats)}
 
 
 # Lines side by side
