@@ -16,7 +16,10 @@ from failshut.store import Outcomes
 
 OK: Final = "ok"
 FAILED: Final = "failed"
+#: Nothing was executed, or the guard itself interrupted it: says nothing of the action.
 CANCELLED: Final = "cancelled"
+#: Admitted, and ended by somebody else's cancellation or timeout, or by the process's end: its action did not come back.
+INTERRUPTED: Final = "interrupted"
 
 #: gate, epoch, probe token or empty, outcome
 Ended = tuple[str, str, str, str]

@@ -107,8 +107,13 @@ class KeySet:
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> KeySet:
         """Read a JWKS file. Raises OSError, or ValueError where it is not one."""
+        return cls.from_json(Path(path).read_bytes(), path)
+
+    @classmethod
+    def from_json(cls, content: bytes, path: str | os.PathLike[str]) -> KeySet:
+        """Read the content of a JWKS file; `path` is for the reason. Raises ValueError where it is not one."""
         try:
-            document = json.loads(Path(path).read_bytes())
+            document = json.loads(content)
         except (ValueError, RecursionError) as error:
             raise UnusableKey(f"{path} is not JSON") from error
         return cls.from_dict(document)
@@ -257,6 +262,15 @@ def read_token(token: str | bytes, keys: KeySet, *typs: str, bytes_max: int = TO
     if not isinstance(claims, dict):
         raise UnreadableToken("claims are not an object")
     return typ, claims
+
+
+def kid_of(token: bytes) -> str:
+    """The name of the key that a token says it is signed with, unverified; an empty text where it says none."""
+    try:
+        kid = _header(token[:TOKEN_BYTES_MAX])["kid"]
+    except TokenError:
+        return ""
+    return kid if isinstance(kid, str) else ""
 
 
 def _header(raw: bytes) -> dict[str, Any]:

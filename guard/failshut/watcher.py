@@ -1,8 +1,9 @@
-"""The background of a guard: two threads that talk to the store so that callers never do.
+"""The background of a guard: threads that talk to the store, and look at the key file, so that callers never do.
 
 The watcher reads the gates in use (at a quarter of the permit's life, at most 250 ms apart), fetches what
 callers wait for, and writes outcomes. The listener does nothing but wait for pushed closings, so that a
-slow read delays none. Both are daemons with connections of their own. An error of the store is counted,
+slow read delays none. Where keys come from a file a third looks at it each second: a key that is taken out
+must not wait for a store that answers late. All are daemons, with connections of their own. An error of the store is counted,
 waited out with a bounded backoff and never changes a lease: it runs out. An error that nobody foresaw ends
 the turn, not the thread, and changes no lease either.
 
@@ -19,6 +20,7 @@ from concurrent.futures import Future
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Final
 
+from failshut.keysource import LOOK_SECONDS
 from failshut.lease import READ_INTERVAL_MS_MAX, Slot
 from failshut.outcomes import CANCELLED
 from failshut.store import GATES_PER_READ_MAX, Outcomes, Store, Subscription, Unreachable
@@ -85,7 +87,7 @@ Request = ReadRequest | ProbeRequest
 
 
 class Watcher:
-    """Both threads of one guard in one process. Started once; a guard makes a new one where this ended."""
+    """The threads of one guard in one process. Started once; a guard makes a new one where this ended."""
 
     def __init__(self, guard: Guard) -> None:
         self._guard = guard
@@ -104,20 +106,22 @@ class Watcher:
             threading.Thread(target=self._watch, name="failshut-watcher", daemon=True),
             threading.Thread(target=self._attend, name="failshut-listener", daemon=True),
         ]
+        if guard.follows_keys:
+            self._threads.append(threading.Thread(target=self._keep_keys, name="failshut-keys", daemon=True))
 
     def start(self) -> None:
-        """Start both threads. Raises RuntimeError where the interpreter cannot start one."""
+        """Start the threads. Raises RuntimeError where the interpreter cannot start one."""
         for thread in self._threads:
             thread.start()
 
     def running(self) -> bool:
-        """Whether both threads live."""
+        """Whether all threads live."""
         return all(thread.is_alive() for thread in self._threads)
 
     def stop(self, seconds: float) -> None:
-        """Write what outcomes wait, end both threads and wait for them, at most `seconds` in all."""
+        """Write what outcomes wait, end the threads and wait for them, at most `seconds` in all."""
         self._stopping.set()
-        self._requests.put(ReadRequest(None))
+        self.wake()
         end = time.monotonic() + seconds
         for thread in self._threads:
             if thread is not threading.current_thread():
@@ -136,6 +140,10 @@ class Watcher:
         self._requests.put(request)
         return True
 
+    def wake(self) -> None:
+        """Have the watcher see at once what is due."""
+        self._requests.put(ReadRequest(None))
+
     def _watch(self) -> None:
         self._repeat(self._turn, self._recover)
         self._write_outcomes(last=True)
@@ -143,6 +151,13 @@ class Watcher:
 
     def _attend(self) -> None:
         self._repeat(self._listen, lambda: None)
+
+    def _keep_keys(self) -> None:
+        self._repeat(self._look_at_keys, lambda: None)
+
+    def _look_at_keys(self) -> None:
+        self._guard.refresh_keys(at_once=True)
+        self._stopping.wait(LOOK_SECONDS)
 
     def _repeat(self, turn: Callable[[], None], recover: Callable[[], None]) -> None:
         """Take turns until stopped. An error that nobody foresaw ends the turn and opens nothing."""
@@ -164,11 +179,10 @@ class Watcher:
         """Wait until something is due or wanted, then read, fetch and write."""
         reads, probes = self._wait()
         try:
+            self._guard.refresh_keys()
             now = time.monotonic()
             wanted = {request.slot for request in reads if request.slot is not None}
             due = [slot for slot in self._guard.slots() if slot in wanted or self._due(slot, now)]
-            if self._guard.refresh_keys():
-                due = self._guard.slots()
             for start in range(0, len(due), GATES_PER_READ_MAX):
                 self._read(due[start : start + GATES_PER_READ_MAX])
             for probe in probes:

@@ -103,7 +103,7 @@ def test_a_caller_that_left_costs_no_token(monitor: Monitor, gate: Gate, guard: 
 
 
 def test_outcomes_reach_the_store(monitor: Monitor, gate: Gate) -> None:
-    """ok, failed and cancelled are counted per epoch and appended to the stream."""
+    """ok, failed, interrupted and cancelled are counted per epoch and appended to the stream."""
     monitor.issue(ttl_ms=60_000)
     admitted(gate)
     for _ in range(3):
@@ -111,21 +111,25 @@ def test_outcomes_reach_the_store(monitor: Monitor, gate: Gate) -> None:
             pass
     with pytest.raises(KeyError), gate.execution(SUBJECT):
         raise KeyError
-    for error in (KeyboardInterrupt, asyncio.CancelledError):
+    for error in (KeyboardInterrupt, asyncio.CancelledError, SystemExit, GeneratorExit):
         with pytest.raises(error), gate.execution(SUBJECT):
             raise error
-    with pytest.raises(Withheld), gate.execution(SUBJECT):
-        raise Withheld("another.gate", Cause.DRIFT)
+    denial = Withheld("another.gate", Cause.DRIFT)
+    for withheld_by in (denial, ExceptionGroup("", [denial, denial])):
+        with pytest.raises(type(withheld_by)), gate.execution(SUBJECT):
+            raise withheld_by
+    with pytest.raises(ExceptionGroup), gate.execution(SUBJECT):
+        raise ExceptionGroup("", [denial, KeyError()])
 
     def counts() -> dict[str, int]:
-        found = {"ok": 0, "failed": 0, "cancelled": 0}
+        found = {"ok": 0, "failed": 0, "interrupted": 0, "cancelled": 0}
         for entry in monitor.outcomes():
             assert (entry["gate"], entry["epoch"], entry["token"]) == (monitor.gate, monitor.epoch, "")
             assert entry["instance"]
             found[entry["outcome"]] += int(entry["count"])
         return found
 
-    eventually(lambda: counts() == {"ok": 3, "failed": 1, "cancelled": 3})
+    eventually(lambda: counts() == {"ok": 3, "failed": 2, "interrupted": 4, "cancelled": 2})
 
 
 def test_a_guard_that_ends_writes_what_waits(monitor: Monitor, gate: Gate, guard: Guard) -> None:
