@@ -22,6 +22,7 @@ from failshut_breakers.condition_policies import (
     Anomaly,
     ConditionPolicy,
     Conformance,
+    CountsAs,
     Drift,
     FailureRate,
     Heartbeat,
@@ -81,6 +82,8 @@ class ResetPolicy(Model):
     after: DurationMs | None = None
     probes: Annotated[int, Field(ge=0, le=10_000)] = 5
     deadline: DurationMs = 60_000
+    # A probe that somebody else's timeout or cancellation ended: it did not show that the action works.
+    interrupted: CountsAs = "failed"
 
 
 class Policy(Model):

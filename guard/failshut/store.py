@@ -44,6 +44,8 @@ class Outcomes:
     count: int
     lost: int
     """Outcomes of this gate that were dropped since the last entry that arrived."""
+    total: int = 0
+    """Outcomes of this gate that were sent so far, these included."""
 
 
 class Store:
@@ -76,8 +78,8 @@ class Store:
 
         return self._ask(ask)
 
-    def append(self, outcomes: Iterable[Outcomes], instance: str) -> None:
-        """Append to the stream of outcomes, in one round trip. Raises Unreachable."""
+    def append(self, outcomes: Iterable[Outcomes], instance: str, guard: str = "") -> None:
+        """Append to the stream of outcomes, in one round trip; `guard` is whose totals they carry. Raises Unreachable."""
 
         def ask(client: redis.Redis) -> None:
             pipeline = client.pipeline(transaction=True)  # all or none, so that a failure is not half counted
@@ -90,6 +92,8 @@ class Store:
                     "count": entry.count,
                     "instance": instance,
                     "lost": entry.lost,
+                    "guard": guard,
+                    "total": entry.total,
                 }
                 pipeline.xadd(keys.OUTCOMES, fields, maxlen=keys.OUTCOMES_MAXLEN, approximate=True)
             pipeline.execute()

@@ -210,7 +210,7 @@ class Watcher:
         """Seconds until the next gate is due."""
         now = time.monotonic()
         pause = min((self._due_at(slot) - now for slot in self._guard.slots()), default=READ_INTERVAL_MS_MAX / 1000)
-        if len(self._guard.outcomes) or self._pending:
+        if self._guard.outcomes.waits or self._pending:
             pause = min(pause, max(self._outcomes_at, self._retry_at) - now)
         return max(0.001, min(pause, READ_INTERVAL_MS_MAX / 1000))
 
@@ -265,7 +265,7 @@ class Watcher:
         self._outcomes_at = now + OUTCOMES_SECONDS
         self._pending = []
         try:
-            self._store.append(batch, self._guard.instance)
+            self._store.append(batch, self._guard.instance, self._guard.outcomes.name)
         except Unreachable as error:
             self._failed()
             if error.maybe_applied:

@@ -171,9 +171,11 @@ class Metrics:
         self._marks.labels("written" if written else "failed").inc()
 
     def outcomes(self, what: str, count: int) -> None:
-        """Count what the mover did: `moved`, `malformed`, `store_unreachable`, `broker_unreachable`."""
+        """Count what the mover did: `moved`, `malformed`, `lost`, `store_unreachable`, `broker_unreachable`."""
         if what in ("moved", "malformed"):
             self._outcomes.labels(what).inc(count)
+        elif what == "lost":
+            self._outcomes_lost.inc(count)
         else:
             self._outcome_trouble.labels(what if what in ("store_unreachable", "broker_unreachable") else OTHER).inc(count)
 
@@ -278,6 +280,7 @@ class Metrics:
     def _make_side_metrics(self) -> None:
         self._marks = self._counter("marks", "Time marks.", "result")
         self._outcomes = self._counter("outcomes", "Entries of the stream of outcomes.", "result")
+        self._outcomes_lost = self._counter("outcomes_lost", "Outcomes that guards say they lost before they sent them.")
         self._outcome_trouble = self._counter("outcome_move_failures", "Failed attempts to move outcomes.", "why")
         self._samples = self._counter("lag_samples", "Samples of watched consumer groups.", "result")
 

@@ -6,7 +6,7 @@ worker took and did not finish is taken over by another after `CLAIM_AFTER_MS`.
 
 A store that is down, flushed or restarted empty costs what it held and nothing else: the group is made anew. An entry that
 is no outcome is counted, logged and deleted. Limits: an entry may reach telemetry twice (a worker dies between the two
-acknowledgements); entries that the cap removed before they were read are gone without a trace.
+acknowledgements); entries that the cap removed before they were read are gone, and leave a hole in their guard's count.
 """
 
 from __future__ import annotations
@@ -67,6 +67,8 @@ def telemetry_of(entry_id: bytes, fields: Mapping[bytes, bytes]) -> tuple[bytes,
             "count": _count(text["count"]),
             "id": entry_id.decode(),
             "lost": _count(text.get("lost", "0")),
+            "guard": text.get("guard", ""),
+            "total": _count(text.get("total", "0"), 16),
         }
         if instance := text.get("instance", ""):
             outcome["instance"] = instance
@@ -78,8 +80,8 @@ def telemetry_of(entry_id: bytes, fields: Mapping[bytes, bytes]) -> tuple[bytes,
     return gate.encode(), msgspec.json.encode(outcome)
 
 
-def _count(text: str) -> int:
-    if not text.isascii() or not text.isdecimal() or len(text) > 10:
+def _count(text: str, digits: int = 10) -> int:
+    if not text.isascii() or not text.isdecimal() or len(text) > digits:
         raise BadOutcome(f"not a count: {text[:20]!r}")
     return int(text)
 
@@ -92,7 +94,7 @@ class OutcomeMover(Background):
     """Moves outcomes until it is stopped. One per worker; `worker` is its name in the group, another for each worker.
 
     `moved` and `malformed` count entries. `on_count` is told of them as "moved", "malformed", "store_unreachable",
-    "broker_unreachable" and "unexpected".
+    "broker_unreachable" and "unexpected", and of the outcomes that guards say they lost as "lost".
     """
 
     NAME = "outcomes"
@@ -220,7 +222,7 @@ class OutcomeMover(Background):
 
     async def _move(self, entries: list[Entry]) -> None:
         """Write a batch to telemetry and wait for Kafka's acknowledgements."""
-        sent, malformed = [], 0
+        sent, malformed, lost = [], 0, 0
         async with asyncio.timeout(_KAFKA_SECONDS_MAX):
             for entry_id, fields in entries:
                 if fields is None:
@@ -231,12 +233,15 @@ class OutcomeMover(Background):
                     malformed += 1
                     log.warning("entry %s of %s is no outcome: %.200s", entry_id.decode(), keys.OUTCOMES, error)
                     continue
+                lost += int(fields.get(b"lost", b"0"))
                 sent.append(await self._producer.send(self._topic, value, key))
             await asyncio.gather(*sent)
         self.moved += len(sent)
         self.malformed += malformed
         self._on_count("moved", len(sent))
         self._on_count("malformed", malformed)
+        if lost:
+            self._on_count("lost", lost)
 
     def _trouble(self, what: str, error: Exception) -> None:
         self._on_count(what, 1)

@@ -9,6 +9,7 @@ import pytest
 from standin import SUBJECT, Monitor, admitted, denied_with, eventually, withheld
 
 from failshut import Cause, Gate, Guard, Withheld, keys
+from failshut.epoch import ZERO
 from failshut.outcomes import OutcomeQueue
 from failshut.store import Outcomes, Store, Unreachable
 from failshut.watcher import ProbeRequest
@@ -150,9 +151,25 @@ def test_outcomes_beyond_the_bound_are_counted_as_lost() -> None:
         queue.put(("g", "e", "", "ok"))
     queue.put(("h", "e", "", "ok"))
     assert (len(queue), queue.lost("g"), queue.lost("h")) == (2, 3, 1)
-    assert queue.take() == [Outcomes("g", "e", "", "ok", 2, 3)]
-    assert queue.lost("g") == 0
+    assert queue.take() == [Outcomes("g", "e", "", "ok", 2, 3, 2), Outcomes("h", ZERO, "", "cancelled", 0, 1, 0)]
+    assert (queue.lost("g"), queue.lost("h"), queue.waits) == (0, 0, False)
     assert queue.take() == []
+
+
+def test_each_entry_says_how_many_were_sent_in_all() -> None:
+    """The total goes on from entry to entry, each gate has its own, and what may not have arrived is lost instead."""
+    queue = OutcomeQueue(100)
+    for gate, outcome in (("g", "ok"), ("g", "ok"), ("g", "failed"), ("h", "ok")):
+        queue.put((gate, "e", "", outcome))
+    first = queue.take()
+    assert [(entry.gate, entry.count, entry.total) for entry in first] == [("g", 2, 2), ("g", 1, 3), ("h", 1, 1)]
+    queue.put(("g", "e", "", "ok"))
+    second = queue.take()
+    assert [(entry.count, entry.total, entry.lost) for entry in second] == [(1, 4, 0)]
+    queue.dropped(second)
+    queue.put(("g", "e", "", "ok"))
+    assert [(entry.count, entry.total, entry.lost) for entry in queue.take()] == [(1, 4, 1)]
+    assert OutcomeQueue(1).name != queue.name
 
 
 class _Writes(Store):
@@ -162,11 +179,11 @@ class _Writes(Store):
         super().__init__(url, 5000)
         self.fail_before = self.fail_after = 0
 
-    def append(self, outcomes: object, instance: str) -> None:
+    def append(self, outcomes: object, instance: str, guard: str = "") -> None:
         if self.fail_before:
             self.fail_before -= 1
             raise Unreachable("refused", maybe_applied=False)
-        super().append(outcomes, instance)  # type: ignore[arg-type]
+        super().append(outcomes, instance, guard)  # type: ignore[arg-type]
         if self.fail_after:
             self.fail_after -= 1
             raise Unreachable("no answer", maybe_applied=True)
@@ -187,8 +204,9 @@ def test_an_outcome_is_written_at_most_once(
     with gate.execution(SUBJECT):
         pass
     eventually(lambda: monitor.outcomes() and not store.fail_before and not store.fail_after)
-    eventually(lambda: guard.outcomes.lost(monitor.gate) == after)
+    eventually(lambda: sum(int(entry["lost"]) for entry in monitor.outcomes()) == after)
     with gate.execution(SUBJECT):
         pass
     eventually(lambda: sum(int(entry["count"]) for entry in monitor.outcomes()) == counted)
     assert sum(int(entry["lost"]) for entry in monitor.outcomes()) == after
+    assert {entry["guard"] for entry in monitor.outcomes()} == {guard.outcomes.name}

@@ -8,15 +8,22 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+import redis as redis_py
 import redis.asyncio as redis
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaTimeoutError
 
 from failshut import keys
+from failshut.outcomes import OutcomeQueue
 from failshut.store import Outcomes
 from failshut.store import Store as GuardStore
+from failshut_breakers.conditions import Moment, build
+from failshut_breakers.conditions.sent import GRACE_MS
+from failshut_breakers.policy import PolicyBook
+from failshut_breakers.routes import Routes
 from failshut_streams.codecs import NativeDecoder, Outcome
 from failshut_streams.embedded import Kafka, Valkey
+from failshut_streams.gathering import Gathered
 from failshut_streams.outcomes import BATCH_MAX, GROUP, BadOutcome, OutcomeMover, telemetry_of
 from failshut_streams.topics import Topics, ensure
 
@@ -41,6 +48,40 @@ def test_an_entry_becomes_what_the_decoder_reads() -> None:
     key, value = telemetry_of(b"17-0", fields(token=token, outcome="failed", lost="2"))
     assert key == b"payments.refund"
     assert decoded(key, value) == Outcome("payments.refund", EPOCH, token, "failed", 3, "17-0", 2)
+
+
+def test_a_guards_total_and_losses_come_along() -> None:
+    """What the governor needs to find a hole is in the telemetry."""
+    key, value = telemetry_of(b"17-0", fields(outcome="interrupted", lost="2", guard="a1", total="9007199254740992"))
+    assert decoded(key, value) == Outcome("payments.refund", EPOCH, "", "interrupted", 3, "17-0", 2, "a1", 2**53)
+
+
+def test_what_the_stores_cap_removed_is_a_hole_that_the_gate_counts(store: Valkey) -> None:
+    """A real guard's queue and a real stream: the oldest entries are gone, and the condition finds how many outcomes it was."""
+    queue = OutcomeQueue(1_000)
+    guard = GuardStore(store.url, 5_000)
+    for size in (1, 40, 2):
+        for _ in range(size):
+            queue.put(("payments.refund", EPOCH, "", "ok"))
+        guard.append(queue.take(), "pod-1", queue.name)
+    book = PolicyBook()
+    text = "gate: payments.refund\npermit: {ttl: 3s}\nconditions:\n  - failure_rate: {window: 120s, at_least: 20, over: 0.5}\n"
+    book.apply(1, 1, {"p": text}, "")
+    table = Gathered(Routes.of(book), lambda gate: 0, NativeDecoder().names)
+    policy = book.entries["payments.refund"].policy
+    assert policy is not None
+    condition = build(policy.conditions[0])
+    with redis_py.Redis.from_url(store.url) as client:
+        entries: Any = client.xrange(keys.OUTCOMES)
+    now_ms = 1_800_000_000_000
+    for offset, (entry_id, found) in enumerate(entries):
+        if offset != 1:  # what the cap removes
+            table.take(offset, now_ms, NativeDecoder().decode(*telemetry_of(entry_id, found), (), now_ms))
+    for reading in table.end()[0]["payments.refund"]:
+        condition.feed(reading, 0, Moment(now_ms, now_ms))
+    assert not condition.tick(Moment(now_ms + GRACE_MS - 1, now_ms + GRACE_MS - 1))
+    assert condition.tick(Moment(now_ms + GRACE_MS, now_ms + GRACE_MS))
+    assert condition.text == "40 of 43 executions failed in 120 s, 40 outcomes lost (counted as failed)"
 
 
 def test_what_may_be_missing_may_be_missing() -> None:
