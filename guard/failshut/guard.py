@@ -22,7 +22,7 @@ from typing import Any, Final
 from failshut.cause import Cause
 from failshut.config import Configuration, from_environment
 from failshut.keysource import Counts, KeySource
-from failshut.lease import Denial, Lease, Moment, Slot
+from failshut.lease import Denial, Fenced, Lease, Moment, Slot
 from failshut.outcomes import CANCELLED, OutcomeQueue
 from failshut.permit import Permit
 from failshut.store import Unreachable
@@ -145,14 +145,14 @@ class Guard:
         """All slots; a copy."""
         return list(self._slots.values())
 
-    def take(self, slot: Slot, record: bytes | None, pttl_ms: int, before: Moment) -> None:
+    def take(self, slot: Slot, record: bytes | None, pttl_ms: int, before: Moment, fence: Fenced | None = None) -> None:
         """What a read found for one gate. A fault here is this gate's alone."""
         self._look_for_key(slot, record)
         with self._lock:
             if self.closed:
                 return
             try:
-                slot.take(record, pttl_ms, before, self._keys.verified)
+                slot.take(record, pttl_ms, before, self._keys.verified, fence)
             except Exception as error:  # noqa: BLE001 - one gate's record must not blind the guard for the others
                 self.note_fault(error)
                 slot.withhold(Denial(Cause.UNVERIFIED, f"a record that cannot be judged: {type(error).__name__}"))

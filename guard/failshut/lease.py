@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from failshut import epoch as epochs
 from failshut.cause import Cause
@@ -96,6 +96,14 @@ class _Seen:
     kid: str = ""
 
 
+class Fenced(NamedTuple):
+    """The monitor's last write of a gate, as the store has it: unsigned, so that it only ever denies."""
+
+    epoch: str
+    offset: str
+    closed: bool
+
+
 class Running(Protocol):
     """An execution that can be told to look whether it may go on."""
 
@@ -136,7 +144,7 @@ class Slot:
         """Whether this very token is the one that was verified last."""
         return self._verified is not None and self._verified[0] == token
 
-    def take(self, record: bytes | None, pttl_ms: int, before: Moment, verified: Verify) -> None:
+    def take(self, record: bytes | None, pttl_ms: int, before: Moment, verified: Verify, fence: Fenced | None = None) -> None:
         """Judge what the store held for this gate: the new state is a lease or a denial, never the old one."""
         self.unreachable = ""
         if record is None or pttl_ms == -2:
@@ -149,6 +157,8 @@ class Slot:
             return
         if isinstance(statement, Closing):
             self._take_closing(statement, kid)
+        elif below := _below(statement, fence):
+            self._deny(below)
         else:
             self._take_permit(statement, kid, pttl_ms, before)
 
@@ -294,6 +304,17 @@ class Slot:
 def key_withdrawn(kid: str) -> Denial:
     """Why nothing signed with this key counts."""
     return Denial(Cause.UNVERIFIED, f"the key {kid[:64]!r} that signed this gate's permit was withdrawn")
+
+
+def _below(permit: Permit, fence: Fenced | None) -> Denial | None:
+    """Why a permit does not count beside the store's own fence: somebody who is no monitor put it back."""
+    if fence is None:
+        return None
+    closed_since = fence.closed and epochs.fence(permit.epoch, permit.offset) <= fence.epoch + fence.offset
+    if not closed_since and permit.epoch >= fence.epoch:
+        return None
+    what = "a closing" if fence.closed else "a permit"
+    return Denial(Cause.STALE, f"a permit of epoch {permit.epoch}; the store was given {what} of {fence.epoch} since")
 
 
 def verifier(keys: KeySet) -> Verify:

@@ -230,8 +230,8 @@ class Watcher:
             self._guard.unreachable(slots, str(error))
         else:
             self._backoff = self._retry_at = 0.0
-            for slot, (record, pttl_ms) in zip(slots, answers, strict=True):
-                self._guard.take(slot, record, pttl_ms, before)
+            for slot, found in zip(slots, answers, strict=True):
+                self._guard.take(slot, found.record, found.pttl_ms, before, found.fence)
         finally:
             self.asking_since = 0.0
 
