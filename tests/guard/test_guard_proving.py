@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 import pytest
-from standin import SUBJECT, Monitor, admitted, denied_with, eventually, withheld
+from standin import SUBJECT, FakeClocks, Monitor, admitted, denied_with, eventually, withheld
 
 from failshut import Cause, Gate, Guard, Withheld, keys
 from failshut.epoch import ZERO
@@ -85,6 +86,61 @@ def test_a_token_that_comes_too_late_is_reported(
     assert denial_of(gate).cause is Cause.DEADLINE
     entry = eventually(monitor.outcomes)[0]
     assert (entry["outcome"], entry["token"]) == ("cancelled", keys.probe_token(monitor.epoch, 0))
+
+
+def _closes(monitor: Monitor, gate: Gate, clocks: FakeClocks) -> None:
+    monitor.close(Cause.DRIFT)
+    denied_with(gate, Cause.DRIFT)
+
+
+def _lapses(monitor: Monitor, gate: Gate, clocks: FakeClocks) -> None:
+    clocks.monotonic_offset = 600.0
+
+
+def _is_decided_anew(monitor: Monitor, gate: Gate, clocks: FakeClocks) -> None:
+    former = monitor.epoch
+    monitor.reopen(mode="proving", ttl_ms=60_000)
+    eventually(lambda: gate._slot.state.permit.epoch > former)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("awaited", [False, True])
+@pytest.mark.parametrize("meanwhile", [_closes, _lapses, _is_decided_anew])
+def test_a_token_is_no_admission_where_the_lease_has_gone_meanwhile(
+    monitor: Monitor,
+    make_guard: Callable[..., Guard],
+    clocks: FakeClocks,
+    meanwhile: Callable[[Monitor, Gate, FakeClocks], None],
+    awaited: bool,
+) -> None:
+    """While the token is fetched the gate closes, lapses or is decided anew: nothing runs, and the token is reported."""
+    guard = make_guard(clocks=clocks.clocks())
+    gate = Gate(monitor.gate, guard=guard)
+    permit = monitor.prove(1, ttl_ms=60_000)
+    denied_with(gate, Cause.PROBE_REQUIRED)
+    fetch, fetch_async = guard.probe, guard.probe_async
+
+    def slow(*given: Any) -> Any:
+        answer = fetch(*given)
+        meanwhile(monitor, gate, clocks)
+        return answer
+
+    async def slow_async(*given: Any) -> Any:
+        answer = await fetch_async(*given)
+        await asyncio.to_thread(meanwhile, monitor, gate, clocks)
+        return answer
+
+    async def enter() -> None:
+        if awaited:
+            async with gate.execution(SUBJECT):
+                pytest.fail("ran on a token without a lease")
+        with gate.execution(SUBJECT):
+            pytest.fail("ran on a token without a lease")
+
+    guard.probe, guard.probe_async = slow, slow_async  # type: ignore[method-assign]
+    with pytest.raises(Withheld):
+        asyncio.run(enter())
+    told = eventually(monitor.outcomes)[0]
+    assert (told["outcome"], told["token"]) == ("cancelled", keys.probe_token(permit.epoch, 0))
 
 
 def test_a_caller_that_left_costs_no_token(monitor: Monitor, gate: Gate, guard: Guard) -> None:
