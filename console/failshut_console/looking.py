@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,17 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from failshut import Cause, Closing, Permit, keys, verify
-from failshut.signing import KeySet, TokenError
+from failshut.bounded import VALUE_BYTES_MAX, BoundedParser
+from failshut.signing import TOKEN_BYTES_MAX, KeySet, TokenError
 from failshut_console.exits import Trouble, unreachable
 
 OPEN, CLOSED, UNKNOWN = "OPEN", "CLOSED", "UNKNOWN"
 STALE_MS = 1_500
 """Evidence older than this is worth a word: marks come several times a second."""
+GATES_MAX, WORKERS_MAX = 100_000, 1_000
+"""So many are looked at."""
+ASKED_AT_ONCE = 100
+"""Gates in one transaction: with the longest values that are read their answer stays below its bound."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +122,12 @@ class Looker:
             )
         try:
             self._redis = redis.Redis.from_url(
-                store, socket_timeout=timeout_s, socket_connect_timeout=timeout_s, retry=Retry(NoBackoff(), 0)
+                store,
+                socket_timeout=timeout_s,
+                socket_connect_timeout=timeout_s,
+                retry=Retry(NoBackoff(), 0),
+                protocol=2,
+                parser_class=BoundedParser,
             )
         except ValueError as error:
             raise Trouble(f"{store!r} is not a store's address: {error}", do="write it as redis://HOST:PORT/0") from error
@@ -155,29 +166,40 @@ class Looker:
         return self._server
 
     def _look(self, only: tuple[str, ...]) -> Look:
-        names: Any = only or sorted(name.decode() for name in self._members())
-        worker_keys = list(self._redis.scan_iter(match="failshut:workers:*", count=500))[:1000]
-        with self._redis.pipeline(transaction=True) as pipe:
-            for gate in names:
-                pipe.get(keys.record(gate))
-                pipe.pttl(keys.record(gate))
-                pipe.get(keys.status(gate))
-            for key in worker_keys:
-                pipe.get(key)
-            answers = pipe.execute()
+        names: Any = only or self._members()
+        worker_keys = list(islice(self._redis.scan_iter(match="failshut:workers:*", count=500), WORKERS_MAX))
+        told = self._asked(worker_keys, lambda pipe, key: pipe.getrange(key, 0, VALUE_BYTES_MAX - 1))
+        answers = self._asked(names, _ask_gate)
         self._read_keys()
         now_ms = int(time.time() * 1000)
-        workers = tuple(worker for answer in answers[3 * len(names) :] if (worker := _worker(answer)) is not None)
+        workers = tuple(worker for answer in told if (worker := _worker(_whole(answer))) is not None)
         found = Look(now_ms, (), workers, self.store)
         views = []
         for index, gate in enumerate(names):
             record, pttl_ms, status = answers[3 * index : 3 * index + 3]
-            views.append(self._view(gate, record, pttl_ms, _json(status), found))
+            absent = pttl_ms == -2
+            views.append(self._view(gate, None if absent else _whole(record), pttl_ms, _json(_whole(status)), found))
         return Look(now_ms, tuple(views), workers, self.store)
 
-    def _members(self) -> set[bytes]:
-        members: Any = self._redis.smembers(keys.GATES)
-        return set(members)
+    def _asked(self, about: Sequence[Any], ask: Callable[[Any, Any], object]) -> list[Any]:
+        """Ask about each, so many in one transaction; no answer is longer than anything of ours."""
+        answers: list[Any] = []
+        for start in range(0, len(about), ASKED_AT_ONCE):
+            with self._redis.pipeline(transaction=True) as pipe:
+                for one in about[start : start + ASKED_AT_ONCE]:
+                    ask(pipe, one)
+                answers += pipe.execute(raise_on_error=False)
+        return answers
+
+    def _members(self) -> list[str]:
+        """The gates that the store names, so many at most; what can be no gate's name is left out."""
+        names = set()
+        for member in islice(self._redis.sscan_iter(keys.GATES, count=500), GATES_MAX):
+            try:
+                names.add(keys.check_gate(member.decode("utf-8", "replace")))
+            except ValueError:
+                continue
+        return sorted(names)
 
     def _read_keys(self) -> None:
         if self._keys is None and self._jwks:
@@ -200,6 +222,17 @@ class Looker:
         if isinstance(statement, Closing):
             return _closed(view, statement)
         return _permitted(view, statement, pttl_ms, str(status.get("because", "")), look)
+
+
+def _ask_gate(pipe: Any, gate: str) -> None:
+    pipe.getrange(keys.record(gate), 0, TOKEN_BYTES_MAX)  # one byte more than a token may have
+    pipe.pttl(keys.record(gate))
+    pipe.getrange(keys.status(gate), 0, VALUE_BYTES_MAX - 1)
+
+
+def _whole(answer: Any) -> bytes:
+    """A value; empty where the key holds something of another type, which says nothing."""
+    return answer if isinstance(answer, bytes) else b""
 
 
 def _hinted(gate: str, status: dict[str, Any]) -> View:

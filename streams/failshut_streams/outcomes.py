@@ -25,6 +25,8 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 
 from failshut import keys
+from failshut.bounded import TooLong
+from failshut_breakers.store_answers import BoundedAsyncParser
 from failshut_streams.background import Background
 from failshut_streams.codecs.wire import OutcomeWire
 
@@ -115,6 +117,8 @@ class OutcomeMover(Background):
             socket_timeout=_STORE_SECONDS_MAX,
             socket_connect_timeout=_STORE_SECONDS_MAX,
             retry=Retry(NoBackoff(), 0),
+            protocol=2,
+            parser_class=BoundedAsyncParser,
             max_connections=4,
         )
         self._producer = producer
@@ -125,6 +129,7 @@ class OutcomeMover(Background):
         self._grouped = False
         self._unfinished = True  # what this worker's name still has in the group is read first
         self._claim_at_s = 0.0
+        self._batch = BATCH_MAX
         self._well = True
         self.moved = 0
         self.malformed = 0
@@ -168,6 +173,9 @@ class OutcomeMover(Background):
                 raise
             self._grouped = False  # flushed, or restarted empty
             return 0
+        except TooLong:
+            return await self._drop_too_long()
+        self._batch = BATCH_MAX
         if not entries:
             return 0
         self._unfinished = True
@@ -206,14 +214,34 @@ class OutcomeMover(Background):
 
     async def _read(self, after: str, block_ms: int | None) -> list[Entry]:
         streams: dict[Any, Any] = {keys.OUTCOMES: after}
-        answer: Any = await self._redis.xreadgroup(GROUP, self._worker, streams, count=BATCH_MAX, block=block_ms)
+        answer: Any = await self._redis.xreadgroup(GROUP, self._worker, streams, count=self._batch, block=block_ms)
         parts = list(answer.values()) if isinstance(answer, dict) else [part[1] for part in answer or []]
         return _flat(parts)
+
+    async def _drop_too_long(self) -> int:
+        """Some of what this worker was given cannot be read: drop entries that are too long by themselves, or take fewer."""
+        self._unfinished = True
+        self._batch = max(1, self._batch // 8)
+        dropped = 0
+        for waiting in await self._redis.xpending_range(keys.OUTCOMES, GROUP, "-", "+", BATCH_MAX, self._worker):
+            entry_id: Any = waiting["message_id"]
+            try:
+                await self._redis.xrange(keys.OUTCOMES, entry_id, entry_id)
+            except TooLong as error:
+                log.warning("entry %s of %s is no outcome: %.200s", entry_id.decode(), keys.OUTCOMES, error)
+                async with self._redis.pipeline(transaction=True) as pipe:
+                    pipe.xack(keys.OUTCOMES, GROUP, entry_id)
+                    pipe.xdel(keys.OUTCOMES, entry_id)
+                    await pipe.execute()
+                dropped += 1
+        self.malformed += dropped
+        self._on_count("malformed", dropped)
+        return dropped
 
     async def _claim(self) -> list[Entry]:
         """Take over what other workers have had for too long, and forget workers that are gone."""
         answer: Any = await self._redis.xautoclaim(
-            keys.OUTCOMES, GROUP, self._worker, self._claim_after_ms, start_id="0-0", count=BATCH_MAX
+            keys.OUTCOMES, GROUP, self._worker, self._claim_after_ms, start_id="0-0", count=self._batch
         )
         for consumer in await self._redis.xinfo_consumers(keys.OUTCOMES, GROUP):
             if consumer["pending"] == 0 and consumer["idle"] > FORGET_AFTER_MS:

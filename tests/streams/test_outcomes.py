@@ -14,6 +14,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaTimeoutError
 
 from failshut import keys
+from failshut.bounded import ANSWER_BYTES_MAX, VALUE_BYTES_MAX
 from failshut.outcomes import OutcomeQueue
 from failshut.store import Outcomes
 from failshut.store import Store as GuardStore
@@ -218,6 +219,33 @@ async def test_malformed_entries_are_counted_and_removed(rig: Rig) -> None:
         assert await mover.move_once() == 2
     assert (mover.moved, mover.malformed, await rig.left()) == (1, 1, 0)
     assert rig.counts == {"moved": 1, "malformed": 1}
+
+
+@pytest.mark.kafka
+@pytest.mark.store
+async def test_an_entry_of_any_length_holds_nothing_up(rig: Rig) -> None:
+    """A guard's entry of 20 MB is dropped unread and counted; what stands around it is moved."""
+    await rig.append()
+    await rig.append(token="t" * 20_000_000)
+    await rig.append()
+    async with by_hand(rig.mover()) as mover:
+        while await rig.left():
+            await mover.move_once()
+    assert (mover.moved, mover.malformed) == (2, 1)
+
+
+@pytest.mark.kafka
+@pytest.mark.store
+async def test_entries_that_are_too_long_together_are_taken_a_few_at_a_time(rig: Rig) -> None:
+    """None is too long by itself; each is judged, and none holds the others up."""
+    many = ANSWER_BYTES_MAX // VALUE_BYTES_MAX + 40
+    for _ in range(many):
+        await rig.append(token="t" * VALUE_BYTES_MAX)
+    await rig.append()
+    async with by_hand(rig.mover()) as mover:
+        while await rig.left():
+            await mover.move_once()
+    assert (mover.moved, mover.malformed) == (1, many)
 
 
 @pytest.mark.kafka
