@@ -187,12 +187,22 @@ class Lag(_Condition):
     stale: DurationMs = 10_000
 
 
+CountsAs = Literal["failed", "ignored"]
+"""What becomes of an execution of which nobody knows whether its action succeeded."""
+
+
 class FailureRate(_Condition):
     """Executions of this gate that fail, as its guards report."""
 
     window: DurationMs
     at_least: Annotated[int, Field(ge=1, le=1_000_000_000)]
     over: Annotated[float, Field(ge=0, lt=1)]
+    # Ended by somebody else's timeout or cancellation: a dependency that hangs looks like this, and like nothing else.
+    interrupted: CountsAs = "failed"
+    # Outcomes that did not reach the monitor: a service that fails hardest loses most.
+    lost: CountsAs = "failed"
+    # More lost ones than this in the window are a demand by themselves.
+    lost_at_most: Annotated[int, Field(ge=0, le=1_000_000_000)] | None = None
 
     @field_validator("window")
     @classmethod

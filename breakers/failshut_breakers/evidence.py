@@ -163,10 +163,21 @@ class Lags(msgspec.Struct, frozen=True, array_like=True, tag="l"):
 class Outcomes(msgspec.Struct, frozen=True, array_like=True, tag="o"):
     """Outcomes of executions of the gate. Rows: offset, index, time_ms, epoch, token, outcome, count.
 
-    The outcome is `ok`, `failed`, or `cancelled`: an execution that was not carried out says nothing of the action.
+    The outcome is `ok`, `failed`, `interrupted` (somebody else's timeout or cancellation ended it after its admission) or
+    `cancelled`: an execution that was not carried out, or that its gate ended, says nothing of the action.
     """
 
     rows: list[tuple[int, int, int, int, str, str, int]]
+
+
+class Sent(msgspec.Struct, frozen=True, array_like=True, tag="n"):
+    """What guards say of the outcomes that they sent. Rows: offset, index, time_ms, guard, total, count, lost.
+
+    `total` is how many that guard has sent for this gate so far, the `count` of this entry included: what does not come is
+    a hole in it. `lost` were never sent.
+    """
+
+    rows: list[tuple[int, int, int, str, int, int, int]]
 
 
 class Unreadable(msgspec.Struct, frozen=True, array_like=True, tag="u"):
@@ -184,7 +195,7 @@ class Commanded(msgspec.Struct, frozen=True, array_like=True, tag="c"):
     kid: str
 
 
-Reading: TypeAlias = Samples | Faults | Beats | Lags | Outcomes | Unreadable | Commanded
+Reading: TypeAlias = Samples | Faults | Beats | Lags | Outcomes | Sent | Unreadable | Commanded
 
 
 class Activation(msgspec.Struct, frozen=True, array_like=True, tag="a"):

@@ -29,6 +29,7 @@ from failshut_breakers.evidence import (
     Place,
     Reading,
     Samples,
+    Sent,
     epoch_of,
 )
 from failshut_breakers.policy import (
@@ -399,7 +400,7 @@ def _key_of(reading: Reading) -> tuple[str, ...]:
             return ("source", reading.source)
         case Lags():
             return ("lag", reading.group, reading.topic)
-        case Outcomes():
+        case Outcomes() | Sent():
             return ("outcomes",)
     return ("unreadable",)
 

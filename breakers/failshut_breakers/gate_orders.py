@@ -87,10 +87,13 @@ def on_outcome(gate: Gate, row: OutcomeRow, place: Place, moment: Moment) -> Non
     if gate.breaker.state is not State.PROVING or proving is None:
         return
     token, outcome = row[4], row[5]
-    if not proving.knows(token) or outcome == "cancelled":
+    policy = gate.entry.policy
+    ignored = {"cancelled", "interrupted"} if policy and policy.reset.interrupted == "ignored" else {"cancelled"}
+    if not proving.knows(token) or outcome in ignored:
         return  # a probe that was not carried out proves nothing, and PROVING has a deadline
     if outcome != "ok":
-        _fall_back(gate, Cause.PROVING_FAILED, f"probe {token.partition(':')[2]} failed", place, moment)
+        how = "was interrupted" if outcome == "interrupted" else "failed"
+        _fall_back(gate, Cause.PROVING_FAILED, f"probe {token.partition(':')[2]} {how}", place, moment)
         return
     proving.passed.add(token)
     if len(proving.passed) >= proving.probes:

@@ -6,6 +6,8 @@ looks at a wall clock, and it can only refuse: a governor does not sign for evid
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple, cast
 
 from failshut.cause import Cause
@@ -16,6 +18,11 @@ from failshut_breakers.probes import probe_tokens
 
 MAX_BECAUSE = 300
 MAX_BRIEF = 120
+"""Bytes of a reading's text in a permit, as JSON writes it: a letter that is not ASCII takes six or twelve."""
+OTHER_BYTES = 2_048
+"""More than the claims take that no policy makes longer: times, epochs, digests, the gate's name twice."""
+ENVELOPE_BYTES = 512
+"""More than header, signature and dots of a token take."""
 
 
 class Statement(NamedTuple):
@@ -38,6 +45,24 @@ class Statement(NamedTuple):
 
 class FutureEvidence(Exception):
     """Evidence time is ahead of this governor's wall clock: it does not sign. The gate lapses unless that passes."""
+
+
+def longest_permit(
+    subjects: Iterable[str], operations: Iterable[str], context: Mapping[str, str], conditions: Iterable[str]
+) -> int:
+    """Return how many bytes a permit of such a policy has at most, as a token; `conditions` are their names."""
+    readings = [[name, "insufficient", "x" * MAX_BRIEF] for name in conditions]
+    claims = [list(subjects), list(operations), dict(context), readings]
+    payload = len(json.dumps(claims, separators=(",", ":"))) + OTHER_BYTES
+    return payload * 4 // 3 + ENVELOPE_BYTES
+
+
+def _brief(text: str) -> str:
+    """Cut a reading's text to what a permit may hold of it."""
+    text = text[:MAX_BRIEF]
+    while len(json.dumps(text)) - 2 > MAX_BRIEF:
+        text = text[:-1]
+    return text
 
 
 def statement_of(decision: Decision, key: SigningKey, wall_ms: int) -> Statement:
@@ -78,7 +103,7 @@ def statement_of(decision: Decision, key: SigningKey, wall_ms: int) -> Statement
         nbf_ms=decision.evidence_ms,
         exp_ms=decision.exp_ms,
         ttl_ms=decision.ttl_ms,
-        readings=tuple((brief.name, brief.status, brief.text[:MAX_BRIEF]) for brief in decision.readings),
+        readings=tuple((brief.name, brief.status, _brief(brief.text)) for brief in decision.readings),
         subjects=tuple(decision.subjects),
         context=decision.context,
         operations=tuple(decision.operations),

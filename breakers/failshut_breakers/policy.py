@@ -16,11 +16,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from failshut.signing import TOKEN_BYTES_MAX
 from failshut_breakers.command import GATE_PATTERN
 from failshut_breakers.condition_policies import (
     Anomaly,
     ConditionPolicy,
     Conformance,
+    CountsAs,
     Drift,
     FailureRate,
     Heartbeat,
@@ -30,6 +32,7 @@ from failshut_breakers.condition_policies import (
     Unreadable,
     read_condition,
 )
+from failshut_breakers.permits import longest_permit
 from failshut_breakers.policy_files import Readings
 from failshut_breakers.policy_yaml import PolicyError, count_nodes, read_yaml
 from failshut_breakers.units import DurationMs
@@ -86,6 +89,8 @@ class ResetPolicy(Model):
     after: DurationMs | None = None
     probes: Annotated[int, Field(ge=0, le=10_000)] = 5
     deadline: DurationMs = 60_000
+    # A probe that somebody else's timeout or cancellation ended: it did not show that the action works.
+    interrupted: CountsAs = "failed"
 
 
 class Policy(Model):
@@ -115,6 +120,12 @@ class Policy(Model):
         if twice:
             raise ValueError(f"two conditions are named {twice[0]!r}: give one a name of its own")
         _ = self.demands_to_trip
+        size = longest_permit(self.subjects, self.operations, self.context, names)
+        if size > TOKEN_BYTES_MAX:
+            raise ValueError(
+                f"a permit of this policy would have up to {size} bytes and guards read {TOKEN_BYTES_MAX}, so the gate would "
+                "never open: shorten subjects, operations, context, or the names of conditions"
+            )
         return self
 
     @property

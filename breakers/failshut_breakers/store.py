@@ -21,6 +21,7 @@ from redis.exceptions import NoScriptError, RedisError
 
 from failshut.keys import Names, push_message
 from failshut_breakers.permits import Statement
+from failshut_breakers.store_answers import BoundedAsyncParser
 
 SCRIPT = files("failshut_breakers").joinpath("write.lua").read_text()
 
@@ -38,6 +39,8 @@ class Store:
             socket_timeout=timeout_s,
             socket_connect_timeout=timeout_s,
             retry=Retry(NoBackoff(), 0),
+            protocol=2,
+            parser_class=BoundedAsyncParser,
             max_connections=16,
         )
         self._sha = ""

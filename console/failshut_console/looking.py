@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -20,15 +20,19 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from failshut import Cause, Closing, Permit, verify
-from failshut.keys import Names
-from failshut.signing import KeySet, TokenError
+from failshut.bounded import VALUE_BYTES_MAX, BoundedParser
+from failshut.keys import Names, check_gate
+from failshut.signing import TOKEN_BYTES_MAX, KeySet, TokenError
 from failshut_breakers.words import printable
 from failshut_console.exits import Trouble, unreachable
 
 OPEN, CLOSED, UNKNOWN = "OPEN", "CLOSED", "UNKNOWN"
-WORKERS_MAX = 1_000
 STALE_MS = 1_500
 """Evidence older than this is worth a word: marks come several times a second."""
+GATES_MAX, WORKERS_MAX = 100_000, 1_000
+"""So many are looked at."""
+ASKED_AT_ONCE = 100
+"""Gates in one transaction: with the longest values that are read their answer stays below its bound."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +132,12 @@ class Looker:
             )
         try:
             self._redis = redis.Redis.from_url(
-                store, socket_timeout=timeout_s, socket_connect_timeout=timeout_s, retry=Retry(NoBackoff(), 0)
+                store,
+                socket_timeout=timeout_s,
+                socket_connect_timeout=timeout_s,
+                retry=Retry(NoBackoff(), 0),
+                protocol=2,
+                parser_class=BoundedParser,
             )
         except ValueError as error:
             raise Trouble(f"{store!r} is not a store's address: {error}", do="write it as redis://HOST:PORT/0") from error
@@ -189,28 +198,39 @@ class Looker:
 
     def _look(self, only: tuple[str, ...]) -> Look:
         ours = self.names
-        names: Any = only or sorted(name.decode("utf-8", "replace") for name in self._members(ours))
+        names: Any = only or self._members(ours)
         worker_keys = list(islice(self._redis.scan_iter(match=ours.workers, count=500), WORKERS_MAX))
-        with self._redis.pipeline(transaction=True) as pipe:
-            for gate in names:
-                pipe.get(ours.record(gate))
-                pipe.pttl(ours.record(gate))
-                pipe.get(ours.status(gate))
-            for key in worker_keys:
-                pipe.get(key)
-            answers = pipe.execute()
+        told = self._asked(worker_keys, lambda pipe, key: pipe.getrange(key, 0, VALUE_BYTES_MAX - 1))
+        answers = self._asked(names, lambda pipe, gate: _ask_gate(pipe, ours, gate))
         now_ms = int(time.time() * 1000)
-        workers = tuple(worker for answer in answers[3 * len(names) :] if (worker := _worker(answer)) is not None)
+        workers = tuple(worker for answer in told if (worker := _worker(_whole(answer))) is not None)
         found = Look(now_ms, (), workers, self.store)
         views = []
         for index, gate in enumerate(names):
             record, pttl_ms, status = answers[3 * index : 3 * index + 3]
-            views.append(_printed(self._view(gate, record, pttl_ms, _json(status), found)))
+            record = None if pttl_ms == -2 else _whole(record)
+            views.append(_printed(self._view(gate, record, pttl_ms, _json(_whole(status)), found)))
         return Look(now_ms, tuple(views), workers, self.store)
 
-    def _members(self, names: Names) -> set[bytes]:
-        members: Any = self._redis.smembers(names.gates)
-        return set(members)
+    def _asked(self, about: Sequence[Any], ask: Callable[[Any, Any], object]) -> list[Any]:
+        """Ask about each, so many in one transaction; no answer is longer than anything of ours."""
+        answers: list[Any] = []
+        for start in range(0, len(about), ASKED_AT_ONCE):
+            with self._redis.pipeline(transaction=True) as pipe:
+                for one in about[start : start + ASKED_AT_ONCE]:
+                    ask(pipe, one)
+                answers += pipe.execute(raise_on_error=False)
+        return answers
+
+    def _members(self, ours: Names) -> list[str]:
+        """The gates that the store names, so many at most; what can be no gate's name is left out."""
+        names = set()
+        for member in islice(self._redis.sscan_iter(ours.gates, count=500), GATES_MAX):
+            try:
+                names.add(check_gate(member.decode("utf-8", "replace")))
+            except ValueError:
+                continue
+        return sorted(names)
 
     def _read_keys(self) -> None:
         if self._keys is None and self._jwks:
@@ -241,6 +261,17 @@ def _printed(view: View) -> View:
     texts = ("gate", "breaker", "cause", "because", "mode", "epoch", "policy")
     readings = tuple((printable(name), printable(status), printable(text)) for name, status, text in view.readings)
     return replace(view, readings=readings, **{name: printable(getattr(view, name)) for name in texts})  # type: ignore[arg-type]
+
+
+def _ask_gate(pipe: Any, ours: Names, gate: str) -> None:
+    pipe.getrange(ours.record(gate), 0, TOKEN_BYTES_MAX)  # one byte more than a token may have
+    pipe.pttl(ours.record(gate))
+    pipe.getrange(ours.status(gate), 0, VALUE_BYTES_MAX - 1)
+
+
+def _whole(answer: Any) -> bytes:
+    """A value; empty where the key holds something of another type, which says nothing."""
+    return answer if isinstance(answer, bytes) else b""
 
 
 def _hinted(gate: str, status: dict[str, Any]) -> View:

@@ -20,7 +20,8 @@
    Abstraction: the log is TRIPPED at first and grows: RESET (an operator's, naming this closing), OUTCOME, DEADLINE (a mark past
    the deadline). A token carries its epoch and number, tokens are taken in order; a guard holds its permit's epoch and takes a
    token of that epoch or withholds. Executions end when they end; an outcome may be moved into the log twice, or never. Guards
-   find PROVING permits in the store as permit.pml says. Limits: all probes succeed (a failing one trips); one guard per execution. */
+   find PROVING permits in the store as permit.pml says. Limits: all probes succeed (one that fails or is interrupted trips); one guard
+   per execution. */
 #ifndef PROBES
 #define PROBES 2
 #endif

@@ -15,6 +15,7 @@ from failshut.config import Clocks, Configuration
 from failshut.execution import Execution
 from failshut.gate import Gate
 from failshut.guard import Guard, configure
+from failshut.later import RunsLater
 from failshut.permit import Closing, Permit, verify
 from failshut.withheld import Withheld
 
@@ -28,6 +29,7 @@ __all__ = [
     "Gate",
     "Guard",
     "Permit",
+    "RunsLater",
     "Withheld",
     "configure",
     "verify",

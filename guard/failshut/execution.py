@@ -3,7 +3,8 @@
 `with` runs it where it stands; it learns of a closing when it calls `check()`. `async with` is cancelled:
 the task gets a CancelledError at its next await, and leaving the block turns that into Withheld, just as
 `asyncio.timeout` turns its own into TimeoutError; a cancellation that somebody else asked for stays one.
-Whether a closing or a lapse reaches what already runs is the policy's to say (`in_flight`).
+Whether a closing or a lapse reaches what already runs is the policy's to say (`in_flight`). A permit whose key
+was withdrawn says nothing: what it admitted goes on only where a permit that counts covers it.
 
 The order in `__aenter__` is what makes it safe: first register, then look at the lease. A closing first
 takes the lease away and then tells those registered, so it is seen on one of the two ways. Limit: an
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from failshut.cause import Cause
 from failshut.lease import Denial, Lease, Slot, Withdrawal
-from failshut.outcomes import CANCELLED, FAILED, OK
+from failshut.outcomes import CANCELLED, FAILED, INTERRUPTED, OK
 from failshut.permit import Permit
 from failshut.withheld import Withheld
 
@@ -43,7 +44,9 @@ class Execution:
         "_entered",
         "_gate",
         "_guard",
+        "_inside",
         "_interruption",
+        "_kid",
         "_loop",
         "_permit",
         "_slot",
@@ -62,7 +65,9 @@ class Execution:
         self.operation = operation
         self.parent = parent
         self.token = ""
+        self._kid = ""
         self._entered = False
+        self._inside = False
         self._permit: Permit | None = None
         self._task: asyncio.Task[object] | None = None
         self._interruption: Withheld | None = None
@@ -87,29 +92,36 @@ class Execution:
     def check(self) -> None:
         """Raise Withheld if this execution may not go on: after a closing or a lapse that cancels what runs.
 
-        Never waits.
+        Never waits. Raises RuntimeError before it was admitted.
         """
+        _ = self.permit
         withheld = self._why_not()
         if withheld is not None:
             raise withheld
+
+    def __bool__(self) -> bool:
+        """True inside the block. Raises RuntimeError elsewhere: `if gate.execution(...):` would admit everybody."""
+        if not self._inside:
+            raise RuntimeError("an execution is no answer: use it as `with gate.execution(...) as execution`")
+        return True
 
     # with ----------------------------------------------------------------------------------------------------------
 
     def __enter__(self) -> Execution:
         guard, slot = self._start()
-        permit = self._already_admitted()
-        if permit is None:
+        lease = self._already_admitted()
+        if lease is None:
             end = guard.deadline()
-            permit = self._gate.admit(guard.obtain(slot, end), self.subject, self.operation, probing=True)
-            if permit.mode == "proving":
-                self._take_token(guard.probe(slot, permit, end), permit)
-        self._permit = permit
+            lease = self._gate.admit(guard.obtain(slot, end), self.subject, self.operation, probing=True)
+            if lease.permit.mode == "proving":
+                self._take_token(guard.probe(slot, lease.permit, end), lease.permit)
+        self._permit, self._kid, self._inside = lease.permit, lease.kid, True
         return self
 
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._report(exc_type)
+        self._report(exc, interrupted=False)
 
     # async with ----------------------------------------------------------------------------------------------------
 
@@ -123,17 +135,17 @@ class Execution:
         self._cancelling = task.cancelling()
         slot.running.add(self)
         try:
-            permit = self._already_admitted()
-            if permit is None:
+            lease = self._already_admitted()
+            if lease is None:
                 end = guard.deadline()
                 state = await guard.obtain_async(slot, end)
-                permit = self._gate.admit(state, self.subject, self.operation, probing=True)
-                if permit.mode == "proving":
-                    self._take_token(await guard.probe_async(slot, permit, end), permit)
+                lease = self._gate.admit(state, self.subject, self.operation, probing=True)
+                if lease.permit.mode == "proving":
+                    self._take_token(await guard.probe_async(slot, lease.permit, end), lease.permit)
         except BaseException:
             slot.running.discard(self)
             raise
-        self._permit, self._task = permit, task
+        self._permit, self._kid, self._inside, self._task = lease.permit, lease.kid, True, task
         self._look()
         return self
 
@@ -144,12 +156,14 @@ class Execution:
         self._slot.running.discard(self)
         if self._timer is not None:
             self._timer.cancel()
-        self._report(exc_type)
-        if self._interruption is None or task is None:
-            return
-        remaining = task.uncancel()
-        if exc_type is not None and issubclass(exc_type, asyncio.CancelledError) and remaining <= self._cancelling:
-            raise self._interruption from exc
+        interruption = None
+        if self._interruption is not None and task is not None:
+            remaining = task.uncancel()
+            if isinstance(exc, asyncio.CancelledError) and remaining <= self._cancelling:
+                interruption = self._interruption  # and nobody else's cancellation beside it
+        self._report(exc, interrupted=interruption is not None)
+        if interruption is not None:
+            raise interruption from exc
 
     def look_soon(self) -> None:
         """Have the execution look, in its own event loop; called from the guard's threads."""
@@ -182,21 +196,24 @@ class Execution:
         if self._entered:
             raise RuntimeError("an execution is entered once: ask the gate for another one")
         self._entered = True
+        self._gate.check_names(self.subject, self.operation)
         self._guard, self._slot = self._gate.bind()
         self._withdrawal: Withdrawal | None = self._slot.withdrawal
         self._birth = self._slot.birth
         return self._guard, self._slot
 
-    def _already_admitted(self) -> Permit | None:
+    def _already_admitted(self) -> Lease | None:
         """The hot path of `Gate.check`; None where all five checks must be made. Never while proving."""
         lease, clocks = self._slot.state, self._guard.configuration.clocks
         if (
             isinstance(lease, Lease)
+            and type(self.subject) is str
+            and (self.operation is None or type(self.operation) is str)
             and (self.subject if self.operation is None else (self.subject, self.operation)) in lease.admitted
             and clocks.monotonic() < lease.mono_end
             and clocks.wall() < lease.wall_end
         ):
-            return lease.permit
+            return lease
         return None
 
     def _take_token(self, answer: str | Denial, permit: Permit) -> None:
@@ -214,6 +231,10 @@ class Execution:
         name, slot, permit = self._gate.name, self._slot, self.permit
         if slot.birth is not self._birth:
             return Withheld(name, Cause.FORKED)
+        if not self._guard.counts(self._kid):  # its permit counts for nothing, `in_flight` included
+            withheld = self._covered()
+            if withheld is not None:
+                return withheld
         withdrawal = slot.withdrawal
         if withdrawal is not None and withdrawal is not self._withdrawal:
             if withdrawal.in_flight == "cancel":
@@ -221,24 +242,39 @@ class Execution:
             return None  # may finish, and whatever follows a closing is not for what ran before it
         if permit.in_flight == "finish":
             return None
-        now, state = self._guard.moment(), slot.state
-        if not isinstance(state, Lease) or now.mono >= state.mono_end or now.wall >= state.wall_end:
-            denial = slot.denial(now)
-            return Withheld(name, denial.cause, denial.because)
-        if state.permit.epoch != permit.epoch:  # another decision: does it still cover this execution?
-            try:
-                self._gate.admit(state, self.subject, self.operation, probing=bool(self.token))
-            except Withheld as withheld:
-                return withheld
+        state = self._guard.current(slot)
+        if isinstance(state, Lease) and state.permit.epoch == permit.epoch:
+            return None
+        return self._covered()  # another decision: does it still cover this execution?
+
+    def _covered(self) -> Withheld | None:
+        """Why the gate's present lease does not cover this execution; None if it does."""
+        try:
+            self._gate.admit(self._guard.current(self._slot), self.subject, self.operation, probing=bool(self.token))
+        except Withheld as withheld:
+            return withheld
         return None
 
-    def _report(self, exc_type: type[BaseException] | None) -> None:
+    def _report(self, exc: BaseException | None, interrupted: bool) -> None:
+        """Queue the outcome; `interrupted` says that the guard's own interruption ended the block."""
+        self._inside = False
         if self._permit is None or self._slot.birth is not self._birth:
             return  # a forked child leaves the block as well: its parent reports
-        if exc_type is None:
-            outcome = OK
-        elif issubclass(exc_type, Exception) and not issubclass(exc_type, Withheld):
-            outcome = FAILED
-        else:
-            outcome = CANCELLED
+        outcome = CANCELLED if interrupted else _outcome_of(exc)
         self._guard.outcomes.put((self._gate.name, self._permit.epoch, self.token, outcome))
+
+
+def _outcome_of(exc: BaseException | None) -> str:
+    """How a block ended that the guard did not interrupt."""
+    if exc is None:
+        return OK
+    if _is_withheld(exc):
+        return CANCELLED
+    return FAILED if isinstance(exc, Exception) else INTERRUPTED
+
+
+def _is_withheld(exc: BaseException) -> bool:
+    """Whether this is a denial, or a group of nothing else."""
+    if isinstance(exc, BaseExceptionGroup):
+        return all(_is_withheld(one) for one in exc.exceptions)
+    return isinstance(exc, Withheld)

@@ -9,17 +9,17 @@ background at most the deadline.
 from __future__ import annotations
 
 import functools
-import inspect
 import time
 from collections.abc import Callable, Mapping
-from fnmatch import fnmatchcase
 from typing import Any, Final, ParamSpec, TypeVar, cast
 
 from failshut.cause import Cause
 from failshut.execution import Execution
 from failshut.guard import Guard, default_guard
 from failshut.keys import check_gate
+from failshut.later import generates, refuse_later, runs_async
 from failshut.lease import ADMITTED_MAX, Denial, Lease, Slot
+from failshut.naming import matches, why_no_name
 from failshut.permit import Permit
 from failshut.withheld import Withheld
 
@@ -61,7 +61,7 @@ class Gate:
         self._wall = time.time
 
     def check(self, subject: str, operation: str | None = None) -> Permit:
-        """The permit under which `subject` may execute `operation` now.
+        """The permit under which `subject` may execute `operation` now. Both are text: see `failshut.naming`.
 
         Raises:
             Withheld: with its cause, within the guard's deadline. While the gate is proving it always does
@@ -69,13 +69,16 @@ class Gate:
         """
         lease = self._slot.state
         if (
-            (subject if operation is None else (subject, operation)) in lease.admitted
+            type(subject) is str  # a tuple may equal another call's subject and operation
+            and (operation is None or type(operation) is str)
+            and (subject if operation is None else (subject, operation)) in lease.admitted
             and self._monotonic() < lease.mono_end  # type: ignore[union-attr] # a Denial admits nobody
             and self._wall() < lease.wall_end  # type: ignore[union-attr]
         ):
             return lease.permit  # type: ignore[union-attr]
+        self.check_names(subject, operation)
         guard, slot = self.bind()
-        return self.admit(guard.obtain(slot, guard.deadline()), subject, operation)
+        return self.admit(guard.obtain(slot, guard.deadline()), subject, operation).permit
 
     def execution(self, subject: str, operation: str | None = None, parent: object = None) -> Execution:
         """One piece of work, to be run inside `with` or `async with`; entering it raises Withheld where denied."""
@@ -108,11 +111,12 @@ class Gate:
             operation: what is done, likewise.
             execution_argument: if given, the function gets the execution under this keyword.
 
-        Raises TypeError for generator functions, whose body would run after the execution has ended.
+        Raises TypeError for generator functions, whose body would run after the execution has ended. A call raises RunsLater
+        where the function returns such work all the same, for instance a coroutine or a lazy iterator, and stops it.
         """
 
         def decorate(function: Callable[P, R]) -> Callable[P, R]:
-            if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            if generates(function):
                 raise TypeError("a generator runs after it was called: guard what it does inside it")
 
             def begin(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Execution:
@@ -124,19 +128,23 @@ class Gate:
                     kwargs[execution_argument] = execution
                 return execution
 
-            if inspect.iscoroutinefunction(function):
+            if runs_async(function):
 
                 @functools.wraps(function)
                 async def run_async(*args: Any, **kwargs: Any) -> Any:
                     async with begin(args, kwargs):
-                        return await function(*args, **kwargs)
+                        result = await cast(Any, function(*args, **kwargs))
+                        refuse_later(result)
+                        return result
 
                 return cast(Callable[P, R], run_async)
 
             @functools.wraps(function)
             def run(*args: Any, **kwargs: Any) -> Any:
                 with begin(args, kwargs):
-                    return function(*args, **kwargs)
+                    result = function(*args, **kwargs)
+                    refuse_later(result)
+                    return result
 
             return cast(Callable[P, R], run)
 
@@ -158,18 +166,29 @@ class Gate:
             self._slot, self._guard = slot, guard
         return guard, self._slot
 
-    def admit(self, state: Lease | Denial, subject: str, operation: str | None, probing: bool = False) -> Permit:
+    def check_names(self, subject: str, operation: str | None) -> None:
+        """Refuse what is no text, or names nobody. Raises Withheld."""
+        if why := why_no_name("the subject", subject):
+            raise Withheld(self.name, Cause.IDENTITY, why)
+        if operation is not None and (why := why_no_name("the operation", operation)):
+            raise Withheld(self.name, Cause.OPERATION, why)
+
+    def admit(self, state: Lease | Denial, subject: str, operation: str | None, probing: bool = False) -> Lease:
         """All five checks: identity, policy, environment, operation, proof. Raises Withheld."""
+        self.check_names(subject, operation)
+        guard, slot = self.bind()
+        if isinstance(state, Lease) and not state.alive(guard.moment()):
+            state = guard.current(slot)  # what was settled a moment ago was ended or renewed since
         if isinstance(state, Denial):
             raise Withheld(self.name, state.cause, state.because)
         permit = state.permit
-        if not _matches(permit.subjects, subject):
+        if not matches(permit.subjects, subject):
             raise Withheld(self.name, Cause.IDENTITY, f"{subject!r} is not among the permitted subjects")
         if self._policy and permit.policy != self._policy:
             raise Withheld(self.name, Cause.POLICY, f"the permit is for {permit.policy}, expected {self._policy}")
         self._check_environment(permit)
         # Without an operation the caller claims none in particular: only a permit for all of them covers that.
-        if not _matches(permit.operations, "" if operation is None else operation):
+        if not matches(permit.operations, operation or ""):
             raise Withheld(self.name, Cause.OPERATION, f"operation {operation!r} is not permitted")
         if permit.mode == "proving":
             if not probing:
@@ -178,7 +197,7 @@ class Gate:
             if len(state.admitted) >= ADMITTED_MAX:
                 state.admitted.clear()
             state.admitted.add(subject if operation is None else (subject, operation))
-        return permit
+        return state
 
     def _check_environment(self, permit: Permit) -> None:
         if not permit.context:
@@ -191,10 +210,6 @@ class Gate:
 
     def __repr__(self) -> str:
         return f"Gate({self.name!r})"
-
-
-def _matches(patterns: tuple[str, ...], text: str) -> bool:
-    return isinstance(text, str) and any(fnmatchcase(text, pattern) for pattern in patterns)
 
 
 def _named(naming: Naming, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:

@@ -22,8 +22,8 @@ from typing import Any, Final
 from failshut.cause import Cause
 from failshut.config import Configuration, from_environment
 from failshut.keys import Names
-from failshut.keysource import KeySource
-from failshut.lease import Denial, Lease, Moment, Slot
+from failshut.keysource import Counts, KeySource
+from failshut.lease import Denial, Fenced, Lease, Moment, Slot
 from failshut.outcomes import CANCELLED, OutcomeQueue
 from failshut.permit import Permit
 from failshut.signing import TokenError
@@ -132,6 +132,10 @@ class Guard:
             raise
         return self._probe_answer(request, permit)
 
+    def current(self, slot: Slot) -> Lease | Denial:
+        """The slot's state as of now, without asking anybody."""
+        return self._settle(slot)
+
     def moment(self) -> Moment:
         """Both clocks, now."""
         clocks = self.configuration.clocks
@@ -157,13 +161,14 @@ class Guard:
         """All slots; a copy."""
         return list(self._slots.values())
 
-    def take(self, slot: Slot, record: bytes | None, pttl_ms: int, before: Moment) -> None:
+    def take(self, slot: Slot, record: bytes | None, pttl_ms: int, before: Moment, fence: Fenced | None = None) -> None:
         """What a read found for one gate. A fault here is this gate's alone."""
+        self._look_for_key(slot, record)
         with self._lock:
             if self.closed:
                 return
             try:
-                slot.take(record, pttl_ms, before, self._keys.verified)
+                slot.take(record, pttl_ms, before, self._keys.verified, fence)
             except Exception as error:  # noqa: BLE001 - one gate's record must not blind the guard for the others
                 self.note_fault(error)
                 slot.withhold(Denial(Cause.UNVERIFIED, f"a record that cannot be judged: {type(error).__name__}"))
@@ -183,6 +188,7 @@ class Guard:
         for slot in self.slots():
             if slot.gate != gate:
                 continue
+            self._look_for_key(slot, token)
             with self._lock:
                 if self.closed:
                     return []
@@ -197,16 +203,31 @@ class Guard:
                 again.append(slot)
         return again
 
-    def refresh_keys(self) -> bool:
-        """Follow the key set; whether it changed, and all gates must be judged anew."""
-        version = self._keys.version
-        self._keys.refresh()
-        if self._keys.version == version:
+    def refresh_keys(self, at_once: bool = False) -> bool:
+        """Follow the key file, from any thread. Where it changed, what rests on a withdrawn key has ended on return.
+
+        Other guards of this process look too: none goes on with a key that another one has seen withdrawn.
+        """
+        if not self._keys.refresh(self._withdraw, at_once):
             return False
-        with self._lock:
-            for slot in self._slots.values():
-                slot.forget_verified()
+        for slot in self.slots():
+            slot.interrupt()
+        watcher = self._watcher
+        if watcher is not None:
+            watcher.wake()
+        for other in list(_guards):
+            if other is not self:
+                other.refresh_keys(at_once=True)
         return True
+
+    @property
+    def follows_keys(self) -> bool:
+        """Whether the keys come from a file that may change."""
+        return self._keys.follows
+
+    def counts(self, kid: str) -> bool:
+        """Whether what this key signed counts now."""
+        return self._keys.counts(kid)
 
     def note_fault(self, error: Exception) -> None:
         """Count an error that nobody foresaw."""
@@ -214,6 +235,16 @@ class Guard:
         self.last_fault = f"{type(error).__name__}: {error}"[:300]
 
     # Within --------------------------------------------------------------------------------------------------------
+
+    def _withdraw(self, counts: Counts) -> None:
+        with self._lock:
+            for slot in self._slots.values():
+                slot.withdraw(counts)
+
+    def _look_for_key(self, slot: Slot, token: bytes | None) -> None:
+        """A token with an unknown key may be the first one after a rotation. The file is read without the lock."""
+        if token and self._keys.follows and not slot.has_verified(token) and not self._keys.knows(token):
+            self.refresh_keys()
 
     def _start_read(self, slot: Slot) -> ReadRequest | Lease | Denial:
         """A lease or a denial that holds without asking, or the request to wait for."""
@@ -259,7 +290,7 @@ class Guard:
     def _settle(self, slot: Slot, late: bool = False) -> Lease | Denial:
         """The slot's state as of now."""
         now, state = self.moment(), slot.state
-        if isinstance(state, Lease) and now.mono < state.mono_end and now.wall < state.wall_end:
+        if isinstance(state, Lease) and state.alive(now):
             return state
         if late:
             return Denial(Cause.DEADLINE, f"no answer from the store within {self.configuration.deadline_ms} ms")
@@ -287,6 +318,7 @@ class Guard:
     def after_fork(self) -> None:
         """In the child: drop what belongs to the parent."""
         parents = self._watcher
+        self._keys.after_fork()
         self._begin()
         if parents is not None:
             parents.abandon()

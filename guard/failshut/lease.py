@@ -5,7 +5,8 @@ earlier of two clocks: the monotonic one, at the moment before the read plus the
 gave the permit, and the wall clock, at the permit's own end less the tolerance. The monotonic end of one
 permit only ever shrinks and `nbf` is compared at each read, so a wall clock that is stepped back prolongs
 nothing. A `Slot` remembers, per gate, the newest verified statement; whatever is older is refused, and any
-read that is not a valid, current permit takes the lease away.
+read that is not a valid, current permit takes the lease away. A key that is withdrawn takes along what it signed:
+the lease, what was verified, and what the slot remembers as newest.
 
 Everything here is a function of arguments and memory: no clock, no I/O. Limit: an absent record and an
 older epoch both deny, so a store that is restored from a backup closes its gates until the monitor writes
@@ -16,12 +17,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from failshut import epoch as epochs
 from failshut.cause import Cause
 from failshut.permit import Closing, InFlight, Permit, verify
-from failshut.signing import KeySet, TokenError
+from failshut.signing import KeySet, TokenError, kid_of
 
 #: Subjects and operations that one lease remembers as admitted; at the bound it forgets them all and checks anew.
 ADMITTED_MAX: Final = 10_000
@@ -33,17 +34,26 @@ Verify = Callable[[bytes, str], Permit | Closing]
 class Lease:
     """The right to act on one permit until two ends, in seconds of the guard's two clocks.
 
-    Immutable but for `admitted`, which a renewal with the same authority takes over: who passed the first four checks
-    passes them again as long as the permit says the same.
+    `admitted` is what a renewal with the same authority takes over: who passed the first four checks passes them again as
+    long as the permit says the same. `kid` names the key that signed the permit.
     """
 
-    __slots__ = ("admitted", "mono_end", "permit", "wall_end")
+    __slots__ = ("admitted", "kid", "mono_end", "permit", "wall_end")
 
-    def __init__(self, permit: Permit, mono_end: float, wall_end: float, admitted: set[Any]) -> None:
+    def __init__(self, permit: Permit, mono_end: float, wall_end: float, admitted: set[Any], kid: str = "") -> None:
         self.permit = permit
         self.mono_end = mono_end
         self.wall_end = wall_end
         self.admitted = admitted
+        self.kid = kid
+
+    def alive(self, now: Moment) -> bool:
+        """Whether neither end has passed."""
+        return now.mono < self.mono_end and now.wall < self.wall_end
+
+    def end(self) -> None:
+        """It was replaced or taken away: who still has it in hand may not act on it either."""
+        self.mono_end = self.wall_end = float("-inf")
 
 
 class Denial:
@@ -64,6 +74,7 @@ class Withdrawal:
     cause: Cause
     because: str
     in_flight: InFlight
+    kid: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +93,15 @@ class _Seen:
     epoch: str = epochs.ZERO
     closed: bool = False
     mono_end: float = float("inf")
+    kid: str = ""
+
+
+class Fenced(NamedTuple):
+    """The monitor's last write of a gate, as the store has it: unsigned, so that it only ever denies."""
+
+    epoch: str
+    offset: str
+    closed: bool
 
 
 class Running(Protocol):
@@ -110,34 +130,42 @@ class Slot:
     """Another object in each process: an execution knows by it that it was forked away from its permit."""
     running: set[Running] = field(default_factory=set)
     """Asynchronous executions that a withdrawal must reach."""
-    _verified: tuple[bytes, Permit | Closing] | None = None
+    _verified: tuple[bytes, Permit | Closing, str] | None = None
+    _seen_under: dict[str, _Seen] = field(default_factory=dict)
+    """The newest that each key signed: what is left of `seen` when a key is withdrawn. As many as there are keys."""
     _last_end_ms: int = 0
 
     def alive(self, now: Moment) -> bool:
         """Whether there is a lease and neither of its ends has passed."""
         state = self.state
-        return isinstance(state, Lease) and now.mono < state.mono_end and now.wall < state.wall_end
+        return isinstance(state, Lease) and state.alive(now)
 
-    def take(self, record: bytes | None, pttl_ms: int, before: Moment, verified: Verify) -> None:
+    def has_verified(self, token: bytes) -> bool:
+        """Whether this very token is the one that was verified last."""
+        return self._verified is not None and self._verified[0] == token
+
+    def take(self, record: bytes | None, pttl_ms: int, before: Moment, verified: Verify, fence: Fenced | None = None) -> None:
         """Judge what the store held for this gate: the new state is a lease or a denial, never the old one."""
         self.unreachable = ""
         if record is None or pttl_ms == -2:
             self._deny(self._absent(before))
             return
         try:
-            statement = self._statement(record, verified)
+            statement, kid = self._statement(record, verified)
         except TokenError as error:
             self._deny(Denial(error.cause, str(error)))
             return
         if isinstance(statement, Closing):
-            self._take_closing(statement)
+            self._take_closing(statement, kid)
+        elif below := _below(statement, fence):
+            self._deny(below)
         else:
-            self._take_permit(statement, pttl_ms, before)
+            self._take_permit(statement, kid, pttl_ms, before)
 
     def push(self, token: bytes, verified: Verify) -> bool:
         """Judge a pushed closing. False where the store must be read again at once."""
         try:
-            statement = self._statement(token, verified)
+            statement, kid = self._statement(token, verified)
         except TokenError as error:
             self._deny(Denial(error.cause, f"a push that does not verify: {error}"))
             return False
@@ -146,7 +174,7 @@ class Slot:
             return False
         if epochs.fence(statement.epoch, statement.offset) < self.seen.fence:
             return False  # an old closing, sent again: the store says what holds
-        self._take_closing(statement)
+        self._take_closing(statement, kid)
         return True
 
     def denial(self, now: Moment) -> Denial:
@@ -160,48 +188,71 @@ class Slot:
             return state
         return Denial(Cause.LAPSED, _ran_out(state.permit, now))
 
-    def forget_verified(self) -> None:
-        """Verify the next record anew, for instance because the key set changed."""
-        self._verified = None
+    def withdraw(self, counts: Callable[[str], bool]) -> None:
+        """Some keys count no more: whatever they signed counts for nothing, what it made this gate remember included."""
+        self.concluded_mono = float("-inf")  # the store is asked at once, and callers wait for its answer
+        if self._verified is not None and not counts(self._verified[2]):
+            self._verified = None
+        self._seen_under = {kid: seen for kid, seen in self._seen_under.items() if counts(kid)}
+        if self.seen.kid and not counts(self.seen.kid):
+            self.seen = max(self._seen_under.values(), key=lambda seen: seen.fence, default=_Seen())
+        withdrawal = self.withdrawal
+        if withdrawal is not None and withdrawal.in_flight == "finish" and not counts(withdrawal.kid):
+            self.withdrawal = None  # a forged leave to finish; a closing that cancels stands whoever signed it
+        if isinstance(self.state, Lease) and not counts(self.state.kid):
+            self._deny(key_withdrawn(self.state.kid))
 
     def withhold(self, denial: Denial) -> None:
         """Take the lease away for a reason that is in no record."""
-        self.state = denial
+        self._deny(denial)
 
     def interrupt_if_withheld(self) -> None:
         """Have running executions look, where there is no lease any more. Called without the guard's lock."""
         if isinstance(self.state, Denial):
-            for execution in list(self.running):
-                execution.look_soon()
+            self.interrupt()
+
+    def interrupt(self) -> None:
+        """Have running executions look whether they may go on."""
+        for execution in list(self.running):
+            execution.look_soon()
 
     def after_fork(self) -> None:
         """In the child: keep what was seen, which only ever denies, and nothing else."""
-        self.state = Denial(Cause.NO_PERMIT, "not read yet in this process")
+        self._deny(Denial(Cause.NO_PERMIT, "not read yet in this process"))
         self.birth = object()
         self.running = set()
         self.concluded_mono = float("-inf")
         self.unreachable = ""
         self._verified = None
 
-    def _statement(self, token: bytes, verified: Verify) -> Permit | Closing:
+    def _statement(self, token: bytes, verified: Verify) -> tuple[Permit | Closing, str]:
+        """What a token says, and the key that signed it."""
         if self._verified is not None and self._verified[0] == token:
-            return self._verified[1]
-        statement = verified(token, self.gate)
-        self._verified = (token, statement)
-        return statement
+            return self._verified[1:]
+        statement, kid = verified(token, self.gate), kid_of(token)
+        self._verified = (token, statement, kid)
+        return statement, kid
 
-    def _take_closing(self, closing: Closing) -> None:
+    def _see(self, seen: _Seen) -> None:
+        """Remember what a key signed, next to what is newest of all keys."""
+        before = self._seen_under.get(seen.kid)
+        if before is None or seen.fence >= before.fence:
+            self._seen_under[seen.kid] = seen
+        if seen.fence >= self.seen.fence:
+            self.seen = seen
+
+    def _take_closing(self, closing: Closing, kid: str) -> None:
         fence = epochs.fence(closing.epoch, closing.offset)
         if fence < self.seen.fence:
             self._deny(Denial(Cause.STALE, f"a closing of epoch {closing.epoch}, older than {self.seen.epoch}"))
             return
         again = self.seen.closed and fence == self.seen.fence and isinstance(self.state, Denial)
-        self.seen = _Seen(fence, closing.epoch, True)
+        self._see(_Seen(fence, closing.epoch, True, kid=kid))
         self._deny(Denial(closing.cause, closing.because))
         if not again:
-            self.withdrawal = Withdrawal(closing.cause, closing.because, closing.in_flight)
+            self.withdrawal = Withdrawal(closing.cause, closing.because, closing.in_flight, kid)
 
-    def _take_permit(self, permit: Permit, pttl_ms: int, before: Moment) -> None:
+    def _take_permit(self, permit: Permit, kid: str, pttl_ms: int, before: Moment) -> None:
         fence = epochs.fence(permit.epoch, permit.offset)
         seen = self.seen
         if permit.epoch < seen.epoch or (seen.closed and fence <= seen.fence):
@@ -212,10 +263,11 @@ class Slot:
         life_ms = min(pttl_ms, permit.ttl_ms, end_ms - wall_ms)
         mono_end = before.mono + life_ms / 1000
         if fence > seen.fence:
-            self.seen = _Seen(fence, permit.epoch, False, mono_end)
+            self._see(_Seen(fence, permit.epoch, False, mono_end, kid))
         else:  # the same permit again, or an older one of its epoch: its end never grows
             mono_end = min(mono_end, seen.mono_end)
-            self.seen = _Seen(seen.fence, seen.epoch, False, mono_end)
+            self._see(_Seen(fence, permit.epoch, False, mono_end, kid))
+            self.seen = _Seen(seen.fence, seen.epoch, False, mono_end, seen.kid)
         self._last_end_ms = permit.exp_ms
         self.interval_ms = max(1, min(READ_INTERVAL_MS_MAX, permit.ttl_ms // 4))
         if pttl_ms == -1:
@@ -226,7 +278,7 @@ class Slot:
         elif mono_end <= before.mono or end_ms <= wall_ms:
             self._deny(Denial(Cause.LAPSED, _ran_out(permit, before)))
         else:
-            self.state = Lease(permit, mono_end, end_ms / 1000, self._admitted(permit))
+            self._replace(Lease(permit, mono_end, end_ms / 1000, self._admitted(permit), kid))
 
     def _admitted(self, permit: Permit) -> set[Any]:
         state = self.state
@@ -240,7 +292,29 @@ class Slot:
         return Denial(Cause.NO_PERMIT)
 
     def _deny(self, denial: Denial) -> None:
-        self.state = denial
+        self._replace(denial)
+
+    def _replace(self, state: Lease | Denial) -> None:
+        """The only place that changes the state: a former lease ends also for those who have it in hand."""
+        former, self.state = self.state, state
+        if isinstance(former, Lease):
+            former.end()
+
+
+def key_withdrawn(kid: str) -> Denial:
+    """Why nothing signed with this key counts."""
+    return Denial(Cause.UNVERIFIED, f"the key {kid[:64]!r} that signed this gate's permit was withdrawn")
+
+
+def _below(permit: Permit, fence: Fenced | None) -> Denial | None:
+    """Why a permit does not count beside the store's own fence: somebody who is no monitor put it back."""
+    if fence is None:
+        return None
+    closed_since = fence.closed and epochs.fence(permit.epoch, permit.offset) <= fence.epoch + fence.offset
+    if not closed_since and permit.epoch >= fence.epoch:
+        return None
+    what = "a closing" if fence.closed else "a permit"
+    return Denial(Cause.STALE, f"a permit of epoch {permit.epoch}; the store was given {what} of {fence.epoch} since")
 
 
 def verifier(keys: KeySet) -> Verify:

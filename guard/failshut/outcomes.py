@@ -2,21 +2,30 @@
 
 A caller appends and goes on; a background thread counts what is alike and writes it to the store in
 batches. At the bound, and where a batch may or may not have arrived, outcomes are dropped and counted per
-gate, and the next entry of that gate carries the number: an outcome is written at most once, because twice
-would be a failure rate that is not true.
+gate, and the next entry of that gate carries the number, if need be one of its own: an outcome is written at
+most once, because twice would be a failure rate that is not true.
+
+Each entry also says how many outcomes this queue has sent for its gate in all, itself included. What the
+store's cap removes, or anybody else, is a hole in that count, which the monitor finds. Limit: what waits in a
+process that is killed is gone, and nothing says how much it was.
 """
 
 from __future__ import annotations
 
+import secrets
 import threading
 from collections import Counter, deque
 from typing import Final
 
+from failshut.epoch import ZERO
 from failshut.store import Outcomes
 
 OK: Final = "ok"
 FAILED: Final = "failed"
+#: Nothing was executed, or the guard itself interrupted it: says nothing of the action.
 CANCELLED: Final = "cancelled"
+#: Admitted, and ended by somebody else's cancellation or timeout, or by the process's end: its action did not come back.
+INTERRUPTED: Final = "interrupted"
 
 #: gate, epoch, probe token or empty, outcome
 Ended = tuple[str, str, str, str]
@@ -32,6 +41,9 @@ class OutcomeQueue:
         self._queue: deque[Ended] = deque()
         self._lock = threading.Lock()  # only where something is lost
         self._lost: Counter[str] = Counter()
+        self._total: Counter[str] = Counter()  # by gate; as many as the guard has
+        self.name = secrets.token_hex(8)
+        """Whose count the entries carry: another one in each process."""
 
     def put(self, ended: Ended) -> None:
         """Queue one outcome; at the bound it is counted as lost instead."""
@@ -49,16 +61,30 @@ class OutcomeQueue:
             except IndexError:
                 break
         batch = []
-        for (gate, epoch, token, outcome), count in counts.items():
-            with self._lock:
-                lost = self._lost.pop(gate, 0)
-            batch.append(Outcomes(gate, epoch, token, outcome, count, lost))
+        with self._lock:
+            for (gate, epoch, token, outcome), count in counts.items():
+                self._total[gate] += count
+                batch.append(Outcomes(gate, epoch, token, outcome, count, self._lost.pop(gate, 0), self._total[gate]))
+            for gate in list(self._lost)[: BATCH_MAX - len(batch)]:  # nothing else says so
+                batch.append(Outcomes(gate, ZERO, "", CANCELLED, 0, self._lost.pop(gate), self._total[gate]))
         return batch
 
     def dropped(self, batch: list[Outcomes]) -> None:
         """A batch may not have arrived: its outcomes, and the losses that it reported, count as lost."""
-        for entry in batch:
-            self.lose(entry.gate, entry.count + entry.lost)
+        with self._lock:
+            for entry in batch:
+                self._total[entry.gate] -= entry.count  # told as lost, so that it is no hole as well
+                self._lost[entry.gate] += entry.count + entry.lost
+
+    def refused(self, batch: list[Outcomes], entries: list[Outcomes]) -> None:
+        """The store took a batch without these entries. Behind one that it took they are a hole, which the monitor finds."""
+        left = set(entries)
+        took = {entry.gate: entry.total for entry in batch if entry not in left}  # the last one of each gate
+        holes = {entry for entry in entries if entry.total < took.get(entry.gate, 0)}
+        with self._lock:
+            for entry in holes:
+                self._lost[entry.gate] += entry.lost
+        self.dropped([entry for entry in entries if entry not in holes])
 
     def lose(self, gate: str, count: int) -> None:
         """Count outcomes that will not be written."""
@@ -71,3 +97,8 @@ class OutcomeQueue:
 
     def __len__(self) -> int:
         return len(self._queue)
+
+    @property
+    def waits(self) -> bool:
+        """Whether there is anything to write."""
+        return bool(self._queue) or bool(self._lost)

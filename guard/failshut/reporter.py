@@ -36,7 +36,7 @@ class Reporter:
 
     def turn(self) -> None:
         """Wait, then write a batch if there is one and it is time."""
-        waits = bool(self._pending) or len(self._guard.outcomes) > 0
+        waits = bool(self._pending) or self._guard.outcomes.waits
         self._stopping.wait(BUSY_SECONDS if waits else IDLE_SECONDS)
         if time.monotonic() >= self._retry_at:
             self._write()
@@ -65,14 +65,20 @@ class Reporter:
             return
         self._pending = []
         try:
-            refused = self._store.append(names, batch, self._guard.instance)
+            refused = self._store.append(names, batch, self._guard.instance, self._guard.outcomes.name)
         except Unreachable as error:
-            self._backoff = min(BACKOFF_SECONDS_MAX, max(BACKOFF_SECONDS_MIN, self._backoff * 2))
-            self._retry_at = time.monotonic() + self._backoff
+            self._failed()
             if error.maybe_applied:
                 self._guard.outcomes.dropped(batch)
             else:
                 self._pending = batch
         else:
-            self._guard.outcomes.dropped(refused)
-            self._backoff = self._retry_at = 0.0
+            self._guard.outcomes.refused(batch, refused)
+            if len(refused) == len(batch):  # what was lost is told anew, and must not be refused ten times a second
+                self._failed()
+            else:
+                self._backoff = self._retry_at = 0.0
+
+    def _failed(self) -> None:
+        self._backoff = min(BACKOFF_SECONDS_MAX, max(BACKOFF_SECONDS_MIN, self._backoff * 2))
+        self._retry_at = time.monotonic() + self._backoff

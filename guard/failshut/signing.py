@@ -119,8 +119,13 @@ class KeySet:
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> KeySet:
         """Read a JWKS file. Raises OSError, or ValueError where it is not one."""
+        return cls.from_json(Path(path).read_bytes(), path)
+
+    @classmethod
+    def from_json(cls, content: bytes, path: str | os.PathLike[str]) -> KeySet:
+        """Read the content of a JWKS file; `path` is for the reason. Raises ValueError where it is not one."""
         try:
-            document = json.loads(Path(path).read_bytes())
+            document = json.loads(content)
         except (ValueError, RecursionError) as error:
             raise UnusableKey(f"{path} is not JSON") from error
         return cls.from_dict(document)
@@ -137,6 +142,11 @@ class KeySet:
     def joined(self, other: KeySet) -> KeySet:
         """Both key sets as one, for the time of a rotation; of this one's installation."""
         return KeySet([*self._keys.values(), *other._keys.values()], self.installation)
+
+    def shared(self, other: KeySet) -> KeySet | None:
+        """The keys that both hold for the same installation; None where there is none."""
+        both = [key for kid, key in self._keys.items() if kid in other]
+        return KeySet(both, self.installation) if both and self.installation == other.installation else None
 
     def of(self, installation: str) -> KeySet:
         """The same keys, trusted for this installation. Raises ValueError for what is no installation's id."""
@@ -274,6 +284,15 @@ def read_token(token: str | bytes, keys: KeySet, *typs: str, bytes_max: int = TO
     if not isinstance(claims, dict):
         raise UnreadableToken("claims are not an object")
     return typ, claims
+
+
+def kid_of(token: bytes) -> str:
+    """The name of the key that a token says it is signed with, unverified; an empty text where it says none."""
+    try:
+        kid = _header(token[:TOKEN_BYTES_MAX])["kid"]
+    except TokenError:
+        return ""
+    return kid if isinstance(kid, str) else ""
 
 
 def _header(raw: bytes) -> dict[str, Any]:

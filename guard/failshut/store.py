@@ -4,6 +4,10 @@ redis-py retries by default, which turns a refused connection into seconds of st
 one attempt and one time limit, and a connection that failed once is thrown away, because a late answer on
 it would be taken for the answer to the next question. Each connection belongs to one thread. Whatever goes
 wrong is one error, `Unreachable`, which says whether the command may have been applied.
+
+Whatever lies in the store, a read asks for no more of it than a token is long, and refuses a longer answer unread: one gate's
+record is not paid for by the others. With a record its fence is read: what the monitor's last write was. It is not signed and
+opens nothing, but a permit below it was put back by somebody else.
 """
 
 from __future__ import annotations
@@ -11,19 +15,25 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from failshut import keys
+from failshut.bounded import BoundedParser, TooLong
+from failshut.epoch import WIDTH, is_epoch
 from failshut.keys import Names
+from failshut.lease import Fenced
+from failshut.signing import TOKEN_BYTES_MAX
 
 T = TypeVar("T")
 
 #: Gates read in one MULTI.
 GATES_PER_READ_MAX: Final = 128
+_FENCE: Final = ("epoch", "offset", "kind")
+_KINDS: Final = ("permit", "closing")
 
 
 class Unreachable(Exception):
@@ -32,6 +42,15 @@ class Unreachable(Exception):
     def __init__(self, text: str, maybe_applied: bool) -> None:
         super().__init__(text)
         self.maybe_applied = maybe_applied
+
+
+class Found(NamedTuple):
+    """What lay in the store for a gate: its record (of a longer one the beginning), and its fence if there is one of ours."""
+
+    record: bytes | None
+    pttl_ms: int
+    """Remaining life: -2: none, -1: for ever."""
+    fence: Fenced | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +64,8 @@ class Outcomes:
     count: int
     lost: int
     """Outcomes of this gate that were dropped since the last entry that arrived."""
+    total: int = 0
+    """Outcomes of this gate that were sent so far, these included."""
 
 
 class Store:
@@ -55,16 +76,14 @@ class Store:
         self._timeout_seconds = timeout_ms / 1000
         self._client: redis.Redis | None = None
 
-    def read(self, names: Names, gates: Sequence[str]) -> list[tuple[bytes | None, int]]:
-        """Record and remaining life in ms (-2: none, -1: for ever) of each gate, at one instant. Raises Unreachable."""
+    def read(self, names: Names, gates: Sequence[str]) -> list[Found]:
+        """What the store holds for each gate, at one instant. Raises Unreachable."""
 
-        def ask(client: redis.Redis) -> list[tuple[bytes | None, int]]:
-            pipeline = client.pipeline(transaction=True)
-            for gate in gates:
-                pipeline.get(names.record(gate))
-                pipeline.pttl(names.record(gate))
-            answers = pipeline.execute(raise_on_error=False)
-            return [_record(answers[2 * i], answers[2 * i + 1]) for i in range(len(gates))]
+        def ask(client: redis.Redis) -> list[Found]:
+            try:
+                return _read(client, names, gates, _fenced(client, names, gates))
+            except TooLong:  # a fence that grew since it was measured: who writes such a thing can take it away as well
+                return _read(client, names, gates, frozenset())
 
         return self._ask(ask)
 
@@ -77,8 +96,10 @@ class Store:
 
         return self._ask(ask)
 
-    def append(self, names: Names, outcomes: Sequence[Outcomes], instance: str) -> list[Outcomes]:
+    def append(self, names: Names, outcomes: Sequence[Outcomes], instance: str, guard: str = "") -> list[Outcomes]:
         """Append to the gates' streams of outcomes, in one round trip; return what the store surely did not take.
+
+        `guard` is whose totals the entries carry.
 
         A stream is its gate's own: one that this service may not write, or that is full, costs no other gate its outcomes.
         Raises Unreachable.
@@ -94,6 +115,8 @@ class Store:
                     "count": entry.count,
                     "instance": instance,
                     "lost": entry.lost,
+                    "guard": guard,
+                    "total": entry.total,
                 }
                 pipeline.xadd(names.outcomes(entry.gate), fields, maxlen=keys.OUTCOMES_MAXLEN, approximate=True)
             answers = pipeline.execute(raise_on_error=False)
@@ -185,19 +208,55 @@ def connect(url: str, timeout_seconds: float) -> redis.Redis:
         retry_on_timeout=False,
         health_check_interval=0,
         protocol=2,
+        parser_class=BoundedParser,
         max_connections=2,
     )
 
 
-def _record(record: Any, pttl: Any) -> tuple[bytes | None, int]:
+def _fenced(client: redis.Redis, names: Names, gates: Sequence[str]) -> frozenset[str]:
+    """The gates whose fence has the length of one of ours, and so may be asked for."""
+    pipeline = client.pipeline(transaction=True)
+    for gate in gates:
+        for name in _FENCE:
+            pipeline.hstrlen(names.fence(gate), name)
+    lengths = pipeline.execute(raise_on_error=False)
+    return frozenset(
+        gate for at, gate in enumerate(gates) if lengths[3 * at : 3 * at + 3] in ([WIDTH, WIDTH, len(kind)] for kind in _KINDS)
+    )
+
+
+def _read(client: redis.Redis, names: Names, gates: Sequence[str], fenced: frozenset[str]) -> list[Found]:
+    pipeline = client.pipeline(transaction=True)
+    for gate in gates:
+        pipeline.getrange(names.record(gate), 0, TOKEN_BYTES_MAX)  # one byte more than a token may have
+        pipeline.pttl(names.record(gate))
+        if gate in fenced:
+            pipeline.hmget(names.fence(gate), _FENCE)
+    answers = iter(pipeline.execute(raise_on_error=False))
+    found = []
+    for gate in gates:
+        record, pttl = next(answers), next(answers)
+        found.append(_found(record, pttl, next(answers) if gate in fenced else None))
+    return found
+
+
+def _found(record: Any, pttl: Any, fence: Any) -> Found:
     """One gate's answers; an error, such as a key of another type, is garbage and verifies as such."""
     if isinstance(record, Exception):
-        return b"", 0
-    if record is not None and not isinstance(record, bytes):
+        return Found(b"", 0)
+    if not isinstance(record, bytes):
         raise redis.ResponseError("an answer of another type than was asked for")
     if not isinstance(pttl, int):
         raise redis.ResponseError("no remaining life in the answer")
-    return record, pttl
+    return Found(None if pttl == -2 else record, pttl, _fence(fence))
+
+
+def _fence(fields: Any) -> Fenced | None:
+    """The fence in an answer; None for what no monitor can have written."""
+    if not isinstance(fields, list) or not all(isinstance(field, bytes) for field in fields):
+        return None
+    epoch, offset, kind = (field.decode("ascii", "replace") for field in fields)
+    return Fenced(epoch, offset, kind == "closing") if is_epoch(epoch) and is_epoch(offset) and kind in _KINDS else None
 
 
 def _close(part: Any) -> None:

@@ -1,9 +1,10 @@
-"""The background of a guard: three threads that talk to the store so that callers never do.
+"""The background of a guard: threads that talk to the store, and look at the key file, so that callers never do.
 
 The watcher reads the gates in use (at a quarter of the permit's life, at most 250 ms apart) and fetches what
 callers wait for. The listener does nothing but wait for pushed closings, so that a slow read delays none. The
-reporter writes outcomes (reporter.py), so that a store that does not take them delays neither. All are daemons
-with connections of their own. An error of the store is counted,
+reporter writes outcomes (reporter.py), so that a store that does not take them delays neither. Where keys come
+from a file, one more looks at it each second: a key that is taken out must not wait for a store that answers
+late. All are daemons with connections of their own. An error of the store is counted,
 waited out with a bounded backoff and never changes a lease: it runs out. An error that nobody foresaw ends
 the turn, not the thread, and changes no lease either.
 
@@ -21,6 +22,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Final
 
 from failshut.keys import Names
+from failshut.keysource import LOOK_SECONDS
 from failshut.lease import READ_INTERVAL_MS_MAX, Slot
 from failshut.outcomes import CANCELLED
 from failshut.reporter import Reporter
@@ -107,6 +109,8 @@ class Watcher:
             threading.Thread(target=self._attend, name="failshut-listener", daemon=True),
             threading.Thread(target=self._report, name="failshut-reporter", daemon=True),
         ]
+        if guard.follows_keys:
+            self._threads.append(threading.Thread(target=self._keep_keys, name="failshut-keys", daemon=True))
 
     def start(self) -> None:
         """Start the threads. Raises RuntimeError where the interpreter cannot start one."""
@@ -120,7 +124,7 @@ class Watcher:
     def stop(self, seconds: float) -> None:
         """Write what outcomes wait, end the threads and wait for them, at most `seconds` in all."""
         self._stopping.set()
-        self._requests.put(ReadRequest(None))
+        self.wake()
         end = time.monotonic() + seconds
         for thread in self._threads:
             if thread is not threading.current_thread():
@@ -140,6 +144,10 @@ class Watcher:
         self._requests.put(request)
         return True
 
+    def wake(self) -> None:
+        """Have the watcher see at once what is due."""
+        self._requests.put(ReadRequest(None))
+
     def _watch(self) -> None:
         self._repeat(self._turn, self._recover)
         self._store.close()
@@ -150,6 +158,13 @@ class Watcher:
     def _report(self) -> None:
         self._repeat(self._reporter.turn, self._reporter.recover)
         self._reporter.end()
+
+    def _keep_keys(self) -> None:
+        self._repeat(self._look_at_keys, lambda: None)
+
+    def _look_at_keys(self) -> None:
+        self._guard.refresh_keys(at_once=True)
+        self._stopping.wait(LOOK_SECONDS)
 
     def _repeat(self, turn: Callable[[], None], recover: Callable[[], None]) -> None:
         """Take turns until stopped. An error that nobody foresaw ends the turn and opens nothing."""
@@ -171,11 +186,10 @@ class Watcher:
         """Wait until something is due or wanted, then read and fetch."""
         reads, probes = self._wait()
         try:
+            self._guard.refresh_keys()
             now = time.monotonic()
             wanted = {request.slot for request in reads if request.slot is not None}
             due = [slot for slot in self._guard.slots() if slot in wanted or self._due(slot, now)]
-            if self._guard.refresh_keys():
-                due = self._guard.slots()
             for start in range(0, len(due), GATES_PER_READ_MAX):
                 self._read(due[start : start + GATES_PER_READ_MAX])
             for probe in probes:
@@ -225,8 +239,8 @@ class Watcher:
             self._guard.unreachable(slots, str(error))
         else:
             self._backoff = self._retry_at = 0.0
-            for slot, (record, pttl_ms) in zip(slots, answers, strict=True):
-                self._guard.take(slot, record, pttl_ms, before)
+            for slot, found in zip(slots, answers, strict=True):
+                self._guard.take(slot, found.record, found.pttl_ms, before, found.fence)
         finally:
             self.asking_since = 0.0
 

@@ -27,6 +27,7 @@ from failshut_breakers.evidence import (
     Reading,
     Run,
     Samples,
+    Sent,
 )
 from failshut_breakers.governor import Governor
 from failshut_breakers.policy import (
@@ -155,7 +156,7 @@ def key_of(reading: Reading) -> Key:
             return ("source", reading.source)
         case Lags():
             return ("lag", reading.group, reading.topic)
-        case Outcomes():
+        case Outcomes() | Sent():
             return ("outcomes",)
     return ("other",)
 

@@ -28,6 +28,7 @@ from failshut_breakers.evidence import (
     Reading,
     SampleRow,
     Samples,
+    Sent,
     Unreadable,
 )
 from failshut_breakers.routes import Gates, Routes
@@ -272,6 +273,9 @@ class Gathered:
         epoch = int(item.epoch) if item.epoch.isascii() and item.epoch.isdigit() else 0
         row = (offset, index, append_ms, epoch, item.token, item.outcome, item.count)
         self._add(("o", item.gate), (item.gate,), Outcomes, (), row)
+        if item.guard or item.lost:
+            sent = (offset, index, append_ms, item.guard, item.total, item.count, item.lost)
+            self._add(("n", item.gate), (item.gate,), Sent, (), sent)
 
     def _add(self, key: Key, gates: Gates, kind: type, names: tuple[str, ...], row: tuple[object, ...]) -> None:
         if not gates:

@@ -187,9 +187,11 @@ class Metrics:
         self._marks.labels("written" if written else "failed").inc()
 
     def outcomes(self, what: str, count: int) -> None:
-        """Count what the mover did: `moved`, `malformed`, `dropped`, `store_unreachable`, `broker_unreachable`."""
+        """Count what the mover did: `moved`, `malformed`, `dropped`, `lost`, `store_unreachable`, `broker_unreachable`."""
         if what in ("moved", "malformed", "dropped"):
             self._outcomes.labels(what).inc(count)
+        elif what == "lost":
+            self._outcomes_lost.inc(count)
         else:
             self._outcome_trouble.labels(what if what in ("store_unreachable", "broker_unreachable") else OTHER).inc(count)
 
@@ -297,6 +299,7 @@ class Metrics:
     def _make_side_metrics(self) -> None:
         self._marks = self._counter("marks", "Time marks.", "result")
         self._outcomes = self._counter("outcomes", "Entries of the streams of outcomes.", "result")
+        self._outcomes_lost = self._counter("outcomes_lost", "Outcomes that guards say they lost before they sent them.")
         self._outcome_trouble = self._counter("outcome_move_failures", "Failed attempts to move outcomes.", "why")
         self._samples = self._counter("lag_samples", "Samples of watched consumer groups.", "result")
 

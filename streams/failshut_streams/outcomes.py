@@ -13,9 +13,13 @@ The cap is the guard's courtesy, and the store cannot enforce it. So each pass b
 gates that no policy names are deleted by a sweep.
 
 A store that is down, flushed or restarted empty costs what it held and nothing else: the group is made anew. An entry that
-is no outcome is counted, logged and deleted. Limits: an entry may reach evidence twice (a worker dies between the two
-acknowledgements); between two passes a stream may grow as fast as the network lets it, so where services are not trusted
-with the memory that permits and closings need, outcomes have a store of their own (FAILSHUT_OUTCOMES_STORE).
+is no outcome is counted, logged and deleted; one that is longer than anything of ours is dropped unread, and costs no other
+gate its outcomes. What was not read leaves a hole in its guard's count, which the gate's condition finds.
+
+Limits: an entry may reach evidence twice (a worker dies between the two acknowledgements); what stood in a stream that was
+deleted unread is reported as lost by entries, and may be found as a hole as well; between two passes a stream may grow as
+fast as the network lets it, so where services are not trusted with the memory that permits and closings need, outcomes have
+a store of their own (FAILSHUT_OUTCOMES_STORE).
 """
 
 from __future__ import annotations
@@ -34,8 +38,10 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 
+from failshut.bounded import TooLong
 from failshut.keys import Names, check_gate
 from failshut_breakers.probes import ForgedProbe, ProbeKey
+from failshut_breakers.store_answers import BoundedAsyncParser
 from failshut_streams.background import Background
 from failshut_streams.codecs.wire import OutcomeWire
 
@@ -96,6 +102,8 @@ def record_of(entry: Entry, installation: str, probes: ProbeKey) -> tuple[bytes,
             "count": _count(text["count"]),
             "id": entry.id.decode(),
             "lost": _count(text.get("lost", "0")),
+            "guard": text.get("guard", ""),
+            "total": _count(text.get("total", "0"), 16),
         }
         if instance := text.get("instance", ""):
             outcome["instance"] = instance
@@ -113,8 +121,8 @@ def lost_record(gate: str, lost: int) -> tuple[bytes, bytes]:
     return gate.encode(), msgspec.json.encode(outcome | {"id": "dropped", "lost": min(lost, 2**31 - 1)})
 
 
-def _count(text: str) -> int:
-    if not text.isascii() or not text.isdecimal() or len(text) > 10:
+def _count(text: str, digits: int = 10) -> int:
+    if not text.isascii() or not text.isdecimal() or len(text) > digits:
         raise BadOutcome(f"not a count: {text[:20]!r}")
     return int(text)
 
@@ -127,8 +135,8 @@ class OutcomeMover(Background):
     """Moves outcomes until it is stopped. One per worker; `worker` is its name in the group, another for each worker.
 
     `gates` says whose outcomes there are, each time anew. `moved` and `malformed` count entries, `dropped` those of streams
-    that were over their bound. `on_count` is told of them under these names, and of "store_unreachable",
-    "broker_unreachable" and "unexpected".
+    that were over their bound. `on_count` is told of them under these names, of the outcomes that guards say they lost as
+    "lost", and of "store_unreachable", "broker_unreachable" and "unexpected".
     """
 
     NAME = "outcomes"
@@ -152,6 +160,8 @@ class OutcomeMover(Background):
             socket_timeout=_STORE_SECONDS_MAX,
             socket_connect_timeout=_STORE_SECONDS_MAX,
             retry=Retry(NoBackoff(), 0),
+            protocol=2,
+            parser_class=BoundedAsyncParser,
             max_connections=4,
         )
         self._bound = self._redis.register_script(_BOUND)
@@ -163,6 +173,7 @@ class OutcomeMover(Background):
         self._unfinished: set[str] = set()  # gates of which this worker's name may still have entries in the group
         self._known: frozenset[str] = frozenset()
         self._claim_at_s = self._sweep_at_s = 0.0
+        self._batch = BATCH_MAX
         self._well = True
         self._passes = 0
         self.moved = self.malformed = self.dropped = 0
@@ -215,6 +226,9 @@ class OutcomeMover(Background):
                 raise
             self._grouped.clear()  # flushed, or restarted empty
             return 0
+        except TooLong:
+            return await self._drop_too_long(filled)
+        self._batch = BATCH_MAX
         if not entries:
             return 0
         self._unfinished |= {entry.gate for entry in entries}
@@ -303,9 +317,39 @@ class OutcomeMover(Background):
             return []
         by_stream = {self._names.outcomes(gate).encode(): gate for gate in gates}
         streams: dict[Any, Any] = dict.fromkeys(by_stream, after)
-        answer: Any = await self._redis.xreadgroup(GROUP, self._worker, streams, count=BATCH_MAX)
+        answer: Any = await self._redis.xreadgroup(GROUP, self._worker, streams, count=self._batch)
         parts = answer.items() if isinstance(answer, dict) else answer or []
         return [entry for stream, part in parts for entry in _entries(by_stream[stream], [part])]
+
+    async def _drop_too_long(self, gates: list[str]) -> int:
+        """Some of what this worker was given cannot be read: find where, drop what is too long by itself, or take less."""
+        self._unfinished |= {*gates}
+        self._batch = max(1, self._batch // 8)
+        dropped = 0
+        for gate in gates:
+            try:
+                await self._read([gate], "0")
+            except TooLong:
+                dropped += await self._drop_entries(gate)
+        self.malformed += dropped
+        self._on_count("malformed", dropped)
+        return dropped
+
+    async def _drop_entries(self, gate: str) -> int:
+        """Drop the entries of a gate's stream that this worker was given and that are longer than anything of ours."""
+        stream, dropped = self._names.outcomes(gate), 0
+        for waiting in await self._redis.xpending_range(stream, GROUP, "-", "+", BATCH_MAX, self._worker):
+            entry_id: Any = waiting["message_id"]
+            try:
+                await self._redis.xrange(stream, entry_id, entry_id)
+            except TooLong as error:
+                log.warning("entry %s of the outcomes of %s is none: %.200s", entry_id.decode(), gate, error)
+                async with self._redis.pipeline(transaction=True) as pipe:
+                    pipe.xack(stream, GROUP, entry_id)
+                    pipe.xdel(stream, entry_id)
+                    await pipe.execute()
+                dropped += 1
+        return dropped
 
     async def _claim(self, gates: list[str]) -> list[Entry]:
         """Take over what other workers have had for too long, and forget workers that are gone."""
@@ -313,7 +357,7 @@ class OutcomeMover(Background):
         for gate in gates:
             stream = self._names.outcomes(gate)
             answer: Any = await self._redis.xautoclaim(
-                stream, GROUP, self._worker, self._claim_after_ms, start_id="0-0", count=BATCH_MAX
+                stream, GROUP, self._worker, self._claim_after_ms, start_id="0-0", count=self._batch
             )
             claimed += _entries(gate, [answer[1]])
             for consumer in await self._redis.xinfo_consumers(stream, GROUP):
@@ -323,7 +367,7 @@ class OutcomeMover(Background):
 
     async def _move(self, entries: list[Entry]) -> None:
         """Write a batch to Kafka and wait for its acknowledgements."""
-        sent, malformed = [], 0
+        sent, malformed, lost = [], 0, 0
         async with asyncio.timeout(_KAFKA_SECONDS_MAX):
             for entry in entries:
                 if entry.fields is None:
@@ -334,12 +378,15 @@ class OutcomeMover(Background):
                     malformed += 1
                     log.warning("an entry of the outcomes of %s is none: %.200s", entry.gate, error)
                     continue
+                lost += int(entry.fields.get(b"lost", b"0"))
                 sent.append(await self._producer.send(self._topic, value, key))
             await asyncio.gather(*sent)
         self.moved += len(sent)
         self.malformed += malformed
         self._on_count("moved", len(sent))
         self._on_count("malformed", malformed)
+        if lost:
+            self._on_count("lost", lost)
 
     def _trouble(self, what: str, error: Exception) -> None:
         self._on_count(what, 1)

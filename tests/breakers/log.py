@@ -32,6 +32,7 @@ from failshut_breakers.evidence import (
     Reading,
     Run,
     Samples,
+    Sent,
     Term,
     Unreadable,
     decode_run,
@@ -249,6 +250,8 @@ class Router:
                 gates, reading = routes.lags.get((group, topic), ()), Lags(group, topic, [(*at, partitions)])
             case ("outcome", gate, epoch, token, ok, count):
                 gates, reading = (gate,), Outcomes([(*at, epoch, token, {True: "ok", False: "failed"}.get(ok, ok), count)])
+            case ("sent", gate, guard, total, count, lost):
+                gates, reading = (gate,), Sent([(*at, guard, total, count, lost)])
             case ("unreadable", reason):
                 gates, reading = routes.unreadable, Unreadable([(*at, reason)])
             case ("command", claims, kid):

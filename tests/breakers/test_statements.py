@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+
 import msgspec
 import pytest
 from log import INSTALLATION, World, policy
 
 from failshut.permit import Closing, Permit, verify
-from failshut.signing import SigningKey
-from failshut_breakers.decision import Decision, Kind, decode_decision, encode_decision
+from failshut.signing import TOKEN_BYTES_MAX, SigningKey
+from failshut_breakers.decision import Breaker as State
+from failshut_breakers.decision import Brief, Decision, Kind, decode_decision, encode_decision
 from failshut_breakers.permits import MAX_BECAUSE, FutureEvidence, statement_of
+from failshut_breakers.policy import PolicyError, parse_policy
 
 KEY = SigningKey.generate()
 KEYS = KEY.key_set().of(INSTALLATION)
@@ -33,6 +37,71 @@ def story() -> World:
 
 def said(world: World, kind: Kind) -> Decision:
     return next(one for one in reversed(world.said) if one.kind is kind)
+
+
+def _said_of(text: str) -> Decision:
+    """A decision that opens under this policy, with readings as long and as costly as they come."""
+    found = parse_policy(text)
+    readings = [Brief(one.name, "insufficient", "\U0001f600" * 400) for one in found.conditions]
+    return Decision(
+        schema=1,
+        kind=Kind.OPEN,
+        gate=found.gate,
+        epoch="9007199254740991",
+        partition=2**31,
+        offset=2**53 - 1,
+        breaker=State.ARMED,
+        cause=None,
+        because="",
+        installation="i" * 64,
+        evidence_ms=10**13,
+        policy="sha256:" + "f" * 64,
+        mode="proving",
+        exp_ms=10**13 + 1,
+        ttl_ms=3_600_000,
+        in_flight="finish",
+        origin=None,
+        readings=readings,
+        subjects=list(found.subjects),
+        operations=list(found.operations),
+        context=dict(found.context),
+        tokens=0,
+        probe_epoch="",
+        by="",
+    )
+
+
+def _with_names(where: str, letter: str, many: int) -> str:
+    """A policy with so many long names in one of its parts."""
+    names = [json.dumps(letter * 190 + f"{number:03d}", ensure_ascii=False) for number in range(many)]
+    conditions = [f"heartbeat: {{name: {name}, source: s, grace: 3s}}" for name in names[:64]]
+    parts = {
+        "subjects": {"subjects": f"[{', '.join(names)}]"},
+        "context": {"context": "{" + ", ".join(f"{name}: {name}" for name in names[:50]) + "}"},
+        "names": {},
+    }
+    return policy(*(conditions if where == "names" else conditions[:1]), gate="g" * 128, **parts[where])
+
+
+@pytest.mark.parametrize("letter", ["a", "é", "\U0001f600", '"'], ids=["ascii", "two", "four", "quote"])
+@pytest.mark.parametrize("where", ["subjects", "context", "names"])
+def test_every_policy_that_is_taken_has_permits_that_guards_read(letter: str, where: str) -> None:
+    """As long as the policy is taken, its longest permit verifies; what is longer is a fault that says so."""
+    taken, fault = 0, ""
+    for many in (1, 4, 8, 12, 16, 20, 24, 28, 32, 40, 50, 64, 100):
+        try:
+            decision = _said_of(_with_names(where, letter, many))
+        except PolicyError as error:
+            fault = str(error)
+            break
+        taken += 1
+        token = statement_of(decision, KEY, 2 * 10**13).token
+        assert len(token) <= TOKEN_BYTES_MAX
+        assert isinstance(verify(token, KEYS.of("i" * 64), "g" * 128), Permit)
+    assert taken
+    assert fault == "" or "guards read 65536" in fault or "characters; at most" in fault
+    if letter == "\U0001f600":
+        assert "so the gate would never open" in fault
 
 
 def test_the_same_decision_and_key_write_the_same_bytes(story: World) -> None:

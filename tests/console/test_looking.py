@@ -181,3 +181,31 @@ def test_without_an_installation_nothing_is_shown(store, client, key, tmp_path) 
     with pytest.raises(Trouble) as told:
         Looker(store.url, str(tmp_path / "jwks.json")).look()
     assert "--installation" in told.value.do
+
+
+@pytest.mark.parametrize("kind", ["record", "status"])
+def test_one_gates_giant_value_blinds_no_other_gate(
+    store: Valkey, client: redis.Redis, key: SigningKey, tmp_path: Path, kind: str
+) -> None:
+    """40 MB under one gate's key, or a list where a text should be: the other gate is shown as it is."""
+    write(client, permit().sign(key))
+    for name, spoil in (
+        ("big", lambda at: client.setrange(at, 40 * 1024 * 1024, b"y")),
+        ("list", lambda at: client.lpush(at, "x")),
+    ):
+        client.sadd(NAMES.gates, name)
+        spoil(getattr(NAMES, kind)(name))
+    looker = Looker(store.url, str(tmp_path / "jwks.json"))
+    try:
+        views = {view.gate: view for view in looker.look().gates}
+    finally:
+        looker.close()
+    assert views[GATE].state == OPEN
+    assert {views[name].state for name in ("big", "list")} == {CLOSED}
+
+
+def test_what_is_no_gates_name_is_left_out(store: Valkey, client: redis.Redis, key: SigningKey, tmp_path: Path) -> None:
+    """Whatever else somebody put into the set of gates."""
+    write(client, permit().sign(key))
+    client.sadd(NAMES.gates, b"\xff\xfe", "a\nb", "", "x" * 1000)
+    assert look(store, tmp_path).state == OPEN

@@ -107,14 +107,18 @@ def test_a_service_reads_its_records_and_writes_none(stores: tuple[Server, Serve
     worker.set(mine, "token", px=60_000)
     worker.rpush(NAMES.probes("payments.refund"), "1:0:mac")
     with service.pipeline(transaction=True) as both:
-        record, left = both.get(mine).pttl(mine).execute()
+        record, left = both.getrange(mine, 0, 9).pttl(mine).execute()
     assert record == b"token"
     assert left > 0
-    assert service.getrange(mine, 0, 2) == b"tok"
+    worker.hset(NAMES.fence("payments.refund"), "epoch", "9")
+    assert service.hstrlen(NAMES.fence("payments.refund"), "epoch") == 1
+    assert service.hmget(NAMES.fence("payments.refund"), ["epoch", "kind"]) == [b"9", None]
+    worker.delete(NAMES.fence("payments.refund"))
     assert service.rpop(NAMES.probes("payments.refund")) == b"1:0:mac"
     service.pubsub().subscribe(NAMES.push)
     refused(
         service,
+        f"GET {mine}",
         f"SET {mine} forged",
         f"DEL {mine}",
         f"HSET {NAMES.fence('payments.refund')} epoch 9",
@@ -142,9 +146,10 @@ def test_a_service_reaches_its_own_gates_alone(stores: tuple[Server, Server]) ->
     refused(
         service,
         f"RPOP {NAMES.probes('fleet.scale')}",
-        f"GET {NAMES.record('fleet.scale')}",
+        f"GETRANGE {NAMES.record('fleet.scale')} 0 9",
+        f"HMGET {NAMES.fence('fleet.scale')} epoch",
         f"SUBSCRIBE {Names('j' * 32).push}",
-        f"GET {Names('j' * 32).record('payments.refund')}",
+        f"GETRANGE {Names('j' * 32).record('payments.refund')} 0 9",
     )
     assert worker.llen(NAMES.probes("fleet.scale")) == 1
     reporter = user_of(outcomes, "refund-agent")
@@ -210,7 +215,7 @@ def hoard(server: Server, name: str) -> list[redis_py.Redis]:
             connection = service.connection_pool.get_connection()
             connection.send_command("MULTI")
             for _ in range(20):
-                connection.send_command("GET", NAMES.record("payments.refund") + "x" * 500_000)
+                connection.send_command("GETRANGE", NAMES.record("payments.refund") + "x" * 500_000, 0, 9)
         except (redis_py.RedisError, OSError):
             continue  # evicted or cut off: what the limits are for
     return hoarders
@@ -229,7 +234,7 @@ async def test_whatever_a_service_fills_closings_are_written_and_pushed(stores: 
             assert await store.write([(permit(offset), b"{}"), (closing(offset + 1), b"{}")]) == [True, True]
     heard = [message["data"] for _ in range(30) if (message := listener.get_message(timeout=0.5))]
     assert len(heard) == 10
-    assert user_of(permits, "refund-agent").get(NAMES.record("payments.refund")) == closing(26).token.encode()
+    assert user_of(permits, "refund-agent").getrange(NAMES.record("payments.refund"), 0, 9_999) == closing(26).token.encode()
     assert taken > 10_000_000
     for hoarder in hoarders:
         hoarder.close()

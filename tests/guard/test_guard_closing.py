@@ -223,6 +223,51 @@ async def test_a_timeout_around_and_inside_keeps_its_meaning(monitor: Monitor, g
     closer.join()
 
 
+async def test_who_ends_an_execution_decides_its_outcome(monitor: Monitor, gate: Gate) -> None:
+    """A timeout or a cancellation from outside is `interrupted`; the guard's own interruption is `cancelled`."""
+    monitor.issue(ttl_ms=60_000)
+    admitted(gate)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05), gate.execution(SUBJECT):
+            await asyncio.Event().wait()
+    assert (await asyncio.to_thread(eventually, monitor.outcomes))[-1]["outcome"] == "interrupted"
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(_hangs(gate, asyncio.Event()), 0.05)
+    with pytest.raises(TimeoutError):
+        async with gate.execution(SUBJECT), asyncio.timeout(0.05):
+            await asyncio.Event().wait()
+    await _until_denied(gate, lambda: monitor.close(Cause.HEARTBEAT))
+
+    def told() -> list[str]:
+        return [entry["outcome"] for entry in monitor.outcomes() for _ in range(int(entry["count"]))]
+
+    await asyncio.to_thread(eventually, lambda: len(told()) == 4)
+    assert sorted(told()) == ["cancelled", "failed", "interrupted", "interrupted"]
+
+
+async def test_a_cancellation_from_outside_beside_the_guards_own_is_interrupted(monitor: Monitor, gate: Gate) -> None:
+    """A dependency that hung until its timeout does not pass for a gate that closed."""
+    monitor.issue(ttl_ms=60_000)
+    admitted(gate)
+    entered = asyncio.Event()
+    execution = gate.execution(SUBJECT)
+
+    async def run() -> None:
+        async with execution:
+            entered.set()
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(run())
+    await entered.wait()
+    monitor.close(Cause.DRIFT)
+    denied_with(gate, Cause.DRIFT)  # holds up this loop, so that both cancellations come between two steps
+    execution._look()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert (await asyncio.to_thread(eventually, monitor.outcomes))[0]["outcome"] == "interrupted"
+
+
 def test_many_event_loops_share_a_gate(monitor: Monitor, gate: Gate) -> None:
     """Each loop's executions are interrupted in their own loop."""
     monitor.issue(ttl_ms=60_000)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable
@@ -10,7 +11,9 @@ from typing import Any
 import pytest
 from standin import SUBJECT, FakeClocks, Monitor, admitted, denied_with, eventually, withheld
 
-from failshut import Cause, Gate, Guard
+from failshut import Cause, Gate, Guard, Withheld
+from failshut.lease import Denial, Lease
+from failshut_streams.embedded import Valkey
 
 pytestmark = pytest.mark.store
 
@@ -67,6 +70,73 @@ def test_a_wall_clock_stepped_forward_denies_at_once(
     assert denial.cause is Cause.LAPSED
     clocks.wall_offset = 0.0
     admitted(gate)
+
+
+def _enter(gate: Gate) -> None:
+    with gate.execution(SUBJECT):
+        pass
+
+
+def _enter_async(gate: Gate) -> None:
+    async def enter() -> None:
+        async with gate.execution(SUBJECT):
+            pass
+
+    asyncio.run(enter())
+
+
+def _check(gate: Gate) -> None:
+    gate.check(SUBJECT)
+
+
+@pytest.mark.parametrize("way", [_check, _enter, _enter_async])
+@pytest.mark.parametrize("clock", ["wall", "monotonic"])
+def test_no_way_in_admits_after_the_lease_ended_by_either_clock(
+    monitor: Monitor,
+    make_guard: Callable[..., Guard],
+    clocks: FakeClocks,
+    store: Valkey,
+    way: Callable[[Gate], None],
+    clock: str,
+) -> None:
+    """Who was admitted under a lease is denied after its end and stays so, with the store dead and nobody to say so."""
+    guard = make_guard(clocks=clocks.clocks())
+    gate = Gate(monitor.gate, guard=guard)
+    monitor.issue(ttl_ms=60_000)
+    admitted(gate)
+    way(gate)
+    store.kill()
+    way(gate)  # the lease stands without the store
+    if clock == "wall":
+        clocks.wall_offset = 60.0
+    else:
+        clocks.monotonic_offset = 60.0
+    for _ in range(30):
+        with pytest.raises(Withheld) as caught:
+            way(gate)
+        assert caught.value.cause in (Cause.LAPSED, Cause.STORE_UNREACHABLE, Cause.DEADLINE)
+        time.sleep(0.005)
+
+
+@pytest.mark.parametrize("clock", ["wall", "monotonic"])
+def test_a_wait_that_ends_after_the_lease_did_gives_no_lease(
+    monitor: Monitor, make_guard: Callable[..., Guard], clocks: FakeClocks, clock: str
+) -> None:
+    """What is settled at the end of a wait is judged by both clocks at that moment."""
+    guard = make_guard(clocks=clocks.clocks())
+    gate = Gate(monitor.gate, guard=guard)
+    monitor.issue(ttl_ms=60_000)
+    admitted(gate)
+    assert guard._watcher is not None
+    guard._watcher.stop(10)
+    assert isinstance(guard.current(gate._slot), Lease)
+    if clock == "wall":
+        clocks.wall_offset = 60.0
+    else:
+        clocks.monotonic_offset = 60.0
+    answer = guard.current(gate._slot)
+    assert isinstance(answer, Denial)
+    assert answer.cause is Cause.LAPSED
 
 
 def test_an_error_that_nobody_foresaw_lets_the_lease_run_out_and_the_watcher_goes_on(

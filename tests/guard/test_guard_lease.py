@@ -9,8 +9,8 @@ from standin import POLICY
 from test_guard_permit import KEY
 
 from failshut import Cause, Closing, Permit
-from failshut.epoch import epoch_of
-from failshut.lease import Denial, Lease, Moment, Slot, verifier
+from failshut.epoch import digits, epoch_of
+from failshut.lease import Denial, Fenced, Lease, Moment, Slot, verifier
 from failshut.signing import SigningKey
 
 BASE_MS = 1_700_000_000_000
@@ -159,6 +159,23 @@ def test_a_permit_at_or_before_a_closing_is_stale(epoch: int, offset: int) -> No
     assert denial(taken(target, closing(), -1, at(100))).cause is Cause.DRIFT
     assert denial(taken(target, permit(offset, epoch), 3000, at(100))).cause is Cause.STALE
     lease(taken(target, permit(offset=8, epoch=8), 3000, at(100)))
+
+
+@pytest.mark.parametrize(
+    ("epoch", "offset", "closed", "admits"),
+    [
+        *((5, 5, False, True), (5, 9, False, True), (4, 9, True, True), (6, 0, False, False)),
+        *((5, 5, True, False), (5, 9, True, False), (6, 0, True, False), (5, 4, True, True)),
+    ],
+)
+def test_a_permit_is_judged_beside_the_stores_fence(epoch: int, offset: int, closed: bool, admits: bool) -> None:
+    """At or below a closing, or of an epoch below a permit's: stale, also for a slot that has seen nothing."""
+    target = slot()
+    fence = Fenced(epoch_of(1, epoch), digits(offset), closed)
+    target.take(permit(offset=5, epoch=5).sign(KEY).encode(), 3000, at(100), VERIFIED, fence)
+    assert isinstance(target.state, Lease) is admits
+    if not admits:
+        assert denial(target.state).cause is Cause.STALE
 
 
 def test_an_old_closing_in_the_store_is_stale_and_no_withdrawal() -> None:

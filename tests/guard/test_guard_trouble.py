@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 import time
@@ -9,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from patience import PATIENCE, within
 from standin import SUBJECT, Monitor, admitted, denied_with, eventually, now_ms, withheld
 from test_guard_permit import header, token_of
 
@@ -209,24 +211,74 @@ def test_a_paused_store_denies_when_the_lease_ends(server: Valkey | Redis, monit
     admitted(gate)
 
 
+def _checked(gate: Gate) -> None:
+    gate.check(SUBJECT)
+
+
+def _entered(gate: Gate) -> None:
+    with gate.execution(SUBJECT):
+        pytest.fail("admitted by a store that does not answer")
+
+
+def _awaited(gate: Gate) -> None:
+    async def enter() -> None:
+        async with gate.execution(SUBJECT):
+            pytest.fail("admitted by a store that does not answer")
+
+    asyncio.run(enter())
+
+
+def _denials(way: Callable[[Gate], None], gates: list[Gate]) -> tuple[list[float], set[Cause]]:
+    """How long each gate took to deny, in seconds, and with which causes."""
+    seconds, causes = [], set()
+    for gate in gates:
+        began = time.monotonic()
+        with pytest.raises(Withheld) as caught:
+            way(gate)
+        seconds.append(time.monotonic() - began)
+        causes.add(caught.value.cause)
+    return seconds, causes
+
+
+@pytest.mark.parametrize("way", [_checked, _entered, _awaited])
+@pytest.mark.parametrize("deadline_ms", [50, 400])
 def test_a_cold_guard_before_a_paused_store_denies_within_its_deadline(
-    server: Valkey | Redis, monitor: Monitor, make_guard: Callable[..., Guard]
+    server: Valkey | Redis, monitor: Monitor, make_guard: Callable[..., Guard], way: Callable[[Gate], None], deadline_ms: int
 ) -> None:
-    """The first check of all, with nobody answering: typed, bounded, and open once the store answers."""
-    monitor.ttl_ms = 60_000
+    """The first question of all, with nobody answering: typed, within the deadline as far as the machine lets it, and open
+    once the store answers."""
+    monitor.ttl_ms = 600_000
     monitor.issue()
-    gate = Gate(monitor.gate, guard=make_guard(deadline_ms=50))
+    gates = [Gate(monitor.gate, guard=make_guard(deadline_ms=deadline_ms, store_timeout_ms=60_000)) for _ in range(5)]
     server.pause()
     try:
-        for _ in range(20):
-            began = time.monotonic()
-            denial = withheld(gate)
-            assert denial is not None
-            assert denial.cause in (Cause.DEADLINE, Cause.STORE_UNREACHABLE)
-            assert time.monotonic() - began < 5
+        seconds, causes = _denials(way, gates)
+        again, more = _denials(way, gates)
     finally:
         server.resume()
-    admitted(gate)
+    assert causes | more <= {Cause.DEADLINE, Cause.STORE_UNREACHABLE}
+    assert max(seconds + again) < within(deadline_ms / 1000)
+    assert min(seconds) < 2 * deadline_ms / 1000 * PATIENCE, "not one of five kept its deadline"
+    for gate in gates:
+        admitted(gate)
+
+
+def test_a_probe_before_a_paused_store_is_denied_within_the_deadline(
+    server: Valkey | Redis, monitor: Monitor, make_guard: Callable[..., Guard]
+) -> None:
+    """The token is asked for within what is left of the same deadline."""
+    monitor.prove(3, ttl_ms=600_000)
+    gates = [Gate(monitor.gate, guard=make_guard(deadline_ms=100, store_timeout_ms=60_000)) for _ in range(3)]
+    for gate in gates:
+        denied_with(gate, Cause.PROBE_REQUIRED)
+    server.pause()
+    try:
+        seconds, causes = _denials(_entered, gates)
+    finally:
+        server.resume()
+    assert causes == {Cause.DEADLINE}
+    assert max(seconds) < within(0.1)
+    assert min(seconds) < 0.2 * PATIENCE, "not one of three kept its deadline"
 
 
 def test_a_slow_store_costs_a_caller_its_deadline_and_no_more(monitor: Monitor, make_guard: Callable[..., Guard]) -> None:

@@ -11,112 +11,17 @@ import pytest
 import redis.asyncio as redis
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaTimeoutError
+from entries import EPOCH, GATE, INSTALLATION, NAMES, OTHER, PROBES, STREAM, decoded, fields
 
+from failshut.bounded import ANSWER_BYTES_MAX, VALUE_BYTES_MAX
 from failshut.keys import Names
-from failshut.signing import SigningKey
 from failshut.store import Outcomes
 from failshut.store import Store as GuardStore
-from failshut_breakers.probes import ProbeKey
 from failshut_streams import outcomes as outcomes_module
-from failshut_streams.codecs import InternalDecoder, Outcome
+from failshut_streams.codecs import Outcome
 from failshut_streams.embedded import Kafka, Valkey
-from failshut_streams.outcomes import BATCH_MAX, GROUP, BadOutcome, Entry, OutcomeMover, record_of
+from failshut_streams.outcomes import BATCH_MAX, GROUP, OutcomeMover
 from failshut_streams.topics import Topics, ensure
-
-EPOCH = "0001099511627776"
-GATE, OTHER = "payments.refund", "fleet.scale"
-INSTALLATION = "installationoftests"
-NAMES = Names(INSTALLATION)
-PROBES = ProbeKey(SigningKey.generate())
-STREAM = NAMES.outcomes(GATE)
-GOOD = {"epoch": EPOCH, "token": "", "outcome": "ok", "count": "3", "instance": "pod-1", "lost": "0"}
-
-
-def fields(**changes: str | None) -> dict[bytes, bytes]:
-    merged = GOOD | changes
-    return {name.encode(): value.encode() for name, value in merged.items() if value is not None}
-
-
-def decoded(key: bytes, value: bytes) -> Outcome:
-    (item,) = InternalDecoder().decode(key, value, (), 2_000_000_000_000)
-    assert isinstance(item, Outcome)
-    return item
-
-
-def record(entry_id: str, said: dict[bytes, bytes], gate: str = GATE) -> tuple[bytes, bytes]:
-    """The record of an entry that stands in this gate's stream."""
-    return record_of(Entry(gate, entry_id.encode(), said), INSTALLATION, PROBES)
-
-
-def test_an_entry_becomes_what_the_decoder_reads() -> None:
-    """What the mover writes, the decoder reads as the same outcome, keyed by its gate."""
-    token = PROBES.token(INSTALLATION, GATE, EPOCH, 4)
-    key, value = record("17-0", fields(token=token, outcome="failed", lost="2"))
-    assert key == b"payments.refund"
-    assert decoded(key, value) == Outcome(GATE, EPOCH, f"{EPOCH}:4", "failed", 3, "17-0", 2)
-    assert token.rpartition(":")[2].encode() not in value  # evidence holds no secret
-
-
-@pytest.mark.parametrize(
-    "token",
-    [
-        f"{EPOCH}:4",
-        f"{EPOCH}:4:",
-        f"{EPOCH}:4:{'A' * 22}",
-        ProbeKey(SigningKey.generate()).token(INSTALLATION, GATE, EPOCH, 4),
-        PROBES.token(INSTALLATION, OTHER, EPOCH, 4),
-        PROBES.token("anotherinstallation", GATE, EPOCH, 4),
-        PROBES.token(INSTALLATION, GATE, EPOCH, 4).replace(":4:", ":5:"),
-        PROBES.token(INSTALLATION, GATE, EPOCH, 4).replace(":4:", ":04:"),
-        PROBES.token(INSTALLATION, GATE, EPOCH, 4) + "\n",
-        PROBES.token(INSTALLATION, GATE, EPOCH, 4).replace("1099511627776", "1099511627777"),
-    ],
-    ids=range(10),
-)
-def test_a_token_that_this_monitor_has_not_made_for_this_gate_is_no_outcome(token: str) -> None:
-    """Computed from what everybody may read, made with another key, or another gate's: it says nothing of any probe."""
-    with pytest.raises(BadOutcome, match="probe token"):
-        record("1-0", fields(token=token))
-
-
-def test_what_an_entry_says_of_its_gate_counts_for_nothing() -> None:
-    """It is of the gate in whose stream it stands: that is what the store's users are held to."""
-    key, value = record("1-0", fields(gate=OTHER))
-    assert (key, decoded(key, value).gate) == (GATE.encode(), GATE)
-
-
-def test_what_may_be_missing_may_be_missing() -> None:
-    """No instance, no token and no losses are an outcome still."""
-    key, value = record("1-0", fields(instance=None, token=None, lost=None))
-    assert decoded(key, value) == Outcome(GATE, EPOCH, "", "ok", 3, "1-0", 0)
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"epoch": "12"},
-        {"outcome": "maybe"},
-        {"count": "-1"},
-        {"count": "1e3"},
-        {"count": "٣"},
-        {"count": "9" * 5_000},
-        {"lost": "x"},
-        {"token": "t" * 513},
-        {"epoch": None},
-        {"count": None},
-    ],
-    ids=str,
-)
-def test_what_is_no_outcome_is_refused(changes: dict[str, str | None]) -> None:
-    """An entry that the decoder would not take is not sent to it."""
-    with pytest.raises(BadOutcome):
-        record("1-0", fields(**changes))
-
-
-def test_bytes_that_are_no_text_are_refused() -> None:
-    """Invalid UTF-8 is a bad outcome, not a crash."""
-    with pytest.raises(BadOutcome):
-        record("1-0", fields() | {b"token": b"\xff"})
 
 
 class Rig:
@@ -231,6 +136,37 @@ async def test_malformed_entries_are_counted_and_removed(rig: Rig) -> None:
         assert await mover.move_once() == 2
     assert (mover.moved, mover.malformed, await rig.left()) == (1, 1, 0)
     assert rig.counts == {"moved": 1, "malformed": 1}
+
+
+@pytest.mark.kafka
+@pytest.mark.store
+async def test_an_entry_of_any_length_holds_nothing_up(rig: Rig) -> None:
+    """A guard's entry of 2 MB is dropped unread and counted; what stands around it and in other gates' streams is moved."""
+    await rig.append()
+    await rig.append(token="t" * 2_000_000)
+    await rig.append()
+    await rig.append(2, gate=OTHER)
+    async with by_hand(rig.mover()) as mover:
+        while await rig.left() or await rig.left(OTHER):
+            await mover.move_once()
+    assert (mover.moved, mover.malformed, mover.dropped) == (4, 1, 0)
+
+
+@pytest.mark.kafka
+@pytest.mark.store
+async def test_entries_that_are_too_long_together_are_taken_a_few_at_a_time(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """None is too long by itself; each is judged, and none holds the others up. So it is where a stream outgrows its bound
+    between the look at its size and its reading."""
+    monkeypatch.setattr(outcomes_module, "BYTES_MAX", 2 * ANSWER_BYTES_MAX)
+    monkeypatch.setattr(outcomes_module, "PASS_BYTES_MAX", 2 * ANSWER_BYTES_MAX)
+    many = ANSWER_BYTES_MAX // VALUE_BYTES_MAX + 40
+    for _ in range(many):
+        await rig.append(token="t" * VALUE_BYTES_MAX)
+    await rig.append()
+    async with by_hand(rig.mover()) as mover:
+        while await rig.left():
+            await mover.move_once()
+    assert (mover.moved, mover.malformed) == (1, many)
 
 
 @pytest.mark.kafka

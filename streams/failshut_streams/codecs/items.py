@@ -44,15 +44,20 @@ class LagPoint(msgspec.Struct, frozen=True):
 
 
 class Outcome(msgspec.Struct, frozen=True, gc=False):
-    """How `count` executions of one gate and epoch ended; `lost` outcomes before this one were never sent."""
+    """How `count` executions of one gate and epoch ended; `lost` outcomes before this one were never sent.
+
+    `total` is how many `guard` has sent for this gate in all, these included.
+    """
 
     gate: str
     epoch: str
     token: str
-    outcome: Literal["ok", "failed", "cancelled"]
+    outcome: Literal["ok", "failed", "interrupted", "cancelled"]
     count: int
     id: str
     lost: int
+    guard: str = ""
+    total: int = 0
 
 
 class Fault(msgspec.Struct, frozen=True, gc=False):

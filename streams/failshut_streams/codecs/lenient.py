@@ -71,8 +71,10 @@ def finish(wire: Wire, names: SeriesNames, instances: Instances, append_ms: int,
         return LagPoint(check_name("group", wire.group), check_name("topic", wire.topic), time_ms, wire.partitions)
     if wire.token:
         check_name("token", wire.token)
+    if wire.guard:
+        check_name("guard", wire.guard)
     gate, identity = check_name("gate", wire.gate), check_name("id", wire.id)
-    return Outcome(gate, wire.epoch, wire.token, wire.outcome, wire.count, identity, wire.lost)
+    return Outcome(gate, wire.epoch, wire.token, wire.outcome, wire.count, identity, wire.lost, wire.guard, wire.total)
 
 
 class LenientReader:

@@ -52,11 +52,13 @@ class OutcomeWire(msgspec.Struct, tag_field="kind", tag="outcome"):
 
     gate: Text
     epoch: Annotated[str, msgspec.Meta(pattern=r"\A[0-9]{16}\Z")]
-    outcome: Literal["ok", "failed", "cancelled"]
+    outcome: Literal["ok", "failed", "interrupted", "cancelled"]
     count: Count
     id: Text
     token: Annotated[str, msgspec.Meta(max_length=512)] = ""
     lost: Count = 0
+    guard: Annotated[str, msgspec.Meta(max_length=64)] = ""
+    total: Annotated[int, msgspec.Meta(ge=0, le=2**53)] = 0
     instance: str | None = None
     time: Claim | None = None
     specversion: None = None

@@ -1,0 +1,85 @@
+"""Results whose work has not been done yet: what a guarded function must not return.
+
+An execution ends when its function returns. Who returns a coroutine, a generator, a future or a lazy iterator hands out work
+that would run after that, with the gate perhaps closed and the outcome already told. Such a result is stopped, as far as it
+can be, and refused by `RunsLater`.
+
+Limits: a result is looked at, and the elements of a plain list, tuple, set or dict, up to 1,000 of them. A function, an object
+of one's own, or work that was handed to another process looks like any other value. Files are iterators whose work is done.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import io
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import Future
+from contextlib import suppress
+from itertools import islice
+from typing import Any, Final
+
+ELEMENTS_MAX: Final = 1_000
+
+
+class RunsLater(TypeError):
+    """A guarded function returned work that would run after its execution had ended. It was stopped."""
+
+
+def refuse_later(result: Any) -> None:
+    """Raise RunsLater where `result` is, or holds, work that is still to be done; stop all of it first."""
+    found = [work for one in (result, *_elements(result)) for work in (_later(one),) if work is not None]
+    if not found:
+        return
+    for work in found:
+        _stop(work)
+    raise RunsLater(
+        f"a guarded function returned {type(found[0]).__name__}, whose work would run after the execution has ended: "
+        "guard what does the work, or do it inside `with gate.execution(...)`"
+    )
+
+
+def runs_async(function: Callable[..., Any]) -> bool:
+    """Whether calling gives a coroutine: `async def`, a partial of one, an object with an async `__call__`."""
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(_call_of(function))
+
+
+def generates(function: Callable[..., Any]) -> bool:
+    """Whether calling gives a generator, of either kind."""
+    return any(inspect.isgeneratorfunction(one) or inspect.isasyncgenfunction(one) for one in (function, _call_of(function)))
+
+
+def _call_of(function: Callable[..., Any]) -> Any:
+    """What runs when it is called, behind partials, static methods and objects."""
+    while isinstance(function, functools.partial | staticmethod):
+        function = function.func if isinstance(function, functools.partial) else function.__func__
+    return function if inspect.isroutine(function) or inspect.isclass(function) else type(function).__call__
+
+
+def _elements(result: Any) -> list[Any]:
+    if type(result) is dict:
+        return list(islice(result.values(), ELEMENTS_MAX))
+    return list(islice(result, ELEMENTS_MAX)) if type(result) in (list, tuple, set, frozenset) else []
+
+
+def _later(one: Any) -> Any:
+    """The work that is still to be done in `one`; None where there is none."""
+    if isinstance(one, io.IOBase):
+        return None
+    if inspect.isawaitable(one) or isinstance(one, Iterator | AsyncIterator | Future):
+        return one
+    generator = getattr(one, "gen", None)  # a context manager that contextlib made of a generator
+    return generator if inspect.isgenerator(generator) or inspect.isasyncgen(generator) else None
+
+
+def _stop(work: Any) -> None:
+    """Close or cancel it. What has begun elsewhere may go on; that it could not be stopped changes nothing of the refusal."""
+    with suppress(Exception):  # StopIteration among them: an asynchronous generator that is closed
+        if inspect.isasyncgen(work):
+            work.aclose().send(None)
+            return
+        for name in ("close", "cancel"):
+            stop = getattr(work, name, None)
+            if callable(stop):
+                stop()
+                return

@@ -1,0 +1,228 @@
+"""What a guarded function hands out to be done later is stopped and refused; an execution is no answer by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import functools
+import io
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+import pytest
+from standin import SUBJECT, Monitor, admitted, eventually
+
+from failshut import Execution, Gate, RunsLater
+
+pytestmark = pytest.mark.store
+
+done: list[str] = []
+
+
+@pytest.fixture(autouse=True)
+def _open(monitor: Monitor, gate: Gate) -> None:
+    done.clear()
+    monitor.issue(ttl_ms=600_000)
+    admitted(gate)
+
+
+async def act() -> None:
+    done.append("acted")
+
+
+def acts() -> Iterator[int]:
+    done.append("acted")
+    yield 1
+
+
+async def acts_async() -> AsyncIterator[int]:
+    done.append("acted")
+    yield 1
+
+
+def plainly(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A decorator that knows nothing of `async`."""
+
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs)
+
+    return wrapper
+
+
+class Awaitable:
+    """Somebody's own."""
+
+    def __await__(self) -> Iterator[None]:
+        done.append("acted")
+        yield
+
+
+class Rows:
+    """Somebody's own iterator."""
+
+    def __iter__(self) -> Rows:
+        return self
+
+    def __next__(self) -> int:
+        done.append("acted")
+        raise StopIteration
+
+
+@contextlib.contextmanager
+def managed() -> Iterator[None]:
+    done.append("acted")
+    yield
+
+
+@contextlib.asynccontextmanager
+async def managed_async() -> AsyncIterator[None]:
+    done.append("acted")
+    yield
+
+
+LATER: dict[str, Callable[[], Any]] = {
+    "a decorated async function": plainly(act),
+    "a coroutine": lambda: act(),
+    "a generator": lambda: acts(),
+    "a generator expression": lambda: (done.append("acted") for _ in range(3)),
+    "a decorated generator": plainly(acts),
+    "an asynchronous generator": lambda: acts_async(),
+    "an awaitable": Awaitable,
+    "a map": lambda: map(done.append, ["acted"]),
+    "a filter": lambda: filter(done.append, ["acted"]),
+    "a zip": lambda: zip(acts(), [1], strict=False),
+    "an iterator": Rows,
+    "a list of coroutines": lambda: [act(), act()],
+    "a tuple with one": lambda: (1, act()),
+    "a dict of coroutines": lambda: {"a": act()},
+    "a context manager": managed,
+    "an asynchronous context manager": managed_async,
+    "a partial": functools.partial(lambda coroutine: coroutine(), act),
+    "a future": lambda: concurrent.futures.Future[None](),
+}
+
+
+#: They know no end; that the caller never gets them is all.
+UNSTOPPABLE = {"an awaitable", "an iterator", "a map", "a filter", "a zip"}
+
+
+def use(result: Any) -> None:
+    """What a caller would do with it after the execution."""
+
+    async def run() -> None:
+        if hasattr(result, "__await__"):
+            await result
+
+    asyncio.run(run())
+    for _ in result if hasattr(result, "__iter__") else ():
+        pass
+
+
+@pytest.mark.parametrize("kind", LATER)
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_what_would_run_later_is_refused_and_stopped(monitor: Monitor, gate: Gate, kind: str) -> None:
+    """The call raises, nothing was done and nothing is done afterwards, and the outcome is a failure, not a success."""
+    made: list[Any] = []
+
+    def function() -> Any:
+        made.append(LATER[kind]())
+        return made[-1]
+
+    with pytest.raises(RunsLater, match="after the execution has ended"):
+        gate.guarded(subject=SUBJECT)(function)()
+    assert done == []
+    if kind not in UNSTOPPABLE:
+        with contextlib.suppress(Exception, asyncio.CancelledError):
+            use(made[0])
+        assert done == []
+    assert eventually(monitor.outcomes)[0]["outcome"] == "failed"
+
+
+def test_an_async_function_returns_nothing_to_be_awaited_later_either(gate: Gate) -> None:
+    """async def that returns a coroutine, a task or an asynchronous generator is refused when it returns."""
+
+    @gate.guarded(subject=SUBJECT)
+    async def hands_out(kind: str) -> Any:
+        if kind == "task":
+            return asyncio.get_running_loop().create_task(act())
+        return act() if kind == "coroutine" else acts_async()
+
+    async def run() -> None:
+        for kind in ("coroutine", "task", "generator"):
+            with pytest.raises(RunsLater):
+                await hands_out(kind)
+            await asyncio.sleep(0)
+
+    asyncio.run(run())
+    assert done == []
+
+
+class Tool:
+    """A callable object, as frameworks have them."""
+
+    async def __call__(self, what: str = "acted") -> str:
+        done.append(what)
+        return what
+
+
+@pytest.mark.parametrize("tool", [Tool(), functools.partial(Tool(), "acted"), functools.partial(act), staticmethod(act)])
+def test_what_is_async_by_another_name_is_guarded_while_it_runs(monitor: Monitor, gate: Gate, tool: Callable[..., Any]) -> None:
+    """An object with an async `__call__`, and partials, run inside their execution like `async def`."""
+    guarded = gate.guarded(subject=SUBJECT)(tool)
+    asyncio.run(guarded())
+    assert done == ["acted"]
+    assert eventually(monitor.outcomes)[0]["outcome"] == "ok"
+
+
+def test_objects_that_generate_are_not_decorated(gate: Gate) -> None:
+    """A generator by another name is refused when it is written."""
+
+    class Generates:
+        def __call__(self) -> Iterator[int]:
+            yield 1
+
+    for function in (Generates(), functools.partial(acts), functools.partial(Generates()), staticmethod(acts_async)):
+        with pytest.raises(TypeError, match="generator"):
+            gate.guarded(subject=SUBJECT)(function)
+
+
+@pytest.mark.parametrize(
+    "value", [None, 1, "text", b"bytes", [1, 2], {"a": 1}, (1,), {1}, range(3), io.BytesIO(b"x"), object()]
+)
+def test_what_is_done_is_returned(gate: Gate, value: Any) -> None:
+    """Values, containers and open files come out as they are."""
+    assert gate.guarded(subject=SUBJECT)(lambda: value)() is value
+
+
+# An execution is no answer ----------------------------------------------------------------------------------------
+
+
+def test_an_execution_outside_its_block_has_no_truth_value(gate: Gate) -> None:
+    """`if gate.execution(...)` raises and never admits; inside the block it is true."""
+    execution = gate.execution(SUBJECT)
+    with pytest.raises(RuntimeError, match="no answer"):
+        bool(execution)
+    with execution:
+        assert execution
+    with pytest.raises(RuntimeError, match="no answer"):
+        bool(execution)
+
+
+async def test_the_same_holds_for_an_asynchronous_one(gate: Gate) -> None:
+    """Before `async with`, and after it."""
+    execution = gate.execution(SUBJECT)
+    with pytest.raises(RuntimeError, match="no answer"):
+        bool(execution)
+    async with execution:
+        assert execution
+    with pytest.raises(RuntimeError, match="no answer"):
+        bool(execution)
+
+
+def test_an_execution_that_was_not_entered_may_not_go_on(gate: Gate) -> None:
+    """check() before the block raises what it is, not an attribute's name."""
+    execution: Execution = gate.execution(SUBJECT)
+    with pytest.raises(RuntimeError, match="not admitted"):
+        execution.check()

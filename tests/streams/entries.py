@@ -1,0 +1,33 @@
+"""Entries of the streams of outcomes, as guards append them, and the records that they become."""
+
+from __future__ import annotations
+
+from failshut.keys import Names
+from failshut.signing import SigningKey
+from failshut_breakers.probes import ProbeKey
+from failshut_streams.codecs import InternalDecoder, Outcome
+from failshut_streams.outcomes import Entry, record_of
+
+EPOCH = "0001099511627776"
+GATE, OTHER = "payments.refund", "fleet.scale"
+INSTALLATION = "installationoftests"
+NAMES = Names(INSTALLATION)
+PROBES = ProbeKey(SigningKey.generate())
+STREAM = NAMES.outcomes(GATE)
+GOOD = {"epoch": EPOCH, "token": "", "outcome": "ok", "count": "3", "instance": "pod-1", "lost": "0"}
+
+
+def fields(**changes: str | None) -> dict[bytes, bytes]:
+    merged = GOOD | changes
+    return {name.encode(): value.encode() for name, value in merged.items() if value is not None}
+
+
+def decoded(key: bytes, value: bytes) -> Outcome:
+    (item,) = InternalDecoder().decode(key, value, (), 2_000_000_000_000)
+    assert isinstance(item, Outcome)
+    return item
+
+
+def record(entry_id: str, said: dict[bytes, bytes], gate: str = GATE) -> tuple[bytes, bytes]:
+    """The record of an entry that stands in this gate's stream."""
+    return record_of(Entry(gate, entry_id.encode(), said), INSTALLATION, PROBES)
