@@ -44,7 +44,7 @@ from failshut_breakers.evidence import (
 )
 from failshut_breakers.policy import PolicyBook
 from failshut_breakers.routes import Routes
-from failshut_streams.broker import client_options
+from failshut_streams.broker import consumer_options
 from failshut_streams.cutter import APPEND_TIME, DeadRecord
 from failshut_streams.gathering import PartitionOf
 from failshut_streams.marks import MARK_KEY, BadMark, decode_mark
@@ -267,7 +267,7 @@ class ControlReader:
     async def start(self) -> None:
         """Connect, and go to the beginning."""
         self._consumer = AIOKafkaConsumer(
-            **client_options(self._broker),
+            **consumer_options(self._broker),
             group_id=None,
             enable_auto_commit=False,
             auto_offset_reset="none",

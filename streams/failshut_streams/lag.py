@@ -169,7 +169,11 @@ class LagSampler(Background):
             await self._admin.start()
         if self._consumer is None:
             self._consumer = AIOKafkaConsumer(
-                **self._options, group_id=None, enable_auto_commit=False, request_timeout_ms=5_000
+                **self._options,
+                isolation_level="read_uncommitted",
+                group_id=None,
+                enable_auto_commit=False,
+                request_timeout_ms=5_000,
             )
             await self._consumer.start()
 
