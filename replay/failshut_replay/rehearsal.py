@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from failshut_breakers.evidence import Beats, Faults, Lags, Reading, Samples
+from failshut_breakers.evidence import Beats, Faults, LagRow, Lags, Reading, Samples
 from failshut_replay.replaying import Step
 from failshut_replay.whatif import key_of
 
@@ -39,8 +39,10 @@ def _events(reading: Reading) -> list[tuple[tuple[int, int], dict[str, Any]]]:
             return [((row[0], row[1]), {"kind": "heartbeat", "service": reading.source}) for row in reading.rows]
         case Lags():
             kind = {"kind": "lag", "group": reading.group, "topic": reading.topic}
-            return [
-                ((row[0], row[1]), {**kind, "partitions": {str(p): list(at) for p, at in row[3].items()}})
-                for row in reading.rows
-            ]
+            return [((row.offset, row.item), {**kind, **_sampled(row)}) for row in reading.rows]
     return []
+
+
+def _sampled(row: LagRow) -> dict[str, Any]:
+    partitions = {str(number): list(at) for number, at in row.partitions.items()}
+    return {"partitions": partitions, "topic_id": row.topic_id, "told": row.told}

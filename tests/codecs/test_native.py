@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from failshut_breakers.evidence import Offsets
 from failshut_streams.codecs import Beat, Fault, Item, LagPoint, NativeDecoder, Outcome, Sample
 from failshut_streams.codecs.lenient import LenientReader, Unreadable
 from failshut_streams.codecs.names import Instances, SeriesNames
@@ -57,12 +58,20 @@ def test_every_kind_is_read_alone_and_mixed() -> None:
     lag = {"kind": "lag", "group": "g", "topic": "t", "partitions": {"0": [5, 9], "11": [-1, 4]}}
     expected = [
         Beat("refunds", None),
-        LagPoint("g", "t", None, {0: (5, 9), 11: (-1, 4)}),
+        LagPoint("g", "t", None, {0: Offsets(5, 9), 11: Offsets(-1, 4)}),
         Outcome("payments.refund", "0001099511627779", "1099511627779:2", "ok", 3, "i-1", 1),
     ]
     assert [decode(event)[0] for event in (beat, lag, OUTCOME)] == expected
     assert decode([beat, lag, OUTCOME]) == expected
     assert decode([beat, sample(kind="sample"), lag, OUTCOME])[1] == Sample("refunds/eur", 1.5, None, None)
+
+
+def test_a_lag_may_say_more_and_may_say_why_it_says_nothing() -> None:
+    """The log's start, the last stable offset and what is readable where they were measured; or what the sampler was told."""
+    more = {"kind": "lag", "group": "g", "topic": "t", "topic_id": "abc", "partitions": {"0": [5, 9, 2], "1": [-1, 4, 1, 3, 2]}}
+    assert decode(more) == [LagPoint("g", "t", None, {0: Offsets(5, 9, 2), 1: Offsets(-1, 4, 1, 3, 2)}, "abc")]
+    told = {"kind": "lag", "group": "g", "topic": "t", "told": "no such topic"}
+    assert decode([told, told]) == [LagPoint("g", "t", None, {}, "", "no such topic")] * 2
 
 
 @pytest.mark.parametrize("text", [b"NaN", b"Infinity", b"-Infinity", b"1e400", b"-1e400", b"1" * 5000])
@@ -182,6 +191,10 @@ def test_a_time_that_cannot_be_read_is_a_fault_of_its_series(claim: object) -> N
         b'{"kind":"lag","group":"g","topic":"t","partitions":{"-1":[0,0]}}',
         b'{"kind":"lag","group":"g","topic":"t","partitions":{"0":[-2,0]}}',
         b'{"kind":"lag","group":"g","topic":"t","partitions":{"0":[0]}}',
+        b'{"kind":"lag","group":"g","topic":"t"}',
+        b'{"kind":"lag","group":"g","topic":"t","told":""}',
+        b'{"kind":"lag","group":"g","topic":"t","told":"\\u001b[2J"}',
+        b'{"kind":"lag","group":"g","topic":"t","partitions":{"0":[0,1,-1]}}',
         b'{"kind":"what"}',
         b'{"kind":7}',
         json.dumps(OUTCOME | {"outcome": "fine"}).encode(),
