@@ -283,6 +283,13 @@ class ControlReader:
         """Disconnect."""
         await self._consumer.stop()
 
+    def awaited(self) -> int | None:
+        """Return where the open transaction begins to which reading has come, or None where it waits for none."""
+        stable, end = self._consumer.last_stable_offset(self._tp), self._consumer.highwater(self._tp)
+        if stable is None or end is None or not self.position >= stable >= 0:
+            return None
+        return int(stable) if stable < end else None
+
     async def all_of_it(self) -> list[Record]:
         """Return every record from the position to what is the end now."""
         end = (await self._consumer.end_offsets([self._tp]))[self._tp]

@@ -1,7 +1,7 @@
 """What a worker says of itself: metrics of evidence, and a line in the store for screens.
 
 None of this decides anything. It names the cause of a lapse: how old evidence time is, which front-door
-partition holds it back, where a gap is, and which partitions this worker has.
+partition holds it back, where a gap is, which open transaction is waited for, and which partitions this worker has.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 import redis.asyncio as redis
@@ -24,6 +24,7 @@ from failshut_streams.effects import Effects, wall_ms
 from failshut_streams.governing import Governing
 from failshut_streams.metrics import Metrics
 from failshut_streams.router import Router
+from failshut_streams.transactions import OpenTransaction
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +49,8 @@ class Report(msgspec.Struct, frozen=True):
     evidence_partitions: list[int]
     front_door: list[str]
     store_reachable: bool
+    transactions: dict[str, tuple[int, int]] = {}
+    """Partitions that wait for an open transaction: the offset at which it begins, and when that was appended."""
 
 
 def worker_key(worker_id: str) -> str:
@@ -58,7 +61,16 @@ def worker_key(worker_id: str) -> str:
 class Health:
     """Reports once a second for as long as the worker lives."""
 
-    def __init__(self, config: WorkerConfig, router: Router, governing: Governing, effects: Effects, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        config: WorkerConfig,
+        router: Router,
+        governing: Governing,
+        effects: Effects,
+        metrics: Metrics,
+        transactions: Callable[[], Mapping[Place, OpenTransaction]] = dict,
+    ) -> None:
+        self._transactions = transactions
         self._config, self._router, self._governing, self._effects = config, router, governing, effects
         self._metrics = metrics
         self._started_ms = wall_ms()
@@ -90,6 +102,8 @@ class Health:
         self._metrics.evidence(
             now_ms, {partition: coverage.evidence_ms for partition, coverage in coverages.items()}, newest, gaps, unvouched
         )
+        transactions = self._transactions()
+        self._metrics.open_transactions({place: now_ms - at.since_ms for place, at in transactions.items()})
         self._metrics.false_trips(
             (gate.name, condition, tally)
             for governor in self._governing.governors.values()
@@ -112,6 +126,7 @@ class Health:
             evidence_partitions=sorted(self._governing.governors),
             front_door=[_text(place) for place in front_door],
             store_reachable=self._effects.reachable,
+            transactions={_text(place): (at.offset, at.since_ms) for place, at in sorted(transactions.items())},
         )
 
     async def _tell(self, report: Report) -> None:

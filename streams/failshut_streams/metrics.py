@@ -146,6 +146,12 @@ class Metrics:
         self._replace(self._gaps, {(role, str(partition)): 1.0 for role, partition in gaps})
         self._replace(self._unvouched, {(role, str(partition)): 1.0 for role, partition in unvouched})
 
+    def open_transactions(self, ages_ms: Mapping[Place, int]) -> None:
+        """Set, for each partition that waits for an open transaction, how long that has been open."""
+        self._replace(
+            self._transaction_age, {(role, str(partition)): age_ms / 1000 for (role, partition), age_ms in ages_ms.items()}
+        )
+
     def false_trips(self, tallies: Iterable[tuple[str, str, Tally]]) -> None:
         """Set, for each gate and condition with a budget of false trips, what came of it. Gates beyond the bound add up."""
         unconfirmed: dict[tuple[str, ...], float] = {}
@@ -269,6 +275,11 @@ class Metrics:
         self._mark_age = self._gauge("mark_age_seconds", "Wall clock less newest mark.", "topic", "partition")
         self._gaps = self._gauge("gap", "1 where evidence of a partition is missing.", "topic", "partition")
         self._unvouched = self._gauge("unvouched", "1 where no mark of a partition has come.", "topic", "partition")
+        self._transaction_age = self._gauge(
+            "open_transaction_age_seconds",
+            "Age of the open transaction that a partition waits for; nothing behind it is evidence yet.",
+            *("topic", "partition"),
+        )
         self._unconfirmed_trips = self._gauge(
             "unconfirmed_trips", "Trips of a condition with a budget of false trips whose cause nobody confirmed.", *TALLY
         )

@@ -19,7 +19,7 @@ from collections.abc import Coroutine
 from functools import lru_cache
 from typing import Any
 
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, TopicPartition
 
 from failshut.signing import KeySet, SigningKey
 from failshut_breakers.store import Store
@@ -38,6 +38,7 @@ from failshut_streams.outcomes import OutcomeMover
 from failshut_streams.router import Router
 from failshut_streams.snapshots import snapshot_key
 from failshut_streams.topics import FRONT_DOOR, Counts, Topics, TopicsFound
+from failshut_streams.transactions import OpenTransaction, TransactionWatch
 from failshut_streams.transport import ChunkApp, Settings
 from failshut_streams.transport import run as run_app
 
@@ -127,11 +128,12 @@ class WorkerApp(ChunkApp):
         store = Store(config.store, config.store_timeout_ms / 1000)
         effects = Effects(store, self._signing_key, deciding, self._topics.decisions, self.metrics)
         self.governing.effects = effects
-        health = Health(config, self.routing, self.governing, effects, self.metrics)
+        watch = TransactionWatch(config.broker, self.routing.awaited_transactions)
+        health = Health(config, self.routing, self.governing, effects, self.metrics, lambda: self._by_role(watch.open))
         self._parts += [store, health]
         if config.metrics_port is not None:
             self.metrics.serve(config.metrics_port)
-        for part in self._side_parts(marking, deciding):
+        for part in (watch, *self._side_parts(marking, deciding)):
             await part.start()
             self._parts.append(part)
         await self.routing.start(producer)
@@ -146,6 +148,9 @@ class WorkerApp(ChunkApp):
                 health.report_regularly(),
             )
         ]
+
+    def _by_role(self, found: dict[TopicPartition, OpenTransaction]) -> dict[tuple[str, int], OpenTransaction]:
+        return {(self._topics.role(place.topic), place.partition): at for place, at in found.items()}
 
     async def on_stop(self) -> None:
         """Let go of everything."""

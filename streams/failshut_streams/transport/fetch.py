@@ -138,8 +138,10 @@ class ChunkThread(AIOKafkaConsumerThread):
 
     def awaited(self) -> dict[TP, int]:
         """The readings that have come to an open transaction, and the place of its first record. From any thread."""
-        consumer = self._ensure_consumer()
-        found = {}
+        consumer = self._consumer
+        found: dict[TP, int] = {}
+        if consumer is None:  # not started yet
+            return found
         for tp in list(self.readings):
             place = _aiokafka(tp)
             if not consumer._subscription.is_assigned(place):
