@@ -230,7 +230,7 @@ def test_a_partition_without_a_commit_is_named_with_what_to_do() -> None:
     assert (one.status, one.text) == (Status.DEMANDS, f"g on t is unknown, 32 records behind ({said})")
 
 
-def test_latest_counts_from_where_a_partition_ended_when_it_was_first_seen() -> None:
+def test_latest_counts_from_where_a_partition_ended_when_the_group_was_first_seen() -> None:
     """A quiet partition with old records alone is not behind; what comes later is, until the group commits there."""
     one = condition(allowed=0, without_commit="latest")
     feed(one, 1, {0: (5, 5), 1: (-1, 30)})
@@ -240,6 +240,21 @@ def test_latest_counts_from_where_a_partition_ended_when_it_was_first_seen() -> 
     assert one.text == "g on t is stalled, 3 records behind (partition 1)"
     feed(one, 9, {0: (5, 5), 1: (33, 33)})
     assert one.status is Status.HOLDS
+
+
+def test_what_a_topic_was_before_its_group_says_nothing_of_the_group() -> None:
+    """Seen empty, or seen at all, before the group committed anywhere: where the group begins was not known then."""
+    plain, latest = condition(allowed=0), condition(allowed=0, without_commit="latest")
+    for one in (plain, latest):
+        feed(one, 1, {0: (-1, 0), 1: (-1, 0)})
+        assert one.status is Status.HOLDS
+        feed(one, 2, {0: (-1, 0), 1: (-1, 20)})
+        assert one.status is Status.INSUFFICIENT
+        feed(one, 3, {0: (2, 2), 1: (-1, 30)})
+    assert "never committed in partition 1, where 30 records stand" in plain.text
+    assert (latest.status, latest.text) == (Status.HOLDS, "g on t: 0 records behind")
+    feed(latest, 4, {0: (2, 2), 1: (-1, 31)})
+    assert latest.text == "g on t: 1 records behind"
 
 
 def test_earliest_counts_from_the_start_of_the_log() -> None:

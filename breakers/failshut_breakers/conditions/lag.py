@@ -119,17 +119,23 @@ class _Partition:
     samples: deque[Sampled] = field(default_factory=lambda: deque(maxlen=WINDOW))
     base: int = -1
 
-    def position(self, at: Offsets, without_commit: str) -> int:
-        """Return the first offset that the group has still to read, or -1 where nobody knows."""
+    def position(self, at: Offsets, without_commit: str, seen: bool) -> int:
+        """Return the first offset that the group has still to read, or -1 where nobody knows.
+
+        `seen`: it has committed somewhere in the topic. Where it begins before that nobody can say.
+        """
         floor = max(at.start, at.readable)
         if at.committed >= 0:
             # Commits that vanish later leave nothing that could be known, unless the policy says what their lack means.
             self.base = -1 if without_commit == "unknown" else at.committed
             return max(at.committed, floor)
-        if floor >= at.end:
-            self.base = at.end  # nothing to read: what comes from here on is what the group is behind by
-        elif self.base < 0 and without_commit != "unknown":
-            self.base = at.start if without_commit == "earliest" else at.end
+        if floor >= at.end:  # nothing to read: what comes from here on is what a group that reads is behind by
+            self.base = at.end if seen else self.base
+            return at.end
+        if self.base < 0 and without_commit == "earliest":
+            self.base = at.start
+        elif self.base < 0 and without_commit == "latest" and seen:
+            self.base = at.end
         return -1 if self.base < 0 else max(self.base, floor)
 
 
@@ -215,16 +221,16 @@ class LagCondition(Condition):
         if not 0 < len(partitions) <= MAX_PARTITIONS:
             return _Verdict(why=f"a sample of {len(partitions)} partitions, 1 to {MAX_PARTITIONS} are read")
         missing = self._missing(time_ms, partitions)
+        seen = any(at.committed >= 0 for at in partitions.values())
         worst, where = Health.OK, -1
         for number in sorted(partitions):
             at, kept = partitions[number], self._partitions.setdefault(number, _Partition())
-            kept.samples.append(Sampled(time_ms, at.committed, at.end, kept.position(at, self._without_commit)))
+            kept.samples.append(Sampled(time_ms, at.committed, at.end, kept.position(at, self._without_commit, seen)))
             health = judge_partition(kept.samples, self._allowed)
             if health > worst:
                 worst, where = health, number
         why = self._why(worst, where, partitions) if where >= 0 else ""
-        readable = any(at.behind for at in partitions.values())
-        if readable and all(at.committed < 0 for at in partitions.values()):
+        if not seen and any(at.behind for at in partitions.values()):
             worst, why = Health.UNKNOWN, "it has committed nothing at all (is this the group's name?)"
         elif missing and worst is not Health.UNKNOWN:
             worst, why = Health.UNKNOWN, f"partition {missing[0]} is not in the sample"
