@@ -26,7 +26,7 @@ def is_read(value: Any) -> bool:
 def test_the_schema_is_one() -> None:
     """And the page has examples of every kind."""
     Draft202012Validator.check_schema(SCHEMA.schema)
-    assert len(EXAMPLES) == 7
+    assert len(EXAMPLES) == 9
 
 
 @pytest.mark.parametrize(("form", "text"), EXAMPLES)
