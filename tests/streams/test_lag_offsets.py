@@ -153,7 +153,7 @@ async def test_an_emptied_topic_without_a_commit_has_nothing_to_read(rig: Rig, o
 async def test_what_transactions_leave_behind_is_not_behind(rig: Rig, offsets: GroupOffsets, aborted: int) -> None:
     """A group that has read all of a transactional topic stays short of its end, and is not behind.
 
-    librdkafka commits behind the last record that it gave out, or, as it happens, behind the marker: the test sees to the first.
+    librdkafka commits behind the last record that it gave out, or now and then behind the marker: the test sees to the first.
     """
     await asyncio.to_thread(rig.commit_transaction, 30)
     if aborted:
