@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from failshut_breakers.detection import ASKED, Detection, read_detection
 from failshut_breakers.expression import Expression
@@ -177,14 +177,33 @@ class Heartbeat(_Condition):
         return self
 
 
+def _topic(name: str) -> str:
+    if re.fullmatch(r"[A-Za-z0-9._-]{1,249}", name) is None or name in (".", ".."):
+        raise ValueError(
+            f"{name!r} is no name that a Kafka topic can have (1 to 249 of A-Z a-z 0-9 . _ -): a condition watches one topic, "
+            "patterns are not taken"
+        )
+    return name
+
+
+def _group(name: str) -> str:
+    if re.search(r"[*?|\\\[\]]|\A\^|\$\Z|\.\+", name) is not None:
+        raise ValueError(f"{name!r} looks like a pattern: a condition watches one consumer group, named in full")
+    if not name.isprintable() or name != name.strip():
+        raise ValueError(f"{name!r} is no name of a consumer group: it has blanks around it, or unprintable characters")
+    return name
+
+
 class Lag(_Condition):
     """A watched consumer group that falls behind."""
 
-    group: Name
-    topic: Name
+    group: Annotated[str, Field(min_length=1, max_length=249), AfterValidator(_group)]
+    topic: Annotated[str, AfterValidator(_topic)]
     allowed: Annotated[int, Field(ge=0, lt=2**53)]
     behind: DurationMs
     stale: DurationMs = 10_000
+    # Where a group that reads elsewhere is in a partition in which it never committed.
+    without_commit: Literal["unknown", "earliest", "latest"] = "unknown"
 
 
 CountsAs = Literal["failed", "ignored"]

@@ -19,7 +19,7 @@ from __future__ import annotations
 import struct
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -152,12 +152,50 @@ class Beats(msgspec.Struct, frozen=True, array_like=True, tag="h"):
     rows: list[tuple[int, int, int]]
 
 
+Known = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+Unknown = Annotated[int, msgspec.Meta(ge=-1, le=2**63 - 1)]
+
+
+class Offsets(NamedTuple):
+    """Where a consumer group is in one partition, as sampled.
+
+    `committed` is -1 where the group never committed. `end` is the high watermark, and `start` what retention has left.
+    Whoever measures more says so: `stable` is where the first open transaction begins, or the end (-1: not known), and
+    nothing that the group could read stands between what it has committed and `readable` (-1: nobody looked).
+    """
+
+    committed: Unknown
+    end: Known
+    start: Known = 0
+    stable: Unknown = -1
+    readable: Unknown = -1
+
+    @property
+    def behind(self) -> int:
+        """Return how many records the group is behind, at most: all that are there where it never committed."""
+        return max(0, self.end - max(self.committed, self.start, self.readable))
+
+
+class LagRow(NamedTuple):
+    """One sample, by its place: the record's offset, and which of its items.
+
+    `told` says why there is nothing in it, or what it lacks; `topic_id` tells a topic made anew from the old.
+    """
+
+    offset: int
+    item: int
+    time_ms: int
+    partitions: dict[int, Offsets]
+    topic_id: str = ""
+    told: str = ""
+
+
 class Lags(msgspec.Struct, frozen=True, array_like=True, tag="l"):
-    """Sampled offsets of a watched consumer group. Rows: offset, index, time_ms, {partition: (committed or -1, end)}."""
+    """Sampled offsets of a watched consumer group."""
 
     group: str
     topic: str
-    rows: list[tuple[int, int, int, dict[int, tuple[int, int]]]]
+    rows: list[LagRow]
 
 
 class Outcomes(msgspec.Struct, frozen=True, array_like=True, tag="o"):

@@ -76,6 +76,7 @@ class Worker:
     gaps: tuple[str, ...] = ()
     troubles: tuple[str, ...] = ()
     """Where it reads control differently from others, or others from it: a line each."""
+    transactions: dict[str, tuple[int, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +110,23 @@ class Look:
         """How old the evidence is; None where no worker reports."""
         return max(0, self.now_ms - self.evidence_ms) if self.evidence_ms else None
 
+    @property
+    def waits(self) -> str:
+        """The open transaction that evidence waits for, in words, the oldest where there are several; empty without one."""
+        found = [(since_ms, place, at) for worker in self.workers for place, (at, since_ms) in worker.transactions.items()]
+        if not found:
+            return ""
+        since_ms, place, at = min(found)
+        others = len({place for _, place, _ in found}) - 1
+        more = f", {others} more partitions wait" if others else ""
+        return f"{place} waits for a transaction open for {max(0, self.now_ms - since_ms) / 1000:.0f} s (offset {at}){more}"
+
     def as_json(self) -> dict[str, Any]:
         """For a machine."""
         return {
             "now_ms": self.now_ms,
             "evidence_age_ms": self.evidence_age_ms,
+            "waits": self.waits,
             "workers": [worker.id for worker in self.workers],
             "troubles": {worker.id: list(worker.troubles) for worker in self.workers if worker.troubles},
             "gates": [view.as_json() for view in self.gates],
@@ -323,6 +336,8 @@ def _without_permit(view: View, look: Look) -> View:
         because = "no monitor is alive"
     elif (look.evidence_age_ms or 0) > STALE_MS:
         because = f"evidence is {(look.evidence_age_ms or 0) / 1000:.1f} s old"
+        if look.waits:
+            because += f": {look.waits}"
     else:
         because = Cause.LAPSED.meaning
     return replace(view, state=CLOSED, cause=Cause.LAPSED.value, because=because, lapsed=True)
@@ -336,10 +351,11 @@ def _worker(answer: bytes | None) -> Worker | None:
         evidence = {str(name): int(ms) for name, ms in said.get("evidence", {}).items()}
         gaps = tuple(str(gap) for gap in said.get("gaps", ()))
         troubles = _troubles(said)
+        waits = {str(name): (int(at), int(since_ms)) for name, (at, since_ms) in said.get("transactions", {}).items()}
     except (TypeError, ValueError, AttributeError):
-        evidence, gaps, troubles = {}, (), ()
+        evidence, gaps, troubles, waits = {}, (), (), {}
     worker, group = printable(str(said.get("id", "?"))), printable(str(said.get("group", "?")))
-    return Worker(worker, group, evidence, gaps, troubles)
+    return Worker(worker, group, evidence, gaps, troubles, waits)
 
 
 def _troubles(said: dict[str, Any]) -> tuple[str, ...]:

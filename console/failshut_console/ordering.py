@@ -22,7 +22,7 @@ from failshut_breakers.command import CommandError, GateCommand
 from failshut_breakers.decision import Decision, Kind, decode_decision
 from failshut_breakers.tally import CONFIRMED
 from failshut_console.exits import Exit, Trouble, unreachable
-from failshut_streams.broker import client_options
+from failshut_streams.broker import consumer_options
 from failshut_streams.codecs.dead_letter import decode_dead_letter
 from failshut_streams.operator import Operator, TermError, Unacknowledged
 from failshut_streams.topics import CONTROL, BrokerUnreachable, Topics
@@ -125,7 +125,7 @@ async def send_and_wait(broker: str, prefix: str, key: SigningKey, order: GateCo
 async def _listening(broker: str, topics: Topics) -> AsyncIterator[AIOKafkaConsumer]:
     """A consumer without a group, at the present end of decisions and dead letters."""
     consumer = AIOKafkaConsumer(
-        **client_options(broker),
+        **consumer_options(broker),
         group_id=None,
         enable_auto_commit=False,
         fetch_max_wait_ms=50,

@@ -19,7 +19,7 @@ from failshut_breakers.command import Activate, CommandError, parse_command
 from failshut_breakers.evidence import Activation
 from failshut_console.exits import Trouble, unreachable
 from failshut_replay.recording import Evidence
-from failshut_streams.broker import client_options
+from failshut_streams.broker import client_options, consumer_options
 from failshut_streams.topics import Topics, partition_of
 
 READ_SECONDS_MAX = 30.0
@@ -125,7 +125,7 @@ class KafkaLog:
 
     async def _start(self) -> AIOKafkaConsumer:
         consumer = AIOKafkaConsumer(
-            **client_options(self.broker),
+            **consumer_options(self.broker),
             group_id=None,
             enable_auto_commit=False,
             auto_offset_reset="earliest",

@@ -13,7 +13,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from failshut_console.looking import CLOSED, OPEN, Look, View
+from failshut_console.looking import CLOSED, OPEN, STALE_MS, Look, View
 
 STYLES = {OPEN: "bold green", CLOSED: "bold red"}
 BREAKER_STYLES = {"TRIPPED": "red", "HELD": "magenta", "PROVING": "yellow"}
@@ -56,6 +56,8 @@ def header(title: str, parts: Sequence[str], look: Look | None) -> Text:
             text.append("  evidence: no worker", "red")
         else:
             text.append(f"  evidence {age_ms / 1000:.1f} s old", "red" if age_ms > 1_500 else "")
+            if look.waits and age_ms > STALE_MS:
+                text.append(f": {look.waits}", "red")
     return text
 
 

@@ -108,7 +108,7 @@ class Story:
             case Samples():
                 return reading.series, [(row[2], row[3]) for row in reading.rows]
             case Lags():
-                behind = [(row[2], float(sum(end - max(0, at) for at, end in row[3].values()))) for row in reading.rows]
+                behind = [(row[2], float(sum(at.behind for at in row.partitions.values()))) for row in reading.rows]
                 return f"{reading.group} on {reading.topic}: records behind", behind
             case Beats():
                 name = f"{reading.source}{BETWEEN_HEARTBEATS}"

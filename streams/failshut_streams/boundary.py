@@ -15,7 +15,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.structs import ConsumerRecord
 
 from failshut_breakers.boundaries import ends_run
-from failshut_streams.broker import client_options
+from failshut_streams.broker import consumer_options
 from failshut_streams.cutter import APPEND_TIME
 from failshut_streams.marks import MARK_KEY, BadMark, decode_mark
 
@@ -29,7 +29,13 @@ async def last_boundary_before(broker: str, tp: TopicPartition, append_ms: int, 
     Raises:
         KafkaError: the partition cannot be read.
     """
-    consumer = AIOKafkaConsumer(**client_options(broker), group_id=None, enable_auto_commit=False, auto_offset_reset="earliest")
+    consumer = AIOKafkaConsumer(
+        **consumer_options(broker),
+        group_id=None,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        fetch_max_wait_ms=50,  # at the end of a log each question waits behind a fetch
+    )
     await consumer.start()
     try:
         consumer.assign([tp])

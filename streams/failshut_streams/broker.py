@@ -2,15 +2,18 @@
 
 `kafka://host:port[,host:port]` is plain, `kafkas://` is TLS with the system's authorities;
 `kafka://user:password@host:port` logs in (SASL PLAIN; percent-encode what is special in a password). Every
-Kafka client of Failshut is made with `client_options`.
+Kafka client of Failshut is made with `client_options`, and every consumer with `consumer_options`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from ssl import SSLContext, create_default_context
-from typing import Any
+from typing import Any, Final
 from urllib.parse import unquote
+
+READ_COMMITTED: Final = "read_committed"
+"""The isolation level of every consumer: records of aborted transactions are passed over, those of open ones waited for."""
 
 
 @dataclass(frozen=True)
@@ -86,3 +89,14 @@ def client_options(address: str) -> dict[str, Any]:
             "sasl_plain_password": broker.password,
         }
     return options
+
+
+def consumer_options(address: str) -> dict[str, Any]:
+    """Return how an aiokafka consumer reaches the brokers, and that it reads what was committed, and nothing else.
+
+    Kafka's own default is to read records of transactions that were aborted, or may still be. Those are no evidence.
+
+    Raises:
+        ValueError: not a broker address.
+    """
+    return {**client_options(address), "isolation_level": READ_COMMITTED}

@@ -51,7 +51,7 @@ from failshut_breakers.evidence import (
 from failshut_breakers.policy import Entry, PolicyBook, gates_in_force, prepare
 from failshut_breakers.routes import Routes
 from failshut_streams.belonging import Belonging, installation_of, unverified
-from failshut_streams.broker import client_options
+from failshut_streams.broker import consumer_options
 from failshut_streams.cutter import APPEND_TIME, DeadRecord
 from failshut_streams.gathering import PartitionOf
 from failshut_streams.marks import MARK_KEY, BadMark, decode_mark
@@ -384,7 +384,7 @@ class ControlReader:
     async def start(self) -> None:
         """Connect, and go to the beginning."""
         self._consumer = AIOKafkaConsumer(
-            **client_options(self._broker),
+            **consumer_options(self._broker),
             group_id=None,
             enable_auto_commit=False,
             auto_offset_reset="none",
@@ -399,6 +399,13 @@ class ControlReader:
     async def stop(self) -> None:
         """Disconnect."""
         await self._consumer.stop()
+
+    def awaited(self) -> int | None:
+        """Return where the open transaction begins to which reading has come, or None where it waits for none."""
+        stable, end = self._consumer.last_stable_offset(self._tp), self._consumer.highwater(self._tp)
+        if stable is None or end is None or not self.position >= stable >= 0:
+            return None
+        return int(stable) if stable < end else None
 
     async def all_of_it(self) -> list[Record]:
         """Return every record from the position to what is the end now."""

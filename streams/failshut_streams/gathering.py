@@ -22,6 +22,7 @@ from typing import Any
 from failshut_breakers.evidence import (
     Beats,
     Faults,
+    LagRow,
     Lags,
     Outcomes,
     Packer,
@@ -259,10 +260,10 @@ class Gathered:
             case Beat(source, time_ms):
                 row = (offset, index, append_ms if time_ms is None else time_ms)
                 self._add(("h", source), routes.sources.get(source, ()), Beats, (source,), row)
-            case LagPoint(group, topic, time_ms, partitions):
+            case LagPoint(group, topic, time_ms):
                 moment_ms = append_ms if time_ms is None else time_ms
-                gates = routes.lags.get((group, topic), ())
-                self._add(("l", group, topic), gates, Lags, (group, topic), (offset, index, moment_ms, partitions))
+                sampled = LagRow(offset, index, moment_ms, item.partitions, item.topic_id, item.told)
+                self._add(("l", group, topic), routes.lags.get((group, topic), ()), Lags, (group, topic), sampled)
             case Outcome():
                 self._outcome(offset, index, append_ms, item)
 
@@ -303,6 +304,6 @@ def _judged(gates: Gates, parts: tuple[object, ...]) -> int:
 def _weight(parts: tuple[object, ...]) -> int:
     """Return how many bytes these take in a run, at most."""
     return 16 + sum(
-        len(part.encode()) + 5 if isinstance(part, str) else 9 + 28 * len(part) if isinstance(part, dict) else 9
+        len(part.encode()) + 5 if isinstance(part, str) else 9 + 56 * len(part) if isinstance(part, dict) else 9
         for part in parts
     )

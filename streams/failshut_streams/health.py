@@ -1,7 +1,7 @@
 """What a worker says of itself: metrics of evidence, and a line in the store for screens.
 
 None of this decides anything. It names the cause of a lapse: how old evidence time is, which front-door
-partition holds it back, where a gap is, and which partitions this worker has.
+partition holds it back, where a gap is, which open transaction is waited for, and which partitions this worker has.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 import redis.asyncio as redis
@@ -26,6 +26,7 @@ from failshut_streams.governing import Governing
 from failshut_streams.metrics import Metrics
 from failshut_streams.naming import OperatorNaming
 from failshut_streams.router import Router
+from failshut_streams.transactions import OpenTransaction
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +57,8 @@ class Report(msgspec.Struct, frozen=True):
     """Gates whose policies this worker cannot use, and why: at most 20."""
     operators: str = ""
     """Where this worker's operators file and control differ; empty if they do not."""
+    transactions: dict[str, tuple[int, int]] = {}
+    """Partitions that wait for an open transaction: the offset at which it begins, and when that was appended."""
 
 
 SAID_MAX = 20
@@ -73,8 +76,9 @@ class Health:
         effects: Effects,
         metrics: Metrics,
         naming: OperatorNaming,
+        transactions: Callable[[], Mapping[Place, OpenTransaction]] = dict,
     ) -> None:
-        self._naming = naming
+        self._naming, self._transactions = naming, transactions
         self._config, self._router, self._governing, self._effects = config, router, governing, effects
         self._metrics = metrics
         self._started_ms = wall_ms()
@@ -106,6 +110,8 @@ class Health:
         self._metrics.evidence(
             now_ms, {partition: coverage.evidence_ms for partition, coverage in coverages.items()}, newest, gaps, unvouched
         )
+        transactions = self._transactions()
+        self._metrics.open_transactions({place: now_ms - at.since_ms for place, at in transactions.items()})
         self._metrics.false_trips(
             (gate.name, condition, tally)
             for governor in self._governing.governors.values()
@@ -134,6 +140,7 @@ class Health:
             disputes=_said(disputes),
             unread=_said(unread),
             operators=self._naming.trouble,
+            transactions={_text(place): (at.offset, at.since_ms) for place, at in sorted(transactions.items())},
         )
 
     async def _tell(self, report: Report) -> None:

@@ -1,8 +1,9 @@
 """Where the users' consumer groups are: sampled offsets, as events of Failshut's own (topic `internal`).
 
-Once a second, for every group and topic that a policy watches: the committed offsets first, then the end offsets, so that a
-sample never shows a group further than it is. One record holds all partitions of a topic, or nothing is written: a partial or
-failed sample says nothing about a group, and a lag condition that gets no samples calls them stale, which is not OK.
+Once a second, for every group and topic that a policy watches, as lag_offsets.py finds them. One record holds all partitions of
+a topic, or none: a partial or failed sample says nothing about a group, and a lag condition that gets no samples calls them
+stale, which is not OK. What the sampler was told instead (no such topic, not authorized) is written in place of a sample, in
+words, because whoever looks at the closed gate does not read a worker's log.
 
 One worker of an installation is enough, the one that owns the first partition of `internal`: `watched` returns nothing
 elsewhere. Two at once, as for a moment in a rebalance or with a standby, are harmless: samples are readings with a place of
@@ -20,22 +21,29 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 import msgspec
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import (
+    GroupAuthorizationFailedError,
+    InvalidTopicError,
+    KafkaTimeoutError,
+    TopicAuthorizationFailedError,
+    UnknownTopicOrPartitionError,
+)
 
+from failshut_breakers.evidence import Offsets
 from failshut_streams.background import Background
-from failshut_streams.broker import client_options
+from failshut_streams.lag_offsets import GroupOffsets, NotSampled, Sample
 from failshut_streams.marks import wall_ms
-from failshut_streams.metadata import ask
 
 WATCHED_MAX: Final = 100
-"""Groups and topics that are sampled. More are not: their conditions find no samples, which is not OK."""
-PARTITIONS_MAX: Final = 10_000
-"""Partitions of one topic in a sample."""
+"""Groups and topics that are sampled. More are not: their conditions find no samples, which is not OK, and are told why."""
+TOLD_MAX: Final = 1_000
+"""Groups and topics beyond those that are told so, once in `_ROUNDS_BETWEEN_WORDS` rounds."""
 
 _AT_ONCE = 8
 _SAMPLE_SECONDS_MAX = 10.0
+_ROUNDS_BETWEEN_WORDS = 10
+_TOLD_CHARS_MAX = 200
 
 Watched = tuple[str, str]
 """Consumer group, topic."""
@@ -43,16 +51,37 @@ Watched = tuple[str, str]
 log = logging.getLogger(__name__)
 
 
-def lag_record(group: str, topic: str, time_ms: int, offsets: Mapping[int, tuple[int, int]]) -> tuple[bytes, bytes]:
-    """Return key and value of the record for a sample: partition to committed (or -1) and end offset."""
-    record = {
-        "kind": "lag",
-        "group": group,
-        "topic": topic,
-        "time": time_ms,
-        "partitions": {str(partition): list(offsets[partition]) for partition in sorted(offsets)},
-    }
+def lag_record(
+    group: str, topic: str, time_ms: int, offsets: Mapping[int, Offsets], topic_id: str = "", told: str = ""
+) -> tuple[bytes, bytes]:
+    """Return key and value of the telemetry record for a sample, or for why there is none."""
+    record: dict[str, object] = {"kind": "lag", "group": group, "topic": topic, "time": time_ms}
+    record["partitions"] = {str(partition): offsets[partition] for partition in sorted(offsets)}
+    if topic_id:
+        record["topic_id"] = topic_id
+    if told:
+        record["told"] = "".join(char if char.isprintable() else "?" for char in told[:_TOLD_CHARS_MAX])
     return f"{group}/{topic}".encode(), msgspec.json.encode(record)
+
+
+def words_of(error: Exception) -> str:
+    """Return what a failed sample was told, for whoever looks at the gate.
+
+    >>> words_of(UnknownTopicOrPartitionError("no topic refunds"))
+    'no such topic'
+    """
+    match error:
+        case UnknownTopicOrPartitionError() | InvalidTopicError():
+            return "no such topic"
+        case TopicAuthorizationFailedError():
+            return "Failshut is not authorized to describe the topic"
+        case GroupAuthorizationFailedError():
+            return "Failshut is not authorized to describe the consumer group"
+        case TimeoutError() | KafkaTimeoutError():
+            return "Kafka did not answer in time"
+        case NotSampled():
+            return str(error)
+    return f"Kafka said {type(error).__name__}"
 
 
 def _ignore(_: bool) -> None:
@@ -79,23 +108,20 @@ class LagSampler(Background):
         on_result: Callable[[bool], None] = _ignore,
     ) -> None:
         super().__init__()
-        self._options = client_options(broker)
+        self._offsets = GroupOffsets(broker)
         self._producer = producer
         self._topic = topic
         self._watched = watched
         self._every_s = every_ms / 1000
         self._clock_ms = clock_ms
         self._on_result = on_result
-        self._admin: AIOKafkaAdminClient | None = None
-        self._consumer: AIOKafkaConsumer | None = None
-        self._coordinators: dict[str, int] = {}
         self._failing: set[Watched] = set()
-        self._too_many = False
+        self._rounds_beyond = 0
         self.written = 0
         self.failed = 0
 
     async def _release(self) -> None:
-        await self._disconnect()
+        await self._offsets.disconnect()
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
@@ -107,80 +133,56 @@ class LagSampler(Background):
     async def sample_once(self) -> int:
         """Sample everything that is watched; return how many samples were written. Failures are counted, never raised."""
         watched = sorted(set(self._watched()))
-        if len(watched) > WATCHED_MAX and not self._too_many:
-            log.warning("%d consumer groups are watched; those after the first %d are not sampled", len(watched), WATCHED_MAX)
-        self._too_many = len(watched) > WATCHED_MAX
+        await self._bound(watched)
         watched = watched[:WATCHED_MAX]
         self._failing &= set(watched)
         if not watched:
             return 0
         try:
-            await self._connect()
+            await self._offsets.connect()
         except Exception as error:  # noqa: BLE001  # as below
-            await self._disconnect()
+            await self._offsets.disconnect()
             for pair in watched:
                 self._settle(pair, error)
             return 0
         limit = asyncio.Semaphore(_AT_ONCE)
         return sum(await asyncio.gather(*(self._sample(pair, limit) for pair in watched)))
 
+    async def _bound(self, watched: list[Watched]) -> None:
+        """Say it where more is watched than is sampled: in the log once, and to the gates again and again."""
+        beyond = watched[WATCHED_MAX : WATCHED_MAX + TOLD_MAX]
+        if beyond and not self._rounds_beyond:
+            log.warning("%d consumer groups are watched; those after the first %d are not sampled", len(watched), WATCHED_MAX)
+        if beyond and self._rounds_beyond % _ROUNDS_BETWEEN_WORDS == 0:
+            for pair in beyond:
+                await self._tell(pair, f"more than {WATCHED_MAX} groups and topics are watched, and this one is not among them")
+        self._rounds_beyond = self._rounds_beyond + 1 if beyond else 0
+
     async def _sample(self, pair: Watched, limit: asyncio.Semaphore) -> bool:
         group, topic = pair
         try:
             async with limit, asyncio.timeout(_SAMPLE_SECONDS_MAX):
                 time_ms = self._clock_ms()
-                offsets = await self._offsets(group, topic)
-                key, value = lag_record(group, topic, time_ms, offsets)
-                await self._producer.send_and_wait(self._topic, value, key)
+                await self._write(group, topic, time_ms, await self._offsets.of(group, topic))
         except Exception as error:  # noqa: BLE001  # whatever it is, there is no sample, and no sample is not OK
-            self._coordinators.pop(group, None)
+            self._offsets.forget(group)
             self._settle(pair, error)
+            await self._tell(pair, words_of(error))
             return False
         self._settle(pair, None)
         return True
 
-    async def _offsets(self, group: str, topic: str) -> dict[int, tuple[int, int]]:
-        """Return partition to committed (or -1) and end offset, of all partitions of the topic.
+    async def _write(self, group: str, topic: str, time_ms: int, sample: Sample) -> None:
+        key, value = lag_record(group, topic, time_ms, sample.partitions, sample.topic_id, sample.told)
+        await self._producer.send_and_wait(self._topic, value, key)
 
-        Raises:
-            KafkaError: one of them could not be had.
-        """
-        admin, consumer = self._admin, self._consumer
-        if admin is None or consumer is None:
-            raise KafkaError("not connected")
-        found = (await ask(admin._client, [topic])).topics.get(topic)  # it has no name for its client
-        if found is None or not 0 < found.partitions <= PARTITIONS_MAX:
-            raise UnknownTopicOrPartitionError(f"no topic {topic}" if found is None else f"{found.partitions} partitions")
-        places = [TopicPartition(topic, partition) for partition in range(found.partitions)]
-        if group not in self._coordinators:
-            if len(self._coordinators) > WATCHED_MAX:
-                self._coordinators.clear()
-            self._coordinators[group] = await admin.find_coordinator(group)
-        committed = await admin.list_consumer_group_offsets(group, self._coordinators[group], places)
-        # aiokafka passes over an error of the whole answer, which then holds no partition: that is no "never committed".
-        if not all(place in committed for place in places):
-            raise KafkaError(f"the committed offsets of {group} could not be had")
-        ends = await consumer.end_offsets(places)
-        return {place.partition: (max(-1, committed[place].offset), int(ends[place])) for place in places}
-
-    async def _connect(self) -> None:
-        if self._admin is None:
-            self._admin = AIOKafkaAdminClient(**self._options, request_timeout_ms=5_000)
-            await self._admin.start()
-        if self._consumer is None:
-            self._consumer = AIOKafkaConsumer(
-                **self._options, group_id=None, enable_auto_commit=False, request_timeout_ms=5_000
-            )
-            await self._consumer.start()
-
-    async def _disconnect(self) -> None:
-        admin, self._admin = self._admin, None
-        consumer, self._consumer = self._consumer, None
-        self._coordinators.clear()
-        if consumer is not None:
-            await consumer.stop()
-        if admin is not None:
-            await admin.close()
+    async def _tell(self, pair: Watched, told: str) -> None:
+        """Write why there is no sample, so that the gate can say it. Where that fails too, the gate says that there is none."""
+        try:
+            async with asyncio.timeout(_SAMPLE_SECONDS_MAX):
+                await self._write(*pair, self._clock_ms(), Sample("", {}, told))
+        except Exception as error:  # noqa: BLE001  # as in _sample: nothing is written, and nothing written is not OK
+            log.debug("not told of %s on %s: %s", *pair, error)
 
     def _settle(self, pair: Watched, error: Exception | None) -> None:
         """Count a result; say when a group begins to fail and when it is well again, not each time."""

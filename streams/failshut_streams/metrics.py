@@ -146,6 +146,12 @@ class Metrics:
         self._replace(self._gaps, {(role, str(partition)): 1.0 for role, partition in gaps})
         self._replace(self._unvouched, {(role, str(partition)): 1.0 for role, partition in unvouched})
 
+    def open_transactions(self, ages_ms: Mapping[Place, int]) -> None:
+        """Set, for each partition that waits for an open transaction, how long that has been open."""
+        self._replace(
+            self._transaction_age, {(role, str(partition)): age_ms / 1000 for (role, partition), age_ms in ages_ms.items()}
+        )
+
     def false_trips(self, tallies: Iterable[tuple[str, str, Tally]]) -> None:
         """Set, for each gate and condition with a budget of false trips, what came of it. Gates beyond the bound add up."""
         unconfirmed: dict[tuple[str, ...], float] = {}
@@ -290,6 +296,11 @@ class Metrics:
         self._disputed = self._gauge("disputed", "1 where a router reads the gate's policy differently.", "gate")
         self._unread = self._gauge("policies_unread", "Gates whose policies this worker cannot use.")
         self._operators_differ = self._gauge("operators_differ", "1 where the operators file and control name other keys.")
+        self._transaction_age = self._gauge(
+            "open_transaction_age_seconds",
+            "Age of the open transaction that a partition waits for; nothing behind it is evidence yet.",
+            *("topic", "partition"),
+        )
         self._unconfirmed_trips = self._gauge(
             "unconfirmed_trips", "Trips of a condition with a budget of false trips whose cause nobody confirmed.", *TALLY
         )

@@ -27,7 +27,7 @@ from failshut.keys import check_installation, new_installation
 from failshut.signing import TYP_COMMAND, KeySet, SigningKey, TokenError, read_token
 from failshut_breakers.command import Activate, Command, CommandError, NamelessCommand, OpenTerm, parse_command
 from failshut_breakers.evidence import MAX_TERM
-from failshut_streams.broker import client_options
+from failshut_streams.broker import READ_COMMITTED, client_options
 from failshut_streams.marks import MARK_KEY, wall_ms
 from failshut_streams.metadata import ask
 from failshut_streams.topics import CONTROL_BYTES_MAX, FRONT_DOOR, BrokerUnreachable, Topics, TopicsFound
@@ -340,6 +340,7 @@ class Operator:
         """Return a started consumer without a group."""
         consumer = AIOKafkaConsumer(
             **self._options,
+            isolation_level=READ_COMMITTED,
             group_id=None,
             enable_auto_commit=False,
             request_timeout_ms=int(self._timeout_s * 1000),

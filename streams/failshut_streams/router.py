@@ -359,6 +359,12 @@ class Router:
             await asyncio.sleep(self.config.commit_every_ms / 1000)
             await self.commit()
 
+    def awaited_transactions(self) -> dict[TopicPartition, int]:
+        """Return the partitions whose reading waits for an open transaction to end, and where each of those begins."""
+        waits = {TopicPartition(*tp): at for tp, at in self.app.awaited_transactions().items()}
+        at = self._reader.awaited() if self._ready.is_set() else None
+        return waits if at is None else {**waits, TopicPartition(self.topics.control, 0): at}
+
     async def stop(self) -> None:
         """Stop reading control."""
         await self._reader.stop()

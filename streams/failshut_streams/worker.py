@@ -19,7 +19,7 @@ from collections.abc import Coroutine
 from functools import lru_cache
 from typing import Any
 
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, TopicPartition
 
 from failshut.signing import SigningKey
 from failshut_breakers.probes import ProbeKey
@@ -42,6 +42,7 @@ from failshut_streams.retelling import Retelling
 from failshut_streams.router import Router
 from failshut_streams.snapshots import snapshot_key
 from failshut_streams.topics import FRONT_DOOR, Counts, Topics, TopicsFound
+from failshut_streams.transactions import OpenTransaction, TransactionWatch
 from failshut_streams.transport import ChunkApp, Settings
 from failshut_streams.transport import run as run_app
 
@@ -135,11 +136,14 @@ class WorkerApp(ChunkApp):
         store = Store(config.store, config.store_timeout_ms / 1000)
         effects = Effects(store, self._signing_key, deciding, self._topics.decisions, self.metrics)
         self.governing.effects = effects
-        health = Health(config, self.routing, self.governing, effects, self.metrics, self.naming)
+        watch = TransactionWatch(config.broker, self.routing.awaited_transactions)
+        open_now = lambda: self._by_role(watch.open)  # noqa: E731
+        health = Health(config, self.routing, self.governing, effects, self.metrics, self.naming, open_now)
         self._parts += [store, health]
         if config.metrics_port is not None:
             self.metrics.serve(config.metrics_port, config.metrics_address)
         await self._begin(
+            watch,
             MarkWriter(marking, self._topics, config.mark_every_ms, on_result=self.metrics.mark),
             LagSampler(
                 config.broker,
@@ -165,6 +169,9 @@ class WorkerApp(ChunkApp):
                 health.report_regularly(),
             )
         ]
+
+    def _by_role(self, found: dict[TopicPartition, OpenTransaction]) -> dict[tuple[str, int], OpenTransaction]:
+        return {(self._topics.role(place.topic), place.partition): at for place, at in found.items()}
 
     async def on_stop(self) -> None:
         """Let go of everything."""

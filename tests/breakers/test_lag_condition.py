@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import pytest
+from pydantic import ValidationError
 
 from failshut_breakers.conditions import lag as lag_module
 from failshut_breakers.conditions.base import Moment, Status
-from failshut_breakers.conditions.lag import Health, LagCondition, judge_partition
-from failshut_breakers.evidence import Lags
+from failshut_breakers.conditions.lag import Health, LagCondition, Sampled, judge_partition
+from failshut_breakers.evidence import LagRow, Lags, Offsets
 from failshut_breakers.policy import Lag
 
 
-def samples(*pairs: tuple[int, int]) -> list[tuple[int, int, int]]:
+def samples(*pairs: tuple[int, int]) -> list[Sampled]:
     """Samples a second apart: committed, end."""
-    return [(1_000 * (i + 1), committed, end) for i, (committed, end) in enumerate(pairs)]
+    return [Sampled(1_000 * (i + 1), committed, end, committed) for i, (committed, end) in enumerate(pairs)]
 
 
 @pytest.mark.parametrize(
@@ -43,18 +44,18 @@ def test_the_rules_judge_a_partition(pairs: list[tuple[int, int]], health: Healt
     assert judge_partition(samples(*pairs), 10) is health
 
 
-def condition(behind: str = "5s", stale: str = "3s", allowed: int = 10) -> LagCondition:
-    policy = Lag.model_validate(
-        {"name": "lag", "group": "g", "topic": "t", "allowed": allowed, "behind": behind, "stale": stale}
-    )
-    return LagCondition(policy)
+def condition(behind: str = "5s", stale: str = "3s", allowed: int = 10, without_commit: str = "unknown") -> LagCondition:
+    settings = {"group": "g", "topic": "t", "allowed": allowed, "behind": behind, "stale": stale}
+    return LagCondition(Lag.model_validate({"name": "lag", **settings, "without_commit": without_commit}))
 
 
-def feed(one: LagCondition, time_s: float, partitions: Mapping[int, tuple[int, int]]) -> int:
-    """Feed a sample; return how many demands began."""
+def feed(
+    one: LagCondition, time_s: float, partitions: Mapping[int, tuple[int, ...]], topic_id: str = "", told: str = ""
+) -> int:
+    """Feed a sample (committed, end, start, stable, readable, as far as it says); return how many demands began."""
     time_ms = int(time_s * 1000)
-    rows = [(time_ms, 0, time_ms, dict(partitions))]
-    return len(one.feed(Lags("g", "t", rows), 0, Moment(time_ms, time_ms)))
+    row = LagRow(time_ms, 0, time_ms, {number: Offsets(*at) for number, at in partitions.items()}, topic_id, told)
+    return len(one.feed(Lags("g", "t", [row]), 0, Moment(time_ms, time_ms)))
 
 
 def test_without_a_sample_nothing_holds() -> None:
@@ -167,5 +168,208 @@ def test_an_older_sample_changes_nothing() -> None:
 def test_rows_before_the_run_do_not_count() -> None:
     """Rows that an earlier run covered are passed over."""
     one = condition()
-    rows = [(5, 0, 1_000, {0: (0, 100)}), (6, 0, 20_000, {0: (0, 100)})]
+    rows = [LagRow(5, 0, 1_000, {0: Offsets(0, 100)}), LagRow(6, 0, 20_000, {0: Offsets(0, 100)})]
     assert one.feed(Lags("g", "t", rows), 6, Moment(20_000, 20_000)) == []
+
+
+def test_what_retention_removed_is_not_behind() -> None:
+    """A commit below the log's start leaves what the log still holds to read; how much was removed is said."""
+    one = condition(allowed=0)
+    feed(one, 1, {0: (40, 100, 100)})
+    assert (one.status, one.text) == (Status.HOLDS, "g on t: 0 records behind, 60 more were removed before it committed them")
+    feed(one, 2, {0: (40, 130, 100)})
+    assert one.text.startswith("g on t: 30 records behind")
+    feed(one, 3, {0: (120, 130, 100)})
+    assert one.text == "g on t: 10 records behind"
+
+
+def test_retention_that_eats_a_backlog_is_no_progress() -> None:
+    """A group that commits nothing is stopped, although its backlog shrinks because retention removes it."""
+    one = condition()
+    began = [feed(one, second, {0: (0, 1_000, second * 50)}) for second in range(1, 10)]
+    assert sum(began) == 1
+    assert one.text.startswith("g on t is stopped, 550 records behind")
+
+
+def test_an_emptied_partition_without_a_commit_has_nothing_to_read() -> None:
+    """Never committed is unknown only where something stands."""
+    one = condition(allowed=0)
+    feed(one, 1, {0: (-1, 100, 100), 1: (7, 7, 0)})
+    assert one.status is Status.HOLDS
+
+
+def test_offsets_that_hold_no_record_are_not_behind() -> None:
+    """Where nothing readable stands between the commit and a place, the group is there: markers, aborted, compacted records."""
+    one = condition(allowed=0)
+    for second in range(1, 9):
+        feed(one, second, {0: (30, 32, 0, 32, 32), 1: (-1, 2, 0, 2, 2)})
+    assert (one.status, one.text) == (Status.HOLDS, "g on t: 0 records behind")
+    feed(one, 9, {0: (30, 60, 0, 60, 50), 1: (-1, 2, 0, 2, 2)})
+    assert one.text == "g on t: 10 records behind"
+
+
+def test_records_of_an_open_transaction_are_behind_and_it_is_named() -> None:
+    """What waits behind an open transaction is not read, whoever holds it up; the words say which one it is."""
+    one = condition(allowed=0)
+    for second in range(1, 9):
+        feed(one, second, {0: (30, 80, 0, 30, 30)})
+    assert one.status is Status.DEMANDS
+    assert one.text == "g on t is stopped, 50 records behind, behind a transaction that is open in partition 0 since offset 30"
+
+
+def test_a_partition_without_a_commit_is_named_with_what_to_do() -> None:
+    """The words name the first partition, how many more there are, what stands there, and the setting."""
+    one = condition(allowed=0)
+    feed(one, 1, {0: (5, 5), 1: (-1, 30), 2: (-1, 4, 2)})
+    said = (
+        "never committed in partition 1, where 30 records stand, "
+        "nor in 1 more; without_commit in the policy says what that means"
+    )
+    assert (one.status, one.text) == (Status.INSUFFICIENT, f"g on t: unknown, {said}")
+    feed(one, 6, {0: (5, 5), 1: (-1, 30), 2: (-1, 4, 2)})
+    assert (one.status, one.text) == (Status.DEMANDS, f"g on t is unknown, 32 records behind ({said})")
+
+
+def test_latest_counts_from_where_a_partition_ended_when_the_group_was_first_seen() -> None:
+    """A quiet partition with old records alone is not behind; what comes later is, until the group commits there."""
+    one = condition(allowed=0, without_commit="latest")
+    feed(one, 1, {0: (5, 5), 1: (-1, 30)})
+    assert (one.status, one.text) == (Status.HOLDS, "g on t: 0 records behind")
+    began = [feed(one, second, {0: (5, 5), 1: (-1, 33)}) for second in range(2, 9)]
+    assert sum(began) == 1
+    assert one.text == "g on t is stalled, 3 records behind (partition 1)"
+    feed(one, 9, {0: (5, 5), 1: (33, 33)})
+    assert one.status is Status.HOLDS
+
+
+def test_what_a_topic_was_before_its_group_says_nothing_of_the_group() -> None:
+    """Seen empty, or seen at all, before the group committed anywhere: where the group begins was not known then."""
+    plain, latest = condition(allowed=0), condition(allowed=0, without_commit="latest")
+    for one in (plain, latest):
+        feed(one, 1, {0: (-1, 0), 1: (-1, 0)})
+        assert one.status is Status.HOLDS
+        feed(one, 2, {0: (-1, 0), 1: (-1, 20)})
+        assert one.status is Status.INSUFFICIENT
+        feed(one, 3, {0: (2, 2), 1: (-1, 30)})
+    assert "never committed in partition 1, where 30 records stand" in plain.text
+    assert (latest.status, latest.text) == (Status.HOLDS, "g on t: 0 records behind")
+    feed(latest, 4, {0: (2, 2), 1: (-1, 31)})
+    assert latest.text == "g on t: 1 records behind"
+
+
+def test_earliest_counts_from_the_start_of_the_log() -> None:
+    """A group that begins at the start has all that the log holds to read, and what retention removes no longer."""
+    one = condition(allowed=10, without_commit="earliest")
+    feed(one, 1, {0: (5, 5), 1: (-1, 30, 22)})
+    assert (one.status, one.text) == (Status.HOLDS, "g on t: 8 records behind")
+    for second in range(2, 9):
+        feed(one, second, {0: (5, 5), 1: (-1, 50, 24)})
+    assert one.text == "g on t is stalled, 26 records behind (partition 1)"
+
+
+def test_commits_that_vanish_are_not_taken_for_a_new_group() -> None:
+    """Where commits are deleted the group is unknown; a setting counts from the last one that was seen, not from the end."""
+    plain, latest = condition(), condition(allowed=0, without_commit="latest")
+    for one in (plain, latest):
+        feed(one, 1, {0: (5, 5), 1: (20, 30)})
+        feed(one, 2, {0: (5, 5), 1: (-1, 30)})
+    assert plain.status is Status.INSUFFICIENT
+    assert latest.text == "g on t: 10 records behind"
+
+
+@pytest.mark.parametrize("without_commit", ["unknown", "earliest", "latest"])
+def test_a_group_that_committed_nowhere_is_unknown_whatever_the_policy_says(without_commit: str) -> None:
+    """A wrong name of a group never opens a gate: no setting makes a group out of nothing."""
+    one = condition(allowed=1_000_000, without_commit=without_commit)
+    feed(one, 1, {0: (-1, 0), 1: (-1, 0)})
+    feed(one, 2, {0: (-1, 3), 1: (-1, 0)})
+    assert (one.status, one.text) == (
+        Status.INSUFFICIENT,
+        "g on t: unknown, it has committed nothing at all (is this the group's name?)",
+    )
+
+
+def test_a_partition_that_was_seen_empty_is_known() -> None:
+    """A new partition holds nothing before its first record, so the first one is a lag of one and not unknown."""
+    one = condition(allowed=10)
+    feed(one, 1, {0: (5, 5)})
+    feed(one, 2, {0: (5, 5), 1: (-1, 0)})
+    feed(one, 3, {0: (5, 5), 1: (-1, 4)})
+    assert (one.status, one.text) == (Status.HOLDS, "g on t: 4 records behind")
+    began = [feed(one, second, {0: (5, 5), 1: (-1, 40)}) for second in range(4, 11)]
+    assert sum(began) == 1
+
+
+def test_a_commit_beyond_the_end_is_said_as_numbers() -> None:
+    """Which partition, what was committed there, and where it ends."""
+    one = condition()
+    feed(one, 1, {0: (5, 5), 3: (50, 40)})
+    assert one.text == "g on t: unknown, it has committed 50 in partition 3, which ends at 40"
+
+
+def test_a_topic_made_anew_is_judged_anew() -> None:
+    """Samples of another topic id say nothing of this one: neither its partitions nor that a backlog shrinks."""
+    one = condition()
+    feed(one, 1, {0: (0, 9_000), 1: (7, 7)}, "old")
+    feed(one, 2, {0: (0, 500)}, "new")
+    feed(one, 3, {0: (1, 501)}, "new")
+    assert one.status is Status.HOLDS  # no partition is missing, and it is not yet behind for long enough
+    began = [feed(one, second, {0: (second, 500 + second)}, "new") for second in range(4, 9)]
+    assert sum(began) == 1
+    assert "behind, 500 records" in one.text
+
+
+def test_what_the_sampler_was_told_is_said() -> None:
+    """Before a first sample, and once samples are stale; meanwhile the last good sample counts."""
+    one = condition()
+    assert feed(one, 1, {}, told="no such topic") == 0
+    assert (one.status, one.text) == (Status.INSUFFICIENT, "no sample of g on t: no such topic")
+    feed(one, 2, {0: (5, 5)})
+    feed(one, 3, {}, told="no such topic")
+    assert one.status is Status.HOLDS
+    one.tick(Moment(6_000, 6_000))
+    assert one.text == "g on t: unknown, no sample for 4 s, the sampler was told: no such topic"
+
+
+def test_what_a_sample_lacks_is_said_where_it_counts() -> None:
+    """A sampler that may not read the topic counts markers as records: whoever sees a lag is told so, nobody else."""
+    one = condition(allowed=0)
+    feed(one, 1, {0: (5, 5)}, told="not allowed to read the topic")
+    assert one.text == "g on t: 0 records behind"
+    feed(one, 2, {0: (5, 6)}, told="not allowed to read the topic")
+    assert one.text == "g on t: 1 records behind (not allowed to read the topic)"
+
+
+@pytest.mark.parametrize(
+    ("group", "topic", "wrong"),
+    [
+        ("g", "refunds-*", "topic"),
+        ("g", "refunds/eu", "topic"),
+        ("g", "refunds eu", "topic"),
+        ("g", "remboursés", "topic"),
+        ("g", "..", "topic"),
+        ("g", "", "topic"),
+        ("g", "t\n", "topic"),
+        ("g", "t" * 250, "topic"),
+        ("console-consumer-*", "t", "group"),
+        ("^refund", "t", "group"),
+        ("refund$", "t", "group"),
+        ("refund.+", "t", "group"),
+        ("refund-[0-9]", "t", "group"),
+        ("a|b", "t", "group"),
+        ("", "t", "group"),
+        (" g", "t", "group"),
+        ("g\x1b", "t", "group"),
+    ],
+)
+def test_patterns_and_names_that_kafka_cannot_have_are_refused(group: str, topic: str, wrong: str) -> None:
+    """A condition watches one group on one topic: what can name neither is a fault of the policy, not a wait for ever."""
+    with pytest.raises(ValidationError) as caught:
+        Lag.model_validate({"group": group, "topic": topic, "allowed": 0, "behind": "5s"})
+    assert [error["loc"] for error in caught.value.errors()] == [(wrong,)]
+
+
+@pytest.mark.parametrize(("group", "topic"), [("refunds.eu_1-a", "t" * 249), ("Bar$Worker (1)", "__consumer_offsets")])
+def test_names_that_kafka_has_are_taken(group: str, topic: str) -> None:
+    """Every legal topic, and groups whatever they are called."""
+    Lag.model_validate({"group": group, "topic": topic, "allowed": 0, "behind": "5s"})

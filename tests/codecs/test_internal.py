@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from failshut_breakers.evidence import Offsets
 from failshut_streams.codecs import Fault, InternalDecoder, Item, LagPoint, Outcome
 
 APPEND_MS = 1_800_000_000_000
@@ -30,14 +31,27 @@ def decode(value: object, key: bytes | None = None) -> list[Item]:
 
 def test_outcomes_and_lag_are_read() -> None:
     """One event a record; times are bounded by the append time, as everywhere."""
-    assert decode(LAG | {"time": APPEND_MS + 5}) == [LagPoint("g", "t", APPEND_MS, {0: (5, 9), 11: (-1, 4)})]
+    assert decode(LAG | {"time": APPEND_MS + 5}) == [LagPoint("g", "t", APPEND_MS, {0: Offsets(5, 9), 11: Offsets(-1, 4)})]
     expected = Outcome("payments.refund", "0001099511627779", "0001099511627779:2", "ok", 3, "i-1", 1)
     assert decode(OUTCOME) == [expected]
+
+
+def test_a_lag_may_say_more_and_may_say_why_it_says_nothing() -> None:
+    """The log's start, the last stable offset and what is readable where they were measured; or what the sampler was told."""
+    more = {"kind": "lag", "group": "g", "topic": "t", "topic_id": "abc", "partitions": {"0": [5, 9, 2], "1": [-1, 4, 1, 3, 2]}}
+    assert decode(more) == [LagPoint("g", "t", None, {0: Offsets(5, 9, 2), 1: Offsets(-1, 4, 1, 3, 2)}, "abc")]
+    told = {"kind": "lag", "group": "g", "topic": "t", "told": "no such topic"}
+    assert decode(told) == [LagPoint("g", "t", None, {}, "", "no such topic")]
 
 
 @pytest.mark.parametrize(
     "value",
     [
+        LAG | {"partitions": {"0": [0, 1, -1]}},
+        LAG | {"partitions": {"0": [1, 2, 3, 4, 5, 6]}},
+        {"kind": "lag", "group": "g", "topic": "t"},
+        {"kind": "lag", "group": "g", "topic": "t", "told": ""},
+        {"kind": "lag", "group": "g", "topic": "t", "told": "\x1b[2J"},
         None,
         b"",
         b"garbage",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import redis
 from failshut import Cause, Closing, Permit
 from failshut.keys import Names
 from failshut.signing import SigningKey
+from failshut_console import screen
 from failshut_console.exits import Exit, Trouble
 from failshut_console.looking import CLOSED, OPEN, UNKNOWN, Looker, View
 from failshut_streams.embedded import Valkey
@@ -150,6 +152,25 @@ def test_the_age_of_evidence_is_that_of_the_oldest_partition(store, client, key,
     found = Looker(store.url, installation=NAMES.installation).look()
     assert found.evidence_ms == now_ms - 2_000
     assert len(found.workers) == 2
+
+
+def test_an_open_transaction_is_named_as_what_evidence_waits_for(store, client, key, tmp_path) -> None:
+    """A gate that lapsed behind an open transaction says which partition waits, for how long, and how many more do."""
+    write(client, permit().sign(key))
+    client.delete(NAMES.record(GATE))
+    now_ms = int(time.time() * 1000)
+    for name, waits in (("a", {"telemetry/0": [123, now_ms - 34_000]}), ("b", {"telemetry/1": [9, now_ms - 2_000]})):
+        said = {"id": name, "group": "g", "evidence": {"telemetry/0": now_ms - 33_000}, "transactions": waits}
+        client.set(NAMES.worker(name), json.dumps(said), px=60_000)
+    found = Looker(store.url, str(tmp_path / "jwks.json"), installation=NAMES.installation).look()
+    assert re.fullmatch(
+        r"evidence is \d+\.\d s old: telemetry/0 waits for a transaction open for \d+ s \(offset 123\), 1 more partitions wait",
+        found.gates[0].because,
+    )
+    assert found.as_json()["waits"] == found.waits
+    assert found.waits in screen.header("failshut watch", [], found).plain
+    client.set(NAMES.worker("a"), json.dumps({"id": "a", "transactions": {"x": "y"}}), px=60_000)
+    assert "telemetry/1 waits" in Looker(store.url, installation=NAMES.installation).look().waits
 
 
 def test_a_store_that_does_not_answer_is_unreachable(free_port) -> None:

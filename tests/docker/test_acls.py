@@ -131,6 +131,16 @@ def test_each_user_writes_its_own_topics_alone(guarded: int, user: str, writes: 
 
 
 @pytest.mark.kafka
+@pytest.mark.parametrize("user", ["producer", "operator"])
+def test_nobody_opens_a_transaction(guarded: int, user: str) -> None:
+    """No user of the table may use a transactional id: an open transaction would hold back everybody's evidence."""
+    producer = Producer({**client(guarded, user), "transactional.id": user})
+    with pytest.raises(KafkaException) as refused:
+        producer.init_transactions(20)
+    assert refused.value.args[0].code() == KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED
+
+
+@pytest.mark.kafka
 def test_a_producer_cannot_give_itself_rights(guarded: int) -> None:
     """The table is the administrator's to change."""
     more = AclBinding(

@@ -158,6 +158,23 @@ def test_what_decides_touches_nothing(package: str) -> None:
     )
 
 
+@pytest.mark.parametrize("folder", ["streams", "console"])
+def test_every_consumer_says_what_it_makes_of_transactions(folder: str) -> None:
+    """Kafka's default reads what was aborted; a consumer is made with `consumer_options`, or names its isolation level."""
+    faults = []
+    for path in code(folder):
+        if "services" in path.parts:
+            continue  # of the demonstration: they are a user's
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("AIOKafkaConsumer"):
+                said = [keyword.arg or ast.unparse(keyword.value) for keyword in node.keywords]
+                if not any(word == "isolation_level" or word.startswith("consumer_options(") for word in said):
+                    faults.append(f"{name(path)}:{node.lineno}")
+    complain(
+        faults, "These read records of aborted transactions, which are no evidence: see streams/failshut_streams/broker.py."
+    )
+
+
 def test_every_folder_says_what_it_is_for() -> None:
     """A stranger who opens a top-level folder finds a README.md there."""
     folders = {path.name for path in ROOT.iterdir() if path.is_dir() and not path.name.startswith((".", "__"))}

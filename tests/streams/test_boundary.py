@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 import pytest
@@ -15,6 +16,8 @@ from failshut_streams.marks import MARK_KEY, encode_mark
 
 pytestmark = [pytest.mark.kafka]
 START_MS = 1_700_000_000_000
+FAR_MS = 4_000_000_000_000
+"""After everything, the markers of transactions too: their times are not a test's to say."""
 
 
 async def _written(kafka: Kafka, topic: str, at: list[tuple[str, int]]) -> TopicPartition:
@@ -48,6 +51,35 @@ async def test_the_last_mark_before_a_time_is_found(
         assert await last_boundary_before(broker, tp, START_MS + time_ms, 0) == position, time_ms
     assert await last_boundary_before(broker, tp, START_MS + 202, 5) == 5
     assert await last_boundary_before(broker, TopicPartition(tp.topic, 1), START_MS, 7) == 7
+
+
+async def test_a_mark_that_was_taken_back_is_no_boundary(
+    kafka: Kafka, topic_name: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mark of an aborted transaction is none, and neither is one behind an open transaction: no router has read them.
+
+    The search ends there all the same, although it never reads a record at the end.
+    """
+    monkeypatch.setattr(boundary, "APPEND_TIME", 0)
+    broker = f"kafka://{kafka.bootstrap}"
+    tp = await _written(kafka, topic_name("taken-back"), [("mark", 10), ("sample", 20)])
+    producer = AIOKafkaProducer(bootstrap_servers=kafka.bootstrap, transactional_id=tp.topic)
+    await producer.start()
+    try:
+        for ends in (producer.abort_transaction, None):
+            await producer.begin_transaction()
+            mark = encode_mark(START_MS, 2)
+            await producer.send_and_wait(tp.topic, mark, MARK_KEY, partition=0, timestamp_ms=START_MS + 30)
+            assert await last_boundary_before(broker, tp, FAR_MS, 0) == 1
+            if ends is not None:
+                await ends()
+                assert await last_boundary_before(broker, tp, FAR_MS, 0) == 1
+        await producer.commit_transaction()
+        async with asyncio.timeout(60):  # the transaction's marker comes a moment after the word that it is committed
+            while await last_boundary_before(broker, tp, FAR_MS, 0) != 5:
+                await asyncio.sleep(0.05)
+    finally:
+        await producer.stop()
 
 
 async def test_a_mark_with_its_producers_time_is_no_boundary(kafka: Kafka, topic_name: Callable[[str], str]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from failshut_streams.broker import Broker, client_options
+from failshut_streams.broker import Broker, client_options, consumer_options
 
 
 @pytest.mark.parametrize(
@@ -19,6 +19,11 @@ from failshut_streams.broker import Broker, client_options
 def test_addresses_are_read(address: str, servers: list[str]) -> None:
     """Kafka's, Faust's and the command line's way to write addresses mean the same."""
     assert client_options(address) == {"bootstrap_servers": servers, "security_protocol": "PLAINTEXT"}
+
+
+def test_consumers_read_what_was_committed() -> None:
+    """A consumer of ours reaches the brokers as any client, and reads committed records alone."""
+    assert consumer_options("kafka://a:1") == {**client_options("kafka://a:1"), "isolation_level": "read_committed"}
 
 
 @pytest.mark.parametrize("address", ["kafka://", "http://a:1", "kafka://a", "kafka://user@a:1", "kafka://:pw@a:1", ""])

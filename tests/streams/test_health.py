@@ -23,6 +23,7 @@ from failshut_streams.effects import Effects
 from failshut_streams.embedded import Valkey
 from failshut_streams.health import LIFE_MS, Health, Report
 from failshut_streams.metrics import Metrics
+from failshut_streams.transactions import OpenTransaction
 
 NAMES = Names("i" * 32)
 
@@ -31,7 +32,7 @@ def coverage(marks: dict[tuple[str, int], int], **more: Any) -> Coverage:
     return Coverage(1, marks=marks, counts={"telemetry": 2, "control": 1}, **more)
 
 
-def health(effects: Effects, url: str, *coverages: Coverage) -> Health:
+def health(effects: Effects, url: str, *coverages: Coverage, waits: Any = dict) -> Health:
     config = WorkerConfig(
         broker="kafka://127.0.0.1:1", store=url, signing_key=Path("-"), operators=Path("-"), worker_id="w-1", group="g"
     )
@@ -45,7 +46,8 @@ def health(effects: Effects, url: str, *coverages: Coverage) -> Health:
         n: SimpleNamespace(coverages=[at] if at else [], gates={}, disputes=lambda: disputes) for n, at in enumerate(coverages)
     }
     naming = SimpleNamespace(trouble="the operators file is old")
-    return Health(config, router, SimpleNamespace(governors=governors), effects, Metrics(), naming)  # type: ignore[arg-type]
+    governing = SimpleNamespace(governors=governors)
+    return Health(config, router, governing, effects, Metrics(), naming, waits)  # type: ignore[arg-type]
 
 
 async def test_a_report_names_the_partition_that_holds_evidence_back() -> None:
@@ -62,6 +64,21 @@ async def test_a_report_names_the_partition_that_holds_evidence_back() -> None:
     assert report.operators == "the operators file is old"
     assert [line.partition(":")[0] for line in report.unread] == ["bad"]
     assert (report.evidence_partitions, report.front_door) == ([0, 1], ["telemetry/1"])
+
+
+async def test_a_report_names_the_transaction_that_is_waited_for() -> None:
+    """Which partition waits, where the transaction begins and since when; as a metric its age, as long as it is open."""
+    effects, _, _ = made()
+    waits = {("telemetry", 1): OpenTransaction(7, 1_000)}
+    one = health(effects, "redis://127.0.0.1:1", coverage({}), waits=lambda: waits)
+    assert one.report().transactions == {"telemetry/1": (7, 1_000)}
+    labels = {"topic": "telemetry", "partition": "1"}
+    age_s = one._metrics.registry.get_sample_value("failshut_open_transaction_age_seconds", labels)
+    assert age_s is not None
+    assert age_s > 1_000_000
+    waits.clear()
+    assert one.report().transactions == {}
+    assert one._metrics.registry.get_sample_value("failshut_open_transaction_age_seconds", labels) is None
 
 
 async def test_a_worker_without_evidence_reports_too() -> None:

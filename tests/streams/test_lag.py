@@ -13,6 +13,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
+from failshut_breakers.evidence import Offsets
 from failshut_streams import lag as lag_module
 from failshut_streams.codecs import InternalDecoder, LagPoint
 from failshut_streams.embedded import Kafka
@@ -30,10 +31,10 @@ def decoded(key: bytes, value: bytes) -> LagPoint:
 
 
 def test_a_sample_is_what_the_decoder_reads() -> None:
-    """What the sampler writes, the decoder of telemetry reads as the same offsets and time, keyed by group and topic."""
-    key, value = lag_record("g", "t", 1_700_000_000_123, {1: (-1, 0), 0: (5, 9)})
+    """What the sampler writes, the decoder of `internal` reads as the same offsets and time, keyed by group and topic."""
+    key, value = lag_record("g", "t", 1_700_000_000_123, {1: Offsets(-1, 0), 0: Offsets(5, 9)})
     assert key == b"g/t"
-    assert decoded(key, value) == LagPoint("g", "t", 1_700_000_000_123, {0: (5, 9), 1: (-1, 0)})
+    assert decoded(key, value) == LagPoint("g", "t", 1_700_000_000_123, {0: Offsets(5, 9), 1: Offsets(-1, 0)})
 
 
 class Rig:
@@ -129,7 +130,8 @@ async def test_committed_and_end_offsets_are_sampled(rig: Rig) -> None:
         await rig.produce(1, 1)
         await rig.commit({0: 5, 1: 3})
         assert await sampler.sample_once() == 1
-    assert [one.partitions for one in await rig.written()] == [{0: (3, 5), 1: (-1, 2)}, {0: (5, 5), 1: (3, 3)}]
+    found = [{number: at[:4] for number, at in one.partitions.items()} for one in await rig.written()]
+    assert found == [{0: (3, 5, 0, 5), 1: (-1, 2, 0, 2)}, {0: (5, 5, 0, 5), 1: (3, 3, 0, 3)}]
     assert {(one.group, one.topic, one.time_ms) for one in await rig.written()} == {(rig.group, rig.topic, 1_000_000_000_000)}
 
 
@@ -139,16 +141,19 @@ async def test_a_group_that_nobody_knows_is_sampled_as_never_committed(rig: Rig)
     await rig.produce(0, 1)
     async with rig.sampler([("nobody", rig.topic)]) as sampler:
         await sampler.sample_once()
-    assert [one.partitions for one in await rig.written()] == [{0: (-1, 1), 1: (-1, 0)}]
+    assert [{number: at[:2] for number, at in one.partitions.items()} for one in await rig.written()] == [
+        {0: (-1, 1), 1: (-1, 0)}
+    ]
 
 
 @pytest.mark.kafka
 async def test_a_topic_that_is_not_there_gets_no_sample(rig: Rig) -> None:
-    """Nothing is written for a topic that does not exist; the others are sampled all the same."""
+    """There is no sample of a topic that does not exist, and its gates are told why; the others are sampled all the same."""
     async with rig.sampler([(rig.group, "no-such-topic"), (rig.group, rig.topic)]) as sampler:
         assert await sampler.sample_once() == 1
         assert (sampler.written, sampler.failed) == (1, 1)
-    assert [one.topic for one in await rig.written()] == [rig.topic]
+    found = {one.topic: (bool(one.partitions), one.told) for one in await rig.written()}
+    assert found == {"no-such-topic": (False, "no such topic"), rig.topic: (True, "")}
 
 
 @pytest.mark.kafka
@@ -169,7 +174,8 @@ async def test_offsets_that_cannot_be_had_are_not_taken_for_none(rig: Rig, monke
         monkeypatch.setattr(AIOKafkaAdminClient, "list_consumer_group_offsets", nothing)
         assert await sampler.sample_once() == 0
         assert sampler.failed == 1
-    assert len(await rig.written()) == 1
+    found = sorted((bool(one.partitions), one.told) for one in await rig.written())
+    assert found == [(False, "the coordinator did not tell the group's committed offsets"), (True, "")]
 
 
 @pytest.mark.kafka
@@ -185,13 +191,14 @@ async def test_a_broker_that_is_down_writes_nothing_and_raises_nothing(rig: Rig,
 
 @pytest.mark.kafka
 async def test_watched_groups_are_bounded(rig: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    """More groups than the bound are not sampled, always the same ones, and it is said once."""
+    """More groups than the bound are not sampled, always the same ones; the log says it once, and their gates are told."""
     monkeypatch.setattr(lag_module, "WATCHED_MAX", 2)
     async with rig.sampler([(f"g{n}", rig.topic) for n in (3, 1, 2)]) as sampler:
         with caplog.at_level(logging.WARNING, "failshut_streams.lag"):
             await sampler.sample_once()
             await sampler.sample_once()
-    assert sorted({one.group for one in await rig.written()}) == ["g1", "g2"]
+    found = {one.group: one.told for one in await rig.written()}
+    assert found == {"g1": "", "g2": "", "g3": "more than 2 groups and topics are watched, and this one is not among them"}
     assert len([record for record in caplog.records if "are watched" in record.message]) == 1
 
 

@@ -10,6 +10,7 @@ import sys
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -60,14 +61,28 @@ class Broker:
             await producer.stop()
 
     async def transactions(self, topic: str, sizes: list[int]) -> None:
-        """Each transaction leaves a marker, an offset without a record; odd ones are aborted."""
+        """Write a transaction of each size; a negative one is aborted. Each leaves a marker, an offset without a record."""
         producer = AIOKafkaProducer(bootstrap_servers=self.bootstrap, transactional_id=uuid.uuid4().hex)
         await producer.start()
         try:
             for size in sizes:
-                async with producer.transaction():
-                    for index in range(size):
-                        await producer.send_and_wait(topic, str(index).encode(), partition=0)
+                await producer.begin_transaction()
+                for index in range(abs(size)):
+                    await producer.send_and_wait(topic, str(index).encode(), partition=0)
+                await (producer.abort_transaction() if size < 0 else producer.commit_transaction())
+        finally:
+            await producer.stop()
+
+    @asynccontextmanager
+    async def open_transaction(self, topic: str, size: int) -> AsyncIterator[AIOKafkaProducer]:
+        """Write a transaction and leave it open; whoever is through with it without ending it has it aborted."""
+        producer = AIOKafkaProducer(bootstrap_servers=self.bootstrap, transactional_id=uuid.uuid4().hex)
+        await producer.start()
+        try:
+            await producer.begin_transaction()
+            for index in range(size):
+                await producer.send_and_wait(topic, str(index).encode(), partition=0)
+            yield producer
         finally:
             await producer.stop()
 

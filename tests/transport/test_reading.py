@@ -62,6 +62,37 @@ async def test_holes_are_read_past(broker, reader):
     assert await broker.committed("holes", topic) == (19, "upto 19")
 
 
+async def test_what_a_transaction_took_back_is_not_delivered(broker, reader):
+    """Records of aborted transactions are holes, at the end, in the middle and at the beginning; chunks join over them."""
+    topic = await broker.topic()
+    await broker.transactions(topic, [-4, 3, -12, 1, -2])
+    worker = reader(topic, group="aborted")
+    await worker.until(lambda: any(chunk["upto"] == 27 for chunk in worker.events()))
+    await worker.until(lambda: len(worker.events("committed")) == len(worker.events()))
+    chunks = worker.events()
+    assert [chunk["start"] for chunk in chunks] == [0] + [chunk["upto"] for chunk in chunks[:-1]]
+    assert worker.offsets() == [5, 6, 7, 22]
+    assert await broker.committed("aborted", topic) == (27, "upto 27")
+    inside = reader(topic, start_at=10)  # as a router that goes back to a mark between a transaction's records
+    await inside.until(lambda: any(chunk["upto"] == 27 for chunk in inside.events()))
+    assert (inside.events()[0]["start"], inside.offsets()) == (10, [22])
+
+
+async def test_an_open_transaction_holds_back_what_stands_behind_it(broker, reader):
+    """Nothing behind an open transaction is delivered before it ends, whoever wrote it, and the app says where that is."""
+    topic = await broker.topic()
+    await broker.produce(topic, numbers(5))
+    async with broker.open_transaction(topic, 2) as producer:
+        await broker.produce(topic, numbers(3))
+        worker = reader(topic, tell_awaited=True)
+        await worker.until(lambda: {"event": "awaited", "at": {"0": 5}} in worker.events("awaited"))
+        assert worker.offsets() == [0, 1, 2, 3, 4]
+        await producer.commit_transaction()
+        await worker.until(lambda: len(worker.offsets()) == 10)
+        assert worker.offsets() == list(range(10))
+        await worker.until(lambda: worker.events("awaited")[-1]["at"] == {})
+
+
 async def test_a_slow_agent_bounds_what_is_read_ahead(broker, reader):
     """No more chunks of a partition are in flight than was set."""
     topic = await broker.topic()

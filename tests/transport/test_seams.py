@@ -174,11 +174,15 @@ async def test_aiokafkas_consumer_has_the_fields() -> None:
     try:
         assert made._fetch_max_wait_ms == 77, "seam: AIOKafkaConsumer._fetch_max_wait_ms"
         assert made._max_poll_records == 5, "seam: AIOKafkaConsumer._max_poll_records"
+        assert made._isolation_level == "read_uncommitted", "seam: AIOKafkaConsumer._isolation_level"
         assert made._closed is False, "seam: AIOKafkaConsumer._closed"
         assert "fetch_max_wait_ms=self._fetch_max_wait_ms" in source(AIOKafkaConsumer.start), (
             "seam: AIOKafkaConsumer.start hands _fetch_max_wait_ms to its fetcher"
         )
-        for name in ("_fetcher", "_coordinator"):
+        assert "isolation_level=self._isolation_level" in source(AIOKafkaConsumer.start), (
+            "seam: AIOKafkaConsumer.start hands _isolation_level to its fetcher"
+        )
+        for name in ("_fetcher", "_coordinator", "_subscription"):
             assert hasattr(made, name), f"seam: AIOKafkaConsumer.{name}"
     finally:
         await made.stop()
@@ -199,6 +203,9 @@ def test_aiokafkas_fetcher_has_the_fields() -> None:
     response = source(aiokafka_fetcher.Fetcher._proc_fetch_request)
     assert "tp_state.position!=fetch_offset" in response, (
         "seam: aiokafka Fetcher drops a response to a fetch from another position"
+    )
+    assert "tp_state.highwater=highwatertp_state.lso=lso" in response, (
+        "seam: aiokafka keeps high watermark and last stable offset of each response, with the position"
     )
     assert "_reassignment_in_progress=True" in source(subscription_state.Subscription._begin_reassignment), (
         "seam: aiokafka Subscription._reassignment_in_progress"

@@ -1,23 +1,32 @@
 """A watched consumer group that falls behind: Burrow's rules over sampled offsets, with unknown never OK.
 
 Source: LinkedIn Burrow, evaluator rules (`evaluator/caching.go`), restated as numbered pure functions over a window of
-samples of one partition: time, committed offset, end offset. Where Burrow gives a group the benefit of the doubt (too few
-samples, a lag that was zero or fell once in the window), these do not: a lag beyond `allowed` is OK only while it shrinks over
-the whole window. Burrow sees commits, these see samples: a commit that repeats an offset is none.
+samples of one partition. Where Burrow gives a group the benefit of the doubt (too few samples, a lag that was zero or fell
+once in the window), these do not: a lag beyond `allowed` is OK only while it shrinks over the whole window. Burrow sees
+commits, these see samples: a commit that repeats an offset is none.
+
+What a group still has to read begins at what it committed, or where something readable begins behind that: retention and
+compaction take records away, and transactions leave offsets without records. Whether a group moves is judged by its commits
+alone: retention that eats a backlog is not a group that works it off.
 
 The condition demands when the worst partition has been anything but OK for `behind`. Samples that stop coming are UNKNOWN, and
 so is a partition that is missing from a sample; one that stays away is forgotten, but not before it has had the time to demand.
+
+Limits: offsets are counted, not records, so that holes in the middle count as records. A topic that was made anew is told by
+its id where a sample has one; without it, by commits beyond its end alone.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import NamedTuple
 
 from failshut.cause import Cause
 from failshut_breakers.conditions.base import Condition, Demand, Moment, Status
-from failshut_breakers.evidence import Lags, Reading
+from failshut_breakers.evidence import LagRow, Lags, Offsets, Reading
 from failshut_breakers.policy import Lag
 
 WINDOW = 10
@@ -25,6 +34,9 @@ WINDOW = 10
 
 MAX_PARTITIONS = 10_000
 """A sample with more partitions is not read: UNKNOWN."""
+
+TOLD_CHARS_MAX = 120
+"""What the text of a condition repeats of what the sampler was told."""
 
 
 class Health(IntEnum):
@@ -38,35 +50,43 @@ class Health(IntEnum):
     UNKNOWN = 5
 
 
-Sampled = tuple[int, int, int]
-"""time_ms, committed (-1: never), end"""
+class Sampled(NamedTuple):
+    """One partition in one sample. `position` is the first offset that the group has still to read; -1 where nobody knows."""
+
+    time_ms: int
+    committed: int
+    end: int
+    position: int
 
 
 def never_committed(samples: Sequence[Sampled]) -> bool:
-    """Rule 1: the group has committed nothing where there is something to read."""
-    return samples[-1][1] < 0 and samples[-1][2] > 0
+    """Rule 1: the group has committed nothing where there is something to read, and nobody knows where it is."""
+    return samples[-1].position < 0 and samples[-1].end > 0
 
 
 def beyond_the_end(samples: Sequence[Sampled]) -> bool:
     """Rule 2: the group has committed what the topic does not hold: the topic was made anew, or its end was lost."""
-    return samples[-1][1] > samples[-1][2]
+    return samples[-1].committed > samples[-1].end
 
 
 def within(samples: Sequence[Sampled], allowed: int) -> bool:
     """Rule 3: the lag is no more than allowed, whatever came before."""
-    return samples[-1][2] - max(0, samples[-1][1]) <= allowed
+    return lag_of(samples[-1]) <= allowed
 
 
 def rewound(samples: Sequence[Sampled]) -> bool:
     """Rule 4: a commit went back within the window, and the group is not yet where it was."""
-    return samples[-1][1] < max(committed for _, committed, _ in samples)
+    return samples[-1].committed < max(sample.committed for sample in samples)
 
 
 def motionless(samples: Sequence[Sampled]) -> bool:
     """Rule 5: commits have stood still for longer than they moved before, within the window (Burrow's rule for "stopped")."""
-    last_ms, committed, _ = samples[-1]
-    moved_ms = next((samples[i + 1][0] for i in range(len(samples) - 2, -1, -1) if samples[i][1] != committed), samples[0][0])
-    return last_ms - moved_ms > moved_ms - samples[0][0]
+    last = samples[-1]
+    first_ms = samples[0].time_ms
+    moved_ms = next(
+        (samples[i + 1].time_ms for i in range(len(samples) - 2, -1, -1) if samples[i].committed != last.committed), first_ms
+    )
+    return last.time_ms - moved_ms > moved_ms - first_ms
 
 
 def shrinking(samples: Sequence[Sampled]) -> bool:
@@ -76,7 +96,7 @@ def shrinking(samples: Sequence[Sampled]) -> bool:
 
 def lag_of(sample: Sampled) -> int:
     """Return how many records a sample is behind; all of them where nothing was committed."""
-    return max(0, sample[2] - max(0, sample[1]))
+    return max(0, sample.end - max(0, sample.position))
 
 
 def judge_partition(samples: Sequence[Sampled], allowed: int) -> Health:
@@ -88,8 +108,45 @@ def judge_partition(samples: Sequence[Sampled], allowed: int) -> Health:
     if rewound(samples):
         return Health.REWOUND
     if motionless(samples):
-        return Health.STALLED if samples[-1][2] > samples[0][2] else Health.STOPPED
+        return Health.STALLED if samples[-1].end > samples[0].end else Health.STOPPED
     return Health.OK if shrinking(samples) else Health.BEHIND
+
+
+@dataclass(slots=True)
+class _Partition:
+    """What is kept of a partition. `base` is where a group that never committed is known to be, if that is known."""
+
+    samples: deque[Sampled] = field(default_factory=lambda: deque(maxlen=WINDOW))
+    base: int = -1
+
+    def position(self, at: Offsets, without_commit: str, seen: bool) -> int:
+        """Return the first offset that the group has still to read, or -1 where nobody knows.
+
+        `seen`: it has committed somewhere in the topic. Where it begins before that nobody can say.
+        """
+        floor = max(at.start, at.readable)
+        if at.committed >= 0:
+            # Commits that vanish later leave nothing that could be known, unless the policy says what their lack means.
+            self.base = -1 if without_commit == "unknown" else at.committed
+            return max(at.committed, floor)
+        if floor >= at.end:  # nothing to read: what comes from here on is what a group that reads is behind by
+            self.base = at.end if seen else self.base
+            return at.end
+        if self.base < 0 and without_commit == "earliest":
+            self.base = at.start
+        elif self.base < 0 and without_commit == "latest" and seen:
+            self.base = at.end
+        return -1 if self.base < 0 else max(self.base, floor)
+
+
+@dataclass(slots=True)
+class _Verdict:
+    """What the newest sample came to: of its worst partition, and of all."""
+
+    health: Health = Health.UNKNOWN
+    lag: int = 0
+    why: str = ""
+    notes: str = ""
 
 
 class LagCondition(Condition):
@@ -103,11 +160,13 @@ class LagCondition(Condition):
         self._allowed = policy.allowed
         self._behind_ms = policy.behind
         self._stale_ms = policy.stale
-        self._samples: dict[int, deque[Sampled]] = {}  # of twice MAX_PARTITIONS partitions at most
+        self._without_commit = policy.without_commit
+        self._partitions: dict[int, _Partition] = {}  # twice MAX_PARTITIONS at most
+        self._topic_id = ""
+        self._told = ""
         self._last_ms = 0
         self._not_ok_since_ms = 0
-        self._health = Health.UNKNOWN
-        self._lag = 0
+        self._verdict = _Verdict()
         self._since_ms = 0
         self.text = f"no sample of {self.group} on {self.topic} yet"
 
@@ -115,67 +174,122 @@ class LagCondition(Condition):
         if not isinstance(reading, Lags):
             return []
         demands = []
-        for offset, index, time_ms, partitions in reading.rows:
-            if offset < lo or time_ms < self._last_ms:
+        for row in reading.rows:
+            sample = LagRow(*row)
+            if sample.offset < lo or sample.time_ms < self._last_ms:
+                continue
+            self._told = sample.told[:TOLD_CHARS_MAX]
+            if not sample.partitions and sample.told:
+                self._tell()  # no sample, and why: what was known of the group stays, until it is stale
                 continue
             demanded = self.status is Status.DEMANDS
-            self._take(time_ms, partitions)
-            self._settle(time_ms)
+            self._take(sample)
+            self._settle(sample.time_ms)
             if self.status is Status.DEMANDS and not demanded:
-                demands.append(Demand(offset, index, self.text))
+                demands.append(Demand(sample.offset, sample.item, self.text))
         return demands
 
     def tick(self, moment: Moment) -> bool:
         if not self._last_ms:
             return False
         demanded = self.status is Status.DEMANDS
-        if moment.evidence_ms - self._last_ms > self._stale_ms:
-            self._health = Health.UNKNOWN
+        silent_ms = moment.evidence_ms - self._last_ms
+        if silent_ms > self._stale_ms:
+            why = f"no sample for {silent_ms // 1000} s" + (f", the sampler was told: {self._told}" if self._told else "")
+            self._verdict = _Verdict(Health.UNKNOWN, self._verdict.lag, why)
             self._not_ok_since_ms = self._not_ok_since_ms or self._last_ms
         self._settle(max(self._last_ms, moment.evidence_ms))
         return self.status is Status.DEMANDS and not demanded
 
-    def _take(self, time_ms: int, partitions: dict[int, tuple[int, int]]) -> None:
-        self._last_ms = time_ms
-        self._health, self._lag = self._judge(time_ms, partitions)
-        if self._health is Health.OK:
+    def _tell(self) -> None:
+        if not self._last_ms:
+            self.text = f"no sample of {self.group} on {self.topic}: {self._told}"
+
+    def _take(self, sample: LagRow) -> None:
+        self._last_ms = sample.time_ms
+        if sample.topic_id and self._topic_id and sample.topic_id != self._topic_id:
+            self._partitions.clear()  # made anew: what was seen before was of another log
+        self._topic_id = sample.topic_id or self._topic_id
+        self._verdict = self._judge(sample.time_ms, {number: Offsets(*at) for number, at in sample.partitions.items()})
+        if self._verdict.health is Health.OK:
             self._not_ok_since_ms = 0
         elif not self._not_ok_since_ms:
-            self._not_ok_since_ms = time_ms
+            self._not_ok_since_ms = sample.time_ms
 
-    def _judge(self, time_ms: int, partitions: dict[int, tuple[int, int]]) -> tuple[Health, int]:
+    def _judge(self, time_ms: int, partitions: Mapping[int, Offsets]) -> _Verdict:
         """Return the health of the worst partition and the lag of all."""
         if not 0 < len(partitions) <= MAX_PARTITIONS:
-            return Health.UNKNOWN, 0
-        worst, total = self._missing(time_ms, partitions), 0
-        for partition in sorted(partitions):
-            sample = (time_ms, *partitions[partition])
-            samples = self._samples.setdefault(partition, deque(maxlen=WINDOW))
-            samples.append(sample)
-            worst = max(worst, judge_partition(samples, self._allowed))
-            total += lag_of(sample)
-        return worst, total
+            return _Verdict(why=f"a sample of {len(partitions)} partitions, 1 to {MAX_PARTITIONS} are read")
+        missing = self._missing(time_ms, partitions)
+        seen = any(at.committed >= 0 for at in partitions.values())
+        worst, where = Health.OK, -1
+        for number in sorted(partitions):
+            at, kept = partitions[number], self._partitions.setdefault(number, _Partition())
+            kept.samples.append(Sampled(time_ms, at.committed, at.end, kept.position(at, self._without_commit, seen)))
+            health = judge_partition(kept.samples, self._allowed)
+            if health > worst:
+                worst, where = health, number
+        why = self._why(worst, where, partitions) if where >= 0 else ""
+        if not seen and any(at.behind for at in partitions.values()):
+            worst, why = Health.UNKNOWN, "it has committed nothing at all (is this the group's name?)"
+        elif missing and worst is not Health.UNKNOWN:
+            worst, why = Health.UNKNOWN, f"partition {missing[0]} is not in the sample"
+        lag = sum(at.behind if self._lost(number) else lag_of(self._newest(number)) for number, at in partitions.items())
+        return _Verdict(worst, lag, why, _notes(partitions))
 
-    def _missing(self, time_ms: int, partitions: dict[int, tuple[int, int]]) -> Health:
-        """Return UNKNOWN if a partition that was sampled before is not in this sample."""
-        missing = self._samples.keys() - partitions.keys()
-        # Whatever stays away has made the group UNKNOWN for long enough to demand; a topic made anew may be smaller.
+    def _why(self, health: Health, number: int, partitions: Mapping[int, Offsets]) -> str:
+        at = partitions[number]
+        if health is not Health.UNKNOWN:
+            return f"partition {number}" if len(partitions) > 1 else ""
+        if at.committed > at.end:
+            return f"it has committed {at.committed} in partition {number}, which ends at {at.end}"
+        others = sum(self._lost(other) and partitions[other].behind > 0 for other in partitions) - 1
+        return (
+            f"never committed in partition {number}, where {at.behind} records stand"
+            + (f", nor in {others} more" if others else "")
+            + "; without_commit in the policy says what that means"
+        )
+
+    def _newest(self, number: int) -> Sampled:
+        return self._partitions[number].samples[-1]
+
+    def _lost(self, number: int) -> bool:
+        """Return whether nobody knows where the group is in a partition."""
+        return self._newest(number).position < 0
+
+    def _missing(self, time_ms: int, partitions: Mapping[int, Offsets]) -> list[int]:
+        """Return the partitions that were sampled before and are not in this sample."""
+        missing = self._partitions.keys() - partitions.keys()
+        # Whatever stays away has made the group UNKNOWN for long enough to demand.
         kept_ms = self._behind_ms + self._stale_ms
-        for partition in sorted(missing, key=lambda partition: self._samples[partition][-1][0]):
-            if time_ms - self._samples[partition][-1][0] > kept_ms or len(self._samples) > MAX_PARTITIONS:
-                del self._samples[partition]
-        return Health.UNKNOWN if missing else Health.OK
+        for number in sorted(missing, key=lambda number: (self._newest(number).time_ms, number)):
+            if time_ms - self._newest(number).time_ms > kept_ms or len(self._partitions) > MAX_PARTITIONS:
+                del self._partitions[number]
+        return sorted(missing)
 
     def _settle(self, now_ms: int) -> None:
         self._since_ms = since_ms = now_ms - self._not_ok_since_ms if self._not_ok_since_ms else 0
-        whom = f"{self.group} on {self.topic}"
+        whom, seen = f"{self.group} on {self.topic}", self._verdict
         if self._not_ok_since_ms and since_ms >= self._behind_ms:
             self.status = Status.DEMANDS
-            self.text = f"{whom} is {self._health.name.lower()}, {self._lag} records behind"
-        elif self._health is Health.UNKNOWN:
-            self.status, self.text = Status.INSUFFICIENT, f"{whom}: unknown"
+            why = f" ({seen.why})" if seen.why else ""
+            self.text = f"{whom} is {seen.health.name.lower()}, {seen.lag} records behind{why}{seen.notes}"
+        elif seen.health is Health.UNKNOWN:
+            self.status, self.text = Status.INSUFFICIENT, f"{whom}: unknown, {seen.why}"
         else:
-            self.status, self.text = Status.HOLDS, f"{whom}: {self._lag} records behind"
+            self.status, self.text = Status.HOLDS, f"{whom}: {seen.lag} records behind{seen.notes}"
+        if self._told and seen.lag and seen.health is not Health.UNKNOWN:
+            self.text += f" ({self._told})"
 
     def _grade(self) -> float:
         return self._since_ms / self._behind_ms
+
+
+def _notes(partitions: Mapping[int, Offsets]) -> str:
+    """Return what whoever is on call would ask next: what retention took, and which transaction is still open."""
+    removed = sum(max(0, at.start - at.committed) for at in partitions.values() if at.committed >= 0)
+    notes = f", {removed} more were removed before it committed them" if removed else ""
+    waiting = next(((number, at.stable) for number, at in sorted(partitions.items()) if 0 <= at.stable < at.end), None)
+    if waiting is not None:
+        notes += f", behind a transaction that is open in partition {waiting[0]} since offset {waiting[1]}"
+    return notes

@@ -13,6 +13,8 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from failshut_breakers.evidence import Offsets
+
 Headers: TypeAlias = Sequence[tuple[str, bytes | None]]
 
 REASON_CHARS_MAX = 200
@@ -35,12 +37,14 @@ class Beat(msgspec.Struct, frozen=True, gc=False):
 
 
 class LagPoint(msgspec.Struct, frozen=True):
-    """How far a consumer group is in a topic: partition -> (committed offset or -1, end offset)."""
+    """How far a consumer group is in a topic, by partition; and what whoever sampled was told, of the topic or in its place."""
 
     group: str
     topic: str
     time_ms: int | None
-    partitions: dict[int, tuple[int, int]]
+    partitions: dict[int, Offsets]
+    topic_id: str = ""
+    told: str = ""
 
 
 class Outcome(msgspec.Struct, frozen=True, gc=False):

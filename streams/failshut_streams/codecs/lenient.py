@@ -68,13 +68,23 @@ def finish(wire: Wire, names: SeriesNames, instances: Instances, append_ms: int,
     if isinstance(wire, BeatWire):
         return Beat(check_name("service", wire.service), time_ms)
     if isinstance(wire, LagWire):
-        return LagPoint(check_name("group", wire.group), check_name("topic", wire.topic), time_ms, wire.partitions)
+        return _lag(wire, time_ms)
     if wire.token:
         check_name("token", wire.token)
     if wire.guard:
         check_name("guard", wire.guard)
     gate, identity = check_name("gate", wire.gate), check_name("id", wire.id)
     return Outcome(gate, wire.epoch, wire.token, wire.outcome, wire.count, identity, wire.lost, wire.guard, wire.total)
+
+
+def _lag(wire: LagWire, time_ms: int | None) -> LagPoint:
+    if not wire.partitions and not wire.told:
+        raise ValueError("a lag without partitions")
+    for what, text in (("topic_id", wire.topic_id), ("told", wire.told)):
+        if text:
+            check_name(what, text)
+    group, topic = check_name("group", wire.group), check_name("topic", wire.topic)
+    return LagPoint(group, topic, time_ms, wire.partitions, wire.topic_id, wire.told)
 
 
 class LenientReader:

@@ -8,11 +8,11 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from failshut_breakers.evidence import Offsets
+
 from .times import Claim
 
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=512)]
-Offset = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
-Committed = Annotated[int, msgspec.Meta(ge=-1, le=2**63 - 1)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
 
 
@@ -38,12 +38,14 @@ class BeatWire(msgspec.Struct, tag_field="kind", tag="heartbeat"):
 
 
 class LagWire(msgspec.Struct, tag_field="kind", tag="lag"):
-    """Offsets of a consumer group in a topic. In `internal` alone."""
+    """Offsets of a consumer group in a topic; without partitions, why there are none. In `internal` alone."""
 
     group: Text
     topic: Text
-    partitions: Annotated[dict[Count, tuple[Committed, Offset]], msgspec.Meta(min_length=1)]
+    partitions: dict[Count, Offsets] = {}
     time: Claim | None = None
+    topic_id: Annotated[str, msgspec.Meta(max_length=64)] = ""
+    told: Annotated[str, msgspec.Meta(max_length=200)] = ""
     specversion: None = None
 
 

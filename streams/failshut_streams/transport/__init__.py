@@ -33,6 +33,8 @@ are recovered and the agent's hook has said where to start, and an agent that ra
   middle of a chunk: state is settled then, and a commit still counts.
 - Positions that were not committed are read again after every rebalance, by whoever has the partition then:
   a hook that knows better than the commit says so.
+- Committed records alone are delivered: of an aborted transaction nothing, of an open one nothing yet, nor anything
+  behind it in its partition. `app.awaited_transactions()` says where that is so.
 - Limits: the eager rebalance protocol (all partitions are let go and got again); what one compressed batch
   unpacks to is bounded by the broker's largest batch, not here.
 """

@@ -154,6 +154,13 @@ class ChunkApp(faust.App):
         thread = self._chunks._thread
         return await thread.within(thread.committed(tps))
 
+    def awaited_transactions(self) -> Mapping[TP, int]:
+        """Return the batched partitions whose reading has come to a transaction that is still open, and where that begins.
+
+        Nothing behind that place is delivered before the transaction ends, whoever wrote it.
+        """
+        return self._chunks._thread.awaited() if self._consumer is not None else {}
+
     async def seek_chunks(self, positions: Mapping[TP, int]) -> frozenset[TP]:
         """Go on reading elsewhere; what was read before and not yet delivered is dropped.
 

@@ -4,6 +4,9 @@ Faust takes records and forgets the positions between which they lay. Here each 
 the fetch position read right before and right after, with nothing awaited in between: so a reset by retention
 in aiokafka's background is seen as what it is, a chunk that starts elsewhere.
 
+Only committed records are read: what a transaction wrote and took back is passed over as a hole, and what it may still take
+back is waited for, and with it everything behind it. `awaited` says where.
+
 Everything that is private in aiokafka and used here is listed in tests/transport/test_seams.py.
 """
 
@@ -22,6 +25,7 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
 from faust.types import TP
 
+from failshut_streams.broker import READ_COMMITTED
 from failshut_streams.transport.chunk import Chunk, Position, ReadFault, Reading, Record
 
 if TYPE_CHECKING:
@@ -76,6 +80,7 @@ class ChunkThread(AIOKafkaConsumerThread):
     def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = self.consumer.settings.fetch_max_wait_ms
+        consumer._isolation_level = READ_COMMITTED  # Faust knows it for its own transactions alone
         return consumer
 
     # -- positions
@@ -130,6 +135,23 @@ class ChunkThread(AIOKafkaConsumerThread):
             self.log.info("Not committed, the group has rebalanced: %s", error)
             return frozenset()
         return frozenset(TP(tp.topic, tp.partition) for tp in ours)
+
+    def awaited(self) -> dict[TP, int]:
+        """The readings that have come to an open transaction, and the place of its first record. From any thread."""
+        consumer = self._consumer
+        found: dict[TP, int] = {}
+        if consumer is None:  # not started yet
+            return found
+        for tp in list(self.readings):
+            place = _aiokafka(tp)
+            if not consumer._subscription.is_assigned(place):
+                continue
+            state = consumer._subscription.subscription.assignment.state_value(place)
+            if state is None or not state.has_valid_position or state.lso is None or state.highwater is None:
+                continue
+            if state.position >= state.lso >= 0 and state.lso < state.highwater:
+                found[tp] = state.lso
+        return found
 
     # -- fetching
 

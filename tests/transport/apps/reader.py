@@ -136,5 +136,12 @@ if spec.get("ordinary"):
             say("ordinary", value=value.decode())
 
 
+if spec.get("tell_awaited"):
+
+    @app.timer(0.05)
+    async def tell_awaited():
+        say("awaited", at={tp.partition: at for tp, at in app.awaited_transactions().items()})
+
+
 if __name__ == "__main__":
     run(app, stop_seconds_max=spec.get("stop_seconds_max", 20))
