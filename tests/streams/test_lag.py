@@ -209,4 +209,4 @@ async def test_sampling_goes_on_by_itself(rig: Rig) -> None:
     async with sampler, asyncio.timeout(60):
         while sampler.written < 3:
             await asyncio.sleep(0.02)
-    assert len(await rig.written()) == sampler.written
+    assert len(await rig.written()) - sampler.written in (0, 1)  # one may be written and not yet counted when it is stopped

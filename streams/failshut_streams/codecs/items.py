@@ -13,7 +13,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from failshut_breakers.evidence import Offsets
+from failshut_breakers.readings import Offsets
 
 Headers: TypeAlias = Sequence[tuple[str, bytes | None]]
 

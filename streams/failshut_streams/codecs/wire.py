@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from failshut_breakers.evidence import Offsets
+from failshut_breakers.readings import Offsets
 
 from .times import Claim
 
