@@ -2,7 +2,8 @@
 
 Everything may come from the environment, so that a service needs no code for it:
 
-- `FAILSHUT_STORE`: the store's URL, `redis://host:6379/0` (also `rediss://` and `unix://`)
+- `FAILSHUT_STORE`: the store's address, `redis://host:6379/0` (also TLS, Sentinels, a socket file: docs/connecting.md)
+- `FAILSHUT_STORE_PASSWORD`, `_PASSWORD_FILE`, `_USER`, `_CA`, `_CERT`, `_KEY`: what is better not in it
 - `FAILSHUT_JWKS`: path of the JWKS file with the monitor's public keys
 - `FAILSHUT_CONTEXT`: where this service runs, `environment=production,region=eu`
 - `FAILSHUT_DEADLINE_MS`: how long a caller ever waits; default 50
@@ -14,10 +15,13 @@ what to set.
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
+
+from failshut import store_address
 
 DEADLINE_MS: Final = 50
 CLOCK_TOLERANCE_MS: Final = 500
@@ -37,7 +41,8 @@ class Clocks:
 class Configuration:
     """What a guard is told. Raises ValueError for what cannot be meant."""
 
-    store_url: str = ""
+    store_url: str = field(default="", repr=False)
+    """Where the store is; empty: every check withholds. It may hold a password, so it is not shown."""
     jwks: str | os.PathLike[str] | Mapping[str, Any] = ""
     """Path of a JWKS file, which is read again when it changes, or the document itself."""
     context: Mapping[str, str] = field(default_factory=dict)
@@ -71,14 +76,13 @@ class Configuration:
 def from_environment(environment: Mapping[str, str] | None = None, **given: Any) -> Configuration:
     """The configuration that `FAILSHUT_*` variables describe; `given` arguments win. Raises ValueError."""
     variables = os.environ if environment is None else environment
-    given.setdefault("store_url", variables.get("FAILSHUT_STORE", ""))
+    given["store_url"] = store_address.complete(given.get("store_url", variables.get("FAILSHUT_STORE", "")), variables)
     given.setdefault("jwks", variables.get("FAILSHUT_JWKS", ""))
     given.setdefault("context", parse_context(variables.get("FAILSHUT_CONTEXT", "")))
     if "deadline_ms" not in given and (text := variables.get("FAILSHUT_DEADLINE_MS", "")):
-        try:
-            given["deadline_ms"] = int(text)
-        except ValueError as error:
-            raise ValueError(f"FAILSHUT_DEADLINE_MS is {text!r}, not a whole number") from error
+        if not re.fullmatch(r"\s*-?[0-9]{1,9}\s*", text):  # it is not quoted: who mixes up variables has an address there
+            raise ValueError("FAILSHUT_DEADLINE_MS is not a whole number")
+        given["deadline_ms"] = int(text)
     return Configuration(**given)
 
 
@@ -89,11 +93,11 @@ def parse_context(text: str) -> dict[str, str]:
     {'environment': 'production', 'region': 'eu'}
     """
     context: dict[str, str] = {}
-    for part in text.split(","):
+    for number, part in enumerate(text.split(","), 1):
         name, equals, value = part.strip().partition("=")
         if not name and not equals:
             continue
         if not name or not equals:
-            raise ValueError(f"FAILSHUT_CONTEXT: {part!r} is not name=value")
+            raise ValueError(f"FAILSHUT_CONTEXT: part {number} is not name=value")
         context[name.strip()] = value.strip()
     return context

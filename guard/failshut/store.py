@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from failshut import keys
+from failshut.address import AddressError
+from failshut.connection import connect
+from failshut.store_state import WrongStore
 
 T = TypeVar("T")
 
@@ -26,11 +27,15 @@ GATES_PER_READ_MAX: Final = 128
 
 
 class Unreachable(Exception):
-    """The store did not answer in time or not in order. `maybe_applied`: a write may have happened all the same."""
+    """The store did not answer in time or not in order. `maybe_applied`: a write may have happened all the same.
 
-    def __init__(self, text: str, maybe_applied: bool) -> None:
+    `elsewhere`: what answered is not the store to ask, so whatever else is connected to it must connect anew.
+    """
+
+    def __init__(self, text: str, maybe_applied: bool, elsewhere: bool = False) -> None:
         super().__init__(text)
         self.maybe_applied = maybe_applied
+        self.elsewhere = elsewhere
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +122,8 @@ class Store:
             return question(self._client)
         except (redis.RedisError, OSError, ValueError, IndexError) as error:
             self.close()
-            raise Unreachable(_text(error), maybe_applied=connected) from error
+            wrong = isinstance(error, WrongStore)  # it was refused as a whole
+            raise Unreachable(_text(error), maybe_applied=connected and not wrong, elsewhere=wrong) from error
 
 
 class Subscription:
@@ -127,7 +133,7 @@ class Subscription:
         self._client: Any = None
         self._pubsub: Any = None
         try:
-            self._client = connect(url, timeout_ms / 1000)
+            self._client = connect(url, timeout_ms / 1000, subscribes=True)
             self._pubsub = self._client.pubsub()
             self._pubsub.subscribe(keys.PUSH)
             answer = self._pubsub.get_message(timeout=timeout_ms / 1000)
@@ -170,20 +176,6 @@ class Subscription:
                 _close(part)
 
 
-def connect(url: str, timeout_seconds: float) -> redis.Redis:
-    """A client with one connection, no retries and a limit on every wait. Raises ValueError for a bad URL."""
-    return redis.Redis.from_url(
-        url,
-        socket_timeout=timeout_seconds,
-        socket_connect_timeout=timeout_seconds,
-        retry=Retry(NoBackoff(), 0),
-        retry_on_timeout=False,
-        health_check_interval=0,
-        protocol=2,
-        max_connections=2,
-    )
-
-
 def _record(record: Any, pttl: Any) -> tuple[bytes | None, int]:
     """One gate's answers; an error, such as a key of another type, is garbage and verifies as such."""
     if isinstance(record, Exception):
@@ -220,4 +212,6 @@ def _let_go(client: Any) -> None:
 
 
 def _text(error: Exception) -> str:
+    if isinstance(error, WrongStore | AddressError):
+        return str(error)[:300]
     return f"the store cannot be reached: {type(error).__name__}: {error}"[:300]

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Final
 from failshut.lease import READ_INTERVAL_MS_MAX, Slot
 from failshut.outcomes import CANCELLED
 from failshut.store import GATES_PER_READ_MAX, Outcomes, Store, Subscription, Unreachable
+from failshut.store_state import AGE_SECONDS_MAX
 
 if TYPE_CHECKING:
     from failshut.guard import Guard
@@ -98,6 +99,8 @@ class Watcher:
         configuration = guard.configuration
         self._store = Store(configuration.store_url, configuration.store_timeout_ms)
         self._subscription: Subscription | None = None
+        self._elsewhere = False
+        """The watcher found that the store is no longer where it was; the listener subscribes anew."""
         self.asking_since = 0.0
         """Monotonic time at which the question under way was put to the store; 0 if there is none."""
         self._threads = [
@@ -212,7 +215,7 @@ class Watcher:
         try:
             answers = self._store.read([slot.gate for slot in slots])
         except Unreachable as error:
-            self._failed()
+            self._failed(error)
             self._guard.unreachable(slots, str(error))
         else:
             self._backoff = self._retry_at = 0.0
@@ -228,7 +231,7 @@ class Watcher:
         try:
             token = self._store.pop_probe(request.slot.gate)
         except Unreachable as error:
-            self._failed()
+            self._failed(error)
             request.fail(error)
             return
         finally:
@@ -236,7 +239,8 @@ class Watcher:
         if not request.answer(token) and token:
             self._guard.outcomes.put((request.slot.gate, request.epoch, token, CANCELLED))
 
-    def _failed(self) -> None:
+    def _failed(self, error: Unreachable) -> None:
+        self._elsewhere = self._elsewhere or error.elsewhere
         self._backoff = min(BACKOFF_SECONDS_MAX, max(BACKOFF_SECONDS_MIN, self._backoff * 2))
         self._retry_at = time.monotonic() + self._backoff
 
@@ -253,7 +257,7 @@ class Watcher:
         try:
             self._store.append(batch, self._guard.instance)
         except Unreachable as error:
-            self._failed()
+            self._failed(error)
             if error.maybe_applied:
                 self._guard.outcomes.dropped(batch)
             else:
@@ -277,8 +281,9 @@ class Watcher:
                 self._subscription = None
 
     def _hear(self, subscription: Subscription) -> None:
-        heard = asked = time.monotonic()
-        while not self._stopping.is_set():
+        self._elsewhere = False
+        begun = heard = asked = time.monotonic()
+        while not self._stopping.is_set() and not self._elsewhere and time.monotonic() - begun < AGE_SECONDS_MAX:
             came, push = subscription.next(LISTEN_SECONDS)
             now = time.monotonic()
             if came:

@@ -20,11 +20,10 @@ import msgspec
 import redis.asyncio as redis
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 
 from failshut import keys
+from failshut_breakers.store_connection import connect
 from failshut_streams.background import Background
 from failshut_streams.codecs.wire import OutcomeWire
 
@@ -108,13 +107,7 @@ class OutcomeMover(Background):
         on_count: Callable[[str, int], None] = _ignore,
     ) -> None:
         super().__init__()
-        self._redis: redis.Redis = redis.Redis.from_url(
-            store_url,
-            socket_timeout=_STORE_SECONDS_MAX,
-            socket_connect_timeout=_STORE_SECONDS_MAX,
-            retry=Retry(NoBackoff(), 0),
-            max_connections=4,
-        )
+        self._redis: redis.Redis = connect(store_url, _STORE_SECONDS_MAX, connections_max=4)
         self._producer = producer
         self._topic = topic
         self._worker = worker

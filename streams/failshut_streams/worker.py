@@ -202,6 +202,8 @@ class WorkerApp(ChunkApp):
 
 
 async def _prepare(config: WorkerConfig) -> TopicsFound:
+    async with Store(config.store, config.store_timeout_ms / 1000) as store:
+        await store.check()
     counts = Counts(
         telemetry=config.telemetry_partitions,
         otlp_metrics=config.otlp_partitions,
@@ -225,7 +227,7 @@ def run(config: WorkerConfig) -> int:
     """Run a worker until it is told to stop or must stop; return the exit status.
 
     Raises:
-        TopicsUnfit, BrokerUnreachable: nothing was started.
+        TopicsUnfit, BrokerUnreachable, StoreUnfit: nothing was started.
         OSError, ValueError: a key cannot be read.
     """
     _collect_rarely()
