@@ -12,6 +12,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from failshut.store_address import StoreAddress
 from failshut_streams.broker import Broker
 
 
@@ -26,10 +27,10 @@ class WorkerConfig(BaseModel):
     every topic's name, so that several installations share a cluster.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)  # an address holds a password
 
     broker: Annotated[str, Field(repr=False)]
-    store: Annotated[str, Field(pattern=r"^(redis|rediss|unix)://\S+$", repr=False)]
+    store: Annotated[str, Field(repr=False)]
     signing_key: Path
     operators: Path
     prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{0,64}$")] = ""
@@ -55,4 +56,10 @@ class WorkerConfig(BaseModel):
     @classmethod
     def _is_an_address(cls, address: str) -> str:
         Broker.parse(address)
+        return address
+
+    @field_validator("store")
+    @classmethod
+    def _is_a_store(cls, address: str) -> str:
+        StoreAddress.parse(address)
         return address
