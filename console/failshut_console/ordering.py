@@ -22,7 +22,7 @@ from failshut_breakers.command import CommandError, GateCommand
 from failshut_breakers.decision import Decision, Kind, decode_decision
 from failshut_breakers.tally import CONFIRMED
 from failshut_console.exits import Exit, Trouble, unreachable
-from failshut_streams.broker import client_options
+from failshut_streams.broker import client_options, shown
 from failshut_streams.codecs.dead_letter import decode_dead_letter
 from failshut_streams.operator import Operator, Unacknowledged
 from failshut_streams.topics import CONTROL, BrokerUnreachable, Topics
@@ -92,7 +92,7 @@ async def send_and_wait(broker: str, prefix: str, key: SigningKey, order: GateCo
             f"the broker did not acknowledge the command: {error}", "look at `failshut gates` before you send it again"
         ) from error
     except (BrokerUnreachable, KafkaError, OSError) as error:
-        raise unreachable(f"Kafka at {broker} does not answer: {error}", "start it, or name it with --broker") from error
+        raise unreachable(f"Kafka at {shown(broker)} does not answer: {error}", "start it, or name it with --broker") from error
     except CommandError as error:
         raise Trouble(str(error), "nothing was sent", "say it in fewer words") from error
     because = (
@@ -121,7 +121,7 @@ async def _listening(broker: str, topics: Topics) -> AsyncIterator[AIOKafkaConsu
             partitions = consumer.partitions_for_topic(topic)
             if not partitions:
                 raise unreachable(
-                    f"Kafka at {broker} has no topic {topic}",
+                    f"Kafka at {shown(broker)} has no topic {topic}",
                     "start a monitor (failshut up, failshut run), or give the --prefix that it runs with",
                 )
             places += [TopicPartition(topic, partition) for partition in partitions]
