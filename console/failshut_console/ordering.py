@@ -23,6 +23,7 @@ from failshut_breakers.decision import Decision, Kind, decode_decision
 from failshut_breakers.tally import CONFIRMED
 from failshut_console.exits import Exit, Trouble, unreachable
 from failshut_streams.broker import client_options, shown
+from failshut_streams.broker_diagnosis import why_unreachable
 from failshut_streams.codecs.dead_letter import decode_dead_letter
 from failshut_streams.operator import Operator, Unacknowledged
 from failshut_streams.topics import CONTROL, BrokerUnreachable, Topics
@@ -92,7 +93,8 @@ async def send_and_wait(broker: str, prefix: str, key: SigningKey, order: GateCo
             f"the broker did not acknowledge the command: {error}", "look at `failshut gates` before you send it again"
         ) from error
     except (BrokerUnreachable, KafkaError, OSError) as error:
-        raise unreachable(f"Kafka at {shown(broker)} does not answer: {error}", "start it, or name it with --broker") from error
+        why = await why_unreachable(broker) or str(error)
+        raise unreachable(f"Kafka at {shown(broker)} does not answer: {why}", "start it, or name it with --broker") from error
     except CommandError as error:
         raise Trouble(str(error), "nothing was sent", "say it in fewer words") from error
     because = (

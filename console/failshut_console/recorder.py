@@ -20,6 +20,7 @@ from failshut_breakers.evidence import Activation
 from failshut_console.exits import Trouble, unreachable
 from failshut_replay.recording import Evidence
 from failshut_streams.broker import client_options, shown
+from failshut_streams.broker_diagnosis import why_unreachable
 from failshut_streams.topics import Topics, partition_of
 
 READ_SECONDS_MAX = 30.0
@@ -170,8 +171,9 @@ class KafkaLog:
         try:
             return self._loop.run_until_complete(work)
         except (KafkaError, OSError, TimeoutError) as error:
+            why = self._loop.run_until_complete(why_unreachable(self.broker)) or f"{type(error).__name__}: {error}"
             raise unreachable(
-                f"Kafka at {shown(self.broker)} does not answer: {type(error).__name__}: {error}",
+                f"Kafka at {shown(self.broker)} does not answer: {why}",
                 "start it, or name it with --broker",
             ) from error
 

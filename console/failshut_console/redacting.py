@@ -5,11 +5,13 @@ Click quotes what it does not understand: an address that was given as a gate's 
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import Any
 
 from typer.core import TyperGroup
 
-from failshut.address import redact
+from failshut.address import hide
 
 
 class RedactingGroup(TyperGroup):
@@ -36,4 +38,6 @@ def _clean(error: Exception) -> None:
     """Take logins out of a usage error's text; other errors are not Click's."""
     message = getattr(error, "message", None)
     if isinstance(message, str) and hasattr(error, "exit_code"):
-        error.message = redact(message)  # type: ignore[attr-defined]
+        said = [value for name, value in os.environ.items() if name.startswith("FAILSHUT_")]
+        words = [part for word in sys.argv[1:] for part in (word, word.partition("=")[2]) if part]
+        error.message = hide(message, [*words, *said])  # type: ignore[attr-defined]

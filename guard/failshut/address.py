@@ -27,7 +27,7 @@ HIDDEN: Final = "***"
 _HOST: Final = re.compile(r"[\w](?:[\w.-]{0,252})|\[[0-9A-Fa-f:.]{2,45}\]")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _HALF_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
-_LOGIN: Final = re.compile(r"(://)[^\n]*@")
+_LOGIN: Final = re.compile(r"(://)[^\n]*[@?][^\n]*")
 
 #: Settings of a login and of TLS that every address has; values are other names for them.
 LOGIN_AND_TLS: Final[Mapping[str, str]] = {
@@ -138,12 +138,26 @@ def settings_from(environment: Mapping[str, str], prefix: str, more: Iterable[st
 
 
 def redact(text: str) -> str:
-    """Return a text of somebody else's without what may be a login in it: from `://` to the line's last `@`.
+    """Return a text of somebody else's without what may hold a login: what follows `://` on a line with an `@` or a `?` in it.
 
-    >>> redact("no redis://u:p@ss@h:1 here")
-    'no redis://***@h:1 here'
+    >>> redact("no redis://u:p@ss@h:1?password=x here")
+    'no redis://***'
     """
-    return _LOGIN.sub(rf"\1{HIDDEN}@", text)
+    return _LOGIN.sub(rf"\1{HIDDEN}", text)
+
+
+def hide(text: str, values: Iterable[str]) -> str:
+    """Return a text without the values that may be an address, as they are or as Python quotes them.
+
+    >>> hide("what is 'mon:pw@h'?", ["mon:pw@h", "is"])
+    "what is '***'?"
+    """
+    for value in values:
+        if "@" in value or ":" in value:
+            escaped = _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", value)  # as Click quotes
+            for form in (value, value.strip(), repr(value)[1:-1], escaped):
+                text = text.replace(form, HIDDEN)
+    return redact(text)
 
 
 # --- within -----------------------------------------------------------------------------------------------------

@@ -97,7 +97,7 @@ def parse_context(text: str) -> dict[str, str]:
         name, equals, value = part.strip().partition("=")
         if not name and not equals:
             continue
-        if not name or not equals:
+        if not name or not equals or "://" in part:  # an address in the wrong variable would be shown as a context
             raise ValueError(f"FAILSHUT_CONTEXT: part {number} is not name=value")
         context[name.strip()] = value.strip()
     return context

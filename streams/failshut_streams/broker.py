@@ -94,8 +94,14 @@ class Broker:
         """Return Faust's credentials, or None where there are none."""
         import faust  # not for those who only have commands to send
 
+        class Login(faust.SASLCredentials):
+            """Faust shows the user; where an address was cut in the wrong place that is part of a password."""
+
+            def __repr__(self) -> str:
+                return "<Login>"
+
         if self.username:
-            return faust.SASLCredentials(
+            return Login(
                 username=self.username, password=self.password, mechanism=self.mechanism, ssl_context=self.tls_context()
             )
         return faust.SSLCredentials(self.tls_context()) if self.tls else None

@@ -25,6 +25,7 @@ from aiokafka.structs import ConsumerRecord
 from failshut.signing import TYP_COMMAND, KeySet, SigningKey, TokenError, read_token
 from failshut_breakers.command import Activate, Command, CommandError, OpenTerm, parse_command
 from failshut_streams.broker import client_options
+from failshut_streams.broker_diagnosis import why_unreachable
 from failshut_streams.marks import MARK_KEY, wall_ms
 from failshut_streams.topics import CONTROL_BYTES_MAX, FRONT_DOOR, BrokerUnreachable, Topics, TopicsFound
 
@@ -91,7 +92,7 @@ class Operator:
     ) -> None:
         self.topics = Topics(prefix)
         self.name = name
-        self._options = client_options(broker)
+        self._broker, self._options = broker, client_options(broker)
         self._key = signing_key
         self._keys = signing_key.key_set() if keys is None else keys
         self._timeout_s = timeout_s
@@ -109,9 +110,8 @@ class Operator:
             await producer.start()
         except (KafkaError, OSError) as error:
             await producer.stop()
-            raise BrokerUnreachable(
-                f"{','.join(self._options['bootstrap_servers'])}: {type(error).__name__}: {error}"
-            ) from error
+            why = await why_unreachable(self._broker) or f"{type(error).__name__}: {error}"
+            raise BrokerUnreachable(f"{','.join(self._options['bootstrap_servers'])}: {why}") from error
         self._producer = producer
         return self
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import closing as closed_after
@@ -398,3 +400,29 @@ def test_each_such_answer_is_named_and_ends_its_connection(answer: str, words: s
                 assert said.connections == number
 
     asyncio.run(twice())
+
+
+@pytest.mark.slow
+def test_commands_refuse_a_cluster_by_name(servers: Any, tmp_path: Path) -> None:
+    """`failshut gates` and `failshut run` end with status 1 and say why; `run` asks before it touches Kafka."""
+    server = servers(Valkey, "--cluster-enabled", "yes")
+    commands = (
+        ["keys", "create"],
+        ["gates", "--store", server.url],
+        ["run", "--store", server.url, "--broker", f"kafka://127.0.0.1:{another_port()}"],
+    )
+    ended = [
+        subprocess.run(
+            [sys.executable, "-m", "failshut_console", *command],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+        )
+        for command in commands
+    ]
+    assert [one.returncode for one in ended] == [0, 1, 1], [one.stderr for one in ended]
+    for one in ended[1:]:
+        assert "a cluster, which is not supported" in one.stderr
+        assert "Traceback" not in one.stderr
