@@ -103,17 +103,8 @@ def connect(url: str, timeout_s: float, *, connections_max: int) -> redis.Redis:
     address = StoreAddress.parse(url)
     address.check_files()
     kind: type[Any] = _Tls if address.tls else _Socket if address.path else _Plain
-    place = {"path": address.path} if address.path else {"host": address.host, "port": address.port}
-    pool = ConnectionPool(
-        connection_class=kind,
-        max_connections=connections_max,
-        address=address,
-        db=address.db,
-        **place,
-        **_limits(timeout_s),
-        **address.login(),
-        **address.tls_options(),
-    )
+    options: Any = address.options(timeout_s)
+    pool = ConnectionPool(connection_class=kind, max_connections=connections_max, retry=Retry(NoBackoff(), 0), **options)
     return redis.Redis.from_pool(pool)
 
 
@@ -124,12 +115,11 @@ async def primary(address: StoreAddress, timeout_s: float) -> tuple[str, int]:
         redis.exceptions.ConnectionError: none of them says.
     """
     why = "none of them knows it"
-    tls = {"ssl": True, **address.tls_options()} if address.tls else {}
+    options: Any = address.sentinel_options(timeout_s)
     for host, port in address.sentinels:
         try:
-            options: Any = {"host": host, "port": port, **_limits(timeout_s), **address.sentinel_login(), **tls}
             sentinel: Any
-            async with redis.Redis(**options) as sentinel:
+            async with redis.Redis(host=host, port=port, retry=Retry(NoBackoff(), 0), **options) as sentinel:
                 found: Any = await sentinel.execute_command("SENTINEL GET-MASTER-ADDR-BY-NAME", address.service)
             if found:
                 at, number = found
@@ -137,13 +127,3 @@ async def primary(address: StoreAddress, timeout_s: float) -> tuple[str, int]:
         except (RedisError, OSError, ValueError) as error:
             why = f"the last answer was {type(error).__name__}: {error}"
     raise Unconnected(f"the Sentinels of {address.name} do not say where the primary is: {why}")
-
-
-def _limits(timeout_s: float) -> dict[str, Any]:
-    return {
-        "socket_timeout": timeout_s,
-        "socket_connect_timeout": timeout_s,
-        "retry": Retry(NoBackoff(), 0),
-        "health_check_interval": 0,
-        "protocol": 2,
-    }

@@ -102,17 +102,9 @@ def connect(url: str, timeout_seconds: float, *, subscribes: bool = False) -> re
     address = StoreAddress.parse(url)
     address.check_files()
     kind: type[Any] = _Tls if address.tls else _Socket if address.path else _Plain
-    place = {"path": address.path} if address.path else {"host": address.host, "port": address.port}
+    options: Any = address.options(timeout_seconds)
     pool = redis.ConnectionPool(
-        connection_class=kind,
-        max_connections=CONNECTIONS_MAX,
-        address=address,
-        subscribes=subscribes,
-        db=address.db,
-        **place,
-        **_limits(timeout_seconds),
-        **address.login(),
-        **address.tls_options(),
+        connection_class=kind, max_connections=CONNECTIONS_MAX, retry=Retry(NoBackoff(), 0), subscribes=subscribes, **options
     )
     return redis.Redis.from_pool(pool)  # closing the client closes the pool
 
@@ -124,11 +116,10 @@ def primary(address: StoreAddress, timeout_seconds: float) -> tuple[str, int]:
         redis.ConnectionError: none of them says.
     """
     why = "none of them knows it"
-    tls = {"ssl": True, **address.tls_options()} if address.tls else {}
+    options: Any = address.sentinel_options(timeout_seconds)
     for host, port in address.sentinels:
         try:
-            options: Any = {"host": host, "port": port, **_limits(timeout_seconds), **address.sentinel_login(), **tls}
-            with redis.Redis(**options) as sentinel:
+            with redis.Redis(host=host, port=port, retry=Retry(NoBackoff(), 0), **options) as sentinel:
                 found: Any = sentinel.execute_command("SENTINEL GET-MASTER-ADDR-BY-NAME", address.service)
             if found:
                 return _place(found)
@@ -141,13 +132,3 @@ def _place(found: Any) -> tuple[str, int]:
     """Read a Sentinel's answer, whichever way the driver hands it on."""
     host, port = found
     return (host.decode() if isinstance(host, bytes) else str(host)), int(port)
-
-
-def _limits(timeout_seconds: float) -> dict[str, Any]:
-    return {
-        "socket_timeout": timeout_seconds,
-        "socket_connect_timeout": timeout_seconds,
-        "retry": Retry(NoBackoff(), 0),
-        "health_check_interval": 0,
-        "protocol": 2,
-    }

@@ -107,16 +107,21 @@ class StoreAddress:
         if self.tls:
             tls_context(self.settings, GRAMMAR)
 
-    def login(self) -> dict[str, Any]:
-        """Return the login at the store as redis-py's options."""
-        return _login(self.settings.get("user"), self.settings.get("password"))
+    def options(self, timeout_s: float) -> dict[str, Any]:
+        """Return how the store is reached as options of redis-py's connections, with a limit on every wait.
 
-    def sentinel_login(self) -> dict[str, Any]:
-        """Return the login at the Sentinels as redis-py's options; without one of their own there is none."""
-        return _login(self.settings.get("sentinel_user"), self.settings.get("sentinel_password"))
+        Behind Sentinels host and port are set when a connection is made.
+        """
+        place = {"path": self.path} if self.path else {"host": self.host, "port": self.port}
+        login = _login(self.settings.get("user"), self.settings.get("password"))
+        return {"address": self, "db": self.db, **place, **_limits(timeout_s), **login, **self._tls_options()}
 
-    def tls_options(self) -> dict[str, Any]:
-        """Return TLS as redis-py's options; empty where the connection is plain."""
+    def sentinel_options(self, timeout_s: float) -> dict[str, Any]:
+        """Return how Sentinels are reached, but for their hosts, as options of redis-py's client."""
+        login = _login(self.settings.get("sentinel_user"), self.settings.get("sentinel_password"))
+        return {**_limits(timeout_s), **login, **({"ssl": True, **self._tls_options()} if self.tls else {})}
+
+    def _tls_options(self) -> dict[str, Any]:
         if not self.tls:
             return {}
         return {
@@ -141,6 +146,10 @@ def complete(text: str, environment: Mapping[str, str] | None = None) -> str:
 def _login(user: str | None, password: str | None) -> dict[str, Any]:
     """As an object: redis-py shows a pool with its options, and older versions show a password among them."""
     return {"credential_provider": UsernamePasswordCredentialProvider(user, password)} if password else {}
+
+
+def _limits(timeout_s: float) -> dict[str, Any]:
+    return {"socket_timeout": timeout_s, "socket_connect_timeout": timeout_s, "health_check_interval": 0, "protocol": 2}
 
 
 def _db(text: str, settings: Mapping[str, str]) -> int:
