@@ -18,6 +18,7 @@ from connecting.places import Authority, Certified, Switch, another_port
 from guard.standin import SUBJECT, Monitor, admitted, denied_with, eventually, withheld
 
 import failshut.connection
+import failshut.watcher
 from failshut import Cause, Gate, Withheld
 from failshut.address import AddressError
 from failshut.config import from_environment
@@ -25,6 +26,7 @@ from failshut.connection import connect
 from failshut.store import Outcomes, Unreachable
 from failshut.store import Store as GuardsStore
 from failshut.store_state import WrongStore
+from failshut_breakers import store_connection
 from failshut_breakers.permits import Statement
 from failshut_breakers.store import Store, StoreUnfit, StoreUnreachable
 from failshut_streams.embedded import Redis, Valkey
@@ -224,9 +226,11 @@ def test_sentinels_that_know_nothing_are_named(sentinels: Any, servers: Any, mon
 
 
 def test_a_fail_over_without_a_cut_is_followed(
-    servers: Any, kind: type[Redis], monitor_of: MonitorOf, guard_of: GuardOf
+    servers: Any, kind: type[Redis], monitor_of: MonitorOf, guard_of: GuardOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The address leads to another node while the old one, now a replica, keeps its connections: all sides move over."""
+    for module in (failshut.connection, failshut.watcher, store_connection):
+        monkeypatch.setattr(module, "AGE_SECONDS_MAX", 3600.0)  # what an old connection's end would mend is another claim
     old, new = servers(kind), servers(kind)
     switch = Switch(old.port)
     url, monitor = f"redis://127.0.0.1:{switch.port}/0", monitor_of(new)
