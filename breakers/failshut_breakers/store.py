@@ -15,13 +15,12 @@ from types import TracebackType
 from typing import Self
 
 import redis.asyncio as redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError
 
 from failshut.keys import Names, push_message
+from failshut.store_state import WrongStore
 from failshut_breakers.permits import Statement
-from failshut_breakers.store_answers import BoundedAsyncParser
+from failshut_breakers.store_connection import connect
 
 SCRIPT = files("failshut_breakers").joinpath("write.lua").read_text()
 
@@ -30,19 +29,15 @@ class StoreUnreachable(Exception):
     """The store did not take a write in time. Permits that stand there expire by themselves."""
 
 
+class StoreUnfit(Exception):
+    """What the address names is no store for permits, and waiting does not make it one: a cluster's node, a Sentinel."""
+
+
 class Store:
     """Writes statements. One per worker; its timeouts bound every call."""
 
     def __init__(self, url: str, timeout_s: float = 1.0) -> None:
-        self._redis: redis.Redis = redis.Redis.from_url(
-            url,
-            socket_timeout=timeout_s,
-            socket_connect_timeout=timeout_s,
-            retry=Retry(NoBackoff(), 0),
-            protocol=2,
-            parser_class=BoundedAsyncParser,
-            max_connections=16,
-        )
+        self._redis: redis.Redis = connect(url, timeout_s, connections_max=16)
         self._sha = ""
 
     async def __aenter__(self) -> Self:
@@ -56,6 +51,20 @@ class Store:
     async def close(self) -> None:
         """Close the connections."""
         await self._redis.aclose()
+
+    async def check(self) -> None:
+        """Ask once what kind of store this is. One that does not answer may do so later: it passes.
+
+        Raises:
+            StoreUnfit: nothing can ever be written here.
+        """
+        try:
+            await self._redis.ping()
+        except WrongStore as error:
+            if error.lasting:
+                raise StoreUnfit(str(error)) from error
+        except (RedisError, OSError, TimeoutError):
+            return
 
     async def write(self, statements: Iterable[tuple[Statement, bytes]]) -> list[bool]:
         """Write statements with the status that screens show, in order; return for each whether it was taken.
@@ -73,11 +82,11 @@ class Store:
         except NoScriptError:
             self._sha = ""  # the store was restarted or flushed
         except (RedisError, OSError, TimeoutError) as error:
-            raise StoreUnreachable(f"{type(error).__name__}: {error}") from error
+            raise _unreachable(error) from error
         try:
             return await self._write(pairs)
         except (RedisError, OSError, TimeoutError) as error:
-            raise StoreUnreachable(f"{type(error).__name__}: {error}") from error
+            raise _unreachable(error) from error
 
     async def _write(self, pairs: list[tuple[Statement, bytes]]) -> list[bool]:
         if not self._sha:
@@ -110,3 +119,7 @@ class Store:
                 pipe.sadd(name, *sorted(gates))
             answers = await pipe.execute()
         return [answer[0] == b"written" for answer in answers[: len(pairs)]]
+
+
+def _unreachable(error: Exception) -> StoreUnreachable:
+    return StoreUnreachable(str(error) if isinstance(error, WrongStore) else f"{type(error).__name__}: {error}")

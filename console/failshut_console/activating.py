@@ -13,6 +13,7 @@ from failshut.signing import SigningKey
 from failshut_breakers.command import Activate, CommandError
 from failshut_console.checks import policy_files, read_files
 from failshut_console.exits import Exit, Trouble, unreachable
+from failshut_streams.broker import shown
 from failshut_streams.operator import Operator, TermError, Unacknowledged, new_id
 from failshut_streams.topics import BrokerUnreachable
 
@@ -65,7 +66,7 @@ async def activate(
             return version, await operator.send(command)
     except (BrokerUnreachable, Unacknowledged, KafkaError, OSError) as error:
         raise unreachable(
-            f"Kafka at {broker} did not take the policies: {error}", "start it, or name it with --broker"
+            f"Kafka at {shown(broker)} did not take the policies: {error}", "start it, or name it with --broker"
         ) from error
     except TermError as error:
         raise Trouble(

@@ -11,12 +11,15 @@ from failshut_console.commands.demonstrate import demo
 from failshut_console.commands.keys import keys_group, term_group
 from failshut_console.commands.serve import run, up
 from failshut_console.exits import HELP
+from failshut_console.reaching import reaching
+from failshut_console.redacting import RedactingGroup
 
 # A client library's own lines about a broker that is away would drown ours, which say what it means.
 logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
 
 app = typer.Typer(
     name="failshut",
+    cls=RedactingGroup,
     help="Failshut holds an execution gate open only while it can prove that it should be.\n\n"
     "Start with `failshut demo` to see it work, or `failshut up` to have a monitor on this machine. `failshut gates` and "
     "`failshut watch` show what each gate does and why; `hold`, `reset` and `bypass` are an operator's signed word.\n\n" + HELP,
@@ -28,15 +31,15 @@ app = typer.Typer(
 
 app.command("demo")(demo)
 app.command("up")(up)
-app.command("run")(run)
-app.command("gates")(look.gates)
-app.command("watch")(look.watch)
-app.command("hold")(orders.hold)
-app.command("reset")(orders.reset)
-app.command("bypass")(orders.bypass)
-app.command("confirm")(orders.confirm)
+app.command("run")(reaching(run))
+app.command("gates")(reaching(look.gates))
+app.command("watch")(reaching(look.watch))
+app.command("hold")(reaching(orders.hold))
+app.command("reset")(reaching(orders.reset))
+app.command("bypass")(reaching(orders.bypass))
+app.command("confirm")(reaching(orders.confirm))
 for command in (replaying.record, replaying.replay, replaying.compare, replaying.score, replaying.report, replaying.tune):
-    app.command(command.__name__)(command)
+    app.command(command.__name__)(reaching(command))
 app.add_typer(policy.group, name="policy")
 app.add_typer(detectors.group, name="detectors")
 app.add_typer(keys_group, name="keys")

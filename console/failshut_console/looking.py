@@ -16,15 +16,16 @@ from pathlib import Path
 from typing import Any
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from failshut import Cause, Closing, Permit, verify
-from failshut.bounded import VALUE_BYTES_MAX, BoundedParser
+from failshut.bounded import VALUE_BYTES_MAX
+from failshut.connection import connect
 from failshut.keys import Names, check_gate
 from failshut.signing import TOKEN_BYTES_MAX, KeySet, TokenError
+from failshut.store_address import StoreAddress
+from failshut.store_state import WrongStore
 from failshut_breakers.words import printable
-from failshut_console.exits import Trouble, unreachable
+from failshut_console.exits import Exit, Trouble, unreachable
 
 OPEN, CLOSED, UNKNOWN = "OPEN", "CLOSED", "UNKNOWN"
 STALE_MS = 1_500
@@ -144,17 +145,10 @@ class Looker:
                 "start a monitor (failshut up), or name its store: --store redis://HOST:PORT/0",
             )
         try:
-            self._redis = redis.Redis.from_url(
-                store,
-                socket_timeout=timeout_s,
-                socket_connect_timeout=timeout_s,
-                retry=Retry(NoBackoff(), 0),
-                protocol=2,
-                parser_class=BoundedParser,
-            )
+            self._redis = connect(store, timeout_s)
         except ValueError as error:
-            raise Trouble(f"{store!r} is not a store's address: {error}", do="write it as redis://HOST:PORT/0") from error
-        self.store = store
+            raise Trouble(f"--store: {error}", do="docs/connecting.md says how it is written") from error
+        self.store = StoreAddress.parse(store).name
         self._given = installation
         self._names: Names | None = None
         self._jwks = jwks
@@ -169,6 +163,9 @@ class Looker:
         """
         try:
             return self._look(tuple(only))
+        except WrongStore as error:
+            self._server = ""
+            raise unusable(error) from error
         except (redis.RedisError, OSError) as error:
             self._server = ""
             raise unreachable(
@@ -267,6 +264,13 @@ class Looker:
         if isinstance(statement, Closing):
             return _closed(view, statement)
         return _permitted(view, statement, pttl_ms, str(status.get("because", "")), look)
+
+
+def unusable(error: WrongStore) -> Trouble:
+    """This store must not be used, or not now."""
+    means = "guards withhold with it, and no permit is written to it"
+    do = "name a store that is a primary by itself: --store (docs/connecting.md)"
+    return Trouble(str(error), means, do, Exit.REFUSED if error.lasting else Exit.UNREACHABLE)
 
 
 def _printed(view: View) -> View:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
+from types import TracebackType
 
+from failshut.address import redact
 from failshut_console.exits import Exit, Trouble
 
 #: What is imported, and the extra that brings it.
@@ -34,6 +37,7 @@ _EXTRAS = {
 
 def main() -> None:
     """Run the command line and end the process with one of `exits.Exit`."""
+    sys.excepthook = show_unexpected
     try:
         from failshut_console.app import app
 
@@ -61,7 +65,12 @@ def missing_extra(package: str) -> Trouble:
     )
 
 
+def show_unexpected(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print an error that nobody foresaw, as Python does, without the logins that may be in it."""
+    sys.stderr.write(redact("".join(traceback.format_exception(kind, error, trace))))
+
+
 def _end(trouble: Trouble) -> None:
     sys.stdout.flush()
-    print("\n".join(trouble.lines()), file=sys.stderr)
+    print(redact("\n".join(trouble.lines())), file=sys.stderr)
     raise SystemExit(int(trouble.status))

@@ -22,7 +22,8 @@ from failshut_breakers.command import CommandError, GateCommand
 from failshut_breakers.decision import Decision, Kind, decode_decision
 from failshut_breakers.tally import CONFIRMED
 from failshut_console.exits import Exit, Trouble, unreachable
-from failshut_streams.broker import consumer_options
+from failshut_streams.broker import consumer_options, shown
+from failshut_streams.broker_diagnosis import why_unreachable
 from failshut_streams.codecs.dead_letter import decode_dead_letter
 from failshut_streams.operator import Operator, TermError, Unacknowledged
 from failshut_streams.topics import CONTROL, BrokerUnreachable, Topics
@@ -87,7 +88,8 @@ async def installation_there(broker: str, prefix: str, key: SigningKey) -> str:
             "open a term (failshut term open), or name it: --installation ID",
         ) from error
     except (BrokerUnreachable, KafkaError, OSError) as error:
-        raise unreachable(f"Kafka at {broker} does not answer: {error}", "start it, or name it with --broker") from error
+        why = await why_unreachable(broker) or str(error)
+        raise unreachable(f"Kafka at {shown(broker)} does not answer: {why}", "start it, or name it with --broker") from error
 
 
 async def send_and_wait(broker: str, prefix: str, key: SigningKey, order: GateCommand, timeout_s: float) -> Answer:
@@ -111,7 +113,8 @@ async def send_and_wait(broker: str, prefix: str, key: SigningKey, order: GateCo
             f"the broker did not acknowledge the command: {error}", "look at `failshut gates` before you send it again"
         ) from error
     except (BrokerUnreachable, KafkaError, OSError) as error:
-        raise unreachable(f"Kafka at {broker} does not answer: {error}", "start it, or name it with --broker") from error
+        why = await why_unreachable(broker) or str(error)
+        raise unreachable(f"Kafka at {shown(broker)} does not answer: {why}", "start it, or name it with --broker") from error
     except CommandError as error:
         raise Trouble(str(error), "nothing was sent", "say it in fewer words") from error
     because = (
@@ -140,7 +143,7 @@ async def _listening(broker: str, topics: Topics) -> AsyncIterator[AIOKafkaConsu
             partitions = consumer.partitions_for_topic(topic)
             if not partitions:
                 raise unreachable(
-                    f"Kafka at {broker} has no topic {topic}",
+                    f"Kafka at {shown(broker)} has no topic {topic}",
                     "start a monitor (failshut up, failshut run), or give the --prefix that it runs with",
                 )
             places += [TopicPartition(topic, partition) for partition in partitions]

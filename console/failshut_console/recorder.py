@@ -19,7 +19,8 @@ from failshut_breakers.command import Activate, CommandError, parse_command
 from failshut_breakers.evidence import Activation
 from failshut_console.exits import Trouble, unreachable
 from failshut_replay.recording import Evidence
-from failshut_streams.broker import client_options, consumer_options
+from failshut_streams.broker import client_options, consumer_options, shown
+from failshut_streams.broker_diagnosis import why_unreachable
 from failshut_streams.topics import Topics, partition_of
 
 READ_SECONDS_MAX = 30.0
@@ -146,7 +147,7 @@ class KafkaLog:
         partitions = sorted(known.partitions_for_topic(topic) or ())
         if not partitions:
             raise Trouble(
-                f"there is no topic {topic} at {self.broker}", "nothing was read", "name the monitor's prefix: --prefix"
+                f"there is no topic {topic} at {shown(self.broker)}", "nothing was read", "name the monitor's prefix: --prefix"
             )
         return partitions
 
@@ -170,8 +171,10 @@ class KafkaLog:
         try:
             return self._loop.run_until_complete(work)
         except (KafkaError, OSError, TimeoutError) as error:
+            why = self._loop.run_until_complete(why_unreachable(self.broker)) or f"{type(error).__name__}: {error}"
             raise unreachable(
-                f"Kafka at {self.broker} does not answer: {type(error).__name__}: {error}", "start it, or name it with --broker"
+                f"Kafka at {shown(self.broker)} does not answer: {why}",
+                "start it, or name it with --broker",
             ) from error
 
 
@@ -189,7 +192,7 @@ async def rehearse(
         await producer.start()
         if not (await producer.client.fetch_all_metadata()).partitions_for_topic(topic):
             raise Trouble(
-                f"there is no topic {topic} at {broker}", "nothing was written", "create it, or name another: --topic"
+                f"there is no topic {topic} at {shown(broker)}", "nothing was written", "create it, or name another: --topic"
             )
         async for message in messages:
             await producer.send(topic, message)
@@ -198,7 +201,7 @@ async def rehearse(
         await producer.flush()
     except (KafkaError, OSError) as error:
         raise unreachable(
-            f"Kafka at {broker} did not take it all: {type(error).__name__}: {error}", "look at the broker"
+            f"Kafka at {shown(broker)} did not take it all: {type(error).__name__}: {error}", "look at the broker"
         ) from error
     finally:
         await producer.stop()

@@ -32,6 +32,7 @@ from failshut_streams.topics import Counts, Topics, TopicsFound, ensure
 
 Say = Callable[[str], None]
 LAST_WORDS_BYTES = 20_000
+_OTHER_SERVERS = re.compile(r"FAILSHUT_(BROKER|(OUTCOMES_)?STORE)(?!_TIMEOUT_MS)")
 
 
 class Child(Server):
@@ -54,6 +55,10 @@ class Child(Server):
 
     def command(self) -> list[str]:
         return [sys.executable, *self._arguments]
+
+    def environment(self) -> dict[str, str]:
+        """This process's, without what it says of other servers: a cluster's password is none for the embedded ones."""
+        return {name: value for name, value in os.environ.items() if not _OTHER_SERVERS.match(name)}
 
     def ready(self) -> bool:
         return self.running and self._is_ready()

@@ -10,7 +10,7 @@ import getpass
 import json
 import os
 import socket
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from failshut.keys import check_installation
@@ -24,8 +24,8 @@ DEFAULT_FOLDER = ".failshut"
 class Runtime:
     """What a running monitor of this machine tells other commands. Empty texts: not known."""
 
-    broker: str = ""
-    store: str = ""
+    broker: str = field(default="", repr=False)
+    store: str = field(default="", repr=False)
     prefix: str = ""
     jwks: str = ""
     operator_key: str = ""

@@ -2,8 +2,9 @@
 
 Everything may come from the environment, so that a service needs no code for it:
 
-- `FAILSHUT_STORE`: the store's URL, `redis://host:6379/0` (also `rediss://` and `unix://`)
-- `FAILSHUT_OUTCOMES_STORE`: the URL of the store that takes outcomes, where it is another one
+- `FAILSHUT_STORE`: the store's address, `redis://host:6379/0` (also TLS, Sentinels, a socket file: docs/connecting.md)
+- `FAILSHUT_STORE_PASSWORD`, `_PASSWORD_FILE`, `_USER`, `_CA`, `_CERT`, `_KEY`: what is better not in it
+- `FAILSHUT_OUTCOMES_STORE`: that of the store that takes outcomes, where it is another one; with the same settings beside it
 - `FAILSHUT_JWKS`: path of the JWKS file with the monitor's public keys, which also names its installation
 - `FAILSHUT_INSTALLATION`: the installation's id, where that file does not name it, or another
 - `FAILSHUT_CONTEXT`: where this service runs, `environment=production,region=eu`
@@ -16,16 +17,19 @@ what to set.
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from failshut import store_address
 from failshut.keys import check_installation
 
 DEADLINE_MS: Final = 50
 CLOCK_TOLERANCE_MS: Final = 500
 STORE_TIMEOUT_MS: Final = 500
+_STORES: Final = {"store_url": store_address.ENVIRONMENT, "outcomes_store_url": store_address.OUTCOMES_ENVIRONMENT}
 OUTCOMES_MAX: Final = 10_000
 
 
@@ -41,8 +45,9 @@ class Clocks:
 class Configuration:
     """What a guard is told. Raises ValueError for what cannot be meant."""
 
-    store_url: str = ""
-    outcomes_store_url: str = ""
+    store_url: str = field(default="", repr=False)
+    """Where the store is; empty: every check withholds. It may hold a password, so it is not shown."""
+    outcomes_store_url: str = field(default="", repr=False)
     """Where outcomes are written; empty: to the same store as permits. Apart, they can take no memory from permits."""
     installation: str = ""
     """Whose permits open gates here, and whose names are read; empty: the installation that the JWKS document names."""
@@ -81,16 +86,15 @@ class Configuration:
 def from_environment(environment: Mapping[str, str] | None = None, **given: Any) -> Configuration:
     """The configuration that `FAILSHUT_*` variables describe; `given` arguments win. Raises ValueError."""
     variables = os.environ if environment is None else environment
-    given.setdefault("store_url", variables.get("FAILSHUT_STORE", ""))
-    given.setdefault("outcomes_store_url", variables.get("FAILSHUT_OUTCOMES_STORE", ""))
+    for name, variable in _STORES.items():
+        given[name] = store_address.complete(given.get(name, variables.get(variable, "")), variables, variable)
     given.setdefault("installation", variables.get("FAILSHUT_INSTALLATION", ""))
     given.setdefault("jwks", variables.get("FAILSHUT_JWKS", ""))
     given.setdefault("context", parse_context(variables.get("FAILSHUT_CONTEXT", "")))
     if "deadline_ms" not in given and (text := variables.get("FAILSHUT_DEADLINE_MS", "")):
-        try:
-            given["deadline_ms"] = int(text)
-        except ValueError as error:
-            raise ValueError(f"FAILSHUT_DEADLINE_MS is {text!r}, not a whole number") from error
+        if not re.fullmatch(r"\s*-?[0-9]{1,9}\s*", text):  # it is not quoted: who mixes up variables has an address there
+            raise ValueError("FAILSHUT_DEADLINE_MS is not a whole number")
+        given["deadline_ms"] = int(text)
     return Configuration(**given)
 
 
@@ -101,11 +105,11 @@ def parse_context(text: str) -> dict[str, str]:
     {'environment': 'production', 'region': 'eu'}
     """
     context: dict[str, str] = {}
-    for part in text.split(","):
+    for number, part in enumerate(text.split(","), 1):
         name, equals, value = part.strip().partition("=")
         if not name and not equals:
             continue
-        if not name or not equals:
-            raise ValueError(f"FAILSHUT_CONTEXT: {part!r} is not name=value")
+        if not name or not equals or "://" in part:  # an address in the wrong variable would be shown as a context
+            raise ValueError(f"FAILSHUT_CONTEXT: part {number} is not name=value")
         context[name.strip()] = value.strip()
     return context

@@ -18,15 +18,16 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, TypeVar
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from failshut import keys
-from failshut.bounded import BoundedParser, TooLong
+from failshut.address import AddressError
+from failshut.bounded import TooLong
+from failshut.connection import connect
 from failshut.epoch import WIDTH, is_epoch
 from failshut.keys import Names
 from failshut.lease import Fenced
 from failshut.signing import TOKEN_BYTES_MAX
+from failshut.store_state import WrongStore
 
 T = TypeVar("T")
 
@@ -37,11 +38,15 @@ _KINDS: Final = ("permit", "closing")
 
 
 class Unreachable(Exception):
-    """The store did not answer in time or not in order. `maybe_applied`: a write may have happened all the same."""
+    """The store did not answer in time or not in order. `maybe_applied`: a write may have happened all the same.
 
-    def __init__(self, text: str, maybe_applied: bool) -> None:
+    `elsewhere`: what answered is not the store to ask, so whatever else is connected to it must connect anew.
+    """
+
+    def __init__(self, text: str, maybe_applied: bool, elsewhere: bool = False) -> None:
         super().__init__(text)
         self.maybe_applied = maybe_applied
+        self.elsewhere = elsewhere
 
 
 class Found(NamedTuple):
@@ -145,7 +150,8 @@ class Store:
             return question(self._client)
         except (redis.RedisError, OSError, ValueError, IndexError) as error:
             self.close()
-            raise Unreachable(_text(error), maybe_applied=connected) from error
+            wrong = isinstance(error, WrongStore)  # it was refused as a whole
+            raise Unreachable(_text(error), maybe_applied=connected and not wrong, elsewhere=wrong) from error
 
 
 class Subscription:
@@ -155,7 +161,7 @@ class Subscription:
         self._client: Any = None
         self._pubsub: Any = None
         try:
-            self._client = connect(url, timeout_ms / 1000)
+            self._client = connect(url, timeout_ms / 1000, subscribes=True)
             self._pubsub = self._client.pubsub()
             self._pubsub.subscribe(channel)
             answer = self._pubsub.get_message(timeout=timeout_ms / 1000)
@@ -196,21 +202,6 @@ class Subscription:
         for part in (self._pubsub, self._client):
             if part is not None:
                 _close(part)
-
-
-def connect(url: str, timeout_seconds: float) -> redis.Redis:
-    """A client with one connection, no retries and a limit on every wait. Raises ValueError for a bad URL."""
-    return redis.Redis.from_url(
-        url,
-        socket_timeout=timeout_seconds,
-        socket_connect_timeout=timeout_seconds,
-        retry=Retry(NoBackoff(), 0),
-        retry_on_timeout=False,
-        health_check_interval=0,
-        protocol=2,
-        parser_class=BoundedParser,
-        max_connections=2,
-    )
 
 
 def _fenced(client: redis.Redis, names: Names, gates: Sequence[str]) -> frozenset[str]:
@@ -284,4 +275,6 @@ def _let_go(client: Any) -> None:
 
 
 def _text(error: Exception) -> str:
+    if isinstance(error, WrongStore | AddressError):
+        return str(error)[:300]
     return f"the store cannot be reached: {type(error).__name__}: {error}"[:300]

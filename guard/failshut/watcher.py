@@ -28,6 +28,7 @@ from failshut.outcomes import CANCELLED
 from failshut.reporter import Reporter
 from failshut.signing import TokenError
 from failshut.store import GATES_PER_READ_MAX, Store, Subscription, Unreachable
+from failshut.store_state import AGE_SECONDS_MAX
 
 if TYPE_CHECKING:
     from failshut.guard import Guard
@@ -102,6 +103,8 @@ class Watcher:
         self._store = Store(configuration.store_url, configuration.store_timeout_ms)
         self._reporter = Reporter(guard, self._stopping)
         self._subscription: Subscription | None = None
+        self._elsewhere = False
+        """The watcher found that the store is no longer where it was; the listener subscribes anew."""
         self.asking_since = 0.0
         """Monotonic time at which the question under way was put to the store; 0 if there is none."""
         self._threads = [
@@ -235,7 +238,7 @@ class Watcher:
         try:
             answers = self._store.read(names, [slot.gate for slot in slots])
         except Unreachable as error:
-            self._failed()
+            self._failed(error)
             self._guard.unreachable(slots, str(error))
         else:
             self._backoff = self._retry_at = 0.0
@@ -256,7 +259,7 @@ class Watcher:
         try:
             token = self._store.pop_probe(names, request.slot.gate)
         except Unreachable as error:
-            self._failed()
+            self._failed(error)
             request.fail(error)
             return
         finally:
@@ -264,7 +267,8 @@ class Watcher:
         if not request.answer(token) and token:
             self._guard.outcomes.put((request.slot.gate, request.epoch, token, CANCELLED))
 
-    def _failed(self) -> None:
+    def _failed(self, error: Unreachable) -> None:
+        self._elsewhere = self._elsewhere or error.elsewhere
         self._backoff = min(BACKOFF_SECONDS_MAX, max(BACKOFF_SECONDS_MIN, self._backoff * 2))
         self._retry_at = time.monotonic() + self._backoff
 
@@ -287,8 +291,11 @@ class Watcher:
                 self._subscription = None
 
     def _hear(self, subscription: Subscription, names: Names) -> None:
-        heard = asked = time.monotonic()
-        while not self._stopping.is_set() and self._guard.names() == names:
+        self._elsewhere = False
+        begun = heard = asked = time.monotonic()
+        while not self._stopping.is_set() and not self._elsewhere and time.monotonic() - begun < AGE_SECONDS_MAX:
+            if self._guard.names() != names:
+                return  # another installation's closings are pushed elsewhere
             came, push = subscription.next(LISTEN_SECONDS)
             now = time.monotonic()
             if came:

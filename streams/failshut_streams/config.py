@@ -12,6 +12,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from failshut.store_address import StoreAddress
 from failshut_streams.broker import Broker
 
 
@@ -27,10 +28,10 @@ class WorkerConfig(BaseModel):
     to the store of the permits.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)  # an address holds a password
 
     broker: Annotated[str, Field(repr=False)]
-    store: Annotated[str, Field(pattern=r"^(redis|rediss|unix)://\S+$", repr=False)]
+    store: Annotated[str, Field(repr=False)]
     signing_key: Path
     operators: Path
     prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{0,64}$")] = ""
@@ -49,7 +50,7 @@ class WorkerConfig(BaseModel):
     request_timeout_ms: Annotated[int, Field(ge=1_000, le=600_000)] = 20_000
     store_timeout_ms: Annotated[int, Field(ge=10, le=60_000)] = 1_000
     group_instance_id: str | None = None
-    outcomes_store: Annotated[str, Field(pattern=r"^((redis|rediss|unix)://\S+)?$", repr=False)] = ""
+    outcomes_store: Annotated[str, Field(repr=False)] = ""
     metrics_address: Annotated[str, Field(pattern=r"^[0-9A-Za-z.:_-]{1,255}$")] = "127.0.0.1"
     metrics_port: Annotated[int, Field(ge=0, le=65_535)] | None = None
     log_level: str = "INFO"
@@ -59,3 +60,14 @@ class WorkerConfig(BaseModel):
     def _is_an_address(cls, address: str) -> str:
         Broker.parse(address)
         return address
+
+    @field_validator("store")
+    @classmethod
+    def _is_a_store(cls, address: str) -> str:
+        StoreAddress.parse(address)
+        return address
+
+    @field_validator("outcomes_store")
+    @classmethod
+    def _is_a_store_or_none(cls, address: str) -> str:
+        return cls._is_a_store(address) if address else ""

@@ -12,14 +12,12 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
-import redis.asyncio as redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from failshut.keys import Names
 from failshut_breakers.coverage import Coverage
 from failshut_breakers.policy import Entry
+from failshut_breakers.store_connection import connect
 from failshut_streams.config import WorkerConfig
 from failshut_streams.effects import Effects, wall_ms
 from failshut_streams.governing import Governing
@@ -82,9 +80,7 @@ class Health:
         self._config, self._router, self._governing, self._effects = config, router, governing, effects
         self._metrics = metrics
         self._started_ms = wall_ms()
-        self._redis = redis.Redis.from_url(
-            config.store, socket_timeout=1.0, socket_connect_timeout=1.0, retry=Retry(NoBackoff(), 0), max_connections=2
-        )
+        self._redis = connect(config.store, 1.0, connections_max=2)
 
     async def report_regularly(self) -> None:
         """Report, and have what the store has lost written again."""

@@ -28,6 +28,7 @@ from failshut.signing import TYP_COMMAND, KeySet, SigningKey, TokenError, read_t
 from failshut_breakers.command import Activate, Command, CommandError, NamelessCommand, OpenTerm, parse_command
 from failshut_breakers.evidence import MAX_TERM
 from failshut_streams.broker import READ_COMMITTED, client_options
+from failshut_streams.broker_diagnosis import why_unreachable
 from failshut_streams.marks import MARK_KEY, wall_ms
 from failshut_streams.metadata import ask
 from failshut_streams.topics import CONTROL_BYTES_MAX, FRONT_DOOR, BrokerUnreachable, Topics, TopicsFound
@@ -136,7 +137,7 @@ class Operator:
         self.topics = Topics(prefix)
         self._installation = check_installation(installation) if installation else ""
         self.name = name
-        self._options = client_options(broker)
+        self._broker, self._options = broker, client_options(broker)
         self._key = signing_key
         self._keys = signing_key.key_set() if keys is None else keys
         self._timeout_s = timeout_s
@@ -155,9 +156,8 @@ class Operator:
             await producer.start()
         except (KafkaError, OSError) as error:
             await producer.stop()
-            raise BrokerUnreachable(
-                f"{','.join(self._options['bootstrap_servers'])}: {type(error).__name__}: {error}"
-            ) from error
+            why = await why_unreachable(self._broker) or f"{type(error).__name__}: {error}"
+            raise BrokerUnreachable(f"{','.join(self._options['bootstrap_servers'])}: {why}") from error
         self._producer = producer
         return self
 

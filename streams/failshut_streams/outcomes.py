@@ -34,14 +34,12 @@ import msgspec
 import redis.asyncio as redis
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 
 from failshut.bounded import TooLong
 from failshut.keys import Names, check_gate
 from failshut_breakers.probes import ForgedProbe, ProbeKey
-from failshut_breakers.store_answers import BoundedAsyncParser
+from failshut_breakers.store_connection import connect
 from failshut_streams.background import Background
 from failshut_streams.codecs.wire import OutcomeWire
 
@@ -155,15 +153,7 @@ class OutcomeMover(Background):
         on_count: Callable[[str, int], None] = _ignore,
     ) -> None:
         super().__init__()
-        self._redis: redis.Redis = redis.Redis.from_url(
-            store_url,
-            socket_timeout=_STORE_SECONDS_MAX,
-            socket_connect_timeout=_STORE_SECONDS_MAX,
-            retry=Retry(NoBackoff(), 0),
-            protocol=2,
-            parser_class=BoundedAsyncParser,
-            max_connections=4,
-        )
+        self._redis: redis.Redis = connect(store_url, _STORE_SECONDS_MAX, connections_max=4)
         self._bound = self._redis.register_script(_BOUND)
         self._producer, self._topic, self._worker = producer, topic, worker
         self._names, self._gates, self._probes = Names(installation), gates, probes

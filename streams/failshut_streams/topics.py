@@ -22,7 +22,8 @@ from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 from aiokafka.partitioner import murmur2
 
-from failshut_streams.broker import client_options
+from failshut_streams.broker import client_options, shown
+from failshut_streams.broker_diagnosis import why_unreachable
 from failshut_streams.metadata import ClusterFound, TopicFound, ask
 
 TELEMETRY: Final = "telemetry"
@@ -254,7 +255,8 @@ async def ensure(broker: str, topics: Topics, counts: Counts | None = None, *, t
         now = await _all_led(client, names)
         settings = await _settings(admin, names)
     except (KafkaError, OSError, TimeoutError) as error:
-        raise BrokerUnreachable(f"{broker}: {type(error).__name__}: {error}") from error
+        why = await why_unreachable(broker) or f"{type(error).__name__}: {error}"
+        raise BrokerUnreachable(f"{shown(broker)}: {why}") from error
     finally:
         await admin.close()
     found = {topics.role(name): topic for name, topic in now.topics.items()}

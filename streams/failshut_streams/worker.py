@@ -232,6 +232,9 @@ class WorkerApp(ChunkApp):
 
 
 async def _prepare(config: WorkerConfig) -> TopicsFound:
+    for address in filter(None, (config.store, config.outcomes_store)):
+        async with Store(address, config.store_timeout_ms / 1000) as store:
+            await store.check()
     counts = Counts(
         telemetry=config.telemetry_partitions,
         otlp_metrics=config.otlp_partitions,
@@ -255,7 +258,7 @@ def run(config: WorkerConfig) -> int:
     """Run a worker until it is told to stop or must stop; return the exit status.
 
     Raises:
-        TopicsUnfit, BrokerUnreachable: nothing was started.
+        TopicsUnfit, BrokerUnreachable, StoreUnfit: nothing was started.
         OSError, ValueError: a key cannot be read.
     """
     _collect_rarely()

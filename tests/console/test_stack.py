@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from failshut_console.stack import Child
 
 
@@ -26,3 +28,19 @@ def test_a_child_that_ends_at_once_is_not_running(tmp_path: Path) -> None:
     assert not child.ready()
     assert child.last_words() == "ValueError: no"
     child.stop()
+
+
+def test_a_child_knows_nothing_of_other_servers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the environment says of a cluster's servers is not added to the addresses of the embedded ones."""
+    others = {"FAILSHUT_STORE", "FAILSHUT_STORE_PASSWORD", "FAILSHUT_BROKER_CA", "FAILSHUT_OUTCOMES_STORE"}
+    for name in (*others, "FAILSHUT_STORE_TIMEOUT_MS"):
+        monkeypatch.setenv(name, "1")
+    child = Child(
+        tmp_path, "told", ["-c", "import os; print(*(n for n in os.environ if n.startswith('FAILSHUT_')))"], lambda: True
+    )
+    child.launch()
+    child._running().wait(30)
+    said = child.log_path.read_text().split()
+    child.stop()
+    assert "FAILSHUT_STORE_TIMEOUT_MS" in said
+    assert not others.intersection(said)

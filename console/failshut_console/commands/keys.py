@@ -12,7 +12,9 @@ from failshut_breakers.command import OpenTerm
 from failshut_console.commands.options import FOLDER, Broker, Folder, Installation, OperatorKey, Prefix, where
 from failshut_console.exits import Exit, Trouble, unreachable
 from failshut_console.ordering import load_operator_key
+from failshut_console.reaching import reaching
 from failshut_console.state import State, who
+from failshut_streams.broker import shown
 from failshut_streams.operator import Operator, TermError, Unacknowledged
 from failshut_streams.topics import BrokerUnreachable, Counts, Topics, TopicsUnfit, ensure
 
@@ -57,6 +59,7 @@ def _term() -> None:
 
 
 @term_group.command("open")
+@reaching
 def open_term(
     broker: Broker = "",
     prefix: Prefix = "",
@@ -100,7 +103,9 @@ def open_term(
     except TopicsUnfit as error:
         raise Trouble(str(error), "gates stay closed", "repair the topics, then open the term", Exit.REFUSED) from error
     except (BrokerUnreachable, Unacknowledged, KafkaError, OSError) as error:
-        raise unreachable(f"Kafka at {at.broker} does not answer: {error}", "start it, or name it with --broker") from error
+        raise unreachable(
+            f"Kafka at {shown(at.broker)} does not answer: {error}", "start it, or name it with --broker"
+        ) from error
     typer.echo(f"term {term.term} {'is opened' if opened else 'was open already'}: installation {term.installation}")
     home = State(state)
     if home.name_installation(term.installation):

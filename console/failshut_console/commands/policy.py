@@ -13,6 +13,7 @@ from failshut_console.checks import Checked, check_file, check_together, policy_
 from failshut_console.commands.options import FOLDER, AsJson, Broker, Folder, Installation, OperatorKey, Prefix, where
 from failshut_console.exits import Exit, Trouble
 from failshut_console.ordering import load_operator_key
+from failshut_console.reaching import reaching
 from failshut_console.state import who
 
 group = typer.Typer(
@@ -76,6 +77,7 @@ def _tell(item: Checked) -> None:
 
 
 @group.command("activate")
+@reaching
 def activate(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The bundle: every *.yaml in this folder.")],
     broker: Broker = "",

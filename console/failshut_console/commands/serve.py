@@ -181,6 +181,7 @@ def run(
     """
     from pydantic import ValidationError
 
+    from failshut_breakers.store import StoreUnfit
     from failshut_streams import worker
     from failshut_streams.config import WorkerConfig
     from failshut_streams.topics import BrokerUnreachable, TopicsUnfit
@@ -214,9 +215,14 @@ def run(
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         name = "--" + str(first["loc"][0]).replace("_", "-")
-        raise Trouble(f"{name}: {first['msg']}: {first['input']!r}", "no worker was started", "failshut run --help") from error
+        hidden = name in ("--broker", "--store", "--outcomes-store")  # an address may hold a password
+        quoted = "" if hidden else f": {first['input']!r}"
+        raise Trouble(f"{name}: {first['msg']}{quoted}", "no worker was started", "failshut run --help") from error
     try:
         status = worker.run(config)
+    except StoreUnfit as error:
+        do = "name a store that is a primary by itself: --store (docs/connecting.md)"
+        raise Trouble(str(error), "no worker was started", do, Exit.REFUSED) from error
     except TopicsUnfit as error:
         raise Trouble(str(error), "no worker was started", "repair the topics", Exit.REFUSED) from error
     except BrokerUnreachable as error:

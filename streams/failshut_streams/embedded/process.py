@@ -102,6 +102,10 @@ class Server(ABC):
     def command(self) -> list[str]:
         """The command that runs the server in the foreground on `port`; may prepare the folder."""
 
+    def environment(self) -> dict[str, str] | None:
+        """The process's environment; None: this process's own."""
+        return None
+
     @abstractmethod
     def ready(self) -> bool:
         """Say whether this very server answers a real request now."""
@@ -178,7 +182,7 @@ class Server(ABC):
             self._renew_ports()
         command = self.command()
         with self._open_output() as output:
-            self._process = _launcher.run(lambda: _spawn(command, self.folder, output))
+            self._process = _launcher.run(lambda: _spawn(command, self.folder, output, self.environment()))
         self._paused = False
         self._owner_pid = os.getpid()
         self._write_pid_file(self._process.pid)
@@ -316,7 +320,7 @@ class Server(ABC):
         self._pid_path.unlink(missing_ok=True)
 
 
-def _spawn(command: list[str], folder: Path, output: IO[bytes]) -> subprocess.Popen[bytes]:
+def _spawn(command: list[str], folder: Path, output: IO[bytes], environment: dict[str, str] | None) -> subprocess.Popen[bytes]:
     """Start a command through `_launch.py`, in a session of its own: Ctrl-C is its owner's to handle."""
     return subprocess.Popen(
         [sys.executable, "-I", "-S", str(_LAUNCHER), str(os.getpid()), *command],
@@ -325,6 +329,7 @@ def _spawn(command: list[str], folder: Path, output: IO[bytes]) -> subprocess.Po
         stdout=output,
         stderr=subprocess.STDOUT,
         start_new_session=True,
+        env=environment,
     )
 
 
