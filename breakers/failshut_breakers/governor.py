@@ -49,6 +49,7 @@ class Governor:
         self.owns = owns
         self.offset = -1  # of the last evidence record that was judged
         self.term = 0
+        self.term_offset = -1  # of its record in control
         self.whole = True  # the log was read from its beginning, or from a snapshot that was
         self.book = PolicyBook()
         self.gates: dict[str, Gate] = {}
@@ -168,7 +169,7 @@ class Governor:
         if term.term <= self.term or term.evidence_id != self.evidence_id:
             return False  # an older term, or one that speaks of another log
         self.whole = term.term == 1 and self.whole and not self.gates
-        self.term = term.term
+        self.term, self.term_offset = term.term, term.offset
         self.coverages = [Coverage.of_term(term, self.book.routing)]
         for gate in self.gates.values():
             gate.version = self.book.routing
@@ -186,7 +187,7 @@ class Governor:
                 continue
             if isinstance(notice, Activation):
                 changed |= self._activate(notice, Place(run.topic, run.partition, notice.offset, 0))
-            elif isinstance(notice, AcceptedGap):
+            elif isinstance(notice, AcceptedGap) and notice.offset > self.term_offset:  # of an older term: of other offsets
                 for coverage in self.coverages:
                     coverage.accept_gap(notice.topic, notice.partition, notice.upto)
         return changed

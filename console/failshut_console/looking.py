@@ -23,6 +23,7 @@ from failshut.signing import KeySet, TokenError
 from failshut_console.exits import Trouble, unreachable
 
 OPEN, CLOSED, UNKNOWN = "OPEN", "CLOSED", "UNKNOWN"
+TEXT_MAX = 500
 STALE_MS = 1_500
 """Evidence older than this is worth a word: marks come several times a second."""
 
@@ -45,6 +46,7 @@ class View:
     evidence_ms: int = 0
     admitted: int | None = None
     withheld: int | None = None
+    refused: str = ""  # why the store takes nothing that a monitor says of the gate
 
     @property
     def permit(self) -> str:
@@ -66,6 +68,8 @@ class Worker:
     group: str
     evidence: dict[str, int] = field(default_factory=dict)
     gaps: tuple[str, ...] = ()
+    refused: dict[str, str] = field(default_factory=dict)  # by gate
+    gap_places: dict[str, tuple[int, int]] = field(default_factory=dict)  # covered up to, and where a run began beyond
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,10 +173,14 @@ class Looker:
         now_ms = int(time.time() * 1000)
         workers = tuple(worker for answer in answers[3 * len(names) :] if (worker := _worker(answer)) is not None)
         found = Look(now_ms, (), workers, self.store)
+        refused = {gate: words for worker in workers for gate, words in worker.refused.items()}
         views = []
         for index, gate in enumerate(names):
             record, pttl_ms, status = answers[3 * index : 3 * index + 3]
-            views.append(self._view(gate, record, pttl_ms, _json(status), found))
+            view = self._view(gate, record, pttl_ms, _json(status), found)
+            if gate in refused:
+                view = replace(view, refused=refused[gate], because=f"{refused[gate]} ({view.because})")
+            views.append(view)
         return Look(now_ms, tuple(views), workers, self.store)
 
     def _members(self) -> set[bytes]:
@@ -263,9 +271,11 @@ def _worker(answer: bytes | None) -> Worker | None:
     try:
         evidence = {str(name): int(ms) for name, ms in said.get("evidence", {}).items()}
         gaps = tuple(str(gap) for gap in said.get("gaps", ()))
+        refused = {str(gate): str(words)[:TEXT_MAX] for gate, words in said.get("refused", {}).items()}
+        places = {str(place): (int(at), int(beyond)) for place, (at, beyond) in said.get("gap_places", {}).items()}
     except (TypeError, ValueError, AttributeError):
-        evidence, gaps = {}, ()
-    return Worker(str(said.get("id", "?")), str(said.get("group", "?")), evidence, gaps)
+        evidence, gaps, refused, places = {}, (), {}, {}
+    return Worker(str(said.get("id", "?")), str(said.get("group", "?")), evidence, gaps, refused, places)
 
 
 def _json(answer: bytes | None) -> dict[str, Any]:

@@ -31,6 +31,8 @@ EVERY_SECONDS = 1.0
 LIFE_MS = 5_000
 """How long a worker's line stays when it says nothing more."""
 
+REFUSED_MAX = 20
+
 Place = tuple[str, int]
 
 
@@ -48,6 +50,8 @@ class Report(msgspec.Struct, frozen=True):
     evidence_partitions: list[int]
     front_door: list[str]
     store_reachable: bool
+    refused: dict[str, str] = {}  # by gate, at most REFUSED_MAX of them: why the store takes nothing for it
+    gap_places: dict[str, tuple[int, int]] = {}  # by place: up to where evidence is covered, and where a run began beyond
 
 
 def worker_key(worker_id: str) -> str:
@@ -112,6 +116,8 @@ class Health:
             evidence_partitions=sorted(self._governing.governors),
             front_door=[_text(place) for place in front_door],
             store_reachable=self._effects.reachable,
+            refused=dict(list(self._effects.refusals.words.items())[:REFUSED_MAX]),
+            gap_places={_text(place): _gap(place, coverages.values()) for place in gaps},
         )
 
     async def _tell(self, report: Report) -> None:
@@ -137,6 +143,12 @@ def _oldest_views(coverages: Iterable[Coverage]) -> dict[Place, int]:
         for place, at in coverage.marks.items():
             newest[place] = min(at, newest.get(place, at))
     return newest
+
+
+def _gap(place: Place, coverages: Iterable[Coverage]) -> tuple[int, int]:
+    """Return the lowest position that is covered before a gap, and where the run that did not join began."""
+    broken = [coverage for coverage in coverages if place in coverage.gaps]
+    return min(coverage.covered.get(place, 0) for coverage in broken), max(coverage.gaps[place] for coverage in broken)
 
 
 def _text(place: Place) -> str:

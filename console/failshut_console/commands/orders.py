@@ -49,7 +49,7 @@ def hold(
     Exit status: 0 held, 1 refused (it says why), 2 wrong usage, 3 nobody answered: the command is on the log and counts later.
     """
     at = where(state, store=store, broker=broker, key=key, prefix=prefix)
-    _send(at, Hold(gate=gate, by=by or who(), why=_reason(why), id=new_id()), wait, as_json)
+    _send(at, Hold(gate=gate, by=by or who(), why=reason(why), id=new_id()), wait, as_json)
 
 
 def reset(
@@ -75,7 +75,7 @@ def reset(
     """
     at = where(state, store=store, broker=broker, jwks=jwks, key=key, prefix=prefix)
     number = epoch if epoch >= 0 else _epoch(_seen(at, gate))
-    _send(at, Reset(gate=gate, by=by or who(), why=_reason(why), id=new_id(), epoch=number), wait, as_json)
+    _send(at, Reset(gate=gate, by=by or who(), why=reason(why), id=new_id(), epoch=number), wait, as_json)
 
 
 def confirm(
@@ -98,7 +98,7 @@ def confirm(
     Exit status: 0 confirmed, 1 refused (it says why), 2 wrong usage, 3 nobody answered.
     """
     at = where(state, broker=broker, key=key, prefix=prefix)
-    _send(at, Confirm(gate=gate, by=by or who(), why=_reason(why), id=new_id(), epoch=epoch), wait, as_json)
+    _send(at, Confirm(gate=gate, by=by or who(), why=reason(why), id=new_id(), epoch=epoch), wait, as_json)
 
 
 def bypass(
@@ -142,14 +142,15 @@ def bypass(
         )
     number = epoch if epoch >= 0 or seen is None else _epoch(seen)
     until_ms = int(time.time() * 1000) + length_ms
-    order = Bypass(gate=gate, by=by or who(), why=_reason(why), id=new_id(), epoch=number, conditions=names, until_ms=until_ms)
+    order = Bypass(gate=gate, by=by or who(), why=reason(why), id=new_id(), epoch=number, conditions=names, until_ms=until_ms)
     _send(at, order, wait, as_json)
 
 
 # --- sending ----------------------------------------------------------------------------------------------------
 
 
-def _reason(why: str) -> str:
+def reason(why: str) -> str:
+    """The reason as it was given. Raises `Trouble` where it is none, or too long."""
     if not why.strip():
         raise Trouble("--why is empty", "nothing was sent", "say why: whoever reads the log asks it first")
     if len(why) > 500:
