@@ -61,6 +61,7 @@ class Governor:
         self.offset = -1  # of the last evidence record that was judged
         self.term = 0
         self.installation = ""  # the first term's; empty before one was opened, and then nothing counts
+        self.term_offset = -1  # of its record in control
         self.whole = True  # the log was read from its beginning, or from a snapshot that was
         self.book = PolicyBook()
         self.gates: dict[str, Gate] = {}
@@ -309,7 +310,7 @@ class Governor:
             return False  # the first term says whose log this is; a copied one of another installation changes nothing
         self.installation = term.installation
         self.whole = term.term == 1 and self.whole and not self.gates
-        self.term = term.term
+        self.term, self.term_offset = term.term, term.offset
         self.coverages, self.forks = [Coverage.of_term(term, self.book.routing)], []
         self.agreement.operators = None  # all of control is told anew
         for gate in self.gates.values():
@@ -328,7 +329,7 @@ class Governor:
                 continue
             if isinstance(notice, Activation):
                 changed |= self._activate(notice, Place(run.topic, run.partition, notice.offset, 0))
-            elif isinstance(notice, AcceptedGap):
+            elif isinstance(notice, AcceptedGap) and notice.offset > self.term_offset:  # of an older term: of other offsets
                 for coverage in (*self.coverages, *self.forks):
                     coverage.accept_gap(notice.topic, notice.partition, notice.upto)
         return changed

@@ -5,6 +5,10 @@ writes late, twice, or after a fail-over to a replica that knew less. A write th
 expires); a write whose answer was lost is repeated, and the repetition changes nothing.
 
 Absent, refused and unreachable are three results: `written`, `refused` and StoreUnreachable. No driver's exception leaves here.
+
+A fence that no monitor can have written (see write.lua) refuses what opens, and a closing puts it right. One that looks like a
+monitor's and is ahead refuses everything: nobody here can know that it is not of a later term. Who is refused is told what
+the store holds, and an operator who knows better removes it (`clear_fence`).
 """
 
 from __future__ import annotations
@@ -23,6 +27,30 @@ from failshut_breakers.permits import Statement
 from failshut_breakers.store_connection import connect
 
 SCRIPT = files("failshut_breakers").joinpath("write.lua").read_text()
+
+
+CLEAR = """
+local fence = redis.pcall('HGET', KEYS[1], 'epoch')
+if type(fence) ~= 'string' or fence ~= ARGV[1] then return 0 end
+redis.call('DEL', KEYS[1], KEYS[2])
+return 1
+"""
+
+
+class Answer(int):
+    """What became of a statement: 1 written, 0 refused. Then `epoch` and `offset` are those that the store holds.
+
+    They are empty where what it holds is no fence of any monitor.
+    """
+
+    epoch = offset = ""
+
+    @classmethod
+    def of(cls, said: list[bytes]) -> Answer:
+        """Read what the script says."""
+        answer = cls(said[0] == b"written")
+        answer.epoch, answer.offset = (part.decode("ascii", "replace") for part in said[1:3])
+        return answer
 
 
 class StoreUnreachable(Exception):
@@ -66,7 +94,7 @@ class Store:
         except (RedisError, OSError, TimeoutError):
             return
 
-    async def write(self, statements: Iterable[tuple[Statement, bytes]]) -> list[bool]:
+    async def write(self, statements: Iterable[tuple[Statement, bytes]]) -> list[Answer]:
         """Write statements with the status that screens show, in order; return for each whether it was taken.
 
         A statement is refused where the store holds a newer one.
@@ -88,7 +116,7 @@ class Store:
         except (RedisError, OSError, TimeoutError) as error:
             raise _unreachable(error) from error
 
-    async def _write(self, pairs: list[tuple[Statement, bytes]]) -> list[bool]:
+    async def _write(self, pairs: list[tuple[Statement, bytes]]) -> list[Answer]:
         if not self._sha:
             self._sha = str(await self._redis.script_load(SCRIPT))
         sets: dict[str, set[str]] = {}
@@ -118,7 +146,21 @@ class Store:
             for name, gates in sets.items():
                 pipe.sadd(name, *sorted(gates))
             answers = await pipe.execute()
-        return [answer[0] == b"written" for answer in answers[: len(pairs)]]
+        return [Answer.of(answer) for answer in answers[: len(pairs)]]
+
+    async def clear_fence(self, names: Names, gate: str, epoch: str) -> bool:
+        """Remove what a gate's fence and record say, if the fence is of that epoch; return whether it was.
+
+        The gate denies until a monitor writes its last decision again, within seconds.
+
+        Raises:
+            StoreUnreachable: the store did not answer; it may have been done.
+        """
+        try:
+            done: object = await self._redis.eval(CLEAR, 2, names.fence(gate), names.record(gate), epoch)
+        except (RedisError, OSError, TimeoutError) as error:
+            raise _unreachable(error) from error
+        return done == 1
 
 
 def _unreachable(error: Exception) -> StoreUnreachable:

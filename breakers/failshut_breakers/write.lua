@@ -1,17 +1,26 @@
 -- Compare and swap a gate's record on (epoch, offset). Old authority never wins; on a tie a closing does.
 -- KEYS: fence, record, probes, probed, status
 -- ARGV: epoch, offset (16 digits each), kind, token, exp_ms ('0': never), probe epoch, status, channel, push, probe tokens...
-local function refused(why) return {'refused', why} end
 local epoch, offset, kind, exp_ms = ARGV[1], ARGV[2], ARGV[3], ARGV[5]
+-- An epoch is term * 2^40 + the offset of the decision that last changed the gate: 16 digits below 2^53, and no later in the
+-- log than the decision beside it.
+local function ours(fence)
+  local at, offset, kind = fence[1], fence[2], fence[3]
+  if not (at and offset and (kind == 'permit' or kind == 'closing')) then return false end
+  if #at ~= 16 or #offset ~= 16 or string.find(at .. offset, '%D') then return false end
+  at, offset = tonumber(at), tonumber(offset)
+  return at < 2 ^ 53 and offset < 2 ^ 40 and at % 2 ^ 40 <= offset
+end
 local fence = redis.pcall('HMGET', KEYS[1], 'epoch', 'offset', 'kind')
-if fence.err or (fence[1] or fence[2] or fence[3]) and not (fence[1] and fence[2] and fence[3]) then
-  -- Not a fence of ours: nothing opens over it, and a closing puts it right.
-  if kind ~= 'closing' then return refused('') end
+if fence.err or (fence[1] or fence[2] or fence[3] or redis.call('EXISTS', KEYS[1]) == 1) and not ours(fence) then
+  -- Not a fence of any monitor: nothing opens over it, and a closing puts it right.
+  if kind ~= 'closing' then return {'refused', '', ''} end
   redis.call('DEL', KEYS[1])
 elseif fence[1] then
   local there, here = fence[1] .. fence[2], epoch .. offset
-  if here < there then return refused(fence[1]) end
-  if here == there and fence[3] == 'closing' and kind ~= 'closing' then return refused(fence[1]) end
+  if here < there or here == there and fence[3] == 'closing' and kind ~= 'closing' then
+    return {'refused', fence[1], fence[2]}
+  end
 end
 if kind == 'closing' then
   -- First what takes no memory: a store that is full still says it to every guard, and the write is repeated until it is taken.
@@ -22,7 +31,7 @@ redis.call('HSET', KEYS[1], 'epoch', epoch, 'offset', offset, 'kind', kind)
 redis.call('SET', KEYS[5], ARGV[7])
 if kind == 'closing' then
   redis.call('SET', KEYS[2], ARGV[4])
-  return {'written', epoch}
+  return {'written', epoch, offset}
 end
 redis.call('SET', KEYS[2], ARGV[4], 'PXAT', exp_ms)
 -- Probe tokens are written once for a PROVING: lost ones stay lost.
@@ -34,4 +43,4 @@ if #ARGV > 9 then
     for n = 10, #ARGV do redis.call('RPUSH', KEYS[3], ARGV[n]) end
   end
 end
-return {'written', epoch}
+return {'written', epoch, offset}

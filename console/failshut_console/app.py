@@ -9,6 +9,7 @@ import typer
 from failshut_console.commands import detectors, look, orders, policy, replaying
 from failshut_console.commands.demonstrate import demo
 from failshut_console.commands.keys import keys_group, term_group
+from failshut_console.commands.repairs import fence_group, gap_group
 from failshut_console.commands.serve import run, up
 from failshut_console.exits import HELP
 from failshut_console.reaching import reaching
@@ -44,3 +45,5 @@ app.add_typer(policy.group, name="policy")
 app.add_typer(detectors.group, name="detectors")
 app.add_typer(keys_group, name="keys")
 app.add_typer(term_group, name="term")
+app.add_typer(gap_group, name="gap")
+app.add_typer(fence_group, name="fence")

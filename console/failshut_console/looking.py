@@ -28,6 +28,7 @@ from failshut_breakers.words import printable
 from failshut_console.exits import Exit, Trouble, unreachable
 
 OPEN, CLOSED, UNKNOWN = "OPEN", "CLOSED", "UNKNOWN"
+TEXT_MAX = 500
 STALE_MS = 1_500
 """Evidence older than this is worth a word: marks come several times a second."""
 GATES_MAX, WORKERS_MAX = 100_000, 1_000
@@ -54,6 +55,7 @@ class View:
     evidence_ms: int = 0
     admitted: int | None = None
     withheld: int | None = None
+    refused: str = ""  # why the store takes nothing that a monitor says of the gate
 
     @property
     def permit(self) -> str:
@@ -78,6 +80,8 @@ class Worker:
     troubles: tuple[str, ...] = ()
     """Where it reads control differently from others, or others from it: a line each."""
     transactions: dict[str, tuple[int, int]] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)  # by gate
+    gap_places: dict[str, tuple[int, int]] = field(default_factory=dict)  # covered up to, and where a run began beyond
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,11 +219,15 @@ class Looker:
         now_ms = int(time.time() * 1000)
         workers = tuple(worker for answer in told if (worker := _worker(_whole(answer))) is not None)
         found = Look(now_ms, (), workers, self.store)
+        refused = {gate: words for worker in workers for gate, words in worker.refused.items()}
         views = []
         for index, gate in enumerate(names):
             record, pttl_ms, status = answers[3 * index : 3 * index + 3]
             record = None if pttl_ms == -2 else _whole(record)
-            views.append(_printed(self._view(gate, record, pttl_ms, _json(_whole(status)), found)))
+            view = self._view(gate, record, pttl_ms, _json(_whole(status)), found)
+            if gate in refused:
+                view = replace(view, refused=refused[gate], because=f"{refused[gate]} ({view.because})")
+            views.append(_printed(view))
         return Look(now_ms, tuple(views), workers, self.store)
 
     def _asked(self, about: Sequence[Any], ask: Callable[[Any, Any], object]) -> list[Any]:
@@ -356,10 +364,12 @@ def _worker(answer: bytes | None) -> Worker | None:
         gaps = tuple(str(gap) for gap in said.get("gaps", ()))
         troubles = _troubles(said)
         waits = {str(name): (int(at), int(since_ms)) for name, (at, since_ms) in said.get("transactions", {}).items()}
+        refused = {str(gate): printable(str(words)[:TEXT_MAX]) for gate, words in said.get("refused", {}).items()}
+        places = {str(place): (int(at), int(beyond)) for place, (at, beyond) in said.get("gap_places", {}).items()}
     except (TypeError, ValueError, AttributeError):
-        evidence, gaps, troubles, waits = {}, (), (), {}
+        evidence, gaps, troubles, waits, refused, places = {}, (), (), {}, {}, {}
     worker, group = printable(str(said.get("id", "?"))), printable(str(said.get("group", "?")))
-    return Worker(worker, group, evidence, gaps, troubles, waits)
+    return Worker(worker, group, evidence, gaps, troubles, waits, refused, places)
 
 
 def _troubles(said: dict[str, Any]) -> tuple[str, ...]:

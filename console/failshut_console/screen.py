@@ -76,7 +76,7 @@ def changes(before: dict[str, View], views: Iterable[View]) -> list[View]:
     """Views that say something else than last time (the permit's life always does, and is left out)."""
 
     def key(view: View) -> tuple[str, ...]:
-        return (view.state, view.breaker, view.cause, view.mode, view.epoch)
+        return (view.state, view.breaker, view.cause, view.mode, view.epoch, view.refused)
 
     return [view for view in views if view.gate not in before or key(before[view.gate]) != key(view)]
 

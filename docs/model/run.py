@@ -72,6 +72,15 @@ def bad(model: str, *off: str, sizes: tuple[str, ...] = (), quick: bool = True) 
 
 
 CASES = (
+    Case("thin", sizes=("F=4",)),
+    Case("thin", quick=False),
+    bad("thin", "ENDS"),
+    bad("thin", "SAME"),
+    bad("thin", "FIRST"),
+    bad("thin", "KEPT", quick=False),
+    bad("thin", "LAST"),
+    bad("thin", "MARGIN", sizes=("F=4",)),
+    bad("thin", "CARRY"),
     Case("permit", sizes=("N=3",)),
     bad("permit", "EVIDENCE_EXP", sizes=("N=2",)),
     bad("permit", "SWAP", sizes=("N=3",)),

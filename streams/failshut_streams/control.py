@@ -74,11 +74,15 @@ UNSIGNED = "the policy bundle is not signed by a known operator"
 
 @dataclass
 class ControlCut:
-    """What a batch of control records became. `applied` are the activations that were taken up: offset and append time."""
+    """What a batch of control records became.
+
+    `applied` are the activations that were taken up (offset and append time), `gaps` the gaps that an operator signed for.
+    """
 
     runs: list[tuple[int, Run]] = field(default_factory=list)
     dead: list[DeadRecord] = field(default_factory=list)
     applied: list[tuple[int, int]] = field(default_factory=list)
+    gaps: list[AcceptedGap] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
     retells: list[Retell] = field(default_factory=list)
     restore: list[tuple[bytes, bytes]] = field(default_factory=list)  # key and token of what must be written again
@@ -106,6 +110,7 @@ class ControlCutter:
         self.applied: list[
             tuple[int, int]
         ] = []  # every activation taken up: offset, append time; grows by hand-made commands alone
+        self.gaps: list[AcceptedGap] = []  # every gap signed for, likewise
         self._evidence_id = evidence_id
         self._partitions = evidence_partitions
         self._router = router
@@ -146,6 +151,17 @@ class ControlCutter:
                     continue
                 if isinstance(command, Activate):
                     prepare(command.files)
+
+    def gap_since(self, control_offset: int, topic: str, partition: int) -> int | None:
+        """Return the lowest position that was signed up to in this term, above an offset of control; None if there is none."""
+        after = max(control_offset, self.term.offset if self.term else -1)
+        key = topic, partition
+        return min((gap.upto for gap in self.gaps if gap.offset > after and (gap.topic, gap.partition) == key), default=None)
+
+    @property
+    def newest_gap(self) -> int:
+        """The control offset of the newest gap that was signed for, -1 where none was."""
+        return self.gaps[-1].offset if self.gaps else -1
 
     def cut(self, records: Iterable[Record], upto: int) -> ControlCut:
         """Cut a batch of records, the next of the partition, up to a position."""
@@ -272,6 +288,8 @@ class ControlCutter:
             case AcceptGap():
                 gap = AcceptedGap(record.offset, record.timestamp_ms, command.topic, command.partition, command.upto, signer)
                 pending.notices.append(gap)
+                cut.gaps.append(gap)
+                self.gaps.append(gap)
             case Hold() | Reset() | Bypass() | Confirm():
                 if command.gate not in self.book.entries:
                     # Forwarded all the same: another version may read the policies otherwise, and know the gate.

@@ -19,8 +19,9 @@ from aiokafka import AIOKafkaProducer
 from failshut.signing import SigningKey
 from failshut_breakers.decision import Decision, Kind, encode_decision
 from failshut_breakers.permits import FutureEvidence, Statement, statement_of
-from failshut_breakers.store import Store, StoreUnreachable
+from failshut_breakers.store import Answer, Store, StoreUnreachable
 from failshut_streams.metrics import Metrics
+from failshut_streams.refusals import OLDER, Refusals
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +58,7 @@ class Effects:
         self._sends: list[asyncio.Future[object]] = []
         self.last: dict[str, Decision] = {}  # of every gate that this worker governs
         self.reachable = True
+        self.refusals = Refusals()
 
     async def take(self, decisions: Iterable[Decision]) -> None:
         """Take decisions in the order of the log. Returns when their records are on their way."""
@@ -89,12 +91,14 @@ class Effects:
         for gate in gates:
             self._pending.pop(gate, None)
             self.last.pop(gate, None)
+            self.refusals.forget(gate)
 
     def forget_written(self, gates: Iterable[str]) -> None:
         """Let go of gates that no policy speaks of any more, but for those whose closing waits for the store."""
         for gate in gates:
             if gate not in self._pending:
                 self.last.pop(gate, None)
+                self.refusals.forget(gate)
 
     async def write_regularly(self) -> None:
         """Write what is pending for as long as the worker lives."""
@@ -126,6 +130,7 @@ class Effects:
         waiting.sort(key=lambda pending: pending[1].kind is not Kind.CLOSE)
         batch = dict(waiting[:WRITES_MAX])
         pairs: list[tuple[Statement, bytes]] = []
+        written: list[Decision] = []
         now_ms = self._clock()
         for gate, decision in batch.items():
             if decision.kind is not Kind.CLOSE and decision.exp_ms <= now_ms:
@@ -134,6 +139,7 @@ class Effects:
                 continue
             try:
                 pairs.append((statement_of(decision, self._key, now_ms), encode_decision(decision)))
+                written.append(decision)
             except FutureEvidence as error:
                 logger.warning("not signed: %s", error)
                 self._count("future_evidence", 1)
@@ -142,9 +148,21 @@ class Effects:
             if self._pending.get(gate) is decision:
                 del self._pending[gate]
         self._count("written", sum(taken))
-        self._count("refused", len(taken) - sum(taken))
+        for decision, answer in zip(written, taken, strict=True):
+            if answer:
+                self.refusals.forget(decision.gate)
+            else:
+                self._refused(decision, answer, now_ms)
         for decision in self._pending.values():  # more than one batch, or newer than what was written
             self._wakes[_lane_of(decision)].set()
+
+    def _refused(self, decision: Decision, answer: Answer, now_ms: int) -> None:
+        kind, words = self.refusals.note(decision, answer, now_ms)
+        self._count("refused", 1)
+        if kind != OLDER:
+            self._count(kind, 1)
+        if words:
+            logger.error("%s", words)
 
     def closing_waits(self, gates: Iterable[str]) -> bool:
         """Return whether a closing of one of these gates is not yet in the store."""

@@ -32,6 +32,8 @@ EVERY_SECONDS = 1.0
 LIFE_MS = 5_000
 """How long a worker's line stays when it says nothing more."""
 
+REFUSED_MAX = 20
+
 Place = tuple[str, int]
 
 
@@ -57,6 +59,8 @@ class Report(msgspec.Struct, frozen=True):
     """Where this worker's operators file and control differ; empty if they do not."""
     transactions: dict[str, tuple[int, int]] = {}
     """Partitions that wait for an open transaction: the offset at which it begins, and when that was appended."""
+    refused: dict[str, str] = {}  # by gate, at most REFUSED_MAX of them: why the store takes nothing for it
+    gap_places: dict[str, tuple[int, int]] = {}  # by place: up to where evidence is covered, and where a run began beyond
 
 
 SAID_MAX = 20
@@ -137,6 +141,8 @@ class Health:
             unread=_said(unread),
             operators=self._naming.trouble,
             transactions={_text(place): (at.offset, at.since_ms) for place, at in sorted(transactions.items())},
+            refused=dict(list(self._effects.refusals.words.items())[:REFUSED_MAX]),
+            gap_places={_text(place): _gap(place, coverages.values()) for place in gaps},
         )
 
     async def _tell(self, report: Report) -> None:
@@ -175,6 +181,12 @@ def _oldest_views(coverages: Iterable[Coverage]) -> dict[Place, int]:
         for place, at in coverage.marks.items():
             newest[place] = min(at, newest.get(place, at))
     return newest
+
+
+def _gap(place: Place, coverages: Iterable[Coverage]) -> tuple[int, int]:
+    """Return the lowest position that is covered before a gap, and where the run that did not join began."""
+    broken = [coverage for coverage in coverages if place in coverage.gaps]
+    return min(coverage.covered.get(place, 0) for coverage in broken), max(coverage.gaps[place] for coverage in broken)
 
 
 def _text(place: Place) -> str:

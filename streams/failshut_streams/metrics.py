@@ -108,7 +108,7 @@ class Metrics:
         self._governor_seconds.observe(seconds)
 
     def effect(self, what: str, count: int) -> None:
-        """Count results: `written`, `refused`, `store_unreachable`, `future_evidence`, `lapsed_unsigned`."""
+        """Count results: `written`, `refused` and why, `store_unreachable`, `future_evidence`, `lapsed_unsigned`."""
         self._effects.get(what, self._effects[OTHER]).inc(count)
 
     def snapshot(self, partition: int, size_bytes: int, seconds: float, time_s: float) -> None:
@@ -279,6 +279,9 @@ class Metrics:
         self._effects = {
             "written": self._counter("statements_written", "Permits and closings that the store took."),
             "refused": self._counter("statements_refused", "Permits and closings older than what the store holds."),
+            "refused_foreign": self._counter("refused_by_foreign_fence", "Permits over a fence that no monitor wrote."),
+            "refused_later_term": self._counter("refused_by_later_term", "Refused by a fence of a term that is not open."),
+            "refused_ahead": self._counter("refused_by_fence_ahead", "Refused by a fence ahead of the log, for long."),
             "store_unreachable": self._counter("store_unreachable", "Writes to the store that got no answer."),
             "future_evidence": self._counter("future_evidence", "Permits not signed: their evidence lies in the future."),
             "lapsed_unsigned": self._counter("lapsed_unsigned", "Permits not signed: they would have lapsed already."),

@@ -336,6 +336,21 @@ class Operator:
             await consumer.stop()
         return {role: dict(sorted(offsets.items())) for role, offsets in starts.items()}
 
+    async def first_offset(self, role: str, partition: int) -> int:
+        """Return the offset of the oldest record that a front-door partition still holds.
+
+        Raises:
+            BrokerUnreachable: the broker did not say.
+        """
+        place = TopicPartition(self.topics.physical(role), partition)
+        consumer = await self._consumer()
+        try:
+            return int((await consumer.beginning_offsets([place]))[place])
+        except (KafkaError, OSError) as error:
+            raise BrokerUnreachable(f"{place.topic}/{partition}: {type(error).__name__}: {error}") from error
+        finally:
+            await consumer.stop()
+
     async def _consumer(self) -> AIOKafkaConsumer:
         """Return a started consumer without a group."""
         consumer = AIOKafkaConsumer(

@@ -5,9 +5,13 @@ stands before the activation under which it was cut. Taking up an activation mea
 partition, wait until that is acknowledged, then go back in every front-door partition to the last mark before
 it, for the oldest activation that is newly taken up.
 
-A position is committed only at a boundary whose runs are acknowledged, and says in which term and under which
-routing it was reached. A partition whose commit speaks of an older routing starts at the last mark before what
-came since; one whose commit speaks of another term starts where this term begins.
+An operator who signs for a gap names a position from which covering goes on. Routers go back there as well, so
+that their next run begins at it: it joins, however far they had read meanwhile.
+
+A position is committed only at a boundary whose runs are acknowledged, and says in which term, under which routing
+and with which accepted gap it was reached. A partition whose commit speaks of an older routing starts at the last
+mark before what came since; one whose commit does not know a gap, where that was signed up to; one whose commit
+speaks of another term, where this term begins.
 """
 
 from __future__ import annotations
@@ -16,7 +20,7 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn
 
 from aiokafka import AIOKafkaProducer, TopicPartition
@@ -36,7 +40,6 @@ from failshut_streams.gathering import PartitionOf
 from failshut_streams.marks import wall_ms
 from failshut_streams.metrics import Metrics
 from failshut_streams.naming import OperatorNaming
-from failshut_streams.retelling import Retell
 from failshut_streams.topics import INTERNAL, OTLP_METRICS, TELEMETRY, Topics
 from failshut_streams.transport import Assignment, Chunk, ChunkApp, Commit
 
@@ -95,6 +98,7 @@ class Router:
         self._newest: dict[TP, int] = {}  # the newest reading of a partition that was seen
         self._void: dict[TP, int] = {}  # readings up to this one were given up by going back
         self._started_under: dict[TP, int] = {}  # the routing that was known when a start was found
+        self._started_at_gap: dict[TP, int] = {}  # likewise, the newest gap that was signed for
         self._reached: dict[TP, Commit] = {}
         self._term = 0  # that runs are cut in
         self._reader = ControlReader(config.broker, topics.control)
@@ -196,33 +200,36 @@ class Router:
         for key, token in cut.restore:
             logger.warning("control: the key %s was used for something else; what stands under it is written again", key)
             await self._producer.send_and_wait(self.topics.control, token, key=key, partition=0)
-        if cut.applied and self._ready.is_set():
-            await self._writer.flush()
-            await self._go_back(self.cutters, _look_before(cut.applied[0][1]))
-        if self._ready.is_set():
-            await self._retell(cut.retells)
-
-    async def _retell(self, retells: Sequence[Retell]) -> None:
-        """Go back where a governor is owed what another router told differently."""
-        if any(retell.topic == CONTROL for retell in retells):
+        if not self._ready.is_set() or not (cut.applied or cut.gaps or cut.retells):
+            return
+        await self._writer.flush()
+        positions = await self._boundaries(self.cutters, _look_before(cut.applied[0][1])) if cut.applied else {}
+        for gap in cut.gaps:
+            self._also(positions, gap.topic, gap.partition, gap.upto)
+        if any(retell.topic == CONTROL for retell in cut.retells):
             await self._tell_control(frozenset(range(self.config.evidence_partitions)))
-        for retell in retells:
-            for tp, cutter in self.cutters.items():
-                if (cutter.topic, cutter.partition) == retell[:2] and (cutter.reach or 0) > retell.position:
-                    logger.warning("telling %s/%d from offset %d on once more, as a governor asks", *retell)
-                    await self._seek({tp: retell.position}, self.cutters)
+        for retell in cut.retells:
+            logger.warning("%s/%d is told from offset %d on once more, as a governor asks", *retell)
+            self._also(positions, *retell)
+        await self._go_back(self.cutters, positions)
 
-    async def _go_back(self, cutters: Mapping[TP, Cutter], append_ms: int) -> None:
-        """Go back to the last boundary before a time: runs begin there."""
+    def _also(self, positions: dict[TP, int], topic: str, partition: int, position: int) -> None:
+        """Go back in one more partition, if this worker has it."""
+        for tp, cutter in self.cutters.items():
+            if (cutter.topic, cutter.partition) == (topic, partition):
+                positions[tp] = min(position, positions.get(tp, position))
+
+    async def _boundaries(self, cutters: Mapping[TP, Cutter], append_ms: int) -> dict[TP, int]:
+        """Return the last boundary of each partition before a time."""
+        found = {tp: cutter.last_boundary_before(append_ms) for tp, cutter in cutters.items()}
+        return {tp: await self._search(tp, append_ms) if at is None else at for tp, at in found.items()}
+
+    async def _go_back(self, cutters: Mapping[TP, Cutter], wanted: Mapping[TP, int]) -> None:
+        """Go back to these positions, and never forward: runs begin there."""
         positions: dict[TP, int] = {}
-        for tp, cutter in cutters.items():
-            boundary = cutter.last_boundary_before(append_ms)
-            if boundary is None:
-                boundary = await self._search(tp, append_ms)
-            positions[tp] = boundary if cutter.reach is None else min(boundary, cutter.reach)  # never forward
-        await self._seek(positions, cutters)
-
-    async def _seek(self, positions: Mapping[TP, int], cutters: Mapping[TP, Cutter]) -> None:
+        for tp, position in wanted.items():
+            reach = cutters[tp].reach
+            positions[tp] = position if reach is None else min(position, reach)
         sought = await self.app.seek_chunks(positions) if positions else frozenset()
         for tp in sought:
             self._void[tp] = self._newest[tp]
@@ -249,19 +256,18 @@ class Router:
         routing_now = self.control.routes.routing
         for tp in assignment.tps:
             at = assignment.committed.get(tp)
-            self._started_under[tp] = NOTHING_BEFORE if at is None else routing_now
-            if at is None:
-                starts[tp] = self._begin(tp)
-                continue
-            term, routing = _read_metadata(at.metadata)
-            if term != self._term_number():
+            self._started_under[tp], self._started_at_gap[tp] = routing_now, self.control.newest_gap
+            term, routing, gap = (-1, -1, -1) if at is None else _read_metadata(at.metadata)
+            if at is None or term != self._term_number():
                 starts[tp], self._started_under[tp] = self._begin(tp), NOTHING_BEFORE
                 continue
+            starts[tp] = at.offset
             since_ms = self.control.applied_since(routing)
             if since_ms is not None:
                 starts[tp] = min(at.offset, await self._search(tp, _look_before(since_ms)))
-            else:
-                starts[tp] = at.offset
+            signed = self.control.gap_since(gap, self._roles[tp.topic], tp.partition)
+            if signed is not None:
+                starts[tp] = min(starts[tp], signed)
         return starts
 
     async def let_go(self, tps: frozenset[TP]) -> None:
@@ -288,8 +294,16 @@ class Router:
             since_ms = self.control.applied_since(self._started_under.pop(chunk.tp, -1))
             cutter = self.cutters[chunk.tp] = self._new_cutter(chunk)
             cutter.back_to(chunk.fetched_from)
-            if since_ms is not None:  # an activation came between finding the start and the first chunk
-                await self._go_back({chunk.tp: cutter}, _look_before(since_ms))
+            # What came between finding the start and the first chunk.
+            here, signed = (
+                {chunk.tp: cutter},
+                self.control.gap_since(self._started_at_gap.pop(chunk.tp, -1), cutter.topic, cutter.partition),
+            )
+            wanted = await self._boundaries(here, _look_before(since_ms)) if since_ms is not None else {}
+            if signed is not None and signed < chunk.fetched_from:
+                wanted[chunk.tp] = min(signed, wanted.get(chunk.tp, signed))
+            if wanted:
+                await self._go_back(here, wanted)
                 return
         routes = self.control.routes
         began = time.perf_counter()
@@ -304,7 +318,8 @@ class Router:
         self._metrics.runs_written(len(cut.runs))
         self._metrics.router_chunk(time.perf_counter() - began)
         if cut.boundary is not None:
-            self._reached[chunk.tp] = chunk.done(cut.boundary, f"{cutter.log.term}/{routes.routing}")
+            gap = f"/{self.control.newest_gap}" if self.control.gaps else ""
+            self._reached[chunk.tp] = chunk.done(cut.boundary, f"{cutter.log.term}/{routes.routing}{gap}")
 
     def _new_cutter(self, chunk: Chunk) -> Cutter:
         log = Log(self.evidence_id, self.config.evidence_partitions, self._term_number(), self.config.worker_id)
@@ -375,7 +390,7 @@ def _look_before(activated_ms: int) -> int:
     return look_before(activated_ms - BROKER_SKEW_MS, wall_ms())
 
 
-def _read_metadata(metadata: str) -> tuple[int, int]:
-    """Return the term and the routing under which a position was committed; (-1, -1) where it says neither."""
-    match = re.fullmatch(r"([0-9]{1,6})/(-1|[0-9]{1,18})", metadata, re.ASCII)
-    return (int(match[1]), int(match[2])) if match else (-1, -1)
+def _read_metadata(metadata: str) -> tuple[int, int, int]:
+    """Return the term, the routing and the accepted gap with which a position was committed; -1 for what it does not say."""
+    match = re.fullmatch(r"([0-9]{1,6})/(-1|[0-9]{1,18})(?:/([0-9]{1,18}))?", metadata, re.ASCII)
+    return (int(match[1]), int(match[2]), int(match[3] or -1)) if match else (-1, -1, -1)

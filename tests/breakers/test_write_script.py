@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import functools
 import time
 from collections.abc import AsyncIterator, Callable
 
@@ -12,7 +13,7 @@ import redis as redis_py
 
 from failshut.keys import Names
 from failshut_breakers.permits import Statement
-from failshut_breakers.store import Store, StoreUnreachable
+from failshut_breakers.store import Answer, Store, StoreUnreachable
 from failshut_streams.embedded import Redis, Valkey
 
 pytestmark = pytest.mark.store
@@ -70,7 +71,7 @@ def closing(at: int, offset: int, gate: str = "g", installation: str = INSTALLAT
     return Statement(gate, "closing", epoch(at), offset, token(f"closing-{at}-{offset}", installation), 0, (), "")
 
 
-async def write(writer: Store, *statements: Statement) -> list[bool]:
+async def write(writer: Store, *statements: Statement) -> list[Answer]:
     return await writer.write([(statement, b"{}") for statement in statements])
 
 
@@ -203,17 +204,57 @@ async def test_a_flushed_store_is_written_anew(writer: Store, see: redis_py.Redi
         lambda see: see.set(NAMES.fence("g"), "garbage"),
         lambda see: see.hset(NAMES.fence("g"), "epoch", epoch(1)),
         lambda see: see.hset(NAMES.fence("g"), mapping={"offset": epoch(1), "kind": "permit"}),
+        lambda see: see.hset(NAMES.fence("g"), "else", "1"),
+        lambda see: see.rpush(NAMES.fence("g"), "x"),
+        *(
+            functools.partial(lambda see, fence: see.hset(NAMES.fence("g"), mapping=fence), fence=fence)
+            for fence in (
+                {"epoch": "", "offset": "", "kind": ""},
+                {"epoch": "z", "offset": "z", "kind": "closing"},
+                {"epoch": "9" * 16, "offset": epoch(5), "kind": "closing"},
+                {"epoch": str(2**53), "offset": epoch(5), "kind": "closing"},
+                {"epoch": str(2**53 - 1), "offset": str(2**53 - 1), "kind": "closing"},
+                {"epoch": epoch(5), "offset": epoch(2**40), "kind": "permit"},
+                {"epoch": epoch(2**40 + 9), "offset": epoch(8), "kind": "permit"},
+                {"epoch": epoch(5), "offset": "5", "kind": "permit"},
+                {"epoch": "-" + "0" * 14 + "5", "offset": epoch(5), "kind": "permit"},
+                {"epoch": "0x" + "f" * 14, "offset": epoch(5), "kind": "permit"},
+                {"epoch": epoch(5), "offset": epoch(5) + "0" * 100, "kind": "permit"},
+                {"epoch": epoch(5), "offset": epoch(5), "kind": "PERMIT"},
+            )
+        ),
     ],
 )
 async def test_over_a_fence_that_is_none_only_a_closing_is_written(
     writer: Store, see: redis_py.Redis, spoil: Callable[[redis_py.Redis], object]
 ) -> None:
-    """A damaged fence opens nothing and does not keep other gates from being written; a closing repairs it."""
+    """A fence that no monitor can have written opens nothing and keeps no other gate from being written; a closing mends it."""
     spoil(see)
-    assert await write(writer, permit(5, 5), permit(5, 5, gate="h")) == [False, True]
+    refused, taken = await write(writer, permit(5, 5), permit(5, 5, gate="h"))
+    assert (refused, refused.epoch, refused.offset, taken) == (False, "", "", True)
     assert see.get(NAMES.record("g")) is None
     assert await write(writer, closing(6, 6)) == [True]
     assert await write(writer, permit(6, 5), permit(7, 7)) == [False, True]
+
+
+async def test_a_refusal_says_what_the_store_holds(writer: Store, see: redis_py.Redis) -> None:
+    """A fence that a monitor of a later term may have written refuses everything, and says which epoch that is."""
+    later = epoch(9 * 2**40 + 3)
+    see.hset(NAMES.fence("g"), mapping={"epoch": later, "offset": epoch(7), "kind": "permit"})
+    for answer in await write(writer, permit(5, 5), closing(2**40 + 6, 6)):
+        assert (answer, answer.epoch, answer.offset) == (False, later, epoch(7))
+
+
+async def test_an_operator_removes_a_fence_by_its_epoch(writer: Store, see: redis_py.Redis) -> None:
+    """Only that of the epoch that was named goes, and the record with it: the gate denies until it is written again."""
+    await write(writer, permit(9, 9), permit(9, 9, gate="h"))
+    assert not await writer.clear_fence(NAMES, "g", epoch(8))
+    assert see.get(NAMES.record("g")) == token("permit-9-9")
+    assert await writer.clear_fence(NAMES, "g", epoch(9))
+    assert see.exists(NAMES.fence("g"), NAMES.record("g")) == 0
+    assert see.get(NAMES.record("h")) == token("permit-9-9")
+    assert not await writer.clear_fence(NAMES, "g", epoch(9))
+    assert await write(writer, closing(5, 5)) == [True]
 
 
 async def test_keys_of_another_type_are_replaced(writer: Store, see: redis_py.Redis) -> None:

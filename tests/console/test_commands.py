@@ -17,6 +17,7 @@ from failshut_console.state import Runtime, State, found
 COMMANDS = [
     ("demo",), ("up",), ("run",), ("gates",), ("watch",), ("hold",), ("reset",), ("bypass",),
     ("policy", "check"), ("policy", "activate"), ("keys", "create"), ("term", "open"),
+    ("gap", "list"), ("gap", "accept"), ("fence", "clear"),
 ]  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from monitor.trouble import assigned, beating, gate_in, one_story, outruns_nothi
 from failshut.signing import SigningKey
 from failshut_breakers.decision import Kind
 from failshut_streams.embedded import Kafka, Valkey
-from failshut_streams.health import Report, worker_key
+from failshut_streams.health import Report
 from failshut_streams.operator import Operator
 
 pytestmark = [pytest.mark.kafka, pytest.mark.store, pytest.mark.slow]
@@ -46,7 +46,7 @@ def plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def report(monitor: Installation, worker: WorkerProcess) -> Report | None:
     """Return what a worker says of itself in the store, if it does."""
-    data: Any = monitor.redis.get(worker_key(worker.config["worker_id"]))
+    data: Any = monitor.redis.get(monitor.names.worker(worker.config["worker_id"]))
     return msgspec.json.decode(data, type=Report) if data else None
 
 

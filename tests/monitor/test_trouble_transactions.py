@@ -17,7 +17,7 @@ from monitor.trouble import one_story, outruns_nothing, renewed
 from failshut_breakers.evidence import Samples
 from failshut_console.looking import Look, Looker
 from failshut_streams.embedded import Kafka, Valkey
-from failshut_streams.health import Report, worker_key
+from failshut_streams.health import Report
 
 pytestmark = [pytest.mark.kafka, pytest.mark.store, pytest.mark.slow]
 
@@ -100,7 +100,7 @@ async def test_an_open_transaction_holds_evidence_back_and_is_named(
 
             found = await until(look, "the screen names the transaction")
             assert "telemetry/0 waits for a transaction open for " in found.gates[0].because
-            report = msgspec.json.decode(monitor.redis.get(worker_key("a")), type=Report)  # type: ignore[arg-type]
+            report = msgspec.json.decode(monitor.redis.get(monitor.names.worker("a")), type=Report)  # type: ignore[arg-type]
             assert list(report.transactions) == ["telemetry/0"]
             assert report.transactions["telemetry/0"][0] >= 60
             await asyncio.to_thread(producer.commit_transaction, 60)

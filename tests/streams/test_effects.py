@@ -19,6 +19,7 @@ from failshut_breakers.store import Store, StoreUnreachable
 from failshut_streams.effects import WRITES_MAX, Effects
 from failshut_streams.embedded import Valkey
 from failshut_streams.metrics import Metrics
+from failshut_streams.refusals import REPEATED
 
 NOW_MS = 1_700_000_000_000
 KEY = SigningKey.generate()
@@ -164,16 +165,78 @@ async def test_a_closing_waits_while_it_is_under_way() -> None:
     assert seen == [True]
 
 
-async def test_a_lapsed_permit_is_not_signed() -> None:
-    """Nor one whose evidence lies in this clock's future; both are dropped, and the next renewal is another matter."""
-    effects, store, _ = made(clock_ms=NOW_MS + 2_000)
-    await effects.take([decision()])
+@pytest.mark.parametrize("clock_ms", [NOW_MS + 2_000, NOW_MS + 60_000, NOW_MS - 1], ids=["at-its-end", "lapsed", "future"])
+async def test_what_opens_nothing_is_not_signed(clock_ms: int) -> None:
+    """A permit that has lapsed by now, or whose evidence lies in this clock's future, is dropped, and a closing never is."""
+    effects, store, _ = made(clock_ms=clock_ms)
+    await effects.take([decision(), decision(Kind.CLOSE, gate="two")])
     await effects.write_pending()
-    effects, store, _ = made(clock_ms=NOW_MS - 1)
-    await effects.take([decision()])
-    await effects.write_pending()
-    assert store.given == []
+    assert written(store) == [[("two", "closing", 10)]]
     assert not effects._pending
+
+
+async def test_a_permit_with_life_left_is_signed() -> None:
+    """One millisecond before its end, and at the very time of its evidence."""
+    for clock_ms in (NOW_MS + 1_999, NOW_MS):
+        effects, store, _ = made(clock_ms=clock_ms)
+        await effects.take([decision()])
+        await effects.write_pending()
+        assert written(store) == [[("pay", "permit", 10)]]
+
+
+@pytest.mark.store
+@pytest.mark.parametrize(
+    ("fence", "words"),
+    [
+        ({"epoch": "z", "offset": "z", "kind": "closing"}, "was written by no monitor"),
+        ({"epoch": epoch_text(9 * TERM_FACTOR + 7), "offset": f"{7:016d}", "kind": "permit"}, "of term 9"),
+        ({"epoch": epoch_text(TERM_FACTOR + 2**39), "offset": f"{2**40 - 1:016d}", "kind": "permit"}, "does not move"),
+    ],
+    ids=["foreign", "later-term", "ahead"],
+)
+async def test_a_refusal_that_repeats_is_said_by_name(
+    store: Valkey, fence: dict[str, str], words: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Once in the log, in what a worker reports, and no more once the gate is written."""
+    async with Store(store.url) as there:
+        effects, _, _ = made(there)
+        await there._redis.hset(Names("i" * 32).fence("pay"), mapping=fence)
+        for offset in range(10, 10 + 2 * REPEATED):
+            await effects.take([decision(offset=offset)])
+            await effects.write_pending()
+        (said,) = [record.getMessage() for record in caplog.records if "refuses pay" in record.getMessage()]
+        assert words in said
+        assert effects.refusals.words == {"pay": said}
+        assert await there.clear_fence("pay", fence["epoch"])
+        await effects.take([decision(offset=99)])
+        await effects.write_pending()
+        assert effects.refusals.words == {}
+
+
+@pytest.mark.store
+async def test_a_standby_that_is_behind_is_not_strange(store: Valkey, caplog: pytest.LogCaptureFixture) -> None:
+    """Its permits are refused by a fence that moves on, and closings of long ago by one that need not: nobody is told."""
+    async with Store(store.url) as there:
+        effects, _, _ = made(there)
+        for offset in range(10, 40):
+            ahead = {"epoch": epoch_text(TERM_FACTOR + 5), "offset": f"{offset + 5:016d}", "kind": "permit"}
+            await there._redis.hset(Names("i" * 32).fence("pay"), mapping=ahead)
+            old = decision(Kind.CLOSE, offset=offset, evidence_ms=NOW_MS - 3_600_000)
+            await effects.take([decision(offset=offset) if offset % 2 else old])
+            await effects.write_pending()
+        assert effects.refusals.words == {}
+        assert not [record for record in caplog.records if "refuses" in record.getMessage()]
+
+
+async def test_a_gate_that_nobody_speaks_of_is_let_go_once_it_is_written() -> None:
+    """Its closing waits for the store; then nothing is kept of it."""
+    effects, _, _ = made()
+    await effects.take([decision(Kind.CLOSE)])
+    effects.forget_written(["pay"])
+    assert effects.closing_waits(["pay"])
+    await effects.write_pending()
+    effects.forget_written(["pay"])
+    assert effects.last == {}
 
 
 async def test_probe_tokens_outlive_the_permit_that_brought_them() -> None:

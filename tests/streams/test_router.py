@@ -14,6 +14,7 @@ from streams import test_control as control_test
 from streams.front_door import EVIDENCE_ID, PARTITIONS, at_ms, chunk, mark, partition_of, record, sample
 
 from failshut_breakers.boundaries import look_before
+from failshut_breakers.command import AcceptGap
 from failshut_breakers.coverage import BROKER_SKEW_MS
 from failshut_breakers.evidence import Run, decode_run
 from failshut_streams import router as router_module
@@ -328,3 +329,49 @@ async def test_telling_again_joins_what_is_told_meanwhile(monkeypatch: pytest.Mo
     told = [(run.previous, run.upto) for partition, run in bench.producer.runs if partition == 1]
     assert told == [(0, 2), (2, 3)]
     assert [at for at, run in bench.producer.runs if run.previous == 0] == [1]
+
+
+GAP = control_test.record(2, AcceptGap(**control_test.WHO, topic="telemetry", partition=0, upto=45))
+
+
+async def test_an_accepted_gap_leads_back_to_where_it_was_signed_up_to() -> None:
+    """However far a router has read meanwhile, its next run begins there: it joins what governors cover by then. The gap of
+    another partition leads nobody back, and none leads forward."""
+    bench = Bench()
+    await bench.starts("1/1")
+    await bench.route(some(50))
+    await bench.take(control_test.record(2, AcceptGap(**control_test.WHO, topic="telemetry", partition=1, upto=9)))
+    assert bench.app.seeks == [{}] or not bench.app.seeks
+    ahead = AcceptGap(**control_test.WHO, topic="telemetry", partition=0, upto=1_000)
+    await bench.take(control_test.record(3, ahead))
+    await bench.take(control_test.record(4, AcceptGap(**control_test.WHO, topic="telemetry", partition=0, upto=45)))
+    assert bench.app.seeks[-2:] == [{TELEMETRY: 53}, {TELEMETRY: 45}]
+    before = len(bench.telemetry)
+    await bench.route(some(45, reading=2))
+    assert {run.previous for _, run in bench.telemetry[before:]} == {45, 47}
+    await bench.router.commit()
+    assert [commit.metadata for commit in bench.app.commits] == ["1/1/4"]
+
+
+@pytest.mark.parametrize(("metadata", "start"), [("1/1", 45), ("1/1/1", 45), ("1/1/2", 50), ("1/1/9", 50), ("9/1", 0)])
+async def test_a_start_knows_the_gaps_that_its_commit_does_not(metadata: str, start: int) -> None:
+    """A router that was away when a gap was signed for starts where that was signed up to, once."""
+    assert await Bench(GAP).starts(metadata) == start
+
+
+async def test_a_gap_before_the_first_chunk_leads_back() -> None:
+    """What was signed for between finding the start and the first chunk is not passed by."""
+    bench = Bench()
+    await bench.starts("1/1")
+    await bench.take(GAP)
+    await bench.route(some(50))
+    assert bench.app.seeks[-1] == {TELEMETRY: 45}
+    assert bench.telemetry == []
+
+
+async def test_a_gap_of_an_older_term_is_none() -> None:
+    """Offsets of an older term may be of another log: nobody goes back for it."""
+    second = control_test.TERM.model_copy(update={"term": 2})
+    bench = Bench(GAP, control_test.record(3, second))
+    bench.router._term = 2
+    assert await bench.starts("2/1") == 50

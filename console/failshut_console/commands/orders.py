@@ -62,7 +62,7 @@ def hold(
     Exit status: 0 held, 1 refused (it says why), 2 wrong usage, 3 nobody answered: the command is on the log and counts later.
     """
     at = where(state, store=store, broker=broker, key=key, prefix=prefix, installation=installation)
-    _send(at, Hold(gate=gate, **_signed(at, by, why)), wait, as_json)
+    _send(at, Hold(gate=gate, **signed(at, by, why)), wait, as_json)
 
 
 def reset(
@@ -89,7 +89,7 @@ def reset(
     """
     at = where(state, store=store, broker=broker, jwks=jwks, key=key, prefix=prefix, installation=installation)
     number = epoch if epoch >= 0 else _epoch(_seen(at, gate))
-    _send(at, Reset(gate=gate, **_signed(at, by, why), epoch=number), wait, as_json)
+    _send(at, Reset(gate=gate, **signed(at, by, why), epoch=number), wait, as_json)
 
 
 def confirm(
@@ -113,7 +113,7 @@ def confirm(
     Exit status: 0 confirmed, 1 refused (it says why), 2 wrong usage, 3 nobody answered.
     """
     at = where(state, broker=broker, key=key, prefix=prefix, installation=installation)
-    _send(at, Confirm(gate=gate, **_signed(at, by, why), epoch=epoch), wait, as_json)
+    _send(at, Confirm(gate=gate, **signed(at, by, why), epoch=epoch), wait, as_json)
 
 
 def bypass(
@@ -158,14 +158,15 @@ def bypass(
         )
     number = epoch if epoch >= 0 or seen is None else _epoch(seen)
     until_ms = int(time.time() * 1000) + length_ms
-    order = Bypass(gate=gate, **_signed(at, by, why), epoch=number, conditions=names, until_ms=until_ms)
+    order = Bypass(gate=gate, **signed(at, by, why), epoch=number, conditions=names, until_ms=until_ms)
     _send(at, order, wait, as_json)
 
 
 # --- sending ----------------------------------------------------------------------------------------------------
 
 
-def _reason(why: str) -> str:
+def reason(why: str) -> str:
+    """The reason as it was given. Raises `Trouble` where it is none, or too long."""
     if not why.strip():
         raise Trouble("--why is empty", "nothing was sent", "say why: whoever reads the log asks it first")
     if not why.isprintable():
@@ -175,12 +176,12 @@ def _reason(why: str) -> str:
     return why
 
 
-def _signed(at: Runtime, by: str, why: str) -> dict[str, Any]:
+def signed(at: Runtime, by: str, why: str) -> dict[str, Any]:
     """What every command says of itself: of which installation, by whom, why, its id, and when."""
     name = by or who()
     if not name.isprintable():
         raise Trouble("--by holds a character that cannot be printed", "nothing was sent", "write your name in one line")
-    return {"installation": _installation(at), "by": name, "why": _reason(why), "id": new_id(), "signed_ms": wall_ms()}
+    return {"installation": _installation(at), "by": name, "why": reason(why), "id": new_id(), "signed_ms": wall_ms()}
 
 
 def _installation(at: Runtime) -> str:
