@@ -49,6 +49,7 @@ class Governor:
         self.owns = owns
         self.offset = -1  # of the last evidence record that was judged
         self.term = 0
+        self.term_offset = -1  # of the term's record in control
         self.installation = ""  # the first term's; empty before one was opened, and then nothing counts
         self.whole = True  # the log was read from its beginning, or from a snapshot that was
         self.book = PolicyBook()
@@ -173,7 +174,7 @@ class Governor:
             return False  # the first term says whose log this is; a copied one of another installation changes nothing
         self.installation = term.installation
         self.whole = term.term == 1 and self.whole and not self.gates
-        self.term = term.term
+        self.term, self.term_offset = term.term, term.offset
         self.coverages = [Coverage.of_term(term, self.book.routing)]
         for gate in self.gates.values():
             gate.version = self.book.routing
@@ -191,7 +192,7 @@ class Governor:
                 continue
             if isinstance(notice, Activation):
                 changed |= self._activate(notice, Place(run.topic, run.partition, notice.offset, 0))
-            elif isinstance(notice, AcceptedGap):
+            elif isinstance(notice, AcceptedGap) and notice.offset > self.term_offset:  # an older one speaks of other offsets
                 for coverage in self.coverages:
                     coverage.accept_gap(notice.topic, notice.partition, notice.upto)
         return changed
