@@ -7,7 +7,7 @@ does not verify goes to the dead-letter topic.
 
 A signature says who, not where and not how often: operators may hold one key for several installations, and
 a signed command can be copied. So each names its installation, and counts once, by its id (taken.py). A
-command about a gate also says when it was signed, so that nobody has to remember ids for ever.
+command about a gate or a gap also says when it was signed, so that nobody has to remember ids for ever.
 """
 
 from __future__ import annotations
@@ -53,10 +53,13 @@ class _Base(BaseModel):
     id: Annotated[str, Field(pattern=ID_PATTERN)]
 
 
-class _ForGate(_Base):
-    gate: Annotated[str, Field(pattern=GATE_PATTERN)]
+class _Timed(_Base):
     signed_ms: Annotated[int, Field(gt=0, lt=2**53)]
     """When it was signed, by the operator's clock, in milliseconds: it counts only near that time."""
+
+
+class _ForGate(_Timed):
+    gate: Annotated[str, Field(pattern=GATE_PATTERN)]
 
 
 class Hold(_ForGate):
@@ -107,8 +110,8 @@ class OpenTerm(_Base):
     topic_ids: dict[str, str] = {}  # of the front-door topics, by role: offsets of another topic mean nothing here
 
 
-class AcceptGap(_Base):
-    """Sign that what a front-door partition held before `upto` is lost and will not be seen."""
+class AcceptGap(_Timed):
+    """Sign that what a front-door partition held before `upto` is lost and will not be seen. It counts in the present term."""
 
     kind: Literal["accept_gap"] = "accept_gap"
     topic: Annotated[Words, Field(max_length=64)]
@@ -117,6 +120,7 @@ class AcceptGap(_Base):
 
 
 GateCommand = Hold | Reset | Bypass | Confirm
+TimedCommand = GateCommand | AcceptGap
 Command = GateCommand | Activate | OpenTerm | AcceptGap
 
 _adapter: TypeAdapter[Command] = TypeAdapter(Annotated[Command, Field(discriminator="kind")])

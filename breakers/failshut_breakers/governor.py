@@ -60,8 +60,8 @@ class Governor:
         self.owns = owns
         self.offset = -1  # of the last evidence record that was judged
         self.term = 0
+        self.term_offset = -1  # of the term's record in control
         self.installation = ""  # the first term's; empty before one was opened, and then nothing counts
-        self.term_offset = -1  # of its record in control
         self.whole = True  # the log was read from its beginning, or from a snapshot that was
         self.book = PolicyBook()
         self.gates: dict[str, Gate] = {}

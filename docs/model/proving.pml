@@ -35,7 +35,7 @@
 #define PROVING 1
 #define ARMED 2
 byte kind[N], about[N], token[N], n = 0;   /* the log: what, the epoch that it names, the token */
-byte forged[N], forgeries = 0;             /* who says an outcome: a guard (0), a forger in the store (1) or in telemetry (2) */
+byte forged[N]; bool hasForged = false;    /* who says an outcome: a guard (0), a forger in the store (1) or in telemetry (2) */
 byte resets = 0;                           /* PROVINGs are numbered 1 and 2: short names for their epochs */
 byte tokens = 0, tokensOf = 0, probed = 0; /* store: how many are left, whose they are, the epoch remembered */
 byte running[3], executed[3];              /* truth by PROVING: bits of tokens whose execution ended, and executions */
@@ -120,9 +120,10 @@ active proctype World() {
        :: executed[e] >= 2 -> token[n] = 1; running[e] = running[e] | 2; kind[n] = OUTCOME; about[n] = e; n++
        :: else
        fi; e = 0 }
-  :: atomic { n < N && forgeries < PROBES && leadState == PROVING ->                     /* the epoch is known to all */
+  :: atomic { n < N && !hasForged && leadState == PROVING ->        /* the epoch is known to all; one forgery is one too many */
        if :: forged[n] = 1 :: forged[n] = 2 fi;
-       token[n] = forgeries; kind[n] = OUTCOME; about[n] = leadEpoch; forgeries++; n++ }
+       if :: token[n] = 0 :: token[n] = 1 fi;
+       kind[n] = OUTCOME; about[n] = leadEpoch; hasForged = true; n++ }
 #ifdef FLUSH
   :: atomic { !flushed && probed > 0 -> flushed = true; tokens = 0; tokensOf = 0; probed = 0 }
 #endif

@@ -8,7 +8,7 @@ Control is compacted, and who can write to it can use a command's key again. For
 one that starts later would find other policies, or no term. So what must stand (the term, the bundle in force) is
 written again under its key as soon as a router sees the key used for something else.
 
-Bounds: ids of bundles, terms and gaps are kept for the last `IDS_MAX`, and a bundle's version and a term's number say
+Bounds: ids of bundles and terms are kept for the last `IDS_MAX`, and a bundle's version and a term's number say
 the same beyond that.
 """
 
@@ -19,7 +19,7 @@ from collections.abc import Iterable
 import jwt
 
 from failshut.signing import KeySet
-from failshut_breakers.command import Activate, Command, CommandError, GateCommand, NamelessCommand, OpenTerm, parse_command
+from failshut_breakers.command import Activate, Command, CommandError, NamelessCommand, OpenTerm, TimedCommand, parse_command
 from failshut_breakers.taken import Taken
 from failshut_streams.operator import COMMAND_BYTES_MAX, command_key, read_command
 from failshut_streams.transport import Record
@@ -87,7 +87,7 @@ class Belonging:
                 self.elsewhere = command
             here = f"this one is {self.installation}" if self.installation else "no term of this evidence topic is open"
             return f"it is of installation {command.installation}; {here}"
-        if isinstance(command, GateCommand):
+        if isinstance(command, TimedCommand):
             return self._taken.take(command.id, command.signed_ms, record.timestamp_ms)
         if command.id in self._ids:
             return f"its id {command.id} was taken at control offset {self._ids[command.id]}: a command counts once"

@@ -9,8 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from console_support import Failshut
+from console_support import GOOD, Failshut
 
+from failshut.signing import KeySet
 from failshut_console.main import missing_extra
 from failshut_console.state import Runtime, State, found
 
@@ -133,3 +134,43 @@ def test_gates_speaks_to_machines(failshut: Failshut, store) -> None:
     ended = failshut("gates", "--store", store.url, "--installation", "i" * 32, "--json")
     assert ended.status == 0
     assert json.loads(ended.out)["gates"] == []
+
+
+@pytest.mark.kafka
+def test_a_term_names_the_installation_for_guards(failshut: Failshut, kafka, suffix: str) -> None:
+    """The first term makes the id and writes it into the key set; another installation of the same keys leaves it there."""
+    assert failshut("keys", "create").status == 0
+    jwks = Path(".failshut/keys/monitor.jwks.json")
+    assert KeySet.load(jwks).installation == ""
+    first = failshut("term", "open", "--broker", kafka.url, "--prefix", f"one-{suffix}.", "--partitions", 1)
+    assert first.status == 0, first.err
+    named = KeySet.load(jwks).installation
+    assert named in first.out
+    assert failshut("keys", "create").status == 0
+    again = failshut("term", "open", "--broker", kafka.url, "--prefix", f"one-{suffix}.", "--partitions", 1)
+    assert "was open already" in again.out
+    other = failshut("term", "open", "--broker", kafka.url, "--prefix", f"two-{suffix}.", "--partitions", 1)
+    assert "FAILSHUT_INSTALLATION=" in other.out
+    assert KeySet.load(jwks).installation == named
+    wrong = failshut("policy", "activate", folder(), "--broker", kafka.url, "--prefix", f"two-{suffix}.")
+    assert wrong.status != 0
+    assert named in wrong.err
+    assert failshut("policy", "activate", folder(), "--broker", kafka.url, "--prefix", f"one-{suffix}.").status == 0
+
+
+def folder() -> Path:
+    """A folder with a good policy."""
+    made = Path("policies")
+    made.mkdir(exist_ok=True)
+    (made / "refund.yaml").write_text(GOOD)
+    return made
+
+
+@pytest.mark.parametrize("option", ["--why", "--by"])
+def test_an_order_says_nothing_that_a_terminal_would_obey(failshut: Failshut, option: str) -> None:
+    """It is refused where it is written, before it is signed."""
+    assert failshut("keys", "create").status == 0
+    words = {"--why": "x", "--by": "ann", option: "\x1b[2J"}
+    ended = failshut("hold", "a.b", *[word for pair in words.items() for word in pair], "--broker", "kafka://127.0.0.1:1")
+    assert ended.status == 2
+    assert "cannot be printed" in ended.err

@@ -63,7 +63,7 @@ async def test_whatever_happens_to_the_store_the_guard_denies_and_the_next_renew
         # Somebody writes to the store; the worker is paused so that the guard surely sees it.
         foreign = monitor.redis.get(monitor.names.record("beat"))
         assert foreign is not None
-        permit = verify(early.decode(), monitor.signing_key.key_set(), "pay")
+        permit = verify(early.decode(), monitor.signing_key.key_set().of(monitor.names.installation), "pay")
         assert isinstance(permit, Permit)
         forged = permit.sign(SigningKey.generate())
         await monitor.operator.send(monitor.command(Hold, gate="pay"))

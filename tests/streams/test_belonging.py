@@ -4,7 +4,20 @@ from __future__ import annotations
 
 import pytest
 from streams.front_door import INSTALLATION, START_MS, partition_of
-from streams.test_control import ELSEWHERE, KEY, STRANGER, TERM, WHO, activate, cutter, policy, record, started
+from streams.test_control import (
+    ELSEWHERE,
+    KEY,
+    STRANGER,
+    TERM,
+    WHO,
+    activate,
+    cutter,
+    governor_after,
+    notices,
+    policy,
+    record,
+    started,
+)
 
 from failshut.signing import TYP_COMMAND
 from failshut_breakers.command import AcceptGap, Activate, Hold, OpenTerm
@@ -22,7 +35,7 @@ def test_a_command_of_another_installation_commands_nothing() -> None:
         record(2, Activate(**elsewhere, version=9, files={"a.yaml": policy("a", series="pay/x")})),
         record(3, Hold(**elsewhere, signed_ms=START_MS, gate="a")),
         record(4, OpenTerm(**{**TERM.model_dump(), **elsewhere, "term": 9})),
-        record(5, AcceptGap(**elsewhere, topic="telemetry", partition=0, upto=9)),
+        record(5, AcceptGap(**elsewhere, signed_ms=START_MS, topic="telemetry", partition=0, upto=9)),
         record(6, Activate(**elsewhere, version=9, files={"a.yaml": policy("a")}), STRANGER),
     ]
     cut = at.cut(tokens, 7)
@@ -75,7 +88,25 @@ def test_a_second_command_with_an_id_that_is_taken_is_refused() -> None:
     assert [len(run.readings.get("a", [])) for at, run in cut.runs if at == partition_of("a")] == [1]
 
 
-def test_an_id_counts_once_for_bundles_terms_and_gaps_too() -> None:
+def test_a_gap_that_is_accepted_counts_once_and_now() -> None:
+    """Brought out again in a later term it would vouch for what nobody has seen: its id is taken, and it is too old."""
+    at = started()
+    gap = record(2, AcceptGap(**WHO, signed_ms=START_MS, topic="telemetry", partition=0, upto=9))
+    cuts = [at.cut([gap], 3), at.cut([gap._replace(offset=3)], 4)]
+    assert [len(notices(cut)) for cut in cuts] == [1, 0]
+    late = gap._replace(offset=4, timestamp_ms=START_MS + VALID_MS + 10_000)
+    assert "sign it anew" in at.cut([late], 5).dead[0].reason
+
+
+def test_a_gap_of_an_earlier_term_is_none_in_the_next() -> None:
+    """Control is told whole; offsets that were signed for in another term say nothing of this one's."""
+    gaps = [AcceptGap(**WHO, signed_ms=START_MS, topic="telemetry", partition=0, upto=upto) for upto in (900, 5)]
+    second = TERM.model_copy(update={"term": 2, "id": "second"})
+    cut = cutter().everything([record(0, TERM), record(1, gaps[0]), record(2, second), record(3, gaps[1])], 4)
+    assert governor_after(0, cut).coverages[-1].covered["telemetry", 0] == 5
+
+
+def test_an_id_counts_once_for_bundles_and_terms_too() -> None:
     """Another command under an id that was taken is refused, whatever it says."""
     at = started()
     first = activate(2)

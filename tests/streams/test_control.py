@@ -309,7 +309,7 @@ def test_marks_that_control_cannot_have_are_none() -> None:
 def test_readings_and_gaps_reach_whom_they_concern() -> None:
     """A command goes to its gate's partition, an accepted gap to every one."""
     at = started()
-    gap = AcceptGap(**WHO, topic="telemetry", partition=1, upto=9)
+    gap = AcceptGap(**WHO, signed_ms=START_MS, topic="telemetry", partition=1, upto=9)
     cut = at.cut([record(2, Reset(**WHO, signed_ms=START_MS, gate="b", epoch=5)), record(3, gap)], 4)
     runs: dict[int, Run] = dict(cut.runs)
     assert sorted(runs) == [*range(PARTITIONS)]

@@ -43,7 +43,7 @@ COMMANDS: list[Command] = [
     Bypass(**WHO, signed_ms=5, gate="a.gate", epoch=2**41, conditions=("drift",), until_ms=5),
     Activate(**WHO, version=3, files={"a.yaml": "gate: ä"}),
     OpenTerm(**WHO, term=1, evidence_id="x" * 22, evidence_partitions=4, starts={"telemetry": {0: 0, 1: 7}, "control": {0: 0}}),
-    AcceptGap(**WHO, topic="telemetry", partition=3, upto=99),
+    AcceptGap(**WHO, signed_ms=5, topic="telemetry", partition=3, upto=99),
 ]  # type: ignore[arg-type]
 
 

@@ -11,7 +11,7 @@ import pytest
 from aiokafka.errors import KafkaTimeoutError
 from faust.types import TP
 from streams import test_control as control_test
-from streams.front_door import EVIDENCE_ID, PARTITIONS, at_ms, chunk, mark, partition_of, record, sample
+from streams.front_door import EVIDENCE_ID, PARTITIONS, START_MS, at_ms, chunk, mark, partition_of, record, sample
 
 from failshut_breakers.boundaries import look_before
 from failshut_breakers.command import AcceptGap
@@ -331,7 +331,8 @@ async def test_telling_again_joins_what_is_told_meanwhile(monkeypatch: pytest.Mo
     assert [at for at, run in bench.producer.runs if run.previous == 0] == [1]
 
 
-GAP = control_test.record(2, AcceptGap(**control_test.WHO, topic="telemetry", partition=0, upto=45))
+SIGNED = {**control_test.WHO, "signed_ms": START_MS}
+GAP = control_test.record(2, AcceptGap(**SIGNED, topic="telemetry", partition=0, upto=45))
 
 
 async def test_an_accepted_gap_leads_back_to_where_it_was_signed_up_to() -> None:
@@ -340,11 +341,11 @@ async def test_an_accepted_gap_leads_back_to_where_it_was_signed_up_to() -> None
     bench = Bench()
     await bench.starts("1/1")
     await bench.route(some(50))
-    await bench.take(control_test.record(2, AcceptGap(**control_test.WHO, topic="telemetry", partition=1, upto=9)))
+    await bench.take(control_test.record(2, AcceptGap(**SIGNED, topic="telemetry", partition=1, upto=9)))
     assert bench.app.seeks == [{}] or not bench.app.seeks
-    ahead = AcceptGap(**control_test.WHO, topic="telemetry", partition=0, upto=1_000)
+    ahead = AcceptGap(**SIGNED, topic="telemetry", partition=0, upto=1_000)
     await bench.take(control_test.record(3, ahead))
-    await bench.take(control_test.record(4, AcceptGap(**control_test.WHO, topic="telemetry", partition=0, upto=45)))
+    await bench.take(control_test.record(4, AcceptGap(**SIGNED, topic="telemetry", partition=0, upto=45)))
     assert bench.app.seeks[-2:] == [{TELEMETRY: 53}, {TELEMETRY: 45}]
     before = len(bench.telemetry)
     await bench.route(some(45, reading=2))

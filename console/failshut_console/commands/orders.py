@@ -181,7 +181,8 @@ def signed(at: Runtime, by: str, why: str) -> dict[str, Any]:
     name = by or who()
     if not name.isprintable():
         raise Trouble("--by holds a character that cannot be printed", "nothing was sent", "write your name in one line")
-    return {"installation": _installation(at), "by": name, "why": reason(why), "id": new_id(), "signed_ms": wall_ms()}
+    words = reason(why)  # before anybody is asked
+    return {"installation": _installation(at), "by": name, "why": words, "id": new_id(), "signed_ms": wall_ms()}
 
 
 def _installation(at: Runtime) -> str:
