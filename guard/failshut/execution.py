@@ -203,12 +203,10 @@ class Execution:
         return self._guard, self._slot
 
     def _already_admitted(self) -> Lease | None:
-        """The hot path of `Gate.check`; None where all five checks must be made. Never while proving."""
+        """The hot path of `Gate.check`, names already checked; None where all five checks must be made. Never while proving."""
         lease, clocks = self._slot.state, self._guard.configuration.clocks
         if (
             isinstance(lease, Lease)
-            and type(self.subject) is str
-            and (self.operation is None or type(self.operation) is str)
             and (self.subject if self.operation is None else (self.subject, self.operation)) in lease.admitted
             and clocks.monotonic() < lease.mono_end
             and clocks.wall() < lease.wall_end
