@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,9 +10,13 @@ from typing import TypeVar
 
 import pytest
 import redis as redis_py
+from patience import patient
 
 from failshut_streams.embedded import Kafka, Redis, Valkey
 from failshut_streams.embedded import free_port as take_free_port
+
+# Over the bound in pyproject.toml, which stands for a machine that is not busy with something else.
+os.environ.setdefault("PYTEST_TIMEOUT", str(patient(180)))
 
 AnyStore = TypeVar("AnyStore", Valkey, Redis)
 

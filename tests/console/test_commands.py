@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from console_support import GOOD, Failshut
+from patience import patient
 
 from failshut.signing import KeySet
 from failshut_console.main import missing_extra
@@ -122,7 +123,7 @@ def test_the_base_install_says_what_is_missing_instead_of_a_traceback() -> None:
         "import sys; sys.modules['typer'] = None\n"
         "from failshut_console.main import main\nsys.argv = ['failshut', 'gates']\nmain()"
     )
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=patient(60))
     assert ended.returncode == 2
     assert "pip install 'failshut[console]'" in ended.stderr
     assert "Traceback" not in ended.stderr

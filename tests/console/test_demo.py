@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from patience import patient
 
 
 @pytest.mark.kafka
@@ -21,7 +22,7 @@ def test_one_round_shows_every_closing_and_nothing_slips_through(tmp_path: Path)
     env = {**os.environ, "DEMO_SECONDS": "180"}
     process = subprocess.Popen(command, cwd=tmp_path, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
-        out, _ = process.communicate(timeout=360)
+        out, _ = process.communicate(timeout=patient(360))
     finally:
         process.kill()
     assert process.returncode == 0, out

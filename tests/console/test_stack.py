@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from patience import patient
 
 from failshut_console.stack import Child
 
@@ -23,7 +24,7 @@ def test_a_child_that_ends_at_once_is_not_running(tmp_path: Path) -> None:
     """A process that ended is neither running nor ready, whatever was said of it."""
     child = Child(tmp_path, "short", ["-c", "raise ValueError('no')"], lambda: True)
     child.launch()
-    child._running().wait(30)
+    child._running().wait(patient(30))
     assert not child.running
     assert not child.ready()
     assert child.last_words() == "ValueError: no"
@@ -39,7 +40,7 @@ def test_a_child_knows_nothing_of_other_servers(tmp_path: Path, monkeypatch: pyt
         tmp_path, "told", ["-c", "import os; print(*(n for n in os.environ if n.startswith('FAILSHUT_')))"], lambda: True
     )
     child.launch()
-    child._running().wait(30)
+    child._running().wait(patient(30))
     said = child.log_path.read_text().split()
     child.stop()
     assert "FAILSHUT_STORE_TIMEOUT_MS" in said

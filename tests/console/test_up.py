@@ -16,6 +16,7 @@ from typing import Any
 import psutil
 import pytest
 from confluent_kafka import Producer
+from patience import patient
 
 pytestmark = [pytest.mark.kafka, pytest.mark.store, pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -77,7 +78,7 @@ class Up:
     def call(self, *arguments: str) -> tuple[int, str, str]:
         """Run a command in the same folder, as in a second terminal."""
         command = [sys.executable, "-m", "failshut_console", *arguments]
-        ended = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, timeout=60, check=False)
+        ended = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, timeout=patient(60), check=False)
         return ended.returncode, ended.stdout, ended.stderr
 
     def gate(self) -> dict[str, Any]:
@@ -106,7 +107,7 @@ class Up:
         self._stopping.set()
         self._producer.purge()
         self.process.send_signal(signal.SIGTERM)
-        self.process.wait(60)
+        self.process.wait(patient(60))
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import redis
+from patience import patient
 
 from failshut import Cause, Clocks, Closing, Gate, Permit, Withheld, keys
 from failshut.epoch import epoch_of
@@ -172,7 +173,7 @@ class Monitor:
     def stop_renewing(self) -> None:
         self._stop.set()
         if self._thread is not None:
-            self._thread.join(10)
+            self._thread.join(patient(10))
             self._thread = None
 
     def shut_down(self) -> None:
@@ -182,7 +183,7 @@ class Monitor:
 
 def eventually(true: Callable[[], Any], seconds: float = 20.0) -> Any:
     """Wait until `true()` is, and return it; fail after a generous while."""
-    end = time.monotonic() + seconds
+    end = time.monotonic() + patient(seconds)
     while True:
         value = true()
         if value:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 
 import pytest
+from patience import patient
 from standin import SUBJECT, Monitor, admitted, denied_with, eventually
 
 from failshut import Cause, Execution, Gate, Guard, Withheld
@@ -90,7 +91,7 @@ async def _until_denied(gate: Gate, act: Callable[[], object]) -> Withheld:
     await started.wait()
     await asyncio.to_thread(act)
     with pytest.raises(Withheld) as caught:
-        await asyncio.wait_for(task, 20)
+        await asyncio.wait_for(task, patient(20))
     assert isinstance(caught.value.__cause__, asyncio.CancelledError)
     return caught.value
 
@@ -184,7 +185,7 @@ async def test_a_task_that_was_withheld_can_await_again(monitor: Monitor, gate: 
     task = asyncio.current_task()
     assert task is not None
     assert task.cancelling() == 0
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(patient(20)):
         await asyncio.sleep(0.01)
     closer.join()
 
@@ -218,7 +219,7 @@ async def test_a_timeout_around_and_inside_keeps_its_meaning(monitor: Monitor, g
     closer = threading.Timer(0.1, monitor.close)
     closer.start()
     with pytest.raises(Withheld):
-        async with asyncio.timeout(30), gate.execution(SUBJECT), asyncio.timeout(30):
+        async with asyncio.timeout(patient(30)), gate.execution(SUBJECT), asyncio.timeout(patient(30)):
             await asyncio.sleep(30)
     closer.join()
 
@@ -289,10 +290,10 @@ def test_many_event_loops_share_a_gate(monitor: Monitor, gate: Gate) -> None:
     threads = [threading.Thread(target=loop) for _ in range(4)]
     for thread in threads:
         thread.start()
-    running.wait(20)
+    running.wait(patient(20))
     monitor.close(Cause.LAG)
     for thread in threads:
-        thread.join(20)
+        thread.join(patient(20))
     assert causes == [Cause.LAG] * 4
 
 
@@ -328,7 +329,7 @@ def test_many_threads_at_a_cold_gate(monitor: Monitor, gate: Gate) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(patient(20))
     assert len(admitted_count) == 16
     assert sum(thread.name == "failshut-watcher" for thread in threading.enumerate()) <= 2
 

@@ -7,6 +7,7 @@ import pickle
 from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
+from patience import patient
 from standin import POLICY, SUBJECT, Monitor, admitted, denied_with, eventually, withheld
 
 from failshut import Cause, Check, Execution, Gate, Guard, Withheld
@@ -169,7 +170,7 @@ async def test_a_decorated_coroutine_is_cancelled_by_a_closing(monitor: Monitor,
 
     assert asyncio.iscoroutinefunction(pay)
     with pytest.raises(Withheld):
-        await asyncio.wait_for(pay(), 20)
+        await asyncio.wait_for(pay(), patient(20))
 
 
 def test_generators_are_not_decorated(gate: Gate) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from patience import patient
 from standin import SUBJECT, Monitor, admitted, denied_with, eventually, withheld
 from test_guard_processes import Child
 
@@ -296,7 +297,7 @@ async def test_what_runs_under_the_key_is_cancelled(monitor: Monitor, gate: Gate
     monitor.issue(in_flight=in_flight)
     await asyncio.to_thread(eventually, lambda: admitted(gate).in_flight == in_flight)
     with pytest.raises(Withheld) as caught:  # noqa: PT012 - one execution
-        async with asyncio.timeout(20), gate.execution(SUBJECT):
+        async with asyncio.timeout(patient(20)), gate.execution(SUBJECT):
             replaced(monitor, jwks)
             await asyncio.Event().wait()
     assert caught.value.cause is Cause.UNVERIFIED
@@ -422,7 +423,7 @@ def test_the_drill_for_a_stolen_key(monitor: Monitor, make_guard: Callable[..., 
                     assert getattr(withheld(gate, "agent:thief"), "cause", None) is not None
     finally:
         stop.set()
-        writing.join(20)
+        writing.join(patient(20))
         thief.shut_down()
     store_client = monitor.client
     store_client.flushall()  # step 3: what the thief wrote goes along

@@ -18,6 +18,7 @@ from typing import Any
 
 import psutil
 import pytest
+from patience import patient
 from standin import SUBJECT, Monitor, admitted, denied_with, eventually, withheld
 
 import failshut
@@ -210,7 +211,7 @@ def test_workers_of_multiprocessing_admit(monitor: Monitor, gate: Gate) -> None:
             process.start()
         assert all(results.get(timeout=60) for _ in processes)
         for process in processes:
-            process.join(30)
+            process.join(patient(30))
             assert process.exitcode == 0
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from patience import PATIENCE, within
+from patience import PATIENCE, patient, within
 from standin import SUBJECT, Monitor, admitted, denied_with, eventually, now_ms, withheld
 from test_guard_permit import header, token_of
 
@@ -352,7 +352,7 @@ def test_one_question_is_one_attempt() -> None:
         with pytest.raises(Unreachable):
             store.read(Names("i" * 32), ["g"])
         listener.shutdown(socket.SHUT_RDWR)
-        thread.join(30)
+        thread.join(patient(30))
     assert len(attempts) == 1
 
 

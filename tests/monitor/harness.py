@@ -21,6 +21,7 @@ from typing import Any, Self
 
 import redis
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from patience import patient
 
 from failshut.keys import Names
 from failshut.signing import SigningKey
@@ -28,6 +29,7 @@ from failshut_breakers.decision import Decision, Kind, decode_decision
 from failshut_breakers.evidence import Run, decode_run
 from failshut_streams import topics as topic_setup
 from failshut_streams.embedded import Kafka, Valkey
+from failshut_streams.embedded.process import wait_until_stopped
 from failshut_streams.marks import wall_ms
 from failshut_streams.operator import Operator, new_id
 from failshut_streams.topics import Counts, Topics
@@ -39,7 +41,7 @@ async def until(
     claim: Callable[[], Any] | Callable[[], Awaitable[Any]], what: str | Callable[[], str], seconds: float = PATIENCE_S
 ) -> Any:
     """Return what `claim` returns once it is true. Fails the test when it does not become so in a generous time."""
-    end = time.monotonic() + seconds
+    end = time.monotonic() + patient(seconds)
     while True:
         value = claim()
         if asyncio.iscoroutine(value):
@@ -89,13 +91,14 @@ class WorkerProcess:
 
     def pause(self) -> None:
         self.signal(signal.SIGSTOP)
+        wait_until_stopped(self.process.pid)
 
     def resume(self) -> None:
         self.signal(signal.SIGCONT)
 
     def kill(self) -> None:
         self.process.kill()
-        self.process.wait(30)
+        self.process.wait(patient(30))
 
     def stop(self, seconds: float = 40) -> int:
         """Ask it to stop and return its exit status."""
@@ -103,7 +106,7 @@ class WorkerProcess:
             self.resume()
             self.process.terminate()
         try:
-            return self.process.wait(seconds)
+            return self.process.wait(patient(seconds))
         except subprocess.TimeoutExpired:
             self.kill()
             raise
@@ -324,7 +327,7 @@ class Installation:
     async def _show_evidence(self) -> None:
         """Print the newest runs, for whoever looks at a test that failed."""
         try:
-            runs = await asyncio.wait_for(self.evidence(), 10)
+            runs = await asyncio.wait_for(self.evidence(), patient(10))
         except Exception as error:
             print(f"no evidence: {error!r}")
             return

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from monitor.harness import Installation, until
 from monitor.policies import heartbeat
+from patience import patient
 
 from failshut_breakers.command import Hold
 from failshut_streams.embedded import Kafka, Valkey
@@ -48,16 +49,16 @@ SERVICE = textwrap.dedent(
 def base_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Python in which `pip install .` without extras was run, and nothing else."""
     folder = tmp_path_factory.mktemp("base")
-    subprocess.run([sys.executable, "-m", "venv", folder], check=True, timeout=120)
+    subprocess.run([sys.executable, "-m", "venv", folder], check=True, timeout=patient(120))
     python = folder / "bin" / "python"
-    subprocess.run([python, "-m", "pip", "install", "-q", str(ROOT)], check=True, timeout=300, cwd=folder)
+    subprocess.run([python, "-m", "pip", "install", "-q", str(ROOT)], check=True, timeout=patient(300), cwd=folder)
     return python
 
 
 def test_the_base_install_brings_few_dependencies(base_python: Path) -> None:
     """At most five direct dependencies, and `failshut` imports with them."""
     code = "import failshut, importlib.metadata as m, json; print(json.dumps(m.requires('failshut')))"
-    answer = subprocess.run([base_python, "-c", code], check=True, capture_output=True, timeout=60)
+    answer = subprocess.run([base_python, "-c", code], check=True, capture_output=True, timeout=patient(60))
     direct = [requirement for requirement in json.loads(answer.stdout) if "extra ==" not in requirement]
     assert 0 < len(direct) <= DIRECT_DEPENDENCIES_MAX, direct
 
@@ -92,4 +93,4 @@ async def test_a_function_is_guarded_against_a_monitor_in_another_environment(
             await until(lambda: answers({"withheld": "hold"}), "the function is withheld")
         finally:
             service.kill()
-            service.wait(10)
+            service.wait(patient(10))

@@ -19,6 +19,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from monitor.harness import Installation, until
 from monitor.policies import drift
+from patience import patient
 from river import drift as river_drift
 
 from failshut_breakers.decision import Kind
@@ -59,7 +60,9 @@ def produce_with_kcat(bootstrap: str, topic: str, values: list[float]) -> None:
         pytest.skip("kcat is not installed here (apt-get install kcat)")
     service, metric = SERIES.split("/")
     lines = "".join(json.dumps({"service": service, "metric": metric, "value": value}) + "\n" for value in values)
-    subprocess.run([kcat, "-P", "-b", bootstrap, "-t", topic, "-k", SERIES], input=lines.encode(), check=True, timeout=60)
+    subprocess.run(
+        [kcat, "-P", "-b", bootstrap, "-t", topic, "-k", SERIES], input=lines.encode(), check=True, timeout=patient(60)
+    )
 
 
 async def place_of(monitor: Installation, nth: int) -> Place:

@@ -13,6 +13,7 @@ import pytest
 from monitor.harness import Installation, WorkerProcess, until
 from monitor.policies import heartbeat
 from monitor.trouble import assigned, beating, gate_in, one_story, outruns_nothing, place_of, shared
+from patience import patient
 
 from failshut.signing import SigningKey
 from failshut_breakers.decision import Kind
@@ -40,7 +41,7 @@ def plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source, target = tmp_path_factory.mktemp("plugin") / "source", tmp_path_factory.mktemp("site")
     shutil.copytree(PLUGIN, source, ignore=shutil.ignore_patterns("__pycache__"))
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-index", "--no-deps"]
-    subprocess.run([*pip, "--no-build-isolation", "--target", str(target), str(source)], check=True, timeout=120)
+    subprocess.run([*pip, "--no-build-isolation", "--target", str(target), str(source)], check=True, timeout=patient(120))
     return target
 
 

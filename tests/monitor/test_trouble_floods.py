@@ -10,6 +10,7 @@ import pytest
 from monitor.harness import Installation
 from monitor.policies import heartbeat
 from monitor.trouble import beating, renewed
+from patience import patient
 
 from failshut.signing import TYP_COMMAND, SigningKey
 from failshut_breakers.command import Activate
@@ -48,7 +49,7 @@ async def test_a_burst_of_marks_before_an_activation_closes_nothing_for_good(
 async def _under_another_policy(monitor: Installation) -> str:
     """Wait until the gate has a permit under another policy than that of its last decision, and return the policy's digest."""
     before = monitor.of("beat")[-1].policy
-    async with asyncio.timeout(180):
+    async with asyncio.timeout(patient(180)):
         while True:
             last = monitor.of("beat")[-1]
             if last.policy != before and last.exp_ms:

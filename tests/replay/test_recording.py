@@ -14,6 +14,7 @@ import msgspec
 import pyarrow.parquet as pq
 import pytest
 from aiokafka.partitioner import murmur2 as kafkas
+from patience import patient
 from replay import made
 
 from failshut_breakers.decision import decode_decision, encode_decision
@@ -288,6 +289,6 @@ def test_on_a_full_disk_it_leaves_nothing(tmp_path: Path) -> None:
         "except RecordingError as error: print('refused:', error)\n"
     )
     arguments = [sys.executable, "-c", script, str(tmp_path / "a.parquet"), str(Path(__file__).parents[1])]
-    done = subprocess.run(arguments, capture_output=True, text=True, timeout=120, env={**os.environ})
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=patient(120), env={**os.environ})
     assert done.stdout.startswith("refused:"), done.stderr
     assert left_behind(tmp_path) == []

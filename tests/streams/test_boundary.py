@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from patience import patient
 
 from failshut_streams import boundary
 from failshut_streams.boundary import last_boundary_before
@@ -75,7 +76,7 @@ async def test_a_mark_that_was_taken_back_is_no_boundary(
                 await ends()
                 assert await last_boundary_before(broker, tp, FAR_MS, 0) == 1
         await producer.commit_transaction()
-        async with asyncio.timeout(60):  # the transaction's marker comes a moment after the word that it is committed
+        async with asyncio.timeout(patient(60)):  # the transaction's marker comes a moment after the word that it is committed
             while await last_boundary_before(broker, tp, FAR_MS, 0) != 5:
                 await asyncio.sleep(0.05)
     finally:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from aiokafka.errors import KafkaTimeoutError
+from patience import patient
 
 from failshut.cause import Cause
 from failshut.keys import Names
@@ -288,7 +289,7 @@ async def test_writing_goes_on_after_the_store_comes_back() -> None:
     loop = asyncio.create_task(effects.write_regularly())
     try:
         await effects.take([decision(Kind.CLOSE)])
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(patient(20)):
             while effects.reachable:
                 await asyncio.sleep(0.01)
             while effects.closing_waits(["pay"]) or not effects.reachable:

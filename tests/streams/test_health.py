@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 import redis as redis_py
+from patience import patient
 from streams.test_effects import NOW_MS, Answers, decision, made
 
 from failshut.keys import Names
@@ -120,7 +121,7 @@ async def test_reporting_outlives_a_store_that_is_down(monkeypatch: pytest.Monke
     monkeypatch.setattr(at, "report", lambda: reports.append(report()) or reports[-1])
     loop = asyncio.create_task(at.report_regularly())
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(patient(30)):
             while len(reports) < 3:
                 await asyncio.sleep(0.01)
         assert not loop.done()

@@ -12,6 +12,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
+from patience import patient
 
 from failshut_breakers.evidence import Offsets
 from failshut_streams import lag as lag_module
@@ -76,7 +77,7 @@ class Rig:
             consumer.assign(places)
             ends = await consumer.end_offsets(places)
             found = []
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(patient(60)):
                 for place in places:
                     while await consumer.position(place) < ends[place]:
                         for records in (await consumer.getmany(place, timeout_ms=200)).values():
@@ -104,7 +105,7 @@ async def rig(kafka: Kafka, suffix: str) -> AsyncIterator[Rig]:
     await admin.start()
     try:
         await admin.create_topics([NewTopic(watched, 2, 1)])
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(patient(60)):
             while (seen := (await ask(admin._client, [watched])).topics.get(watched)) is None or seen.led < 2:
                 await asyncio.sleep(0.05)
             while not await _coordinated(admin, f"workers-{suffix}"):
@@ -206,7 +207,7 @@ async def test_watched_groups_are_bounded(rig: Rig, monkeypatch: pytest.MonkeyPa
 async def test_sampling_goes_on_by_itself(rig: Rig) -> None:
     """A started sampler samples again and again until it is stopped."""
     sampler = LagSampler(rig.kafka.url, rig.producer, rig.telemetry, lambda: [(rig.group, rig.topic)], every_ms=20)
-    async with sampler, asyncio.timeout(60):
+    async with sampler, asyncio.timeout(patient(60)):
         while sampler.written < 3:
             await asyncio.sleep(0.02)
     assert len(await rig.written()) - sampler.written in (0, 1)  # one may be written and not yet counted when it is stopped

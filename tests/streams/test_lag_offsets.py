@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
+from patience import patient
 
 from failshut_breakers.conditions.base import Moment, Status
 from failshut_breakers.conditions.lag import LagCondition
@@ -102,7 +103,7 @@ async def until(ask: Callable[[], Awaitable[Sample]], what: Callable[[Sample], b
     """Sample until a sample is as expected: brokers learn of what was done a moment later."""
     said: object = None
     try:
-        async with asyncio.timeout(90):
+        async with asyncio.timeout(patient(90)):
             while True:
                 try:
                     said = sample = await ask()
@@ -228,7 +229,7 @@ async def test_a_topic_made_anew_has_another_id(rig: Rig, offsets: GroupOffsets)
         rig.make()
         rig.admin.create_partitions([NewPartitions(rig.topic, 2)])[rig.topic].result(30)
 
-    async with asyncio.timeout(90):
+    async with asyncio.timeout(patient(90)):
         while True:
             try:
                 await asyncio.to_thread(made_anew)

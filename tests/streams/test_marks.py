@@ -16,6 +16,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import ConsumerRecord
 from hypothesis import given
 from hypothesis import strategies as st
+from patience import patient
 
 from failshut_breakers.coverage import MAX_PARTITIONS
 from failshut_breakers.evidence import Mark
@@ -83,7 +84,7 @@ async def marks_in(kafka: Kafka, topic: str, partition: int, at_least: int = 1) 
         place = TopicPartition(topic, partition)
         consumer.assign([place])
         found: list[tuple[ConsumerRecord, Mark]] = []
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(patient(60)):
             while len(found) < at_least:
                 for records in (await consumer.getmany(place, timeout_ms=500)).values():
                     for record in records:
@@ -97,7 +98,7 @@ async def marks_in(kafka: Kafka, topic: str, partition: int, at_least: int = 1) 
 
 
 async def until(condition: Callable[[], bool], seconds_max: float = 60.0) -> None:
-    async with asyncio.timeout(seconds_max):
+    async with asyncio.timeout(patient(seconds_max)):
         while not condition():
             await asyncio.sleep(0.02)
 
@@ -152,7 +153,7 @@ async def test_a_partition_that_has_a_record_is_counted(kafka: Kafka, suffix: st
             await admin.create_partitions({topics.telemetry: NewPartitions(2)})
         finally:
             await admin.close()
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(patient(60)):
             while another.client.cluster.partitions_for_topic(topics.telemetry) != {0, 1}:
                 another.client.add_topic(topics.telemetry)
                 await another.client.force_metadata_update()
@@ -225,7 +226,7 @@ async def test_a_broker_that_hangs_is_not_asked_without_bound(tmp_path: Path) ->
                         pass
                     await asyncio.sleep(0.1)
 
-            await asyncio.wait_for(again(), 60)
+            await asyncio.wait_for(again(), patient(60))
         finally:
             await writer.stop()
             await producer.stop()

@@ -12,6 +12,7 @@ import redis.asyncio as redis
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaTimeoutError
 from entries import EPOCH, GATE, INSTALLATION, NAMES, OTHER, PROBES, STREAM, decoded, fields
+from patience import patient
 
 from failshut.bounded import ANSWER_BYTES_MAX, VALUE_BYTES_MAX
 from failshut.keys import Names
@@ -63,7 +64,7 @@ class Rig:
             consumer.assign(places)
             ends = await consumer.end_offsets(places)
             found = []
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(patient(60)):
                 for place in places:
                     while await consumer.position(place) < ends[place]:
                         for records in (await consumer.getmany(place, timeout_ms=200)).values():
@@ -77,7 +78,7 @@ class Rig:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(patient(60)):
         while not condition():
             await asyncio.sleep(0.02)
 
@@ -117,7 +118,7 @@ async def test_a_guards_outcomes_arrive_and_leave_the_store(rig: Rig) -> None:
     guard.close()
     async with rig.mover() as mover:
         await until(lambda: mover.moved == 2)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(patient(60)):
             while await rig.left("a.gate") or await rig.left("b.gate"):
                 await asyncio.sleep(0.02)
     assert sorted((one.gate, one.outcome, one.count, one.lost) for one in await rig.moved()) == [

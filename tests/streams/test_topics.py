@@ -9,6 +9,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.partitioner import DefaultPartitioner
+from patience import patient
 
 from failshut_streams.embedded import Kafka
 from failshut_streams.topics import (
@@ -112,7 +113,7 @@ async def test_a_topic_made_anew_has_another_id(kafka: Kafka, suffix: str) -> No
     await admin.start()
     try:
         await admin.delete_topics([topics.evidence])
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(patient(60)):
             while topics.evidence in await admin.list_topics():
                 await asyncio.sleep(0.05)  # the deletion is still under way
     finally:

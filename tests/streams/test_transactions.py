@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from patience import patient
 
 from failshut_streams import transactions
 from failshut_streams.control import ControlReader
@@ -41,7 +42,7 @@ async def test_the_age_is_that_of_the_first_record(kafka: Kafka, topic_name: Cal
         sent = [await producer.send_and_wait(place.topic, b"x", partition=0) for _ in range(2)]
         async with TransactionWatch(kafka.url, lambda: {place: sent[0].offset}, clock_ms=lambda: FAR_MS, every_s=0.01) as watch:
             expected = OpenTransaction(0, sent[0].timestamp if stamped == "LogAppendTime" else FAR_MS)
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(patient(60)):
                 while watch.open.get(place) != expected:
                     await asyncio.sleep(0.05)
         await producer.abort_transaction()
@@ -65,7 +66,7 @@ async def test_reading_control_says_what_it_waits_for(kafka: Kafka, topic_name: 
         await plain.send_and_wait(place.topic, b"behind", partition=0)
         await reader.start()
         assert [record.value for record in await reader.all_of_it()] == [b"before"]
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(patient(60)):
             while reader.awaited() != 1:
                 assert await reader.next_batch(timeout_ms=100) == []
             await producer.abort_transaction()

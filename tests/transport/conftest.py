@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from patience import patient
 
 from failshut_streams.embedded import Kafka
 
@@ -146,7 +147,7 @@ class Reader:
         return [offset for chunk in chunks for offset in chunk["offsets"]]
 
     async def until(self, what: Callable[[], Any], seconds_max: float = WAIT_SECONDS_MAX) -> Any:
-        end = time.monotonic() + seconds_max
+        end = time.monotonic() + patient(seconds_max)
         while not (found := what()):
             assert self.process.poll() is None, f"ended with {self.process.returncode}:\n{self.tail()}"
             assert time.monotonic() < end, f"waited in vain:\n{self.tail()}"
@@ -154,7 +155,7 @@ class Reader:
         return found
 
     async def exit_status(self, seconds_max: float = WAIT_SECONDS_MAX) -> int:
-        end = time.monotonic() + seconds_max
+        end = time.monotonic() + patient(seconds_max)
         while self.process.poll() is None:
             assert time.monotonic() < end, f"did not end:\n{self.tail()}"
             await asyncio.sleep(0.05)

@@ -236,9 +236,16 @@ class Server(ABC):
         self._forget()
 
     def pause(self) -> None:
-        """SIGSTOP: connections stay, nothing is answered. Raises RuntimeError when it is not running."""
-        self._running().send_signal(signal.SIGSTOP)
+        """SIGSTOP, and wait until it has stopped: connections stay, nothing is answered from then on.
+
+        Raises:
+            RuntimeError: it is not running.
+            TimeoutError: some thread of it still runs.
+        """
+        process = self._running()
+        process.send_signal(signal.SIGSTOP)
         self._paused = True
+        wait_until_stopped(process.pid)
 
     def resume(self) -> None:
         """SIGCONT. Raises RuntimeError when it is not running."""
@@ -339,6 +346,28 @@ def _started(pid: int) -> float:
         return float(psutil.Process(pid).create_time())
     except psutil.NoSuchProcess:
         return 0.0
+
+
+def wait_until_stopped(pid: int, timeout_seconds: float = 30.0) -> None:
+    """Wait until every thread of a process that was sent SIGSTOP stands still: on a busy machine that takes a moment.
+
+    Raises:
+        TimeoutError: some thread still runs.
+    """
+    end = time.monotonic() + timeout_seconds
+    tasks = Path(f"/proc/{pid}/task")
+    while tasks.exists() and any(_runs(task) for task in tasks.iterdir()):
+        if time.monotonic() > end:
+            raise TimeoutError(f"process {pid} still runs {timeout_seconds:g} s after SIGSTOP")
+        time.sleep(0.005)
+
+
+def _runs(task: Path) -> bool:
+    try:
+        state = (task / "stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:  # the thread has ended meanwhile
+        return False
+    return state not in "TtZX"
 
 
 def _same_process(pid: int, started: float) -> psutil.Process | None:
