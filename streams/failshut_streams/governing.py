@@ -98,19 +98,19 @@ class Governing:
             for notice in run.notices:
                 if isinstance(notice, Activation) and not notice.fault:
                     await asyncio.to_thread(prepare, notice.files)
+                    if self.governors.get(chunk.partition) is not governor:
+                        return  # let go meanwhile: another worker judges it
+            before = list(governor.gates) if run.notices else []
             decisions = governor.step(record.offset, run)
             if decisions:
                 await self.effects.take(decisions)
-            if run.notices:
-                self._forget_gone(chunk.partition, governor)
+            gone = [gate for gate in before if gate not in governor.gates]
+            if gone:
+                self.effects.forget_written(gone)
         self._metrics.judged(len(chunk.records))
         self._metrics.governor_chunk(time.perf_counter() - began)
         if time.monotonic() - self._snapped_s[chunk.partition] >= self.config.snapshot_every_ms / 1000:
             await self._snapshot(chunk, governor)
-
-    def _forget_gone(self, partition: int, governor: Governor) -> None:
-        gone = [gate for gate in self.effects.last if gate not in governor.gates and self._partition_of(gate) == partition]
-        self.effects.forget_written(gone)
 
     async def _snapshot(self, chunk: Chunk, governor: Governor) -> None:
         if governor.offset < 0 or self.effects.closing_waits(governor.gates):
