@@ -19,8 +19,7 @@ from typing import Any
 
 from faust.types import TP
 
-from failshut_breakers.decision import Decision
-from failshut_breakers.evidence import Activation, OlderWire, decode_run
+from failshut_breakers.evidence import Activation, OlderWire, Run, decode_run
 from failshut_breakers.governor import Governor
 from failshut_breakers.policy import prepare
 from failshut_streams.config import WorkerConfig
@@ -104,17 +103,30 @@ class Governing:
         began = time.perf_counter()
         governor = self.governors[chunk.partition]
         for record in chunk.records:
-            decisions = await self._step(governor, record)
+            run = self._read(governor, record)
+            if run is None:
+                continue
+            for notice in run.notices:
+                if isinstance(notice, Activation) and not notice.fault:
+                    await asyncio.to_thread(prepare, notice.files)
+                    if self.governors.get(chunk.partition) is not governor:
+                        return  # let go meanwhile: another worker judges it
+            before = list(governor.gates) if run.notices else []
+            decisions = governor.step(record.offset, run)
             if decisions:
                 await self.effects.take(decisions)
+            gone = [gate for gate in before if gate not in governor.gates]
+            if gone:
+                self.effects.forget_written(gone)
         self._metrics.judged(len(chunk.records))
         self._metrics.governor_chunk(time.perf_counter() - began)
         if time.monotonic() - self._snapped_s[chunk.partition] >= self.config.snapshot_every_ms / 1000:
             await self._snapshot(chunk, governor)
 
-    async def _step(self, governor: Governor, record: Record) -> list[Decision]:
+    def _read(self, governor: Governor, record: Record) -> Run | None:
+        """Return the run in a record, or None where a worker of an older version wrote it: it counts for nobody."""
         try:
-            run = decode_run(record.value or b"")
+            return decode_run(record.value or b"")
         except OlderWire as error:
             if governor.partition not in self._older:
                 self._older.add(governor.partition)
@@ -123,20 +135,7 @@ class Governing:
                     *(governor.partition, record.offset, error),
                 )
             governor.pass_over(record.offset)
-            return []
-        for notice in run.notices:
-            if isinstance(notice, Activation) and not notice.fault:
-                await asyncio.to_thread(prepare, notice.files)
-        decisions = governor.step(record.offset, run)
-        if run.notices:
-            self._forget_gone(governor)
-        return decisions
-
-    def _forget_gone(self, governor: Governor) -> None:
-        gone = [
-            gate for gate in self.effects.last if gate not in governor.gates and self._partition_of(gate) == governor.partition
-        ]
-        self.effects.forget_written(gone)
+            return None
 
     async def _snapshot(self, chunk: Chunk, governor: Governor) -> None:
         if governor.offset < 0 or self.effects.closing_waits(governor.gates):
