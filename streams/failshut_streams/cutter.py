@@ -106,7 +106,7 @@ class Cutter:
         self._told = [0] * log.evidence_partitions
         self._append_ms = 0  # the last append time that was seen
         self._marked_ms: int | None = None  # append time of the mark before; None: not read yet
-        self._vouched = Mark(0, 0)  # the newest time and the largest count of any mark before
+        self._vouched = Mark(0, 0)  # the newest time and the largest count of marks that ended no run yet
 
     def last_boundary_before(self, append_ms: int) -> int | None:
         """Return the newest boundary whose mark was appended before a time, or None if none is remembered."""
@@ -190,6 +190,7 @@ class Cutter:
         if not ends_run(append_ms, before_ms):
             return  # its time goes with the next mark that does
         self._end_run(gathered, routes, cut, upto, append_ms, vouched)
+        self._vouched = Mark(0, 0)
         if before_ms is not None:
             self.boundaries.add(append_ms, vouched.time_ms, upto)
         cut.boundary = upto

@@ -154,7 +154,8 @@ async def test_bad_records_close_what_they_concern_and_hide_no_good_one(
             assert letter["size"] == len(value)
         rows: dict[type, list[tuple[int, int]]] = {Samples: [], Faults: [], Unreadable: []}
         for _, _, run in await monitor.evidence():
-            for reading in run.readings.get("pay", []):
+            unreadable = [reading for reading in run.readings.get("torn", []) if isinstance(reading, Unreadable)]
+            for reading in [*run.readings.get("pay", []), *unreadable]:  # what nobody can read concerns the gate that asks
                 rows[type(reading)] += [(row[0], row[1]) for row in reading.rows]  # type: ignore[union-attr]
         assert sorted(rows[Samples]) == [(place.offset, place.index) for place in places]
         assert sorted(rows[Faults]) == [(offset, 0) for offset in faulty] + [(mixed.offset, at) for at in (1, 2, 3)]

@@ -164,7 +164,7 @@ def test_what_was_vouched_for_is_forgotten_when_reading_goes_back() -> None:
     """A mark that stood further on says nothing of what is read before it."""
     front = cutter(1)
     late = START_MS + 10_000
-    records = [forged(0, START_MS), forged(1, late), forged(2, late + 60)]
+    records = [forged(0, START_MS), forged(1, late), forged(2, late + 1)]
     front.cut(chunk(records), Routes())
     (run, *_) = [run for _, run in front.cut(chunk([forged(1, late, START_MS + 5)], 1), Routes()).runs]
     assert run.mark == Mark(START_MS + 5, 1)

@@ -138,14 +138,9 @@ def test_a_mark_reaches_every_evidence_partition() -> None:
 
 
 def test_no_clock_promises_the_future() -> None:
-    """A mark's time is the smaller of its writer's and the broker's, and never less than what was vouched for before it."""
-    fast, slow = mark(0, time_ms=START_MS + 3_600_000), mark(1, time_ms=START_MS - 5_000)
-    assert [run.mark and run.mark.time_ms for at, run in cutter().cut(chunk([fast, slow]), ROUTES).runs if at == 0] == [
-        START_MS,
-        START_MS,
-    ]
-    (run,) = [run for at, run in cutter().cut(chunk([slow]), ROUTES).runs if at == 0]
-    assert run.mark == Mark(START_MS - 5_000, 2)
+    """A mark's time is the smaller of its writer's and the broker's."""
+    cut = cutter().cut(chunk([mark(0, time_ms=START_MS + 3_600_000), mark(1, time_ms=START_MS - 5_000)]), ROUTES)
+    assert {run.mark.time_ms for _, run in cut.runs if run.mark} == {START_MS, START_MS - 5_000}
 
 
 def test_a_mark_of_a_producers_time_is_none() -> None:
