@@ -209,8 +209,10 @@ class Router:
         if any(retell.topic == CONTROL for retell in cut.retells):
             await self._tell_control(frozenset(range(self.config.evidence_partitions)))
         for retell in cut.retells:
-            logger.warning("%s/%d is told from offset %d on once more, as a governor asks", *retell)
-            self._also(positions, *retell)
+            for cutter in self.cutters.values():
+                if (cutter.topic, cutter.partition) == retell[:2] and (cutter.reach or 0) > retell.position:
+                    logger.warning("telling %s/%d from offset %d on once more, as a governor asks", *retell)
+                    self._also(positions, *retell)
         await self._go_back(self.cutters, positions)
 
     def _also(self, positions: dict[TP, int], topic: str, partition: int, position: int) -> None:

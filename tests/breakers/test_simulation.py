@@ -136,7 +136,7 @@ def test_nothing_opens_that_should_not(seed: int, routers: int) -> None:
     except AssertionError as error:
         raise AssertionError(f"FAILSHUT_SEEDS={seed}, {routers} routers: {error}") from error
     kinds = {one.kind for one in witness.said}
-    if seed in (0, 1, 2):
+    if seed in (0, 2, 3):
         assert Kind.OPEN in kinds, f"seed {seed}: nothing ever opened, and so nothing was shown"
     assert Kind.CLOSE in kinds
 

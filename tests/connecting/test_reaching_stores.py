@@ -52,7 +52,7 @@ def written(url: str, monitor: Monitor) -> bool | str:
     async def write() -> bool | str:
         async with Store(url, 2.0) as store:
             try:
-                return (await store.write([(statement(monitor), b"{}")]))[0]
+                return bool((await store.write([(statement(monitor), b"{}")]))[0])
             except StoreUnreachable as error:
                 return str(error)
 

@@ -331,8 +331,12 @@ async def test_telling_again_joins_what_is_told_meanwhile(monkeypatch: pytest.Mo
     assert [at for at, run in bench.producer.runs if run.previous == 0] == [1]
 
 
-SIGNED = {**control_test.WHO, "signed_ms": START_MS}
-GAP = control_test.record(2, AcceptGap(**SIGNED, topic="telemetry", partition=0, upto=45))
+def signed() -> dict[str, Any]:
+    """What every accepted gap says of itself, each with an id of its own."""
+    return {**control_test.WHO, "signed_ms": START_MS}
+
+
+GAP = control_test.record(2, AcceptGap(**signed(), topic="telemetry", partition=0, upto=45))
 
 
 async def test_an_accepted_gap_leads_back_to_where_it_was_signed_up_to() -> None:
@@ -341,11 +345,11 @@ async def test_an_accepted_gap_leads_back_to_where_it_was_signed_up_to() -> None
     bench = Bench()
     await bench.starts("1/1")
     await bench.route(some(50))
-    await bench.take(control_test.record(2, AcceptGap(**SIGNED, topic="telemetry", partition=1, upto=9)))
+    await bench.take(control_test.record(2, AcceptGap(**signed(), topic="telemetry", partition=1, upto=9)))
     assert bench.app.seeks == [{}] or not bench.app.seeks
-    ahead = AcceptGap(**SIGNED, topic="telemetry", partition=0, upto=1_000)
+    ahead = AcceptGap(**signed(), topic="telemetry", partition=0, upto=1_000)
     await bench.take(control_test.record(3, ahead))
-    await bench.take(control_test.record(4, AcceptGap(**SIGNED, topic="telemetry", partition=0, upto=45)))
+    await bench.take(control_test.record(4, AcceptGap(**signed(), topic="telemetry", partition=0, upto=45)))
     assert bench.app.seeks[-2:] == [{TELEMETRY: 53}, {TELEMETRY: 45}]
     before = len(bench.telemetry)
     await bench.route(some(45, reading=2))
@@ -372,7 +376,7 @@ async def test_a_gap_before_the_first_chunk_leads_back() -> None:
 
 async def test_a_gap_of_an_older_term_is_none() -> None:
     """Offsets of an older term may be of another log: nobody goes back for it."""
-    second = control_test.TERM.model_copy(update={"term": 2})
+    second = control_test.TERM.model_copy(update={"term": 2, "id": "second"})
     bench = Bench(GAP, control_test.record(3, second))
     bench.router._term = 2
     assert await bench.starts("2/1") == 50
