@@ -141,10 +141,14 @@ class Faults(msgspec.Struct, frozen=True, array_like=True, tag="f"):
 
 
 class Beats(msgspec.Struct, frozen=True, array_like=True, tag="h"):
-    """Explicit heartbeats of one source. Rows: offset, index, time_ms."""
+    """Explicit heartbeats of one source. Rows: offset, index, time_ms. `instances`: who sent each row, "" where none is named.
+
+    It may be shorter than the rows: those behind its end name none.
+    """
 
     source: str
     rows: list[tuple[int, int, int]]
+    instances: list[str] = []
 
 
 class Lags(msgspec.Struct, frozen=True, array_like=True, tag="l"):

@@ -19,6 +19,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from failshut.signing import KeySet
 from failshut_breakers.command import (
+    Accept,
     AcceptGap,
     Activate,
     Bypass,
@@ -190,7 +191,7 @@ class ControlCutter:
             case AcceptGap():
                 gap = AcceptedGap(record.offset, record.timestamp_ms, command.topic, command.partition, command.upto, signer)
                 pending.notices.append(gap)
-            case Hold() | Reset() | Bypass() | Confirm():
+            case Hold() | Reset() | Bypass() | Confirm() | Accept():
                 if command.gate not in self.book.entries:
                     cut.dead.append(DeadRecord(record, f"a command for a gate that no policy speaks of: {command.gate}"))
                     return

@@ -25,7 +25,7 @@ from failshut_replay.replaying import Replay, check
 from failshut_replay.story import replayed
 
 RULE = made.policy(
-    f'conformance: {{series: {made.SERIES}, rule: "value <= 80", window: 20, demand_for: 1s}}',
+    f'conformance: {{series: {made.SERIES}, rule: "value <= 80", window: 20}}',
     "heartbeat: {source: agent, every: 1s, grace: 2s}",
 )
 

@@ -215,8 +215,8 @@ def test_a_replay_that_differs_ends_with_status_one(
 def test_scores_are_1_where_a_condition_demands_and_nowhere_else(tmp_path: Path) -> None:
     """Each condition's way to its demand is kept, and is drawn between the series and the gate."""
     rule = made.policy(
-        f'conformance: {{series: {made.SERIES}, rule: "value <= 80", window: 20, over: 0.5, demand_for: 1s}}',
-        f"drift: {{series: {made.SERIES}, detector: cusum, learn: 100, demand_for: 1s}}",
+        f'conformance: {{series: {made.SERIES}, rule: "value <= 80", window: 20, over: 0.5}}',
+        f"drift: {{series: {made.SERIES}, detector: cusum, learn: 100}}",
         f"heartbeat: {{series: {made.SERIES}, every: 1s, grace: 2s}}",
     )
     story = replayed(made.recording(tmp_path / "a.parquet", pay=rule))

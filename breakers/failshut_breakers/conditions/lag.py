@@ -166,6 +166,11 @@ class LagCondition(Condition):
                 del self._samples[partition]
         return Health.UNKNOWN if missing else Health.OK
 
+    def news(self, since_ms: int) -> str:
+        if self._last_ms <= since_ms or self._health is Health.UNKNOWN:
+            return f"a sample of {self.group} on {self.topic} from after the closing"
+        return ""
+
     def _settle(self, now_ms: int) -> None:
         self._since_ms = since_ms = now_ms - self._not_ok_since_ms if self._not_ok_since_ms else 0
         whom = f"{self.group} on {self.topic}"
@@ -176,6 +181,7 @@ class LagCondition(Condition):
             self.status, self.text = Status.INSUFFICIENT, f"{whom}: unknown"
         else:
             self.status, self.text = Status.HOLDS, f"{whom}: {self._lag} records behind"
+        self.absent = self._health is Health.UNKNOWN
 
     def _grade(self) -> float:
         return self._since_ms / self._behind_ms
