@@ -22,8 +22,11 @@ from typing import TypeAlias
 
 import msgspec
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of the wire form. A reader refuses a newer one."""
+
+OLDEST_SCHEMA = 1
+"""The oldest that is read, as recordings hold it: what came later has a default."""
 
 TERM_FACTOR = 1 << 40
 """An epoch is `term * TERM_FACTOR + offset`; it stays below 2**53, as far as Lua and JavaScript count."""
@@ -141,14 +144,11 @@ class Faults(msgspec.Struct, frozen=True, array_like=True, tag="f"):
 
 
 class Beats(msgspec.Struct, frozen=True, array_like=True, tag="h"):
-    """Explicit heartbeats of one source. Rows: offset, index, time_ms. `instances`: who sent each row, "" where none is named.
-
-    It may be shorter than the rows: those behind its end name none.
-    """
+    """Explicit heartbeats of one source, and of one instance of it where beats name one. Rows: offset, index, time_ms."""
 
     source: str
     rows: list[tuple[int, int, int]]
-    instances: list[str] = []
+    instance: str = ""
 
 
 class Lags(msgspec.Struct, frozen=True, array_like=True, tag="l"):
@@ -269,7 +269,7 @@ def decode_run(data: bytes) -> Run:
         run = _decoder.decode(data)
     except msgspec.MsgspecError as error:
         raise EvidenceError(f"not an evidence record: {error}") from error
-    if run.schema != SCHEMA:
+    if not OLDEST_SCHEMA <= run.schema <= SCHEMA:
         raise EvidenceError(f"evidence record of wire form {run.schema}, this code reads {SCHEMA}")
     return run
 

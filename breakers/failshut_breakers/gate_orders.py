@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 MAX_BYPASS_MS = 24 * 3_600_000
 """A bypass ends within a day."""
 
+DOUBLED_MAX = 6
+"""A cooldown doubles for each time that probes succeeded and executions failed again, so often at most."""
+
 OutcomeRow = tuple[int, int, int, int, str, str, int]
 
 
@@ -178,7 +181,9 @@ def on_time(gate: Gate, place: Place, moment: Moment) -> None:
         return
     if policy is None or policy.reset.after is None or gate.breaker.state is not State.TRIPPED or closing is None:
         return
-    if moment.evidence_ms < closing.at_ms + policy.reset.after or gate.bypass is not None or gate.renewed:
+    relapses = max((one.relapses for one in gate.conditions if one.name in closing.conditions), default=0)
+    cooled_ms = closing.at_ms + policy.reset.after * 2 ** min(relapses, DOUBLED_MAX)
+    if moment.evidence_ms < cooled_ms or gate.bypass is not None or gate.renewed:
         return
     key, words = waits_for(gate, closing, moment)
     if not key:

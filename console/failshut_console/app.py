@@ -34,6 +34,7 @@ app.command("watch")(look.watch)
 app.command("hold")(orders.hold)
 app.command("reset")(orders.reset)
 app.command("bypass")(orders.bypass)
+app.command("accept")(orders.accept)
 app.command("confirm")(orders.confirm)
 for command in (replaying.record, replaying.replay, replaying.compare, replaying.score, replaying.report, replaying.tune):
     app.command(command.__name__)(command)

@@ -173,9 +173,10 @@ class Gathered:
                     self._pairs.clear()
                 gates = routes.series.get(series, ())
                 self._add(("f", series), gates, Faults, (series,), (offset, index, append_ms, reason))
-            case Beat(source, time_ms):
-                row = (offset, index, append_ms if time_ms is None else time_ms)
-                self._add(("h", source), routes.sources.get(source, ()), Beats, (source,), row)
+            case Beat(source, time_ms, instance):
+                beat = (offset, index, append_ms if time_ms is None else time_ms)
+                gates = routes.sources.get(source, ())
+                self._add(("h", source, instance), gates, Beats, (source,), beat, (instance,) if instance else ())
             case LagPoint(group, topic, time_ms, partitions):
                 moment_ms = append_ms if time_ms is None else time_ms
                 gates = routes.lags.get((group, topic), ())
@@ -192,15 +193,21 @@ class Gathered:
         self._add(("o", item.gate), (item.gate,), Outcomes, (), row)
 
     def _add(
-        self, key: tuple[str, ...], gates: tuple[str, ...], kind: type, names: tuple[str, ...], row: tuple[object, ...]
+        self,
+        key: tuple[str, ...],
+        gates: tuple[str, ...],
+        kind: type,
+        names: tuple[str, ...],
+        row: tuple[object, ...],
+        more: tuple[str, ...] = (),
     ) -> None:
         if not gates:
             return
         rows = self._rare.get(key)
         if rows is None:
             rows = self._rare[key] = []
-            self._blocks.append((gates, kind(*names, rows)))
-            self.load += len(gates) * _weight(names)
+            self._blocks.append((gates, kind(*names, rows, *more)))
+            self.load += len(gates) * _weight((*names, *more))
         rows.append(row)
         self.rows += 1
         self.load += len(gates) * _weight(row)

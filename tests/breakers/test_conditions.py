@@ -213,8 +213,8 @@ class TestHeartbeat:
         one = condition("heartbeat: {source: a, instances: 3, grace: 3s}")
         for ms in (0, 2_000, 4_000):
             names = ["i1", "i2", "i3"] if ms < 4_000 else ["i1", "i2", "i1"]
-            rows = [(ms + n, 0, NOW.evidence_ms + ms) for n in range(3)]
-            one.feed(Beats("a", rows, names), 0, later(ms))
+            for n, name in enumerate(names):
+                one.feed(Beats("a", [(ms + n, 0, NOW.evidence_ms + ms)], name), 0, later(ms))
             one.tick(later(ms))
             assert one.status is Status.HOLDS
         assert one.tick(later(5_001))
@@ -227,7 +227,7 @@ class TestHeartbeat:
         """A producer that makes up a name for every beat costs no memory, and its last names live."""
         one = condition("heartbeat: {source: a, instances: 3, grace: 3s}")
         for n in range(1_000):
-            one.feed(Beats("a", [(n, 0, NOW.evidence_ms + n)], [f"i{n}"]), 0, later(n))
+            one.feed(Beats("a", [(n, 0, NOW.evidence_ms + n)], f"i{n}"), 0, later(n))
         assert len(one._last_ms) == 12  # type: ignore[attr-defined]
         assert one.status is Status.HOLDS
 

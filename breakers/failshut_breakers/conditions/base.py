@@ -58,6 +58,8 @@ class Condition:
     """Whether it demands because evidence is missing, unreadable, unknown or old."""
     needs_probes = False
     """Whether only executions can tell it anything, so that a reset without probes would be blind."""
+    relapses = 0
+    """How often in a row it demanded again before enough evidence had shown that a reset was right."""
 
     def __init__(self, name: str, action: str) -> None:
         self.name = name

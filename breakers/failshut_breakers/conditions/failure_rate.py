@@ -58,9 +58,10 @@ class FailureRateCondition(Condition):
             self._add(time_ms, outcome == "ok", count)
             if self.status is Status.DEMANDS:
                 # What comes after a reset has to show that it is another time: a short row is heard until enough succeeded.
+                self.relapses += not demanded and self._row_now < self._row_max
                 self._row_now = min(ROW_MIN, self._row_max)
             elif self._total >= self._at_least:
-                self._row_now = self._row_max
+                self._row_now, self.relapses = self._row_max, 0
             if self.status is Status.DEMANDS and not demanded:
                 demands.append(Demand(offset, index, self.text))
         return demands

@@ -38,21 +38,18 @@ class HeartbeatCondition(Condition):
             skip = reading.before(lo)
             if skip == reading.count:
                 return []
-            return self._beat([("", reading.time_max(skip))], reading.place(reading.count - 1), moment)
+            return self._beat("", reading.time_max(skip), reading.place(reading.count - 1), moment)
         if isinstance(reading, Beats):
-            rows = [(row, self._who(reading, at)) for at, row in enumerate(reading.rows) if row[0] >= lo]
-            return self._beat([(who, row[2]) for row, who in rows], rows[-1][0][:2], moment) if rows else []
+            rows = [row for row in reading.rows if row[0] >= lo]
+            who = reading.instance if self._instances > 1 else ""
+            return self._beat(who, max(row[2] for row in rows), rows[-1][:2], moment) if rows else []
         return []
 
-    def _who(self, beats: Beats, at: int) -> str:
-        return beats.instances[at] if self._instances > 1 and at < len(beats.instances) else ""
-
-    def _beat(self, beats: list[tuple[str, int]], place: tuple[int, int], moment: Moment) -> list[Demand]:
+    def _beat(self, who: str, time_ms: int, place: tuple[int, int], moment: Moment) -> list[Demand]:
         before = self.status
-        for who, time_ms in beats:
-            self._last_ms[who] = max(self._last_ms.get(who, 0), time_ms)
-            if len(self._last_ms) > INSTANCES_TIMES * self._instances:
-                del self._last_ms[min(self._last_ms, key=lambda one: (self._last_ms[one], one))]
+        self._last_ms[who] = max(self._last_ms.get(who, 0), time_ms)
+        if len(self._last_ms) > INSTANCES_TIMES * self._instances:
+            del self._last_ms[min(self._last_ms, key=lambda one: (self._last_ms[one], one))]
         self._judge(moment)
         began = self.status is Status.DEMANDS and before is not Status.DEMANDS
         return [Demand(*place, self.text)] if began else []
