@@ -16,7 +16,10 @@ SAFE = f"  - drift: {{series: s/x, detector: adwin, {STALE}}}\n"
 HAZARDS = {
     "silence": ("  - drift: {series: s/x, detector: adwin}\n", 5, "how long s/x may be silent"),
     "a counter": (f"  - drift: {{series: s/x.total, detector: adwin, {STALE}}}\n", 5, "is a counter"),
-    "a lapse of a detector": (f"  - drift: {{series: s/x, detector: adwin, action: lapse, {STALE}}}\n", 5, "no breaker behind it"),
+    "a lapse of a detector": (
+        f"  - drift: {{series: s/x, detector: adwin, action: lapse, {STALE}}}\n",
+        *(5, "no breaker behind it"),
+    ),
     "a detector that cannot speak": (
         f'  - conformance: {{series: s/x, rule: "value <= 5", window: 6, {STALE}}}\n',
         *(5, "cannot speak"),

@@ -77,8 +77,6 @@ class FailureRateCondition(Condition):
             self._open_since_ms = max(1, moment.evidence_ms) if open_ else 0
 
     def accept(self, moment: Moment) -> str:
-        if self.status is not Status.DEMANDS:
-            return f"{self.name} demands nothing: {self.text}"
         self._seconds, self._stands = {}, ""
         self._latest.clear()
         self._total = self._failed = self._row = self._latest_total = self._latest_failed = 0
