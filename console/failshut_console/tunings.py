@@ -64,7 +64,7 @@ def tune(
             assert isinstance(one, dict)  # noqa: S101 - written above
             typer.echo(
                 f"  {kind.replace('_', '-'):<10} {one['missed']} of {one['incidents']} missed, "
-                f"{one['mean_delay_s']:.0f} s open on average, {one['false_trips']} false trips"
+                f"{one['mean_open_s']:.0f} s open on average, {one['false_trips']} false trips"
             )
 
 

@@ -42,7 +42,7 @@ class Recordings:
             one = score([story.timelines[self.gate]], labels, story.end_ms, path.stem, self.settle_ms, story.begin_ms)
             for label, noticed in zip(labels, one.incidents, strict=True):
                 length_s = (label.end_ms - label.start_ms) / 1000
-                incidents.append(Incidental(f"{path.stem} {label.start_ms}", length_s, noticed.delay_s))
+                incidents.append(Incidental(f"{path.stem} {label.start_ms}", length_s, noticed.delay_s, noticed.open_s))
             # For a choice the time before it first opens counts too: a gate that needs a day to open is closed for a day.
             lead_ms = max(0, (story.timelines[self.gate].first_open_ms() or 0) - story.begin_ms)
             false += one.false_trips

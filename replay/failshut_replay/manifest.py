@@ -80,6 +80,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     decided_upto: dict[str, int]  # by partition (as text), the evidence offset of the last decision that was on record
     decisions_taken: bool  # they were taken by a monitor; otherwise this code took them when the recording was made
     differing: list[str] = []  # where two governors were on record with different decisions
+    meaning: int = 1  # of policies, by which the decisions were taken (failshut_breakers.policy.MEANING)
     starts: dict[str, Start] = {}  # by partition (as text), where the log's beginning is gone
 
     @property

@@ -50,6 +50,8 @@ class HeartbeatCondition(Condition):
         self._last_ms[who] = max(self._last_ms.get(who, 0), time_ms)
         if len(self._last_ms) > INSTANCES_TIMES * self._instances:
             del self._last_ms[min(self._last_ms, key=lambda one: (self._last_ms[one], one))]
+        if self._instances > 1:
+            return []  # judged at the mark: until then others may beat in blocks of their own
         self._judge(moment)
         began = self.status is Status.DEMANDS and before is not Status.DEMANDS
         return [Demand(*place, self.text)] if began else []
