@@ -13,6 +13,11 @@
 #define TMAX 8
 #define W 2
 #define COOL 1
+#ifdef OFF_STANDS
+#define BACK true
+#else
+#define BACK (back >= W)
+#endif
 byte now = 1, began = 0, ended = 0, closedAt = 0, back = 0;
 bool open = true;
 
@@ -41,10 +46,6 @@ active proctype World() {
   :: atomic { began > 0 && ended == 0 && now > began -> ended = now }
   :: atomic { back < W -> read(now) }
   :: atomic { back < W && now > 1 -> own = 1; do :: own < now -> own++ :: true -> break od; read(own) }
-  :: atomic { !open && now > closedAt + COOL
-#ifndef OFF_STANDS
-       && back >= W
-#endif
-       -> assert(ended > 0 && ended >= closedAt); open = true; back = 0 }
+  :: atomic { !open && now > closedAt + COOL && BACK -> assert(ended > 0 && ended >= closedAt); open = true; back = 0 }
   od
 }
