@@ -115,8 +115,8 @@ def _of_the_reset(policy: Policy) -> Iterator[Hazard]:
 def _of_a_series(condition: Drift | Anomaly | Conformance, heard: set[str]) -> Iterator[tuple[str, str]]:
     silent = [series for series in condition.all_series if series not in heard]
     if silent and condition.stale is None:
-        why = f"{condition.name}: nothing says how long {silent[0]} may be silent: it is ten of its intervals, 10s to a day"
-        yield why, f"stale: 30s, or a condition heartbeat: {{series: {silent[0]}, grace: 30s}}"
+        why = f"{condition.name}: nothing says how long {silent[0]} may be silent: it is ten of its intervals, 30s to a day"
+        yield why, f"stale: 10s, or a condition heartbeat: {{series: {silent[0]}, grace: 10s}}"
     totals = [series for series in condition.all_series if series.endswith(".total")]
     if totals and not isinstance(condition, Conformance):
         why = f"{condition.name}: {totals[0]} is a counter, which only grows: a detector of levels speaks for ever or never"

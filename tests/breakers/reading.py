@@ -38,7 +38,7 @@ class Told:
         if not self.intervals:
             return 60_000
         pace = int(median(self.intervals[-64:]))
-        return min(max(10 * pace, 10_000), min(max(3_600_000, 3 * pace), 86_400_000))
+        return min(max(10 * pace, 30_000), min(max(3_600_000, 3 * pace), 86_400_000))
 
     def take(self, time_ms: int, value: float | None, evidence_ms: int, newest_ms: int) -> None:
         """Take one reading, `newest_ms` being the newest mark."""

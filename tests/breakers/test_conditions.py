@@ -229,6 +229,7 @@ class TestHeartbeat:
         for n in range(1_000):
             one.feed(Beats("a", [(n, 0, NOW.evidence_ms + n)], f"i{n}"), 0, later(n))
         assert len(one._last_ms) == 12  # type: ignore[attr-defined]
+        one.tick(later(1_000))
         assert one.status is Status.HOLDS
 
     def test_other_readings_are_no_sign_of_life(self) -> None:

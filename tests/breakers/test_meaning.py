@@ -35,13 +35,13 @@ class TestAbsence:
         ],
     )
     def test_a_series_that_stops_closes_the_gate(self, condition: str) -> None:
-        """Ten seconds after its last reading, whatever goes on beside it, and for as long as it is silent."""
+        """Half a minute after its last reading, whatever goes on beside it, and for as long as it is silent."""
         one = play(condition, BEAT, trip_on="all" if "adwin" in condition else "any")
         one.run(30, X, beats())
         assert one.is_open
         one.run(60, beats())
-        assert one.open_ms <= 10_500
-        assert "no reading of x for 10" in one.world.last().because
+        assert one.open_ms <= 30_500
+        assert "no reading of x for 30" in one.world.last().because
 
     def test_how_long_is_the_policys_or_the_streams_own(self) -> None:
         """`stale` says it; without it a slow stream has ten of its intervals."""
@@ -182,7 +182,7 @@ class TestDemands:
         one = play(RULE_X).run(30, X).run(60, fifth)
         assert one.open_ms <= 3_500
         lone = play(RULE_X.replace("}", ", at_once: 1}")).run(60, X)
-        lone.run(0.2, lambda t: [("sample", "s/x", 501.0)])
+        lone.run(0.5, lambda t: [("sample", "s/x", 501.0)])
         assert not lone.is_open
         assert lone.run(60, X).is_open
 

@@ -111,7 +111,7 @@ class Story:
         for index in range(rng.randint(1, 6)):
             unread = mode == "unreadable" or (mode == "half" and rng.random() < 0.6)
             bad = mode == "bad" or (mode == "some" and rng.random() < 0.2)
-            time_ms = sent_ms - (rng.choice((2_000, 30_000)) if mode == "old" else 0)
+            time_ms = sent_ms - (rng.choice((2_000, 60_000)) if mode == "old" else 0)
             told.take(time_ms, None if unread else LIMIT + 1 if bad else 1.0, self.now_ms, self.now_ms)
             at = (self.offset, index, time_ms)
             readings.append(

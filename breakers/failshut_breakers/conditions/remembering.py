@@ -190,7 +190,7 @@ class Remembering:
             return False
         trial: Contract = pickle.loads(self._normal)  # noqa: S301 - its own state
         if self._refeed(trial, rows, [time_ms for time_ms, _ in self._window]):
-            self._wait = len(rows) // 2  # trials are bounded by what is read
+            self._wait = len(rows) // 4  # trials are bounded by what is read
             return False
         self.detector = trial
         return True

@@ -2,9 +2,10 @@
 
 A stream that stops being sent says nothing, and a detector that is told nothing finds nothing. So its newest reading, by the
 reading's own time, may be no older than `stale` against evidence time; then the evidence is not enough. Without the
-setting that is ten times the median interval of the stream's last readings, at least ten seconds. Ten intervals leave room
-for a restart and for retries. The bound is an hour, or three intervals of a stream that is slower than that, and a day
-at most: a slower one needs the setting. Intervals count only where time moves on: a batch with one time is one moment.
+setting that is ten times the median interval of the stream's last readings, at least half a minute. That leaves room for
+a restart, for retries and for readings that are sent in batches. The bound is an hour, or three intervals of a stream that
+is slower than that, and a day at most: a slower one needs the setting. Intervals count only where time moves on: a batch
+with one time is one moment.
 
 Limits: a stream that slows down for good is judged by its new pace after half of the intervals that are kept.
 """
@@ -18,7 +19,7 @@ from statistics import median
 
 INTERVALS = 64
 INTERVALS_TIMES = 10
-LEAST_MS = 10_000
+LEAST_MS = 30_000
 UNKNOWN_MS = 60_000
 """Before the pace is known."""
 MOST_MS = 3_600_000
