@@ -67,6 +67,18 @@ def suited(paths: Sequence[Path], policy: Policy) -> list[Path]:
     return found
 
 
+def tested_kinds(recordings: Recordings, text: str) -> frozenset[str]:
+    """Return the kinds of conditions that demanded in an incident under a policy: what an incident has tested."""
+    heard: set[str] = set()
+    for path in recordings.paths:
+        recording = Recording(path)
+        story = replayed(recording, "tested", {"tuned.yaml": text}, recordings.assumed, series=False)
+        for label in read_labels(beside(path), recording.manifest):
+            trips = story.timelines[recordings.gate].trips if label.gate == recordings.gate else []
+            heard |= {trip.cause for trip in trips if label.start_ms <= trip.at_ms < label.end_ms}
+    return frozenset(heard)
+
+
 def usual_values(paths: Sequence[Path]) -> dict[str, Usual]:
     """Return what is usual of every series in the recordings."""
     values: dict[str, list[float]] = {}
