@@ -126,7 +126,7 @@ def test_a_lead_needs_what_it_leads_up_to(tmp_path: Path) -> None:
 def test_the_words_of_the_readme_run(tmp_path: Path) -> None:
     """Replay, compare, score and report, on an incident that ships with the project."""
     drift = INCIDENTS / "drift.parquet"
-    assert "identical: 610 decisions" in failshut("replay", drift)
+    assert "identical: 613 decisions" in failshut("replay", drift)
     assert "what if:" in failshut("replay", drift, "--policy", STRICTER, "--quiet")
     told = failshut("compare", "recorded", STRICTER, "--on", drift, "-o", tmp_path / "c.png")
     assert "payments.refund: first differs at 2026-03-02T09:00" in told
