@@ -56,7 +56,7 @@ def test_every_kind_is_read_alone_and_mixed() -> None:
     beat = {"kind": "heartbeat", "service": "refunds", "instance": "pod-1"}
     lag = {"kind": "lag", "group": "g", "topic": "t", "partitions": {"0": [5, 9], "11": [-1, 4]}}
     expected = [
-        Beat("refunds", None),
+        Beat("refunds", None, "pod-1"),
         LagPoint("g", "t", None, {0: (5, 9), 11: (-1, 4)}),
         Outcome("payments.refund", "0001099511627779", "1099511627779:2", "ok", 3, "i-1", 1),
     ]
