@@ -137,6 +137,7 @@ CASES = (
     bad("routing", "OWED", sizes=("MISREAD", "TWO_ACTIVATIONS", "SAFE_ONLY"), quick=False),
     Case("routing", sizes=("MISREAD",), quick=False),
     Case("routing", sizes=("MISREAD", "TWO_ACTIVATIONS", "FP=3"), quick=False),
+    Case("routing", sizes=("MISREAD", "ROUTERS=2", "FP=2", "FC=2"), quick=False),
     bad("routing", "GAPS", sizes=("MISREAD", "ROUTERS=2", "FP=3", "FC=2"), quick=False),
     Case("routing", quick=False),
     Case("routing", sizes=("DELAYED",), quick=False),
