@@ -26,7 +26,7 @@ def told_again(world: World) -> None:
     mark, last = Mark(world.now_ms, 1), runs[-1]
     whole = Run(
         *(last.schema, last.evidence_id, last.evidence_partitions, last.term, world.router.routes.routing, "new", *CONTROL),
-        *(0, upto, world.now_ms, mark, readings, notices),
+        *(0, upto, world.now_ms, mark, readings, notices, last.made, last.operators, last.feeds),
     )
     world.log.records[0].append(encode_run(whole))
     world.said += world.feed()
