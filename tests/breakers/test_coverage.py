@@ -101,6 +101,10 @@ def test_a_mark_of_an_older_time_takes_nothing_back(coverage: Coverage) -> None:
     coverage.admit(run(0, 1, 100, key=CONTROL))
     coverage.admit(run(1, 2, 50))
     assert coverage.evidence_ms == 100
+    coverage.admit(run(2, 3, 200))
+    coverage.admit(run(3, 4, 50))
+    coverage.admit(run(1, 2, 300, key=CONTROL))
+    assert coverage.evidence_ms == 200
 
 
 def test_a_new_partition_holds_evidence_time_back(coverage: Coverage) -> None:

@@ -299,8 +299,10 @@ class TestCooldown:
         """A cooldown that has passed proves nothing while the condition still demands."""
         world = opened(reset=self.COOL)
         world.samples(BAD)
+        closing = world.last()
         world.marks(20_000)
         assert world.gate().breaker.state is State.TRIPPED
+        assert world.last() == closing, "nothing began meanwhile, nor ended"
         world.samples(GOOD)
         world.marks(400)
         assert world.gate().breaker.state is State.PROVING
