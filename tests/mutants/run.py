@@ -35,6 +35,7 @@ RUN_SECONDS_MAX = 600
 TEST_SECONDS_MAX = 120
 FIELDS = {"id", "file", "old", "new", "tests", "survives"}
 
+DEFINITIONS = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 PASSED, FAILED = 0, 1  # what pytest exits with
 
 
@@ -93,9 +94,14 @@ def _faults_of_test(test: str, root: Path) -> list[str]:
     path = root / name
     if not path.is_file():
         return [f"there is no {name}"]
-    text = path.read_text(encoding="utf-8")
-    words = [("class " if n < len(within) - 1 else "def ") + part.partition("[")[0] for n, part in enumerate(within)]
-    return [f"{name} has no {word!r}" for word in words if f"{word}(" not in text and f"{word}:" not in text]
+    body = ast.parse(path.read_text(encoding="utf-8")).body
+    for part in within:
+        wanted = part.partition("[")[0]
+        found = [node for node in body if isinstance(node, DEFINITIONS) and node.name == wanted]
+        if not found:
+            return [f"{name} has no {wanted!r} where {test!r} says"]
+        body = found[0].body
+    return []
 
 
 def read_catalogue(path: Path = CATALOGUE) -> list[Mutant]:
