@@ -208,3 +208,17 @@ def test_a_span_is_a_small_part_of_its_age() -> None:
     for age_ms in (0, 1, 19_999, 20_000, 39_999, 3_600_000, DAY_MS, 400 * DAY_MS):
         assert SPAN_MS <= span_ms(age_ms) <= max(SPAN_MS, age_ms // 100)
         assert look_before(START_MS, START_MS + age_ms) + span_ms(age_ms) < START_MS
+
+
+def test_boundaries_beyond_a_position_are_forgotten() -> None:
+    """Who reads again from a position knows nothing of what stood behind it."""
+    kept = Boundaries()
+    for position in (1, 2, 3):
+        kept.add(START_MS + position * 1_000, START_MS, position)
+    kept.back_to(1)
+    assert [at.position for at in kept] == [1]
+
+
+def test_a_late_activation_is_looked_for_further_back() -> None:
+    """Boundaries are thinned with age, so who takes up an activation late goes back by a thirty-second of its age more."""
+    assert look_before(START_MS, START_MS + 32_000) == look_before(START_MS, START_MS) - 1_000
