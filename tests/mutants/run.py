@@ -166,7 +166,7 @@ def run_pytest(tests: Iterable[str], first: Path) -> tuple[int | None, str]:
         if isinstance(error, subprocess.TimeoutExpired):
             return None, f"it took more than {RUN_SECONDS_MAX} s"
         raise
-    failed = [line for line in said.splitlines() if line.startswith(("FAILED", "ERROR"))]
+    failed = [line for line in said.splitlines() if line.startswith(("FAILED ", "ERROR tests", "ERROR: "))]
     return process.returncode, failed[0] if failed else (said.strip().splitlines() or [""])[-1]
 
 
