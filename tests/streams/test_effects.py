@@ -207,7 +207,7 @@ async def test_a_refusal_that_repeats_is_said_by_name(
         (said,) = [record.getMessage() for record in caplog.records if "refuses pay" in record.getMessage()]
         assert words in said
         assert effects.refusals.words == {"pay": said}
-        assert await there.clear_fence("pay", fence["epoch"])
+        assert await there.clear_fence(Names("i" * 32), "pay", fence["epoch"])
         await effects.take([decision(offset=99)])
         await effects.write_pending()
         assert effects.refusals.words == {}
