@@ -2,7 +2,7 @@
 # hashed packages; later calls find its stamp and take no time.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint fix bench model clean
+.PHONY: help demo test lint fix bench model mutants clean
 
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -34,6 +34,9 @@ bench: $(STAMP)  ## one benchmark: make bench NAME=guard_check
 
 model: $(STAMP)  ## check the protocol's models with SPIN, where it is installed
 	@$(BIN)/python docs/model/run.py
+
+mutants: $(STAMP)  ## take lines that decide away, one at a time: does a test notice? (ONLY="id id": these alone)
+	@$(BIN)/python tests/mutants/run.py --jobs 2 $(if $(ONLY),--only $(ONLY))
 
 clean:  ## remove what make and the demonstration made (downloads in the cache stay)
 	rm -rf $(VENV) .failshut .mypy_cache .pytest_cache .ruff_cache .hypothesis dist build docs/model/build

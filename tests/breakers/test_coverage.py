@@ -81,6 +81,35 @@ def test_an_accepted_gap_stays_accepted_in_a_newer_version(coverage: Coverage) -
     assert after.admit(run(8, 9, 300, routing=50))[0] is Admission.FRESH
 
 
+def test_an_accepted_gap_is_where_a_newer_version_starts_at_least(coverage: Coverage) -> None:
+    """A version that goes back to before its activation does not go back to before what an operator signed for."""
+    activated_ms = 50_000 + BROKER_SKEW_MS
+    coverage.admit(run(0, 1, append_ms=activated_ms))
+    coverage.accept_gap(*TELEMETRY, 40)
+    after = coverage.succeeded_by(5, activated_ms)
+    assert after.admit(run(40, 41, routing=5)) == (Admission.FRESH, 40)
+
+
+def test_what_was_refused_is_owed_until_all_of_it_was_told(coverage: Coverage) -> None:
+    """A part that is told again settles nothing."""
+    coverage.refuse(run(0, 10, 100))
+    coverage.admit(run(0, 5, 50))
+    assert coverage.held_back_by() is not None
+    coverage.admit(run(5, 10, 100))
+    assert coverage.held_back_by() is None
+
+
+def test_a_coverage_that_something_is_owed_to_reaches_as_far_as_no_other(coverage: Coverage) -> None:
+    """A fork that goes back to the others while it is owed a run would never be told it."""
+    refused, gap = coverage.forked(1), coverage.forked(2)
+    assert coverage.same_reach(refused)
+    assert coverage.same_reach(gap)
+    refused.refuse(run(0, 10, 100))
+    gap.admit(run(5, 10, 100))
+    assert not coverage.same_reach(refused)
+    assert not gap.same_reach(coverage)
+
+
 def test_evidence_time_is_the_oldest_partitions_newest_mark() -> None:
     """One partition that nobody marks holds evidence time back, whatever the others say."""
     coverage = Coverage.of_term(term(telemetry={0: 0, 1: 0}, control={0: 0}), -1)
@@ -101,6 +130,10 @@ def test_a_mark_of_an_older_time_takes_nothing_back(coverage: Coverage) -> None:
     coverage.admit(run(0, 1, 100, key=CONTROL))
     coverage.admit(run(1, 2, 50))
     assert coverage.evidence_ms == 100
+    coverage.admit(run(2, 3, 200))
+    coverage.admit(run(3, 4, 50))
+    coverage.admit(run(1, 2, 300, key=CONTROL))
+    assert coverage.evidence_ms == 200
 
 
 def test_a_new_partition_holds_evidence_time_back(coverage: Coverage) -> None:

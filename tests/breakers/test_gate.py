@@ -348,8 +348,10 @@ class TestLog:
     def test_a_record_that_was_judged_is_skipped(self) -> None:
         """Reading a record again decides nothing again."""
         world = opened(policy(FAILURES))
+        last = world.governors[0].offset
         for offset, run in enumerate(world.log.runs()):
             assert world.governors[0].step(offset, run) == []
+            assert world.governors[0].offset == last
 
     def test_each_evidence_partition_decides_its_own_gates(self) -> None:
         """Two governors share the gates by name, and both hear of every activation and mark."""

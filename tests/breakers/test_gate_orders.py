@@ -190,6 +190,15 @@ class TestBypass:
         world.marks(2_000)
         assert not world.is_open()
 
+    def test_a_voided_one_excuses_nothing(self) -> None:
+        """What it named counts again: a reset is refused while that demand stands."""
+        world = self.standing()
+        self.bypass(world)
+        world.samples(BAD, "s/y")
+        world.samples(GOOD, "s/y")
+        world.marks(2_000)
+        assert "the cause persists" in refusal(world.command("reset", epoch=epoch(world)))
+
     def test_a_covered_demand_does_not(self) -> None:
         """What the bypass names may demand again."""
         world = self.standing()
@@ -290,8 +299,10 @@ class TestCooldown:
         """A cooldown that has passed proves nothing while the condition still demands."""
         world = opened(reset=self.COOL)
         world.samples(BAD)
+        closing = world.last()
         world.marks(20_000)
         assert world.gate().breaker.state is State.TRIPPED
+        assert world.last() == closing, "nothing began meanwhile, nor ended"
         world.samples(GOOD)
         world.marks(400)
         assert world.gate().breaker.state is State.PROVING

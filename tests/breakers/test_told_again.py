@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from log import CONTROL, TELEMETRY, World, policy
+from log import CONTROL, EVIDENCE_ID, TELEMETRY, World, policy
 
 from failshut_breakers.decision import Breaker, Kind
 from failshut_breakers.evidence import Mark, Reading, Run, encode_run
+from failshut_breakers.governor import Governor
 
 BEAT = "heartbeat: {source: a, grace: 3s}"
 QUICK = {"reset": "{probes: 0}"}
 
 
-def told_again(world: World) -> None:
-    """A router that has just started tells all of control in one run, and goes on."""
+def whole_of_control(world: World) -> Run:
+    """All of control in one run, as a router tells it that has just started."""
     runs = [run for run in world.log.runs() if (run.topic, run.partition) == CONTROL]
     readings: dict[str, list[Reading]] = {}
     for run in runs:
@@ -24,11 +25,15 @@ def told_again(world: World) -> None:
     upto = len(world.door.logs[CONTROL])
     world.router.position[CONTROL] = world.router.told[CONTROL, 0] = upto
     mark, last = Mark(world.now_ms, 1), runs[-1]
-    whole = Run(
+    return Run(
         *(last.schema, last.evidence_id, last.evidence_partitions, last.term, world.router.routes.routing, "new", *CONTROL),
-        *(0, upto, world.now_ms, mark, readings, notices, last.made, last.operators),
+        *(0, upto, world.now_ms, mark, readings, notices, last.made, last.operators, last.feeds),
     )
-    world.log.records[0].append(encode_run(whole))
+
+
+def told_again(world: World) -> None:
+    """A router that has just started tells all of control, and goes on."""
+    world.log.records[0].append(encode_run(whole_of_control(world)))
     world.said += world.feed()
 
 
@@ -93,6 +98,10 @@ def test_an_old_gap_is_not_signed_for_again() -> None:
     assert governor.coverages[-1].covered[TELEMETRY] == 0
     told_again(world)
     assert governor.coverages[-1].covered.get(TELEMETRY, 0) < 5_000
+    new = Governor(0, EVIDENCE_ID, 1, lambda gate: True)
+    new.step(0, whole_of_control(world))
+    assert new.term == 2
+    assert new.coverages[-1].covered[TELEMETRY] == 0
 
 
 def test_a_gap_counts_once_in_its_term() -> None:

@@ -211,6 +211,14 @@ def test_claims_that_do_not_agree_are_no_permit(changed: dict[str, Any]) -> None
         verify(KEY.sign(PERMIT.claims() | changed, TYP_PERMIT), KEYS, PERMIT.gate)
 
 
+def test_true_is_not_one() -> None:
+    """A truth value is equal to 1 in Python, and is no number in a permit."""
+    claims = replace(PERMIT, partition=1).claims()
+    assert verify(KEY.sign(claims, TYP_PERMIT), KEYS, PERMIT.gate).partition == 1
+    with pytest.raises(UnreadableToken):
+        verify(KEY.sign(claims | {"partition": True}, TYP_PERMIT), KEYS, PERMIT.gate)
+
+
 @pytest.mark.parametrize("missing", list(PERMIT.claims()))
 def test_a_missing_claim_is_no_permit(missing: str) -> None:
     """Every claim is needed."""

@@ -9,7 +9,7 @@ import random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from streams.front_door import EVIDENCE_ID, INSTALLATION, PARTITIONS, START_MS, chunk, cutter
+from streams.front_door import EVIDENCE_ID, INSTALLATION, PARTITIONS, ROUTES, START_MS, chunk, cutter
 from streams.front_door import record as telemetry_record
 
 from failshut_breakers.boundaries import KEPT_MAX, MARK_EVERY_MS, SPAN_MS, Boundaries, ends_run, look_before, span_ms
@@ -29,7 +29,9 @@ def forged(offset: int, append_ms: int, time_ms: int | None = None) -> Record:
     return Record(offset, append_ms, 1, MARK_KEY, encode_mark(append_ms if time_ms is None else time_ms, 1), ())
 
 
-MADE = (b"made",) * PARTITIONS
+def routes(routing: int = -1) -> Routes:
+    """Nobody is fed, and the runs say so."""
+    return Routes(routing, made=ROUTES.made)
 
 
 def of_term() -> Coverage:
@@ -84,16 +86,16 @@ def test_a_router_that_goes_back_finds_its_governor_there(
     coverage, committed = of_term(), 0
     alive: list[Cutter] = []
     if one_lives:
-        admitted(coverage, cutter(1).cut(chunk(records[:until]), Routes(made=MADE)))
+        admitted(coverage, cutter(1).cut(chunk(records[:until]), routes()))
     for end in sorted({until, *(at for at in starts if 0 < at < until)}):
         begin = min(committed, end)
         alive.append(cutter(1))
-        cut = alive[-1].cut(chunk(records[begin:end], begin, end), Routes(made=MADE))
+        cut = alive[-1].cut(chunk(records[begin:end], begin, end), routes())
         admitted(coverage, cut)
         committed = cut.boundary if cut.boundary is not None else committed
     for at in alive[:-1]:  # a standby's runs come later, and have all been covered
         assert at.reach is not None
-        assert {*admitted(coverage, at.cut(chunk(records[at.reach : until], at.reach, until), Routes(made=MADE)))} <= {
+        assert {*admitted(coverage, at.cut(chunk(records[at.reach : until], at.reach, until), routes()))} <= {
             Admission.DUPLICATE
         }
     activated_ms = records[until - 1].timestamp_ms + BROKER_SKEW_MS + off_ms
@@ -106,7 +108,7 @@ def test_a_router_that_goes_back_finds_its_governor_there(
     for at, found in [*goes_on, (cutter(1), min(committed, read))]:
         back = found if at.reach is None else min(found, at.reach)
         at.back_to(back)
-        told = at.cut(chunk([*records[back:], forged(len(records), START_MS + DAY_MS)], back), Routes(7, made=MADE))
+        told = at.cut(chunk([*records[back:], forged(len(records), START_MS + DAY_MS)], back), routes(7))
         assert Admission.GAP not in admitted(copy.deepcopy(new), told)
 
 
@@ -115,8 +117,8 @@ def test_nobody_goes_back_to_the_first_mark_of_a_start() -> None:
     a boundary to go back to, and no mark came since, the run there would not join."""
     records = [forged(0, START_MS - 200), forged(1, START_MS), forged(2, START_MS + 1)]
     coverage, first, standby = of_term(), cutter(1), cutter(1)
-    assert admitted(coverage, first.cut(chunk(records), Routes(made=MADE)))
-    assert standby.cut(chunk(records[2:], 2), Routes(made=MADE)).boundary == 3
+    assert admitted(coverage, first.cut(chunk(records), routes()))
+    assert standby.cut(chunk(records[2:], 2), routes()).boundary == 3
     new = coverage.succeeded_by(7, START_MS + 10_000)
     assert new.covered[TELEMETRY] == 2
     assert standby.last_boundary_before(START_MS + 9_000) is None
@@ -133,14 +135,14 @@ def test_a_burst_of_marks_before_an_activation_closes_nothing(burst: int) -> Non
         records.append(forged(len(records), ms))
     records += [forged(100 + n, ms + 900 * n // max(1, burst)) for n in range(burst)]
     ms += 900
-    assert Admission.GAP not in admitted(coverage, front.cut(chunk(records), Routes(made=MADE)))
+    assert Admission.GAP not in admitted(coverage, front.cut(chunk(records), routes()))
     activated_ms = ms + 50
     new = coverage.succeeded_by(7, activated_ms)
     back = front.last_boundary_before(look_before(activated_ms - BROKER_SKEW_MS, activated_ms))
     assert back is not None
     front.back_to(back)
     records += [forged(len(records) + n, ms + 200 * (n + 1)) for n in range(100)]
-    told = admitted(new, front.cut(chunk(records[back:], back), Routes(7, made=MADE)))
+    told = admitted(new, front.cut(chunk(records[back:], back), routes(7)))
     assert Admission.GAP not in told
     assert new.marks[TELEMETRY] == records[-1].timestamp_ms
 
@@ -148,7 +150,7 @@ def test_a_burst_of_marks_before_an_activation_closes_nothing(burst: int) -> Non
 def test_marks_in_any_number_multiply_no_work() -> None:
     """4,000 marks within a third of a second end no more runs than a mark every `MARK_EVERY_MS` would."""
     records = [forged(n, START_MS + n * 333 // 4_000) for n in range(4_000)]
-    cut = cutter(1).cut(chunk(records), Routes(made=MADE))
+    cut = cutter(1).cut(chunk(records), routes())
     assert len(cut.runs) <= PARTITIONS * (333 // MARK_EVERY_MS + 2)
 
 
@@ -158,7 +160,7 @@ def test_a_forged_mark_holds_no_genuine_one_back() -> None:
     for _ in range(40):
         records += [forged(len(records), ms, START_MS - 60_000), forged(len(records) + 1, ms + 1)]
         ms += MARK_EVERY_MS
-    cut = cutter(1).cut(chunk(records), Routes(made=MADE))
+    cut = cutter(1).cut(chunk(records), routes())
     last = [run for at, run in cut.runs if at == 0][-1]
     assert last.mark == Mark(ms - 2 * MARK_EVERY_MS + 1, 1)
 
@@ -167,9 +169,9 @@ def test_what_was_vouched_for_is_forgotten_when_reading_goes_back() -> None:
     """A mark that stood further on says nothing of what is read before it."""
     front = cutter(1)
     late = START_MS + 10_000
-    records = [forged(0, START_MS), forged(1, late), forged(2, late + 1)]
-    front.cut(chunk(records), Routes(made=MADE))
-    (run, *_) = [run for _, run in front.cut(chunk([forged(1, late, START_MS + 5)], 1), Routes(made=MADE)).runs]
+    records = [forged(0, START_MS), forged(1, late), forged(2, late + 60)]
+    front.cut(chunk(records), routes())
+    (run, *_) = [run for _, run in front.cut(chunk([forged(1, late, START_MS + 5)], 1), routes()).runs]
     assert run.mark == Mark(START_MS + 5, 1)
 
 
@@ -206,3 +208,17 @@ def test_a_span_is_a_small_part_of_its_age() -> None:
     for age_ms in (0, 1, 19_999, 20_000, 39_999, 3_600_000, DAY_MS, 400 * DAY_MS):
         assert SPAN_MS <= span_ms(age_ms) <= max(SPAN_MS, age_ms // 100)
         assert look_before(START_MS, START_MS + age_ms) + span_ms(age_ms) < START_MS
+
+
+def test_boundaries_beyond_a_position_are_forgotten() -> None:
+    """Who reads again from a position knows nothing of what stood behind it."""
+    kept = Boundaries()
+    for position in (1, 2, 3):
+        kept.add(START_MS + position * 1_000, START_MS, position)
+    kept.back_to(1)
+    assert [at.position for at in kept] == [1]
+
+
+def test_a_late_activation_is_looked_for_further_back() -> None:
+    """Boundaries are thinned with age, so who takes up an activation late goes back by a thirty-second of its age more."""
+    assert look_before(START_MS, START_MS + 32_000) == look_before(START_MS, START_MS) - 1_000

@@ -298,3 +298,9 @@ def test_a_file_is_bounded(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     file.write_text(json.dumps({"keys": [{}] * (KEYS_MAX + 1)}))
     assert not OperatorsFile(file).look()
+
+
+def test_who_reads_control_again_believes_nobody_yet() -> None:
+    """Where the monitor's keys may name operators, control says whose commands count, and no file of this worker's does."""
+    keys = SigningKey.generate().key_set()
+    assert OperatorsInForce(keys, keys, "evidence").again().keys is None
