@@ -125,7 +125,8 @@ async def test_operators_are_those_that_control_names(kafka: Kafka, store: Valke
         await shared(monitor, old, new)
         (at,) = assigned(old, monitor.topics.telemetry)
         await until(lambda: "is older than the one" in getattr(report(monitor, old), "operators", ""), "the old one says so")
-        async with Operator(monitor.config["broker"], ci, monitor.prefix) as operator, beating(monitor, "svc"):
+        known = ci.key_set().joined(monitor.operator_key.key_set())
+        async with Operator(monitor.config["broker"], ci, monitor.prefix, keys=known) as operator, beating(monitor, "svc"):
             await operator.activate({"other.yaml": heartbeat("other", "svc"), "pay.yaml": policy("pay", LIBRARY)})
             for _ in range(10):
                 await monitor.values("svc/amount", [100.0] * 15, at)
@@ -149,7 +150,8 @@ async def test_a_key_that_is_taken_out_commands_nothing_more_and_takes_nothing_b
         file = tmp_path / "operators.jwks"
         ci.key_set().joined(monitor.operator_key.key_set()).write(file)
         worker = monitor.worker("first")
-        async with Operator(monitor.config["broker"], ci, monitor.prefix) as operator:
+        known = ci.key_set().joined(monitor.operator_key.key_set())
+        async with Operator(monitor.config["broker"], ci, monitor.prefix, keys=known) as operator:
             await operator.activate({"pay.yaml": policy("pay", LIBRARY)})
             await monitor.values("svc/amount", [100.0] * 30)
             await monitor.opened("pay")

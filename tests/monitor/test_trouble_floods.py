@@ -66,7 +66,9 @@ async def test_a_command_by_nobody_known_costs_no_gate_its_evidence(
         worker = monitor.worker("a")
         await monitor.opened("beat")
         deep = "gate: nobody\nx: " + "[" * 800 + "]" * 800 + "\n"
-        forged = Activate(by="x", why="x", id="x", version=1, files={f"f{n}": deep for n in range(60)})
+        files = {f"f{n}": deep for n in range(60)}
+        here = monitor.names.installation
+        forged = Activate(installation=here, by="x", why="x", id="x", version=1, files=files)
         token = SigningKey.generate().sign(forged.model_dump(mode="json"), TYP_COMMAND).encode()
         for n in range(20):
             await monitor.send_raw(token, topic=monitor.topics.control, key=f"activate/{n}")

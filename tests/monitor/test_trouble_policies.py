@@ -58,7 +58,9 @@ async def test_a_bad_policy_closes_its_gates_and_names_the_fault(
 
         stranger = SigningKey.generate()
         async with Operator(monitor.config["broker"], stranger, monitor.prefix) as nobody:
-            forged = Activate(by="nobody", why="mine", id=new_id(), version=2**52, files={"pay.yaml": GOOD})
+            here = monitor.names.installation
+            files = {"pay.yaml": GOOD}
+            forged = Activate(installation=here, by="nobody", why="mine", id=new_id(), version=2**52, files=files)
             forged_at = await nobody.send(forged)
         closing = await monitor.closed("pay", "bad_policy")
         assert "not signed by a known operator" in closing.because
@@ -70,7 +72,7 @@ async def test_a_bad_policy_closes_its_gates_and_names_the_fault(
         await monitor.operator.activate({"pay.yaml": GOOD, **kept})
         await monitor.opened("pay")
 
-        old = Activate(by="tester", why="an old one", id=new_id(), version=1, files={})
+        old = Activate(installation=here, by="tester", why="an old one", id=new_id(), version=1, files={})
         await monitor.operator.send(old)
         await until(lambda: worker.said("version 1 is not above version"), "the old bundle is refused")
         for gate in ("pay", "beat"):

@@ -31,7 +31,7 @@ from failshut_console.looking import Looker
 from failshut_console.ordering import load_operator_key
 from failshut_console.state import Runtime, who
 from failshut_streams.operator import Operator, Unacknowledged
-from failshut_streams.topics import OTLP_METRICS, TELEMETRY, BrokerUnreachable
+from failshut_streams.topics import INTERNAL, OTLP_METRICS, TELEMETRY, BrokerUnreachable
 
 gap_group = typer.Typer(
     no_args_is_help=True,
@@ -70,7 +70,7 @@ def list_gaps(
 
 @gap_group.command("accept")
 def accept_gap(
-    topic: Annotated[str, typer.Argument(help=f"{TELEMETRY} or {OTLP_METRICS}.")],
+    topic: Annotated[str, typer.Argument(help=f"{TELEMETRY}, {OTLP_METRICS} or {INTERNAL}.")],
     partition: Annotated[int, typer.Argument(min=0, help="Its partition.")],
     why: Why,
     upto: Annotated[
@@ -94,8 +94,9 @@ def accept_gap(
 
     Exit status: 0 the gap is gone, 1 refused (there is no such gap), 2 wrong usage, 3 nobody answered: it is on the log.
     """
-    if topic not in (TELEMETRY, OTLP_METRICS):
-        raise Trouble(f"{topic!r} is not a topic of evidence", "nothing was sent", f"say {TELEMETRY} or {OTLP_METRICS}")
+    if topic not in (TELEMETRY, OTLP_METRICS, INTERNAL):
+        choices = f"{TELEMETRY}, {OTLP_METRICS} or {INTERNAL}"
+        raise Trouble(f"{topic!r} is not a topic of evidence", "nothing was sent", f"say {choices}")
     at = where(state, store=store, broker=broker, jwks=jwks, key=key, prefix=prefix, installation=installation)
     if not at.broker:
         raise Trouble("no broker is known", "nothing was sent", "give --broker kafka://HOST:PORT")
