@@ -78,7 +78,7 @@ async def test_what_retention_removed_unread_is_signed_for_by_name(
 
 
 async def test_a_gap_in_what_kafka_still_holds_costs_nothing(kafka: Kafka, store: Valkey, tmp_path: Path, suffix: str) -> None:
-    """Where the evidence log was cut, telemetry is still there: routers tell it again by themselves, and nothing is given up."""
+    """Where the evidence log was cut, telemetry is still there: routers tell it again by themselves, nothing is given up."""
     policy = {"a.yaml": heartbeat("beat", grace="60s")}
     async with Installation(kafka, store, tmp_path, f"{suffix}.", policy) as monitor, beating(monitor, "agent"):
         worker = monitor.worker("before", snapshot_every_ms=3_600_000)
