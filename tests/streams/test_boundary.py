@@ -63,21 +63,21 @@ async def test_a_mark_that_was_taken_back_is_no_boundary(
     """
     monkeypatch.setattr(boundary, "APPEND_TIME", 0)
     broker = f"kafka://{kafka.bootstrap}"
-    tp = await _written(kafka, topic_name("taken-back"), [("mark", 10), ("sample", 20)])
+    tp = await _written(kafka, topic_name("taken-back"), [("mark", 10), ("mark", 110), ("sample", 120)])
     producer = AIOKafkaProducer(bootstrap_servers=kafka.bootstrap, transactional_id=tp.topic)
     await producer.start()
     try:
         for ends in (producer.abort_transaction, None):
             await producer.begin_transaction()
             mark = encode_mark(START_MS, 2)
-            await producer.send_and_wait(tp.topic, mark, MARK_KEY, partition=0, timestamp_ms=START_MS + 30)
-            assert await last_boundary_before(broker, tp, FAR_MS, 0) == 1
+            await producer.send_and_wait(tp.topic, mark, MARK_KEY, partition=0, timestamp_ms=START_MS + 230)
+            assert await last_boundary_before(broker, tp, FAR_MS, 0) == 2
             if ends is not None:
                 await ends()
-                assert await last_boundary_before(broker, tp, FAR_MS, 0) == 1
+                assert await last_boundary_before(broker, tp, FAR_MS, 0) == 2
         await producer.commit_transaction()
         async with asyncio.timeout(patient(60)):  # the transaction's marker comes a moment after the word that it is committed
-            while await last_boundary_before(broker, tp, FAR_MS, 0) != 5:
+            while await last_boundary_before(broker, tp, FAR_MS, 0) != 6:
                 await asyncio.sleep(0.05)
     finally:
         await producer.stop()

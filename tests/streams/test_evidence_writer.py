@@ -58,7 +58,7 @@ async def _settle() -> None:
 
 
 def _run(upto: int) -> Run:
-    return Run(1, "id", 2, 1, 0, "router", "telemetry", 0, upto - 1, upto, 0, None, {}, [])
+    return Run(2, "id", 2, 1, 0, "router", "telemetry", 0, upto - 1, upto, 0, None, {}, [], b"made")
 
 
 def _writer(batch_size: int = 100) -> tuple[EvidenceWriter, _Producer]:

@@ -191,7 +191,7 @@ async def test_a_broker_that_goes_and_comes_is_survived(tmp_path: Path) -> None:
             await asyncio.to_thread(kafka.kill)
             failed = writer.failed
             await until(lambda: writer.failed > failed + 2)
-            assert len(writer._under_way) <= 9
+            assert len(writer._under_way) <= 10
             await asyncio.to_thread(kafka.start)
             written = writer.written
             await until(lambda: writer.written > written + 20)
