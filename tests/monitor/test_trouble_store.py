@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from monitor.harness import Installation, until
 from monitor.policies import heartbeat
-from monitor.trouble import beating, one_story, outruns_nothing
+from monitor.trouble import beating, one_story, outruns_nothing, reset
 
 from failshut import Configuration, Gate, Guard, Withheld
 from failshut.permit import Permit, verify
 from failshut.signing import SigningKey
-from failshut_breakers.command import Hold, Reset
+from failshut_breakers.command import Hold
 from failshut_streams.embedded import Kafka, Valkey
 
 pytestmark = [pytest.mark.kafka, pytest.mark.store, pytest.mark.slow]
@@ -67,7 +67,7 @@ async def test_whatever_happens_to_the_store_the_guard_denies_and_the_next_renew
         assert isinstance(permit, Permit)
         forged = permit.sign(SigningKey.generate())
         await monitor.operator.send(monitor.command(Hold, gate="pay"))
-        closing = await monitor.closed("pay", "hold")
+        await monitor.closed("pay", "hold")
         await watch.withholds("hold")
 
         # Instead of a closing: none of these opens the gate, nor for a guard that has seen nothing else.
@@ -77,7 +77,7 @@ async def test_whatever_happens_to_the_store_the_guard_denies_and_the_next_renew
             await until(lambda fresh=fresh: fresh.cause() in NOT_BELIEVED, f"it was read and not believed: {fresh.cause()}")
             assert watch.cause() != ""
             fresh.guard.close()
-        await monitor.operator.send(monitor.command(Reset, gate="pay", epoch=int(closing.epoch)))
+        await reset(monitor, "pay")
         tokens = await until(lambda: monitor.redis.lrange(monitor.names.probes("pay"), 0, -1), "probes are handed out")
         for token in tokens:
             monitor.ended("pay", token=token.decode())
