@@ -2,7 +2,7 @@
 # hashed packages; later calls find its stamp and take no time.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint fix bench model mutants clean
+.PHONY: help demo test lint fix bench simulate model mutants clean
 
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -31,6 +31,9 @@ bench: $(STAMP)  ## one benchmark: make bench NAME=guard_check
 	    echo "Which? make bench NAME=..., one of:" >&2; \
 	    ls benchmarks 2>/dev/null | sed -n 's/^\([a-z][a-z_]*\)\.py$$/  \1/p' >&2; exit 2; fi
 	@$(BIN)/python "benchmarks/$(NAME).py"
+
+simulate: $(STAMP)  ## a million stories of a gate against a second reading of docs/policy.md (hours)
+	@FAILSHUT_STORIES=1000000 $(BIN)/pytest -n 2 -q tests/breakers/test_two_readings.py
 
 model: $(STAMP)  ## check the protocol's models with SPIN, where it is installed
 	@$(BIN)/python docs/model/run.py

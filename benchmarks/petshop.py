@@ -194,11 +194,11 @@ def _mine(gate: str) -> bool:
 def conditions(series: Series) -> dict[str, str]:
     """The policies that nobody tuned."""
     return {
-        "plain ADWIN": "drift: {series: SERIES, detector: adwin, scale: 1.0, demand_for: 10m}",
-        "plain Page-Hinkley": "drift: {series: SERIES, detector: page_hinkley, scale: 1.0, demand_for: 10m}",
-        "seasonal_record": "anomaly: {series: SERIES, demand_for: 5m}",
-        "standard_absolute_deviation": "anomaly: {series: SERIES, detector: standard_absolute_deviation, demand_for: 5m}",
-        "cusum": "drift: {series: SERIES, detector: cusum, demand_for: 5m}",
+        "plain ADWIN": "drift: {series: SERIES, detector: adwin, scale: 1.0}",
+        "plain Page-Hinkley": "drift: {series: SERIES, detector: page_hinkley, scale: 1.0}",
+        "seasonal_record": "anomaly: {series: SERIES}",
+        "standard_absolute_deviation": "anomaly: {series: SERIES, detector: standard_absolute_deviation}",
+        "cusum": "drift: {series: SERIES, detector: cusum}",
         "default": two_of(series, 4, 3),
     }
 
@@ -208,7 +208,7 @@ def two_of(series: Series, deviations: float, window: int) -> str:
     usual = series.usual()
     sign, away = ("<=", deviations) if series.metric == "latency" else (">=", -deviations)
     limit = f"value {sign} {usual.value + away * usual.spread:.5g}"
-    return f'conformance: {{series: SERIES, rule: "{limit}", window: {window}, over: {1.5 / window:.4g}, demand_for: 5m}}'
+    return f'conformance: {{series: SERIES, rule: "{limit}", window: {window}, over: {1.5 / window:.4g}}}'
 
 
 def neighbours(series: Series) -> dict[str, str]:
@@ -220,8 +220,8 @@ def to_tune(series: Series) -> dict[str, str]:
     """What is drawn from: a rule, a detector of the values, and both together."""
     usual = series.usual()
     sign = "<=" if series.metric == "latency" else ">="
-    rule = f'conformance: {{series: SERIES, rule: "value {sign} {usual.value:.5g}", window: 10, over: 0.05, demand_for: 5m}}'
-    drift = "drift: {series: SERIES, detector: page_hinkley, demand_for: 10m}"
+    rule = f'conformance: {{series: SERIES, rule: "value {sign} {usual.value:.5g}", window: 10, over: 0.05}}'
+    drift = "drift: {series: SERIES, detector: page_hinkley}"
     return {"rule": rule, "drift": drift, "both": f"{rule}\n  - {drift}"}
 
 

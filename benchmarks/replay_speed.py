@@ -31,9 +31,9 @@ SAMPLES = 500_000
 ROUNDS = 5
 START_MS = 1_772_442_000_000
 CONDITIONS = {
-    "ADWIN": "  - drift: {series: agent/amount, detector: adwin, demand_for: 1s}\n",
-    "default": '  - conformance: {series: agent/amount, rule: "value <= 500", window: 50, demand_for: 1s}\n'
-    "  - drift: {series: agent/amount, detector: adwin, demand_for: 1s}\n"
+    "ADWIN": "  - drift: {series: agent/amount, detector: adwin}\n",
+    "default": '  - conformance: {series: agent/amount, rule: "value <= 500", window: 50}\n'
+    "  - drift: {series: agent/amount, detector: adwin}\n"
     "  - heartbeat: {source: agent, every: 500ms, grace: 3s}\n",
 }
 

@@ -41,7 +41,7 @@ gate: trip.{n}
 permit: {{ttl: 3s}}
 subjects: ["agent:*"]
 conditions:
-  - conformance: {{series: agent-{n}/amount_eur, rule: "value <= 500", window: 10, over: 0.05, demand_for: 100ms}}
+  - conformance: {{series: agent-{n}/amount_eur, rule: "value <= 500", window: 10, over: 0.05}}
 reset: {{after: 1s, probes: 0}}
 in_flight: cancel
 """

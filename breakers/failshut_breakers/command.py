@@ -91,6 +91,14 @@ class Confirm(_ForGate):
     epoch: Annotated[int, Field(ge=0)]
 
 
+class Accept(_ForGate):
+    """Say that the level at which a condition demands is normal from now on. `epoch` is that of the closing that it answers."""
+
+    kind: Literal["accept"] = "accept"
+    epoch: Annotated[int, Field(ge=0)]
+    condition: Annotated[str, Field(min_length=1, max_length=200)]
+
+
 class Activate(_Base):
     """Put a policy bundle in force: file name to YAML text. Refused unless its version is higher than the one in force."""
 
@@ -119,7 +127,7 @@ class AcceptGap(_Timed):
     upto: Annotated[int, Field(ge=0)]
 
 
-GateCommand = Hold | Reset | Bypass | Confirm
+GateCommand = Hold | Reset | Bypass | Confirm | Accept
 TimedCommand = GateCommand | AcceptGap
 Command = GateCommand | Activate | OpenTerm | AcceptGap
 

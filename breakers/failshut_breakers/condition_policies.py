@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from failshut_breakers.detection import ASKED, Detection, read_detection
 from failshut_breakers.expression import Expression
 from failshut_breakers.rule import Criterion, Rule
-from failshut_breakers.units import DurationMs
+from failshut_breakers.units import DurationMs, parse_duration_ms
 from failshut_detectors.contract import Contract, Kind
 
 MAX_SERIES = 32
@@ -22,6 +22,15 @@ SERIES_PATTERN = r"^[^/\s][^/]{0,199}/[^\s][^\n]{0,199}$"
 
 Series = Annotated[str, Field(pattern=SERIES_PATTERN)]
 Name = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+def _after(text: object) -> object:
+    if text is None or (isinstance(text, int) and not isinstance(text, bool)):
+        return text
+    match = re.fullmatch(r"\s*after\s+(\S.*)", text) if isinstance(text, str) else None
+    if match is None:
+        raise ValueError(f"{text!r}: say after how long, such as adopt: after 6h"[:200])
+    return parse_duration_ms(match[1])
 
 
 class Model(BaseModel):
@@ -61,14 +70,21 @@ class _OnSeries(_Condition):
     detector: Detection
     # So many readings in a row that no detector may see (NaN, infinity, a wrong type) are a demand of their own.
     unreadable_in_a_row: Annotated[int, Field(ge=1, le=1_000_000)] = 10
-    # A detector speaks of one record; its demand stands this long (evidence time) unless it speaks again.
-    demand_for: DurationMs = 10_000
+    # How old its newest reading may be, by the reading's own time. Without it the stream's own pace says so.
+    stale: DurationMs | None = None
+    # After so long a demand ends by itself, and what is read then is normal. Without it only an operator may say so.
+    adopt: Annotated[int | None, BeforeValidator(lambda text: _after(text))] = None
 
     @model_validator(mode="before")
     @classmethod
     def _gather(cls, data: Any) -> Any:
         """Put what concerns the detector, its own parameters included, where it is read."""
-        if not isinstance(data, dict) or isinstance(data.get("detector"), Detection):
+        if not isinstance(data, dict):
+            return data
+        if "demand_for" in data:  # until 0.2: read, so that an upgrade closes no gate, and without effect
+            parse_duration_ms(data["demand_for"])
+            data = {name: value for name, value in data.items() if name != "demand_for"}
+        if isinstance(data.get("detector"), Detection):
             return data
         own = {name: value for name, value in data.items() if name in cls.model_fields and name not in ASKED}
         asked = {name: value for name, value in data.items() if name not in own}
@@ -136,8 +152,9 @@ class Conformance(_OnSeries):
     rule: Annotated[Rule | None, BeforeValidator(lambda text: _criterion(Rule, text))] = None
     cel: Annotated[Expression | None, BeforeValidator(lambda text: _criterion(Expression, text))] = None
     window: Annotated[int, Field(ge=2, le=100_000)] = 100
-    # Detectors of events see a fall; a stream that never conformed is caught by this share of the window.
-    over: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    # A rule is a limit: more than this share of the window, or as many at once, and it is passed.
+    over: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    at_once: Annotated[int | None, Field(ge=1, le=100_000)] = None
 
     @model_validator(mode="after")
     def _one_of(self) -> Conformance:
@@ -166,12 +183,15 @@ class Heartbeat(_Condition):
     series: Series | None = None
     every: DurationMs = 1_000
     grace: DurationMs
+    instances: Annotated[int, Field(ge=1, le=1_000)] = 1
     action: Literal["trip", "lapse"] = "lapse"
 
     @model_validator(mode="after")
     def _one_of(self) -> Heartbeat:
         if (self.source is None) == (self.series is None):
             raise ValueError("a heartbeat has either a source or a series")
+        if self.instances > 1 and self.source is None:
+            raise ValueError("instances are told apart by the heartbeats of a source: give source, not series")
         if self.grace < self.every:
             raise ValueError("grace is shorter than every: the heartbeat would always be missing")
         return self
@@ -222,6 +242,8 @@ class FailureRate(_Condition):
     lost: CountsAs = "failed"
     # More lost ones than this in the window are a demand by themselves.
     lost_at_most: Annotated[int, Field(ge=0, le=1_000_000_000)] | None = None
+    # What fewer than `at_least` executions mean while the gate is open for a whole window.
+    quiet: Literal["holds", "closes"] = "holds"
 
     @field_validator("window")
     @classmethod

@@ -6,7 +6,10 @@ decision about the gate's state for a record. Everything here is a function of t
 no randomness, no order that a hash decides.
 
 A condition demands a trip or a lapse. Trips latch in the breaker. Lapses are interlocks: the gate is closed
-while they stand and comes back when fresh evidence returns. Not enough evidence is an interlock too.
+while they stand and comes back when their cause is gone. Missing evidence is an interlock too, whatever `trip_on` says.
+Votes are the demands of tripping conditions that have evidence; one that is bypassed counts as demanding.
+
+Another policy leaves a condition that it does not change as it was, with what it knows and demands.
 """
 
 from __future__ import annotations
@@ -17,34 +20,15 @@ from typing import NamedTuple
 from failshut.cause import Cause
 from failshut_breakers import gate_orders
 from failshut_breakers.breaker import Breaker, Closing, Proving
-from failshut_breakers.command import Bypass, Confirm, GateCommand
+from failshut_breakers.command import Accept, Bypass, Confirm, GateCommand
 from failshut_breakers.conditions import Condition, Demand, Moment, Status, build
 from failshut_breakers.decision import Breaker as State
 from failshut_breakers.decision import Brief, Decision, Kind, epoch_text
-from failshut_breakers.evidence import (
-    Beats,
-    Faults,
-    Lags,
-    Outcomes,
-    Place,
-    Reading,
-    Samples,
-    Sent,
-    epoch_of,
-)
-from failshut_breakers.policy import (
-    MAX_FAULT_CHARS,
-    Anomaly,
-    ConditionPolicy,
-    Conformance,
-    Drift,
-    Entry,
-    FailureRate,
-    Heartbeat,
-    Lag,
-)
+from failshut_breakers.evidence import Outcomes, Place, Reading, epoch_of
+from failshut_breakers.feeding import budget_of_ms, key_of, keys_of_policy, upto_of
+from failshut_breakers.policy import MAX_FAULT_CHARS, ConditionPolicy, Entry
 from failshut_breakers.taken import Taken
-from failshut_breakers.tally import CONFIRMED, Tally
+from failshut_breakers.tally import ACCEPTED, CONFIRMED, Tally
 from failshut_breakers.words import printable
 
 DECISION_SCHEMA = 2
@@ -96,6 +80,11 @@ class Gate:
         self.taken = Taken()  # ids of commands
         self.prove_at_conclusion = False  # a reset was granted in this record
         self.notes: list[tuple[Cause | None, str, Place, str]] = []
+        self.waits = ""  # what a reset was last said to wait for
+        self.known: dict[str, tuple[ConditionPolicy, Condition]] = {}  # conditions of the last policy that had any, by name
+        self.kept: frozenset[str] = frozenset()  # those of them that the last activation left as they were
+        self.reach: dict[tuple[str, int], int] = {}  # by front-door partition: the offset up to which it has read
+        self.kept_from: dict[tuple[str, int], int] = {}  # the same at the last activation
 
     @property
     def lane(self) -> tuple[int, int]:
@@ -105,27 +94,47 @@ class Gate:
     # --- the policy ---
 
     def activate(self, entry: Entry, version: int, place: Place, signer: str) -> None:
-        """Take up another policy: conditions start without evidence, a breaker that is tripped or held stays so."""
+        """Take up another policy: a breaker that is tripped or held stays so, and a condition that it does not change."""
+        same = entry.policy is not None and entry.policy == self.entry.policy
         self.entry, self.version, self.fork = entry, version, 0
         self._build_conditions()
-        self.bypass = None
+        if not same:
+            self.bypass = None
         self.renewed, self.origin, self.by = True, place, signer
 
     def _build_conditions(self) -> None:
         policies = self.entry.policy.conditions if self.entry.policy else ()
+        self.kept = frozenset(policy.name for policy in policies if self._knows(policy))
+        # An activation goes back to the last mark before it: what a condition has read, it reads once.
+        self.kept_from = dict(self.reach)
         try:
-            self.conditions = [build(policy) for policy in policies]
+            self.conditions = [self._condition(policy) for policy in policies]
         except Exception as error:  # noqa: BLE001 - a policy that cannot be built closes its own gate, and no other
             fault = f"{self.entry.file}: its conditions cannot be built: {type(error).__name__}: {error}"[:MAX_FAULT_CHARS]
             self.entry = Entry(self.entry.gate, self.entry.file, self.entry.digest, None, fault)
             self.conditions, policies = [], ()
+        if policies:  # while there is no policy, what the last one knew is kept
+            self.known = {one.name: (policy, one) for policy, one in zip(policies, self.conditions, strict=True)}
         self.tallies = {
-            policy.name: self._tally(policy.name, budget_ms) for policy in policies if (budget_ms := _budget_ms(policy))
+            policy.name: self._tally(policy.name, budget_ms) for policy in policies if (budget_ms := budget_of_ms(policy))
         }
         self.by_key = {}
         for policy, condition in zip(policies, self.conditions, strict=True):
-            for key in _keys_of_policy(policy):
+            for key in keys_of_policy(policy):
                 self.by_key.setdefault(key, []).append(condition)
+
+    def _knows(self, policy: ConditionPolicy) -> bool:
+        return policy.name in self.known and self.known[policy.name][0] == policy
+
+    def _condition(self, policy: ConditionPolicy) -> Condition:
+        """Return the condition that a policy asks for: the same as before, one that inherits a demand, or a new one."""
+        before = self.known[policy.name][1] if policy.name in self.known else None
+        if before is not None and self._knows(policy):
+            return before
+        condition = build(policy)
+        if before is not None:
+            condition.inherit(before)
+        return condition
 
     def _tally(self, name: str, per_ms: float) -> Tally:
         """Go on with the tally of a condition whose budget another policy leaves as it was."""
@@ -133,8 +142,11 @@ class Gate:
         return before if before is not None and before.per_ms == per_ms else Tally(per_ms)
 
     def hold(self, cause: Cause, because: str, place: Place, at_ms: int) -> None:
-        """Make the gate HELD: only an operator leads out of it."""
-        self.breaker.move(State.HELD, Closing(cause, because, place, at_ms=at_ms))
+        """Make the gate HELD: only an operator leads out of it. What had closed it before has to be answered as well."""
+        before = self.breaker.closing.conditions if self.breaker.closing else frozenset()
+        self.breaker.move(State.HELD, Closing(cause, because, place, before, at_ms))
+        if cause is Cause.TERM:  # offsets may begin again
+            self.reach, self.kept, self.kept_from = {}, frozenset(), {}
         self.bypass = None
         self.renewed, self.origin = True, place
 
@@ -143,12 +155,14 @@ class Gate:
     def read(self, record: Record, readings: list[Reading], lo: int, moment: Moment) -> None:
         """Judge what a run holds for this gate, in order. `lo` is the first front-door offset that counts."""
         events: list[tuple[int, int, int, object]] = []
+        key = (record.topic, record.partition)
+        kept_lo = max(lo, self.kept_from.get(key, 0))
         # Before they are fed: what only begins to demand later in this run does not yet count at its first readings.
-        demanding = {condition.name for condition in self._standing()}
+        demanding = {condition.name for condition in self.votes()}
         for reading in readings:
-            key = _key_of(reading)
-            for condition in self.by_key.get(key, ()):
-                for demand in condition.feed(reading, lo, moment):
+            self.reach[key] = max(self.reach.get(key, 0), upto_of(reading))
+            for condition in self.by_key.get(key_of(reading), ()):
+                for demand in condition.feed(reading, kept_lo if condition.name in self.kept else lo, moment):
                     events.append((demand.offset, demand.index, 0, (condition, demand)))
             if isinstance(reading, Outcomes):
                 events += [(row[0], row[1], 1, row) for row in reading.rows if row[0] >= lo and row[4]]
@@ -167,15 +181,17 @@ class Gate:
         refusal = refusal or gate_orders.take(self, command, place, moment)
         if refusal:
             self.notes.append((None, f"{command.kind} refused: {refusal}", place, f"{command.by} ({kid[:12]})"))
-        elif isinstance(command, Confirm):
+        elif isinstance(command, Confirm | Accept):
             words = f"{CONFIRMED}the trip of epoch {command.epoch} had a cause: {command.why}"
+            if isinstance(command, Accept):
+                words = f"{ACCEPTED}{command.condition} takes what it reads now for normal: {command.why}"
             self.notes.append((None, words, place, f"{command.by} ({kid[:12]})"))
         else:
             self.origin, self.by = place, f"{command.by} ({kid[:12]}): {command.why}"
 
     def tick(self, place: Place, moment: Moment) -> None:
         """Take note that evidence time has come further."""
-        demanding = {condition.name for condition in self._standing()}
+        demanding = {condition.name for condition in self.votes()}
         for condition in self.conditions:
             if condition.tick(moment):
                 self._demand(condition, Demand(place.offset, place.index, condition.text), demanding, place, moment)
@@ -188,14 +204,17 @@ class Gate:
         if self.breaker.state is not State.HELD:
             self.hold(Cause.FAULT, because, place, moment.newest_ms)
         self.notes, self.prove_at_conclusion = [], False
-        self._build_conditions()  # half-changed ones are not to be relied on
+        self.known = {}  # half-changed ones are not to be relied on
+        self._build_conditions()
 
     def _demand(self, condition: Condition, demand: Demand, demanding: set[str], place: Place, moment: Moment) -> None:
         policy = self.entry.policy
         if policy is None or not condition.trips or self.bypasses(condition.name):
             return
+        if policy.demands_to_trip > 1 and condition.interlocks:
+            return  # it closes the gate by itself, and is no vote
         demanding.add(condition.name)
-        if len(demanding) >= policy.demands_to_trip:
+        if len(demanding) + self._bypassed() >= policy.demands_to_trip:
             self.trip(Closing(condition.cause, demand.text, place, frozenset(demanding), moment.newest_ms))
 
     def trip(self, closing: Closing) -> None:
@@ -234,16 +253,36 @@ class Gate:
         """Return whether an operator's bypass covers a condition."""
         return self.bypass is not None and name in self.bypass.conditions
 
+    def _bypassed(self) -> int:
+        """How many tripping conditions are bypassed: an operator accepted what they demand, and not what others do."""
+        return sum(condition.trips and self.bypasses(condition.name) for condition in self.conditions)
+
     def persists(self) -> bool:
         """Return whether what trips the breaker still stands, so that a reset is refused."""
-        return self.entry.policy is None or len(self._standing()) >= self.entry.policy.demands_to_trip
+        policy, votes = self.entry.policy, len(self.votes())
+        return policy is None or (votes > 0 and votes + self._bypassed() >= policy.demands_to_trip)
 
-    def _standing(self) -> list[Condition]:
+    def votes(self, bypassed: bool = False) -> list[Condition]:
+        """Return the conditions whose demands count towards a trip, those that are bypassed as well if asked for.
+
+        Where one demand trips, each counts; otherwise those that have evidence.
+        """
+        lone = self.entry.policy is not None and self.entry.policy.demands_to_trip == 1
         return [
             condition
             for condition in self.conditions
-            if condition.trips and condition.status is Status.DEMANDS and not self.bypasses(condition.name)
+            if condition.trips
+            and condition.status is Status.DEMANDS
+            and (lone or not condition.interlocks)
+            and (bypassed or not self.bypasses(condition.name))
         ]
+
+    def interlock(self) -> Condition | None:
+        """Return the first condition that closes the gate by itself, if one does."""
+        for condition in self.conditions:
+            if condition.interlocks and not self.bypasses(condition.name):
+                return condition
+        return None
 
     # --- the decision ---
 
@@ -260,7 +299,7 @@ class Gate:
             if self.breaker.state is State.HELD or not covered:
                 return Wanted("", cause, because)
         if self.persists():
-            standing = self._standing()[0]  # ARMED and PROVING have tripped: a bypass that leaves this one out opens nothing
+            standing = self.votes()[0]  # ARMED and PROVING have tripped: a bypass that leaves this one out opens nothing
             return Wanted("", standing.cause, standing.text)
         if moment.routing:
             return Wanted("", Cause.ROUTING, moment.routing)
@@ -268,13 +307,11 @@ class Gate:
             mode = "bypass"
         if not moment.evidence_ms:
             return Wanted("", Cause.INSUFFICIENT, "no evidence time yet: not every partition has been marked")
-        for condition in self.conditions:
-            if self.bypasses(condition.name):
-                continue
-            if condition.status is Status.INSUFFICIENT:
-                return Wanted("", Cause.INSUFFICIENT, condition.text, condition.name)
-            if condition.status is Status.DEMANDS and not condition.trips:
-                return Wanted("", condition.cause, condition.text)
+        condition = self.interlock()
+        if condition is not None and condition.status is Status.INSUFFICIENT:
+            return Wanted("", Cause.INSUFFICIENT, condition.text, condition.name)
+        if condition is not None:
+            return Wanted("", condition.cause, condition.text)
         return Wanted(mode, None, self._holding())
 
     def conclude(self, record: Record, moment: Moment) -> list[Decision]:
@@ -282,8 +319,10 @@ class Gate:
         decisions = [self._decision(record, moment, Kind.NOTE, *note) for note in self.notes]
         self.notes = []
         self._watch(moment)
-        if self.breaker.state in (State.ARMED, State.PROVING) and self._standing() and self.persists():
-            standing = self._standing()
+        for condition in self.conditions:
+            condition.held = condition.held or condition.status is Status.HOLDS
+        if self.breaker.state in (State.ARMED, State.PROVING) and self.votes() and self.persists():
+            standing = self.votes()
             names = frozenset(condition.name for condition in standing)
             self.trip(Closing(standing[0].cause, standing[0].text, self.origin, names, moment.newest_ms))
         if self.prove_at_conclusion and not self.renewed:
@@ -294,6 +333,8 @@ class Gate:
         if proving is not None and proving.announced and not wanted.mode:
             gate_orders.interrupt(self, wanted.because, self.origin, moment)
             wanted = self.wanted(moment)
+        for condition in self.conditions:
+            condition.gate_is_open(wanted.mode in ("armed", "bypass"), moment)
         kind = self._kind(wanted, moment)
         if kind is not None:
             if kind is not Kind.RENEW:
@@ -390,34 +431,3 @@ class Gate:
         if not proving.announced:
             proving.announced, proving.epoch = True, self.epoch  # tokens are of the permit that brings them
         return tokens, epoch_text(proving.epoch)
-
-
-def _key_of(reading: Reading) -> tuple[str, ...]:
-    match reading:
-        case Samples() | Faults():
-            return ("series", reading.series)
-        case Beats():
-            return ("source", reading.source)
-        case Lags():
-            return ("lag", reading.group, reading.topic)
-        case Outcomes() | Sent():
-            return ("outcomes",)
-    return ("unreadable",)
-
-
-def _keys_of_policy(policy: ConditionPolicy) -> list[tuple[str, ...]]:
-    match policy:
-        case Drift() | Anomaly() | Conformance():
-            return [("series", name) for name in policy.all_series]
-        case Heartbeat():
-            return [("source", policy.source) if policy.source else ("series", policy.series or "")]
-        case Lag():
-            return [("lag", policy.group, policy.topic)]
-        case FailureRate():
-            return [("outcomes",)]
-    return [("unreadable",)]
-
-
-def _budget_ms(policy: ConditionPolicy) -> float:
-    """The time in which a condition may be wrong once, 0 where its policy promises nothing."""
-    return policy.false_trips if isinstance(policy, Drift | Anomaly | Conformance) else 0.0

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from failshut.cause import Cause
 from failshut_breakers.breaker import Closing
-from failshut_breakers.command import Bypass, Confirm, GateCommand, Hold, Reset
-from failshut_breakers.conditions import Moment, Status
+from failshut_breakers.command import Accept, Bypass, Confirm, GateCommand, Hold, Reset
+from failshut_breakers.conditions import Moment
 from failshut_breakers.decision import Breaker as State
 from failshut_breakers.evidence import Place
 
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 MAX_BYPASS_MS = 24 * 3_600_000
 """A bypass ends within a day."""
+
+DOUBLED_MAX = 6
+"""A cooldown doubles for each time that probes succeeded and executions failed again, so often at most."""
 
 OutcomeRow = tuple[int, int, int, int, str, str, int]
 
@@ -37,6 +40,8 @@ def take(gate: Gate, command: GateCommand, place: Place, moment: Moment) -> str:
             return _bypass(gate, command, moment)
         case Confirm():
             return _confirm(gate, command)
+        case Accept():
+            return _accept(gate, command, moment)
 
 
 def _reset(gate: Gate, command: Reset, moment: Moment) -> str:
@@ -45,12 +50,75 @@ def _reset(gate: Gate, command: Reset, moment: Moment) -> str:
         return f"the breaker is {state}"
     if gate.renewed or command.epoch != gate.epoch:
         return f"it answers epoch {command.epoch}, the gate is at {gate.epoch}: something came after what you saw"
-    if gate.persists():
-        return f"the cause persists: {closing.because}"
+    standing = cause_of(gate)
+    if standing:
+        return f"the cause persists: {standing}"
     if moment.evidence_ms <= closing.at_ms:
         return "no evidence from after the closing yet"
+    lacking = lacks_news(gate, closing) or could_not_open(gate, moment)
+    if lacking:
+        return f"nothing reopens without news: it waits for {lacking}"
     gate.prove_at_conclusion = True
     return ""
+
+
+def cause_of(gate: Gate) -> str:
+    """Return why the breaker is tripped where that stands, bypassed or not; or nothing."""
+    if gate.entry.policy is None:
+        return gate.entry.fault
+    votes = gate.votes(bypassed=True)
+    return votes[0].text if len(votes) >= gate.entry.policy.demands_to_trip else ""
+
+
+def lacks_news(gate: Gate, closing: Closing) -> str:
+    """Return what a condition that closed the gate has yet to read from after the closing, or nothing."""
+    probes = gate.entry.policy.reset.probes if gate.entry.policy else 0
+    for condition in gate.conditions:
+        if condition.name not in closing.conditions:
+            continue
+        if condition.needs_probes and not probes:
+            return f"executions, which alone can tell {condition.name} anything, and reset.probes is 0: accept it, or bypass it"
+        news = condition.news(closing.at_ms)
+        if news:
+            return news
+    return ""
+
+
+def could_not_open(gate: Gate, moment: Moment) -> str:
+    """Return what would keep the gate closed although its breaker did not, or nothing."""
+    if not moment.evidence_ms:
+        return "evidence time"
+    condition = gate.interlock()
+    return condition.text if condition is not None else ""
+
+
+def waits_for(gate: Gate, closing: Closing, moment: Moment) -> tuple[str, str]:
+    """Return why a cooled breaker cannot reset itself yet, as a key that does not change with every reading, and in words."""
+    standing = cause_of(gate)
+    if standing:
+        return "cause", f"the cause to be gone: {standing}"
+    gone = sorted(closing.conditions - {condition.name for condition in gate.conditions})
+    if gone:
+        return "operator", f"an operator's reset: no policy has {gone[0]!r}, which closed the gate, any more"
+    lacking = lacks_news(gate, closing)
+    if lacking:
+        return "news", lacking
+    lacking = could_not_open(gate, moment)
+    return ("open", lacking) if lacking else ("", "")
+
+
+def _accept(gate: Gate, command: Accept, moment: Moment) -> str:
+    condition = next((one for one in gate.conditions if one.name == command.condition), None)
+    if condition is None:
+        return f"no condition is named {command.condition!r}"
+    if gate.renewed or gate.prove_at_conclusion or command.epoch != gate.epoch:
+        return f"it answers epoch {command.epoch}, the gate is at {gate.epoch}: something came after what you saw"
+    refusal = condition.accept(moment)
+    closing = gate.breaker.closing
+    if not refusal and closing is not None and condition.needs_probes:
+        # The operator's word stands in for executions, which a closed gate has none of.
+        closing.conditions -= {condition.name}
+    return refusal
 
 
 def _bypass(gate: Gate, command: Bypass, moment: Moment) -> str:
@@ -116,10 +184,16 @@ def on_time(gate: Gate, place: Place, moment: Moment) -> None:
         return
     if policy is None or policy.reset.after is None or gate.breaker.state is not State.TRIPPED or closing is None:
         return
-    cooled = moment.evidence_ms >= closing.at_ms + policy.reset.after
-    sufficient = all(condition.status is not Status.INSUFFICIENT for condition in gate.conditions)
-    if cooled and sufficient and gate.bypass is None and not gate.renewed and not gate.persists():
+    relapses = max((one.relapses for one in gate.conditions if one.name in closing.conditions), default=0)
+    cooled_ms = closing.at_ms + policy.reset.after * 2 ** min(relapses, DOUBLED_MAX)
+    if moment.evidence_ms < cooled_ms or gate.bypass is not None or gate.renewed:
+        return
+    key, words = waits_for(gate, closing, moment)
+    if not key:
         gate.prove_at_conclusion, gate.origin = True, place
+    elif key != gate.waits:
+        gate.notes.append((closing.cause, f"a reset waits for {words}", place, ""))
+    gate.waits = key
 
 
 def interrupt(gate: Gate, because: str, place: Place | None, moment: Moment) -> None:

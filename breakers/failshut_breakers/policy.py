@@ -38,6 +38,7 @@ from failshut_breakers.policy_yaml import PolicyError, count_nodes, read_yaml
 from failshut_breakers.units import DurationMs
 
 __all__ = [
+    "MEANING",
     "Anomaly",
     "Bundle",
     "ConditionPolicy",
@@ -56,6 +57,9 @@ __all__ = [
     "parse_policy",
     "read_bundle",
 ]
+
+MEANING = 2
+"""Which version of docs/policy.md decides. 1: until 0.2, demands ended with time, absence was a vote, resets needed no news."""
 
 MAX_CONDITIONS = 64
 MAX_POLICY_CHARS = 64_000

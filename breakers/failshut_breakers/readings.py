@@ -97,10 +97,11 @@ class Faults(msgspec.Struct, frozen=True, array_like=True, tag="f"):
 
 
 class Beats(msgspec.Struct, frozen=True, array_like=True, tag="h"):
-    """Explicit heartbeats of one source. Rows: offset, index, time_ms."""
+    """Explicit heartbeats of one source, and of one instance of it where beats name one. Rows: offset, index, time_ms."""
 
     source: str
     rows: list[tuple[int, int, int]]
+    instance: str = ""
 
 
 Known = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]

@@ -38,6 +38,7 @@ app.command("watch")(reaching(look.watch))
 app.command("hold")(reaching(orders.hold))
 app.command("reset")(reaching(orders.reset))
 app.command("bypass")(reaching(orders.bypass))
+app.command("accept")(reaching(orders.accept))
 app.command("confirm")(reaching(orders.confirm))
 for command in (replaying.record, replaying.replay, replaying.compare, replaying.score, replaying.report, replaying.tune):
     app.command(command.__name__)(reaching(command))

@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from failshut_breakers.policy import Policy, PolicyError, gates_named, parse_policy
+from failshut_console.hazards import hazards
 
 SUFFIXES = (".yaml", ".yml")
 
@@ -36,6 +37,7 @@ class Checked:
     gate: str
     faults: tuple[Fault, ...]
     policy: Policy | None = None
+    warnings: tuple[Fault, ...] = ()  # what looks safe and is not
 
     @property
     def good(self) -> bool:
@@ -44,7 +46,13 @@ class Checked:
 
     def as_json(self) -> dict[str, Any]:
         """For a machine."""
-        return {"file": self.file, "gate": self.gate, "good": self.good, "faults": [asdict(fault) for fault in self.faults]}
+        return {
+            "file": self.file,
+            "gate": self.gate,
+            "good": self.good,
+            "faults": [asdict(fault) for fault in self.faults],
+            "warnings": [asdict(warning) for warning in self.warnings],
+        }
 
 
 def policy_files(folder: Path) -> list[Path]:
@@ -78,7 +86,21 @@ def check_text(file: str, text: str) -> Checked:
         policy = parse_policy(text)
     except PolicyError as error:
         return Checked(file, gate, tuple(_faults(text, str(error))))
-    return Checked(file, policy.gate, (), policy)
+    return Checked(file, policy.gate, (), policy, tuple(_warnings(text, policy)))
+
+
+def _warnings(text: str, policy: Policy) -> Iterable[Fault]:
+    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    if "demand_for" in text:
+        line = next((at for at, words in enumerate(text.splitlines(), 1) if "demand_for" in words), 1)
+        yield Fault(line, "demand_for", "it has no effect: a demand stands until its cause is gone; leave it out")
+    try:
+        found = hazards(policy)
+    except Exception as error:  # noqa: BLE001 - detectors are tried out, and a plug-in may fail in any way
+        yield Fault(1, "conditions", f"a detector cannot be tried out: {type(error).__name__}: {error}; write another one")
+        return
+    for hazard in found:
+        yield Fault(_line(root, hazard.where), ".".join(hazard.where), f"{hazard.why}; write {hazard.write}")
 
 
 def check_together(checked: list[Checked]) -> list[Checked]:
@@ -93,7 +115,7 @@ def check_together(checked: list[Checked]) -> list[Checked]:
             for file, against in ((item.file, other), (other, item.file)):
                 old = files[file]
                 fault = Fault(1, "gate", f"two policies for one gate: {old.gate} is also in {against}")
-                files[file] = Checked(old.file, old.gate, (*old.faults, fault), None)
+                files[file] = Checked(old.file, old.gate, (*old.faults, fault))
     return [files[item.file] for item in checked]
 
 

@@ -20,7 +20,7 @@ from aiokafka.errors import KafkaError
 from failshut.signing import SigningKey
 from failshut_breakers.command import CommandError, GateCommand
 from failshut_breakers.decision import Decision, Kind, decode_decision
-from failshut_breakers.tally import CONFIRMED
+from failshut_breakers.tally import ACCEPTED, CONFIRMED
 from failshut_console.exits import Exit, Trouble, unreachable
 from failshut_streams.broker import consumer_options, shown
 from failshut_streams.broker_diagnosis import why_unreachable
@@ -176,7 +176,7 @@ def _decided(value: bytes, order: GateCommand, offset: int, kid: str) -> Answer 
         return None
     if decision.gate != order.gate or not _answers_it(decision, order, offset, kid):
         return None
-    refused = decision.kind is Kind.NOTE and not decision.because.startswith(CONFIRMED)
+    refused = decision.kind is Kind.NOTE and not decision.because.startswith((CONFIRMED, ACCEPTED))
     state = {Kind.OPEN: "OPEN", Kind.RENEW: "OPEN", Kind.CLOSE: "CLOSED"}.get(decision.kind, "")
     because = decision.because.removeprefix(f"{order.kind} refused: ")
     return Answer(

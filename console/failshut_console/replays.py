@@ -126,6 +126,7 @@ def score(
         typer.echo("")
     for noticed in next(iter(totals.values())).incidents:
         said_of = "missed" if noticed.delay_s is None else f"noticed after {noticed.delay_s:g} s by {noticed.cause}"
+        said_of += f", open for {noticed.open_s:g} of {noticed.length_s:g} s"
         typer.echo(f"{noticed.recording} {iso(noticed.start_ms)} {noticed.gate}: {said_of}   {noticed.note}")
 
 

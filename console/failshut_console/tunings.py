@@ -13,7 +13,7 @@ from failshut_console.exits import Trouble
 from failshut_console.recordings import plain_errors, texts
 from failshut_replay.choosing import write_choices
 from failshut_replay.errors import ReplayError
-from failshut_replay.judging import Recordings, suited, usual_values
+from failshut_replay.judging import Recordings, suited, tested_kinds, usual_values
 from failshut_replay.space import Space
 from failshut_replay.tuning import CHOICES, Tried, choose
 from failshut_replay.tuning import tune as tune_policy
@@ -42,8 +42,8 @@ def tune(
     with plain_errors():
         unscaled = Space(text, {})
         found = suited(paths, unscaled.policy)
-        space = Space(text, usual_values(found))
         judge = Recordings(unscaled.policy.gate, tuple(found), assumed, settle_ms)
+        space = Space(text, usual_values(found), tested_kinds(judge, text))
         now = judge(text)
         today = f"today {now.missed} missed, {now.false_trips} false trips"
         _say(f"{len(found)} recordings, {len(now.incidents)} incidents of {judge.gate}; {today}")
@@ -64,7 +64,7 @@ def tune(
             assert isinstance(one, dict)  # noqa: S101 - written above
             typer.echo(
                 f"  {kind.replace('_', '-'):<10} {one['missed']} of {one['incidents']} missed, "
-                f"{one['mean_delay_s']:.0f} s open on average, {one['false_trips']} false trips"
+                f"{one['mean_open_s']:.0f} s open on average, {one['false_trips']} false trips"
             )
 
 

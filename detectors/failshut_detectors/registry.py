@@ -65,8 +65,8 @@ OURS: dict[str, type[Contract]] = {
 
 RESERVED = frozenset(
     {
-        *("action", "cel", "demand_for", "detector", "every", "false_trips", "name", "over", "rule", "series"),
-        *("unreadable_in_a_row", "votes", "within"),
+        *("action", "adopt", "at_once", "cel", "demand_for", "detector", "every", "false_trips", "name", "over", "rule"),
+        *("series", "stale", "unreadable_in_a_row", "votes", "within"),
     }
 )
 """Words of a policy's conditions: a detector's parameters stand flat beside them, so none may have such a name."""

@@ -67,9 +67,9 @@ def front_picture(tried: Sequence[Tried], now: Outcome, chosen: dict[str, Tried]
         if len(set(missed)) > 1:
             figure.colorbar(shown, ax=axis, label=f"missed of {len(now.incidents)}", ticks=sorted(set(missed)))
         axis.scatter(*_places([now]), marker="X", s=90, color="#c0392b", zorder=4)
-        marks = {(now.false_trips, now.delay_s): ["today"]}
+        marks = {(now.false_trips, now.open_s): ["today"]}
         for name, one in chosen.items():
-            marks.setdefault((one.outcome.false_trips, one.outcome.delay_s), []).append(name)
+            marks.setdefault((one.outcome.false_trips, one.outcome.open_s), []).append(name)
         for place, names in marks.items():
             axis.annotate(", ".join(names), place, xytext=(7, 6), textcoords="offset points", fontweight="bold", zorder=5)
         axis.set_xscale("symlog", linthresh=5)
@@ -90,7 +90,7 @@ def front_picture(tried: Sequence[Tried], now: Outcome, chosen: dict[str, Tried]
 
 
 def _places(outcomes: Sequence[Outcome]) -> tuple[list[int], list[float]]:
-    return [one.false_trips for one in outcomes], [one.delay_s for one in outcomes]
+    return [one.false_trips for one in outcomes], [one.open_s for one in outcomes]
 
 
 def _write(path: Path, data: bytes) -> None:

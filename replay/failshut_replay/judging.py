@@ -42,7 +42,7 @@ class Recordings:
             one = score([story.timelines[self.gate]], labels, story.end_ms, path.stem, self.settle_ms, story.begin_ms)
             for label, noticed in zip(labels, one.incidents, strict=True):
                 length_s = (label.end_ms - label.start_ms) / 1000
-                incidents.append(Incidental(f"{path.stem} {label.start_ms}", length_s, noticed.delay_s))
+                incidents.append(Incidental(f"{path.stem} {label.start_ms}", length_s, noticed.delay_s, noticed.open_s))
             # For a choice the time before it first opens counts too: a gate that needs a day to open is closed for a day.
             lead_ms = max(0, (story.timelines[self.gate].first_open_ms() or 0) - story.begin_ms)
             false += one.false_trips
@@ -65,6 +65,18 @@ def suited(paths: Sequence[Path], policy: Policy) -> list[Path]:
     if not incidents:
         raise ReplayError(f"no recording here has a labelled incident of gate {policy.gate}: there is nothing to tune against")
     return found
+
+
+def tested_kinds(recordings: Recordings, text: str) -> frozenset[str]:
+    """Return the kinds of conditions that demanded in an incident under a policy: what an incident has tested."""
+    heard: set[str] = set()
+    for path in recordings.paths:
+        recording = Recording(path)
+        story = replayed(recording, "tested", {"tuned.yaml": text}, recordings.assumed, series=False)
+        for label in read_labels(beside(path), recording.manifest):
+            trips = story.timelines[recordings.gate].trips if label.gate == recordings.gate else []
+            heard |= {trip.cause for trip in trips if label.start_ms <= trip.at_ms < label.end_ms}
+    return frozenset(heard)
 
 
 def usual_values(paths: Sequence[Path]) -> dict[str, Usual]:

@@ -81,6 +81,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     decisions_taken: bool  # they were taken by a monitor; otherwise this code took them when the recording was made
     differing: list[str] = []  # where two governors were on record with different decisions
     installation: str = ""  # whose log it is; empty where no term and no decision is recorded that would say
+    meaning: int = 1  # of policies, by which the decisions were taken (failshut_breakers.policy.MEANING)
     starts: dict[str, Start] = {}  # by partition (as text), where the log's beginning is gone
 
     @property

@@ -23,7 +23,7 @@ from typing import NamedTuple
 from failshut_breakers.decision import Decision, decode_decision, encode_decision
 from failshut_breakers.evidence import TERM_FACTOR, Activation, EvidenceError, Run, Term, decode_run
 from failshut_breakers.governor import Governor
-from failshut_breakers.policy import PolicyBook, digest_of
+from failshut_breakers.policy import MEANING, PolicyBook, digest_of
 from failshut_replay.errors import RecordingError
 from failshut_replay.manifest import DECISION, EVIDENCE, VERSION, Activated, Manifest, Start, versions
 from failshut_replay.partitions import partition_of
@@ -251,6 +251,7 @@ class _Seen:
     ) -> Manifest:
         return Manifest(
             version=VERSION if self.starts else 1,
+            meaning=MEANING,
             source=source,
             gates=owners,
             from_ms=max(from_ms, self.begin_ms),

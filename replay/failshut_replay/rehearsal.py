@@ -37,5 +37,7 @@ def _events(reading: Reading) -> list[tuple[tuple[int, int], dict[str, Any]]]:
             service, _, metric = reading.series.partition("/")
             return [((row[0], row[1]), {"service": service, "metric": metric, "value": row[3]}) for row in reading.rows]
         case Beats():
-            return [((row[0], row[1]), {"kind": "heartbeat", "service": reading.source}) for row in reading.rows]
+            beat = {"kind": "heartbeat", "service": reading.source}
+            beat |= {"instance": reading.instance} if reading.instance else {}
+            return [((row[0], row[1]), beat) for row in reading.rows]
     return []

@@ -143,6 +143,7 @@ def score_cells(name: str, one: Score) -> list[str]:
     return [
         name,
         f"{one.missed} of {len(one.incidents)}",
+        f"{one.open_s:g} s" + (f" ({100 * one.open_share:.1f} %)" if one.open_share is not None else ""),
         "-" if p50 is None else f"{p50:g} s",
         "-" if p95 is None else f"{p95:g} s",
         str(one.false_trips),
@@ -156,7 +157,17 @@ def _rate(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.2g}"
 
 
-SCORE_HEADS = ["", "missed", "delay p50", "delay p95", "false trips", "a week (95 %)", "closed without cause", "NAB"]
+SCORE_HEADS = [
+    "",
+    "missed",
+    "open in incidents",
+    "delay p50",
+    "delay p95",
+    "false trips",
+    "a week (95 %)",
+    "closed without cause",
+    "NAB",
+]
 
 
 def _incidents(story: Story, labels: Sequence[Incident]) -> list[dict[str, str]]:
@@ -165,6 +176,7 @@ def _incidents(story: Story, labels: Sequence[Incident]) -> list[dict[str, str]]
             "start": iso(one.start_ms),
             "gate": one.gate,
             "delay": "missed" if one.delay_s is None else f"{one.delay_s:g} s",
+            "open": f"{one.open_s:g} of {one.length_s:g} s",
             "cause": one.cause,
             "note": one.note,
         }

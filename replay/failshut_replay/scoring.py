@@ -28,7 +28,7 @@ NAB_FALSE_ALARM = 0.11
 
 @dataclass(slots=True)
 class Noticed:
-    """What became of an incident. `delay_s` is None where it was missed."""
+    """What became of an incident. `delay_s` is None where it was missed; `open_s` is how long of it the gate was open."""
 
     recording: str
     gate: str
@@ -36,6 +36,8 @@ class Noticed:
     note: str
     delay_s: float | None
     cause: str
+    open_s: float = 0.0
+    length_s: float = 0.0
 
 
 @dataclass(slots=True)
@@ -59,6 +61,17 @@ class Score:
         count = len(self.incidents)
         known = count and not math.isnan(self.nab_raw)
         return round(100 * (self.nab_raw + count) / (2 * count), 2) if known else None
+
+    @property
+    def open_s(self) -> float:
+        """For how long gates were open in incidents: what a delay does not say, where a gate opens again before the end."""
+        return sum(one.open_s for one in self.incidents)
+
+    @property
+    def open_share(self) -> float | None:
+        """The same as a share of the incidents; None without any."""
+        length_s = sum(one.length_s for one in self.incidents)
+        return self.open_s / length_s if length_s else None
 
     def delay_s(self, percent: float) -> float | None:
         """Return a percentile (nearest rank) of the delays of what was noticed; None where nothing was."""
@@ -87,6 +100,8 @@ class Score:
         return {
             "incidents": len(self.incidents),
             "missed": self.missed,
+            "open_s": self.open_s,
+            "open_share": self.open_share,
             "delay_p50_s": self.delay_s(50),
             "delay_p95_s": self.delay_s(95),
             "false_trips": self.false_trips,
@@ -118,7 +133,7 @@ def score(
         own = Score(normal_ms=max(0, end_ms - from_ms))
         own.closed_ms = timeline.closed_ms(from_ms, end_ms)
         for incident in incidents:
-            own.incidents.append(_noticed(timeline, incident, recording))
+            own.incidents.append(_noticed(timeline, incident, recording, end_ms))
             start_ms, until_ms = max(from_ms, incident.start_ms), min(end_ms, incident.end_ms + settle_ms)
             own.normal_ms -= max(0, until_ms - start_ms)
             own.closed_ms -= timeline.closed_ms(start_ms, max(start_ms, until_ms))
@@ -131,11 +146,15 @@ def score(
     return total
 
 
-def _noticed(timeline: Timeline, incident: Incident, recording: str) -> Noticed:
+def _noticed(timeline: Timeline, incident: Incident, recording: str, end_ms: int) -> Noticed:
     within = (trip for trip in timeline.trips if incident.start_ms <= trip.at_ms < incident.end_ms and trip.closed_it)
     found = next(within, None)
     delay_s = (found.at_ms - incident.start_ms) / 1000 if found else None
-    return Noticed(recording, incident.gate, incident.start_ms, incident.note, delay_s, found.cause if found else "")
+    until_ms = min(end_ms, incident.end_ms)
+    open_s = timeline.open_ms(incident.start_ms, until_ms) / 1000
+    length_s = max(0, until_ms - incident.start_ms) / 1000
+    cause = found.cause if found else ""
+    return Noticed(recording, incident.gate, incident.start_ms, incident.note, delay_s, cause, open_s, length_s)
 
 
 def _within(at_ms: int, incidents: Sequence[Incident], settle_ms: int) -> bool:
@@ -147,9 +166,18 @@ def baselines(
 ) -> dict[str, Score]:
     """Return what two gates that know nothing would score over the same time: never-fire and always-fire."""
     measured = score(timelines, labels, end_ms, settle_ms=settle_ms, begin_ms=begin_ms)
-    never = Score([Noticed("", one.gate, one.start_ms, one.note, None, "") for one in labels], 0, measured.normal_ms, 0)
+    length_s = {(one.gate, one.start_ms): max(0, min(end_ms, one.end_ms) - one.start_ms) / 1000 for one in labels}
+    never = Score(
+        [Noticed("", *(one.gate, one.start_ms, one.note), None, "", *[length_s[one.gate, one.start_ms]] * 2) for one in labels],
+        *(0, measured.normal_ms, 0),
+    )
     never.nab_raw = -float(len(labels))
-    always = Score([Noticed("", one.gate, one.start_ms, one.note, 0.0, "always") for one in labels])
+    always = Score(
+        [
+            Noticed("", *(one.gate, one.start_ms, one.note), 0.0, "always", 0.0, length_s[one.gate, one.start_ms])
+            for one in labels
+        ]
+    )
     # It closes once for each stretch of normal time, and never opens in any.
     stretches = sum(1 + sum(label.gate == timeline.gate for label in labels) for timeline in timelines)
     always.false_trips, always.normal_ms, always.closed_ms = stretches, measured.normal_ms, measured.normal_ms

@@ -82,13 +82,15 @@ class Space:
         ReplayError: the policy is bad.
     """
 
-    def __init__(self, text: str, usual: Mapping[str, Usual]) -> None:
+    def __init__(self, text: str, usual: Mapping[str, Usual], tested: frozenset[str] | None = None) -> None:
         try:
             self.policy = parse_policy(text)
         except ValueError as error:
             raise ReplayError(f"the policy to tune is bad: {error}") from error
         self.raw: dict[str, Any] = yaml.safe_load(text)
         self.usual = dict(usual)
+        # Kinds of conditions that an incident has tested; None is all. What none tested is never loosened: its grace, its lag.
+        self.tested = tested
 
     def text(self) -> str:
         """Return the policy itself, laid out as the tuned ones are."""
@@ -155,13 +157,18 @@ class Space:
         return {**drawn, "window": window, "over": short((misses - 0.5) / window)}
 
     def _heartbeat(self, trial: Suggests, name: str, settings: dict[str, Any]) -> dict[str, Any]:
-        grace_ms = _scaled(settings["grace"], trial.suggest_float(f"{name}.grace", 0.25, 4.0, log=True))
+        grace_ms = _scaled(settings["grace"], self._factor(trial, "heartbeat", f"{name}.grace", 0.25, 4.0))
         every_ms = parse_duration_ms(settings.get("every", "1s"))
         return {**settings, "grace": format_ms(max(every_ms, grace_ms))}
 
+    def _factor(self, trial: Suggests, kind: str, name: str, low: float, high: float) -> float:
+        """Return a factor of a setting that larger values loosen."""
+        drawn = trial.suggest_float(name, low, high, log=True)
+        return drawn if self.tested is None or kind in self.tested else min(drawn, 1.0)
+
     def _lag(self, trial: Suggests, name: str, settings: dict[str, Any]) -> dict[str, Any]:
-        allowed = round(int(settings["allowed"]) * trial.suggest_float(f"{name}.allowed", 0.1, 10.0, log=True))
-        behind_ms = _scaled(settings["behind"], trial.suggest_float(f"{name}.behind", 0.2, 5.0, log=True))
+        allowed = int(int(settings["allowed"]) * self._factor(trial, "lag", f"{name}.allowed", 0.1, 10.0))
+        behind_ms = _scaled(settings["behind"], self._factor(trial, "lag", f"{name}.behind", 0.2, 5.0))
         return {**settings, "allowed": allowed, "behind": format_ms(behind_ms)}
 
 

@@ -101,6 +101,10 @@ class Timeline:
         """Return for how long it was closed between two times."""
         return sum(max(0, min(to_ms, span.end_ms) - max(from_ms, span.start_ms)) for span in self.spans if not span.open)
 
+    def open_ms(self, from_ms: int, to_ms: int) -> int:
+        """Return for how long it was open between two times."""
+        return sum(max(0, min(to_ms, span.end_ms) - max(from_ms, span.start_ms)) for span in self.spans if span.open)
+
     def first_open_ms(self) -> int | None:
         """Return when it opened first: what comes before is the time that evidence needs to be enough."""
         return next((span.start_ms for span in self.spans if span.open), None)

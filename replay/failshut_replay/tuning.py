@@ -39,15 +39,21 @@ CLOSED_SHARE_MAX = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Incidental:
-    """What a policy did about one incident. `delay_s` is None where it missed it; `length_s` is how long the incident was."""
+    """What a policy did about one incident. `delay_s` is None where it missed it; `length_s` is how long the incident was.
+
+    `open_s` is for how long of it the gate was open: after the first closing as well.
+    """
 
     id: str
     length_s: float
     delay_s: float | None
+    open_s: float | None = None  # of journals that were written before it was counted
 
     @property
     def cost_s(self) -> float:
         """Return for how long the gate let through what it should not have."""
+        if self.open_s is not None:
+            return self.open_s
         return self.length_s if self.delay_s is None else self.delay_s
 
 
@@ -76,8 +82,8 @@ class Outcome:
         return self.closed_ms > CLOSED_SHARE_MAX * self.normal_ms
 
     @property
-    def delay_s(self) -> float:
-        """Mean time for which incidents went on with the gate open; a missed one counts in full."""
+    def open_s(self) -> float:
+        """Mean time for which the gate was open in an incident."""
         return sum(one.cost_s for one in self.incidents) / len(self.incidents) if self.incidents else 0.0
 
     @property
@@ -111,20 +117,20 @@ class Tried:
 # Each rule orders outcomes; the smallest is chosen. They are said in docs/replay.md. None chooses a gate that is mostly closed.
 RULES: dict[str, Callable[[Outcome], tuple[float, ...]]] = {
     # Nothing may be missed; false trips come second.
-    "cautious": lambda outcome: (outcome.unusable, outcome.missed, outcome.false_trips, outcome.delay_s, outcome.closed_ms),
+    "cautious": lambda outcome: (outcome.unusable, outcome.missed, outcome.false_trips, outcome.open_s, outcome.closed_ms),
     # A missed incident weighs as much as a false trip in the time that was watched.
     "balanced": lambda outcome: (
         outcome.unusable,
         outcome.missed + outcome.false_trips,
         outcome.false_trips,
-        outcome.delay_s,
+        outcome.open_s,
         outcome.closed_ms,
     ),
     # The least time with the gate open over an incident, whatever it costs up to a false trip for each incident.
     "quick": lambda outcome: (
         outcome.unusable,
         outcome.false_trips > len(outcome.incidents),
-        outcome.delay_s,
+        outcome.open_s,
         outcome.false_trips,
         outcome.closed_ms,
     ),
@@ -155,10 +161,10 @@ def held_out(tried: Sequence[Tried], rule: str) -> Outcome:
 
 
 def pareto(tried: Sequence[Tried]) -> list[Tried]:
-    """Return what nothing else that is usable beats in missed incidents, delay and false trips at once."""
+    """Return what nothing else that is usable beats in missed incidents, open time and false trips at once."""
 
     def goals(one: Tried) -> tuple[float, ...]:
-        return (one.outcome.missed, one.outcome.delay_s, one.outcome.false_trips)
+        return (one.outcome.missed, one.outcome.open_s, one.outcome.false_trips)
 
     front: dict[tuple[float, ...], Tried] = {}
     for one in sorted((one for one in tried if not one.outcome.unusable), key=lambda each: (goals(each), each.number)):
@@ -266,7 +272,7 @@ def _work(space: Space, evaluate: Evaluates, folder: Path, ends_s: float, draws:
         outcome = evaluate(text)
         trial.set_user_attr("policy", text)
         trial.set_user_attr("outcome", asdict(outcome))
-        return float(outcome.missed), outcome.delay_s, outcome.false_per_week
+        return float(outcome.missed), outcome.open_s, outcome.false_per_week
 
     while not stop.is_set() and time.time() < ends_s:
         if draws and len(study.get_trials(deepcopy=False, states=[TrialState.COMPLETE, TrialState.RUNNING])) >= draws:
@@ -281,7 +287,7 @@ def told(outcome: Outcome) -> dict[str, Any]:
     return {
         "missed": outcome.missed,
         "incidents": len(outcome.incidents),
-        "mean_delay_s": outcome.delay_s,
+        "mean_open_s": outcome.open_s,
         "false_trips": outcome.false_trips,
         "false_trips_per_week": outcome.false_per_week,
         "false_trips_per_week_95": [low / weeks, high / weeks] if weeks else None,

@@ -25,6 +25,7 @@ from failshut.signing import KeySet
 from failshut_breakers.agreement import digest_of_control, digest_of_table, feeds_of
 from failshut_breakers.command import (
     GATE_PATTERN,
+    Accept,
     AcceptGap,
     Activate,
     Bypass,
@@ -290,7 +291,7 @@ class ControlCutter:
                 pending.notices.append(gap)
                 cut.gaps.append(gap)
                 self.gaps.append(gap)
-            case Hold() | Reset() | Bypass() | Confirm():
+            case Hold() | Reset() | Bypass() | Confirm() | Accept():
                 if command.gate not in self.book.entries:
                     # Forwarded all the same: another version may read the policies otherwise, and know the gate.
                     cut.dead.append(DeadRecord(record, f"a command for a gate that no policy speaks of: {command.gate}"))

@@ -257,9 +257,10 @@ class Gathered:
                     self._pairs.clear()
                 gates = routes.series.get(series, ())
                 self._add(("f", series), gates, Faults, (series,), (offset, index, append_ms, reason))
-            case Beat(source, time_ms):
-                row = (offset, index, append_ms if time_ms is None else time_ms)
-                self._add(("h", source), routes.sources.get(source, ()), Beats, (source,), row)
+            case Beat(source, time_ms, instance):
+                beat = (offset, index, append_ms if time_ms is None else time_ms)
+                gates = routes.sources.get(source, ())
+                self._add(("h", source, instance), gates, Beats, (source,), beat, (instance,) if instance else ())
             case LagPoint(group, topic, time_ms):
                 moment_ms = append_ms if time_ms is None else time_ms
                 sampled = LagRow(offset, index, moment_ms, item.partitions, item.topic_id, item.told)
@@ -278,14 +279,22 @@ class Gathered:
             sent = (offset, index, append_ms, item.guard, item.total, item.count, item.lost)
             self._add(("n", item.gate), (item.gate,), Sent, (), sent)
 
-    def _add(self, key: Key, gates: Gates, kind: type, names: tuple[str, ...], row: tuple[object, ...]) -> None:
+    def _add(
+        self,
+        key: Key,
+        gates: Gates,
+        kind: type,
+        names: tuple[str, ...],
+        row: tuple[object, ...],
+        more: tuple[str, ...] = (),
+    ) -> None:
         if not gates:
             return
         rows = self._rare.get(key)
         if rows is None:
             rows = self._rare[key] = []
-            self._blocks.append((gates, kind(*names, rows)))
-            self.load += _judged(gates, names)
+            self._blocks.append((gates, kind(*names, rows, *more)))
+            self.load += _judged(gates, (*names, *more))
         rows.append(row)
         self.rows += 1
         self.load += _judged(gates, row)

@@ -243,9 +243,9 @@ class Router:
                 gates, reading = routes.series.get(series, ()), Samples.of(series, [(*at, value)])
             case ("fault", series, reason):
                 gates, reading = routes.series.get(series, ()), Faults(series, [(*at, reason)])
-            case ("beat", source, time_ms):
+            case ("beat", source, time_ms, *instance):
                 row = (offset, index, entry.append_ms if time_ms is None else time_ms)
-                gates, reading = routes.sources.get(source, ()), Beats(source, [row])
+                gates, reading = routes.sources.get(source, ()), Beats(source, [row], *instance)
             case ("lag", group, topic, partitions):
                 gates, reading = routes.lags.get((group, topic), ()), Lags(group, topic, [(*at, partitions)])
             case ("outcome", gate, epoch, token, ok, count):
@@ -282,7 +282,7 @@ def _names(reading: Reading) -> tuple[object, ...]:
     if isinstance(reading, Samples | Faults):
         return ("series", reading.series)
     if isinstance(reading, Beats):
-        return ("source", reading.source)
+        return ("source", reading.source, reading.instance)
     if isinstance(reading, Lags):
         return ("lag", reading.group, reading.topic)
     return (type(reading).__name__,)

@@ -14,7 +14,7 @@ LIMIT = 100.0
 def gate_policy(gate: str, version: int, names: str) -> str:
     """A policy of which every version watches the series named; a value at or above LIMIT is a demand by itself."""
     return policy(
-        *(f'conformance: {{series: s/{name}, rule: "value < 100", window: 10, over: 0.05, demand_for: 1s}}' for name in names),
+        *(f'conformance: {{series: s/{name}, rule: "value < 100", window: 10, over: 0.05}}' for name in names),
         f"drift: {{series: s/{names[0]}, detector: adwin, warm_up: 10}}",
         "heartbeat: {source: a, every: 100ms, grace: 2s}",
         gate=gate,

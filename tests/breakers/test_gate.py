@@ -191,24 +191,51 @@ class TestInterlocks:
 
     def test_what_only_lapses_never_trips(self) -> None:
         """A drift with action lapse closes the gate while it stands."""
-        world = opened(policy("drift: {series: s/x, detector: adwin, action: lapse, demand_for: 2s}"))
+        world = opened(policy("drift: {series: s/x, detector: adwin, action: lapse}"))
         world.samples([97.0] * 200)
         assert (world.last().cause, world.last().breaker) == (Cause.DRIFT, State.ARMED)
-        world.marks(2_400)
+        for _ in range(100):
+            world.samples([97.0])
+            world.mark()
+        assert not world.is_open()
+        for _ in range(30):
+            world.samples([48.0])
+            world.mark()
         assert world.last().kind in (Kind.OPEN, Kind.RENEW)
 
-    def test_a_changed_policy_starts_without_evidence(self) -> None:
-        """An activation raises the epoch and closes until the new policy has evidence of its own."""
-        world = opened(policy(DRIFT))
+    def test_a_changed_condition_starts_without_evidence(self) -> None:
+        """An activation raises the epoch and closes until a condition that it changes has evidence of its own."""
+        world = opened(policy(FAILURES))
         epoch = world.last().epoch
         world.marks(2_000)
-        world.activate(policy(DRIFT, ttl="5s"))
+        world.activate(policy(DRIFT))
         assert (world.last().kind, world.last().cause) == (Kind.CLOSE, Cause.INSUFFICIENT)
         assert world.last().epoch > epoch
         world.samples([48.0] * 30)
         world.marks(400)
-        assert world.last().ttl_ms == 5_000
         assert world.is_open()
+
+    def test_a_condition_that_an_edit_does_not_change_goes_on(self) -> None:
+        """A comment, a ttl, another condition: what it knows it still knows, and the gate stays open with a new permit."""
+        world = opened(policy(DRIFT))
+        world.mark(1_000)
+        world.activate("# a comment\n" + policy(DRIFT, ttl="5s"))
+        world.mark()
+        assert world.is_open()
+        assert world.last().ttl_ms == 5_000
+
+    def test_what_a_kept_condition_has_read_it_reads_once(self) -> None:
+        """Routers go back to the mark before an activation: the readings since then come again, and count once."""
+        one, other = opened(policy(DRIFT)), opened(policy(DRIFT))
+        for world in (one, other):
+            world.mark(1_000)
+            for n in range(10):
+                world.now_ms += 10
+                world.samples([48.0 + n])
+        one.activate(policy(DRIFT, ttl="5s"))
+        for world in (one, other):
+            world.marks(600)
+        assert one.gate().conditions[0].text == other.gate().conditions[0].text
 
     def test_an_unchanged_gate_goes_on_through_an_activation(self) -> None:
         """A bundle that changes another gate leaves this one open, on the evidence that it had."""

@@ -9,10 +9,12 @@ from failshut.cause import Cause
 from failshut_breakers.decision import Breaker as State
 from failshut_breakers.decision import Decision, Kind
 
-X = 'conformance: {series: s/x, rule: "value < 100", window: 10, over: 0.05, demand_for: 1s}'
-Y = 'conformance: {series: s/y, rule: "value < 100", window: 10, over: 0.05, demand_for: 1s}'
+X = 'conformance: {series: s/x, rule: "value < 100", window: 10, over: 0.05}'
+Y = 'conformance: {series: s/y, rule: "value < 100", window: 10, over: 0.05}'
 PROBES = "{probes: 3, deadline: 10s}"
 BAD, GOOD = [500.0], [48.0] * 10
+BACK = [48.0] * 60
+"""So many good readings from after a demand of a rule end it."""
 
 
 def opened(*conditions: str, **more: str) -> World:
@@ -28,7 +30,8 @@ def tripped(*conditions: str, **more: str) -> World:
     """A gate that was tripped by s/x, whose cause has passed, with marks from after it."""
     world = opened(*conditions, **more)
     world.samples(BAD)
-    world.samples(GOOD)
+    world.mark()
+    world.samples(BACK)
     world.marks(2_000)
     assert world.gate().breaker.state is State.TRIPPED
     return world
@@ -285,7 +288,8 @@ class TestCooldown:
         world.mark(8_000, keys=[CONTROL])
         newest = world.now_ms
         world.samples(BAD)
-        world.samples(GOOD)
+        world.now_ms = newest + 200
+        world.samples(BACK)
         world.now_ms = newest - 7_800
         for _ in range(9):
             world.mark(1_000, keys=[TELEMETRY, ("otlp_metrics", 0)])
@@ -303,7 +307,7 @@ class TestCooldown:
         world.marks(20_000)
         assert world.gate().breaker.state is State.TRIPPED
         assert world.last() == closing, "nothing began meanwhile, nor ended"
-        world.samples(GOOD)
+        world.samples(BACK)
         world.marks(400)
         assert world.gate().breaker.state is State.PROVING
 
@@ -372,7 +376,9 @@ class TestProving:
         """Probes that do not come back in time lead back to TRIPPED; a token that comes later proves nothing."""
         world, at = self.proving()
         self.outcome(world, f"{at}:0")
-        world.marks(9_800)
+        world.marks(4_000)
+        world.samples(GOOD)
+        world.marks(5_800)
         assert world.is_open()
         world.mark()
         assert (world.last().cause, world.last().because) == (
@@ -397,7 +403,8 @@ class TestProving:
         world.samples(GOOD)
         world.mark()
         world.samples(BAD)
-        world.samples(GOOD)
+        world.mark()
+        world.samples(BACK)
         world.marks(2_000, beat="a")
         at = world.command("reset", epoch=epoch(world))[0].epoch
         assert world.gate().breaker.state is State.PROVING
@@ -413,6 +420,9 @@ class TestProving:
         """And its tokens are new ones."""
         world, at = self.proving()
         self.outcome(world, f"{at}:0", ok=False)
+        world.marks(400)
+        assert "0 of 10 readings" in refusal(world.command("reset", epoch=epoch(world)))
+        world.samples(GOOD)
         world.marks(2_000)
         again = world.command("reset", epoch=epoch(world))
         assert again[0].tokens == 3

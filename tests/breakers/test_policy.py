@@ -185,7 +185,7 @@ def test_the_example_of_the_documentation_is_a_policy() -> None:
     """Every kind of condition, with every setting, is read, and its condition can be built, pickled and compared."""
     text = policy(
         'conformance: {series: refunds/amount, rule: "value <= 500", window: 50, confidence: 0.001, over: 0.2}',
-        "drift: {series: refunds/amount, detector: adwin, delta: 0.01, warm_up: 10, unreadable_in_a_row: 3, demand_for: 1m}",
+        "drift: {series: refunds/amount, detector: adwin, delta: 0.01, warm_up: 10, unreadable_in_a_row: 3}",
         "drift: {name: slow, series: refunds/amount, detector: page_hinkley, threshold: 10, delta: 0.1, action: lapse}",
         "heartbeat: {source: refund-agent, every: 1s, grace: 3s}",
         "heartbeat: {series: refunds/amount, grace: 3s, action: trip}",

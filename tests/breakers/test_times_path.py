@@ -61,14 +61,15 @@ def test_each_value_comes_with_its_own_time() -> None:
     """Repeats and steps back are handed on as they are, and a row that an earlier run covered is left out with its time."""
     one = condition("drift: {series: s/x, detector: recording}")
     one.feed(block([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]), 2, NOW)
-    assert one._detector.fed == [(3.0, 700), (4.0, 600), (5.0, 900), (6.0, 100), (7.0, 100)]
+    assert one._memory.detector.fed == [(3.0, 700), (4.0, 600), (5.0, 900), (6.0, 100), (7.0, 100)]
 
 
 def test_values_that_no_detector_may_see_take_their_times_with_them() -> None:
     """What remains keeps its time and its place: the demand is at the reading itself."""
     one = condition("drift: {series: s/x, detector: recording, unreadable_in_a_row: 2}")
     demands = one.feed(block([1.0, 1e200, 3.0, -1e200, 1e300, 99.0, 7.0]), 0, NOW)
-    assert one._detector.fed == [(1.0, 500), (3.0, 700), (99.0, 100), (7.0, 100)]
+    # At the alarm it is put back to where its readings began to differ.
+    assert one._memory.detector.fed == [(1.0, 500), (3.0, 700)]
     assert [(demand.offset, demand.text) for demand in demands] == [
         (4, "2 readings of x in a row are too large"),
         (5, "drift in x: 99"),
@@ -80,4 +81,4 @@ def test_events_come_with_the_times_of_their_readings() -> None:
     one = condition('conformance: {series: s/x, rule: "change < 5", detector: eventful}')
     one.feed(block([1.0, 2.0, 30.0]), 0, NOW)
     one.feed(Faults("s/x", [(9, 0, 950, "not a number")]), 0, NOW)
-    assert one._detector.fed == [(1.0, 500), (0.0, 700), (0.0, 950)]
+    assert one._memory.detector.fed == [(1.0, 500), (0.0, 700), (0.0, 950)]

@@ -55,8 +55,8 @@ def test_a_sample_and_a_list_of_samples_are_read() -> None:
 def test_every_kind_is_read_alone_and_mixed() -> None:
     """A heartbeat means the same alone and in a list with samples."""
     beat = {"kind": "heartbeat", "service": "refunds", "instance": "pod-1"}
-    assert decode(beat) == [Beat("refunds", None)]
-    assert decode([beat, beat]) == [Beat("refunds", None)] * 2
+    assert decode(beat) == [Beat("refunds", None, "pod-1")]
+    assert decode([beat, beat]) == [Beat("refunds", None, "pod-1")] * 2
     assert decode([beat, sample(kind="sample"), beat])[1] == Sample("refunds/eur", 1.5, None, None)
 
 

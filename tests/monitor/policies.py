@@ -10,7 +10,7 @@ gate: {gate}
 permit: {{ttl: {ttl}}}
 subjects: ["*"]
 conditions:
-  - drift: {{series: {series}, detector: adwin, demand_for: 1s}}
+  - drift: {{series: {series}, detector: adwin}}
 {reset}
 """
 

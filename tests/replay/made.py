@@ -25,8 +25,8 @@ def policy(*conditions: str, gate: str = "pay", reset: str = "{after: 5s, probes
     return "\n".join([*lines, f"reset: {reset}"]) + "\n"
 
 
-DRIFT = policy(f"drift: {{series: {SERIES}, detector: adwin, demand_for: 1s}}")
-DEAF = policy(f"drift: {{series: {SERIES}, detector: page_hinkley, threshold: 1e9, demand_for: 1s}}")
+DRIFT = policy(f"drift: {{series: {SERIES}, detector: adwin}}")
+DEAF = policy(f"drift: {{series: {SERIES}, detector: page_hinkley, threshold: 1e9}}")
 
 
 def values(count: int = 800, change_at: int = 400, seed: int = 1, every_ms: int = 100) -> Iterator[Event]:

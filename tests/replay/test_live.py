@@ -37,8 +37,8 @@ gate: buy
 permit: {ttl: 2s}
 subjects: ["*"]
 conditions:
-  - conformance: {series: shop/total, rule: "value <= 80", window: 40, demand_for: 1s}
-  - drift: {series: shop/total, detector: cusum, learn: 100, demand_for: 1s}
+  - conformance: {series: shop/total, rule: "value <= 80", window: 40}
+  - drift: {series: shop/total, detector: cusum, learn: 100}
 reset: {after: 2s, probes: 0}
 """
 

@@ -25,7 +25,7 @@ gate: pay
 permit: {ttl: 2s}
 subjects: ["*"]
 conditions:
-  - conformance: {series: agent/amount, rule: "value <= 80", window: 20, demand_for: 1s}
+  - conformance: {series: agent/amount, rule: "value <= 80", window: 20}
   - heartbeat: {source: agent, every: 500ms, grace: 3s}
 reset: {after: 1s, probes: 0}
 """

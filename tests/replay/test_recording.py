@@ -157,7 +157,7 @@ def test_every_column_is_covered_by_the_digest(incident: Recording, tmp_path: Pa
 
 def test_a_changed_footer_is_found(incident: Recording, tmp_path: Path) -> None:
     """Another policy in the footer is another digest."""
-    footer = encode_manifest(incident.manifest).replace(b"1s", b"9s")
+    footer = encode_manifest(incident.manifest).replace(b"3s", b"9s")
     forged = made.rewrite(incident.path, lambda rows: rows, tmp_path / "forged.parquet", footer)
     with pytest.raises(RecordingError, match="footer"):
         Recording(forged)

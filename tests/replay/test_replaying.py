@@ -165,13 +165,14 @@ def test_a_what_if_finds_series_that_other_gates_watch(tmp_path: Path) -> None:
 
 def test_probes_and_resets_can_be_assumed(incident: Recording) -> None:
     """A breaker that wants probes stays in PROVING unless somebody answers; one that wants an operator stays tripped."""
-    probing = made.policy(f"drift: {{series: {made.SERIES}, detector: adwin, demand_for: 1s}}", reset="{after: 5s, probes: 3}")
+    adopted = f"drift: {{series: {made.SERIES}, detector: adwin, adopt: after 5s}}"
+    probing = made.policy(adopted, reset="{after: 5s, probes: 3}")
     assert closings(incident, {"p.yaml": probing}) == ["drift"]
     silent = replayed(incident, policies={"p.yaml": probing})
     answered = replayed(incident, policies={"p.yaml": probing}, assumed=Assumed(probes_pass=True))
     assert silent.timelines["pay"].spans[-1].breaker == "PROVING"
     assert answered.timelines["pay"].spans[-1].breaker == "ARMED"
-    latched = made.policy(f"drift: {{series: {made.SERIES}, detector: adwin, demand_for: 1s}}", reset="{probes: 0}")
+    latched = made.policy(adopted, reset="{probes: 0}")
     assert not replayed(incident, policies={"p.yaml": latched}).timelines["pay"].spans[-1].open
     reset = replayed(incident, policies={"p.yaml": latched}, assumed=Assumed(reset_after_ms=10_000))
     assert reset.timelines["pay"].spans[-1].open

@@ -45,6 +45,17 @@ def test_missed_delay_and_false_trips_are_counted() -> None:
     assert found.closed_ms == 60_000  # what was closed inside the incident had a cause
 
 
+def test_open_time_counts_after_the_first_closing_too() -> None:
+    """A gate that closes at once and opens again before the end is open for the rest: no delay says that."""
+    line = Timeline("g", [Span(0, 10_000, True, "", "ARMED", ""), Span(10_000, 20_000, False, "drift", "TRIPPED", "")])
+    line.spans.append(Span(20_000, 60_000, True, "", "ARMED", ""))
+    line.trips.append(Trip(10_000, "drift", "", True, True))
+    found = score([line], [Incident("g", 8_000, 50_000, "")], 60_000)
+    (one,) = found.incidents
+    assert (one.delay_s, one.open_s, one.length_s) == (2.0, 32.0, 42.0)
+    assert found.as_json()["open_s"] == 32.0
+
+
 def test_only_the_earliest_trip_in_an_incident_is_its_delay() -> None:
     """Later ones are neither hits nor false."""
     found = score([timeline(HOUR_MS + 60_000, HOUR_MS + 900_000)], LABELS[:1], 10 * HOUR_MS)

@@ -220,3 +220,26 @@ def test_nothing_to_tune_against_is_said(tmp_path: Path) -> None:
     recording = made.recording(tmp_path / "one.parquet", few())
     with pytest.raises(ReplayError, match="no recording here has a labelled incident of gate pay"):
         suited([recording.path], parse_policy(made.DRIFT))
+
+
+def test_what_no_incident_tested_is_not_loosened() -> None:
+    """A heartbeat's grace grows where an incident of silence was there, and never where none was."""
+
+    class Largest:
+        """Draws the loosest of everything."""
+
+        def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:
+            return high
+
+        def suggest_int(self, name: str, low: int, high: int, *, log: bool = False) -> int:
+            return high
+
+        def suggest_categorical(self, name: str, choices: list[object]) -> object:
+            return choices[0]
+
+    text = made.policy("heartbeat: {source: a, grace: 3s}", "lag: {group: g, topic: t, allowed: 10, behind: 5s}")
+    loose = parse_policy(Space(text, {}, frozenset({"heartbeat"})).draw(Largest()))
+    beat, lag = loose.conditions
+    assert (beat.grace, lag.allowed, lag.behind) == (12_000, 10, 5_000)  # type: ignore[union-attr]
+    beat, lag = parse_policy(Space(text, {}, frozenset({"drift"})).draw(Largest())).conditions
+    assert (beat.grace, lag.allowed) == (3_000, 10)  # type: ignore[union-attr]

@@ -51,7 +51,7 @@ GATES = ("a", "b", "c")
 
 
 def policy(gate: str, series: str = "pay/amount") -> str:
-    drift = f"conditions:\n  - drift: {{series: {series}, detector: adwin, demand_for: 1s}}\n"
+    drift = f"conditions:\n  - drift: {{series: {series}, detector: adwin}}\n"
     return f'gate: {gate}\npermit: {{ttl: 2s}}\nsubjects: ["*"]\n{drift}'
 
 

@@ -1,10 +1,13 @@
 """What every condition of a policy has in common.
 
 A condition reads evidence of its own kind and says, at every moment of evidence time, one of three things: it
-holds, it demands (a trip or a lapse, as the policy says), or there is not enough evidence yet. It is fed
-whole blocks, because that is what is fast, and returns only the moments at which it began or renewed a
+holds, it demands (a trip or a lapse, as the policy says), or there is not enough evidence. It is fed
+whole blocks, because that is what is fast, and returns only the moments at which it began a
 demand; a gate merges those of all its conditions by their place, so that order between series counts although
 they are fed one after the other.
+
+A demand stands until its cause is gone. One that stands on missing evidence is `absent`: it closes the gate by itself
+and is no vote. After a closing `news` says what the condition has yet to read before a reset may be believed.
 
 Pure: no I/O, no clock, no randomness. Time comes in with the evidence.
 """
@@ -50,18 +53,25 @@ class Demand:
 
 
 class Condition:
-    """Base of all conditions. A subclass sets `status` and `text` and nothing else of a gate.
+    """Base of all conditions. A subclass sets `status`, `text` and `absent` and nothing else of a gate.
 
     `lo` in `feed` is the first front-door offset that counts: rows before it were covered by an earlier run.
     """
 
     cause: Cause
+    absent = False
+    """Whether it demands because evidence is missing, unreadable, unknown or old."""
+    needs_probes = False
+    """Whether only executions can tell it anything, so that a reset without probes would be blind."""
+    relapses = 0
+    """How often in a row it demanded again before enough evidence had shown that a reset was right."""
 
     def __init__(self, name: str, action: str) -> None:
         self.name = name
         self.trips = action == "trip"
         self.status = Status.INSUFFICIENT
         self.text = "no evidence yet"
+        self.held = False  # it held once: what demands from its first reading on has nothing to vote by
 
     def feed(self, reading: Reading, lo: int, moment: Moment) -> list[Demand]:
         """Take the readings of one block in order and return the demands that they raised."""
@@ -70,6 +80,27 @@ class Condition:
     def tick(self, moment: Moment) -> bool:
         """Take note of the time; return whether a demand began by it alone."""
         return False
+
+    @property
+    def interlocks(self) -> bool:
+        """Whether it closes the gate by itself, whatever `trip_on` says: such a condition is no vote for or against."""
+        if self.status is Status.INSUFFICIENT:
+            return True
+        return self.status is Status.DEMANDS and (self.absent or not self.trips or not self.held)
+
+    def news(self, since_ms: int) -> str:
+        """Return what it has yet to read from after a closing before a reset may be believed, or nothing."""
+        return ""
+
+    def accept(self, moment: Moment) -> str:
+        """Take what is read now for normal, as an operator says; return why that cannot be, or nothing."""
+        return f"{self.name} has no level that could be accepted: {self.text}"
+
+    def inherit(self, before: Condition) -> None:
+        """Take over what a condition of the same name knew under another policy: what it demanded still stands."""
+
+    def gate_is_open(self, open_: bool, moment: Moment) -> None:
+        """Take note that the gate opened or closed."""
 
     @property
     def score(self) -> float:

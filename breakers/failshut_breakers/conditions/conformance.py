@@ -1,4 +1,9 @@
-"""Conformance: a rule judges every reading of a series, and a detector watches how many conform."""
+"""Conformance: a rule judges every reading of a series, and a detector watches how many conform.
+
+The rule is a limit: more than the share `over` of the last `window` readings that do not conform, or as many of them as
+`at_once`, and the condition demands, however it began. The detector beside it hears a slow change below that share. A demand by
+the limit ends when the last readings from after it, 60 or the window if that is less, are within the limit again.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +11,9 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from failshut.cause import Cause
-from failshut_breakers.conditions.base import Demand
+from failshut_breakers.conditions.base import Demand, Moment
 from failshut_breakers.conditions.on_series import OnSeries
+from failshut_breakers.conditions.reference import EVENTS
 from failshut_breakers.evidence import Samples
 from failshut_breakers.policy import Conformance
 
@@ -16,6 +22,7 @@ class ConformanceCondition(OnSeries):
     """Fewer events conform to the rule than did, or than must."""
 
     cause = Cause.CONFORMANCE
+    events = True
 
     def __init__(self, policy: Conformance) -> None:
         super().__init__(policy)
@@ -24,46 +31,73 @@ class ConformanceCondition(OnSeries):
         self._window: deque[float] = deque(maxlen=policy.window)
         self._misses = 0.0
         self._misses_max = policy.over * policy.window
+        if policy.at_once is not None:
+            self._misses_max = min(self._misses_max, policy.at_once - 1.0)
+        self._limit_ms = 0  # the newest mark when the limit was passed; 0 where it is kept
+        # Events from after that.
+        self._after: deque[float] = deque(maxlen=min(policy.window, EVENTS))
 
-    def _values(self, samples: Samples, skip: int) -> list[Demand]:
-        self._in_a_row = 0
+    def _values(self, samples: Samples, skip: int, times_ms: tuple[int, ...], moment: Moment) -> list[Demand]:
+        self._can_read(len(times_ms))
         values = samples.values(skip)
-        times_ms = samples.times_ms(skip) if self._rule.needs_before or self._detector.uses_times else ()
         if self._rule.needs_before:
             conforming = self._rule.judge(values, times_ms, self._before)
             self._before = values[-1], times_ms[-1]
         else:
             conforming = self._rule.judge(values, (), None)
         unjudged = len(values) - len(conforming)  # the first reading ever may not be judged
-        return self._events(conforming, times_ms[unjudged:], lambda row: samples.place(skip + unjudged + row))
+        return self._events(conforming, times_ms[unjudged:], lambda row: samples.place(skip + unjudged + row), moment)
 
-    def _faults(self, rows: list[tuple[int, int, int, str]]) -> list[Demand]:
+    def _faults(self, rows: list[tuple[int, int, int, str]], moment: Moment) -> list[Demand]:
         # Unreadable readings are non-conforming events, on top of counting in a row.
-        return super()._faults(rows) + self._events([0.0] * len(rows), [row[2] for row in rows], lambda row: rows[row][:2])
+        events = self._events([0.0] * len(rows), [row[2] for row in rows], lambda row: rows[row][:2], moment)
+        return sorted(super()._faults(rows, moment) + events)
 
     def _events(
-        self, conforming: Sequence[float], times_ms: Sequence[int], place: Callable[[int], tuple[int, int]]
+        self,
+        conforming: Sequence[float],
+        times_ms: Sequence[int],
+        place: Callable[[int], tuple[int, int]],
+        moment: Moment,
     ) -> list[Demand]:
-        demands = [
-            Demand(*place(alarm.index), f"{self._metric}: {alarm.text} to {self._rule.text!r}")
-            for alarm in self._detector.feed(conforming, times_ms if self._detector.uses_times else None)
-        ]
+        alarms = self._memory.take(conforming, times_ms, moment.newest_ms, moment.evidence_ms)
+        demands = [Demand(*place(alarm.index), self._words(alarm.text)) for alarm in alarms]
         window = self._window
-        if not self._misses and len(window) == window.maxlen and min(conforming, default=1.0) == 1.0:
+        full = len(window) == window.maxlen
+        if not self._misses and not self._limit_ms and full and min(conforming, default=1.0) == 1.0:
             return demands  # a full window of conforming events is what more of them leave it
-        for row, conforms in enumerate(conforming):
-            below = self._misses <= self._misses_max
+        for row, (conforms, time_ms) in enumerate(zip(conforming, times_ms, strict=True)):
             self._misses += (1.0 - conforms) - (1.0 - window[0] if len(window) == window.maxlen else 0.0)
             window.append(conforms)
-            if below and self._misses > self._misses_max:
-                demands.append(Demand(*place(row), self._standing()))
+            if self._limit_ms:
+                if time_ms > self._limit_ms:
+                    self._take_after(conforms)
+            elif self._misses > self._misses_max:
+                self._limit_ms = max(1, moment.newest_ms)
+                demands.append(Demand(*place(row), self._limit()))
         demands.sort()
         return demands
 
-    def _grade(self) -> float:
-        return max(super()._grade(), self._misses / self._misses_max)
+    def _take_after(self, conforms: float) -> None:
+        after = self._after
+        after.append(conforms)
+        allowed = self._misses_max * len(after) / (self._window.maxlen or 1)
+        if len(after) == after.maxlen and len(after) - sum(after) <= allowed:
+            self._limit_ms = 0
+            self._window = deque(after, maxlen=self._window.maxlen)
+            self._misses = len(after) - sum(after)
+            after.clear()
 
-    def _standing(self) -> str:
-        if self._misses <= self._misses_max:
+    def _grade(self) -> float:
+        return max(super()._grade(), self._misses / self._misses_max if self._misses_max else 0.0)
+
+    def _words(self, text: str) -> str:
+        return f"{self._metric}: {text} to {self._rule.text!r}"
+
+    def _told(self) -> str:
+        return self._words(self._memory.text)
+
+    def _limit(self) -> str:
+        if not self._limit_ms:
             return ""
         return f"{int(self._misses)} of the last {len(self._window)} of {self._metric} do not conform to {self._rule.text!r}"

@@ -3,14 +3,22 @@
 What is not known to have succeeded counts as failed unless the policy says otherwise: executions that somebody else's timeout
 ended, and outcomes that were lost on their way. Cancelled ones were not carried out, and count as nothing.
 
-Counts are kept by the second, so that the window costs at most as many numbers as it has seconds. Fewer than
-`at_least` executions say nothing, and the condition holds: a gate that has not executed yet must be able to
-begin.
+Counts are kept by the second, so that the window costs at most as many numbers as it has seconds. A long window hears a sudden
+fault late, so two quicker looks stand beside it: a row of failures that would be chance once in ten thousand times at the
+share `over`, and the last `at_least` executions (100 at most), of which more than half way from `over` to all failed. Lost
+outcomes have no place in a row: they count in the window alone.
+
+Fewer than `at_least` executions say nothing, and the condition holds and says so: a gate that has not executed yet must be
+able to begin. With `quiet: closes` a gate that is open for a whole window with fewer is a demand: absence, which is no vote.
+
+A closed gate has no executions, so only probes can bring news; a lapse, which has none, stands until an operator accepts.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
+from math import ceil, log
 
 from failshut.cause import Cause
 from failshut_breakers.conditions.base import Condition, Demand, Moment, Status
@@ -18,11 +26,16 @@ from failshut_breakers.conditions.sent import Holes
 from failshut_breakers.evidence import Outcomes, Reading, Sent
 from failshut_breakers.policy import FailureRate
 
+ROW_CHANCE = 1e-4
+ROW_MIN = 3
+LATEST_MAX = 100
+
 
 class FailureRateCondition(Condition):
     """More than the share `over` of at least `at_least` executions in the window failed, or too many were lost."""
 
     cause = Cause.FAILURE_RATE
+    needs_probes = True
 
     def __init__(self, policy: FailureRate) -> None:
         super().__init__(policy.name, policy.action)
@@ -32,9 +45,15 @@ class FailureRateCondition(Condition):
         self._judged = {"ok", "failed"} if policy.interrupted == "ignored" else {"ok", "failed", "interrupted"}
         self._lost_fail = policy.lost == "failed"
         self._lost_at_most = policy.lost_at_most
+        self._row_max = self._row_now = row_of(policy.over, policy.at_least)
+        self._latest_of = min(policy.at_least, LATEST_MAX)
+        self._quiet_closes = policy.quiet == "closes"
+        self._open_since_ms = 0  # 0 while the gate is closed
         self._seconds: dict[int, list[int]] = {}  # second -> [executions, failures, lost]; at most the window's seconds
-        self._total = self._failed = self._lost = 0
+        self._latest: deque[tuple[int, int]] = deque()  # executions and failures of the last `_latest_of` executions
+        self._total = self._failed = self._lost = self._row = self._latest_total = self._latest_failed = 0
         self._holes = Holes()
+        self._stands = ""  # why a lapse stands
         self._judge()
 
     def feed(self, reading: Reading, lo: int, moment: Moment) -> list[Demand]:
@@ -42,6 +61,12 @@ class FailureRateCondition(Condition):
         for offset, index, time_ms, executions, failures, lost in self._rows(reading, lo):
             demanded = self.status is Status.DEMANDS
             self._add(time_ms, executions, failures, lost)
+            if self.status is Status.DEMANDS:
+                # What comes after a reset has to show that it is another time: a short row is heard until enough succeeded.
+                self.relapses += not demanded and self._row_now < self._row_max
+                self._row_now = min(ROW_MIN, self._row_max)
+            elif self._total >= self._at_least:
+                self._row_now, self.relapses = self._row_max, 0
             if self.status is Status.DEMANDS and not demanded:
                 demands.append(Demand(offset, index, self.text))
         return demands
@@ -70,8 +95,19 @@ class FailureRateCondition(Condition):
         if lost := self._holes.lost(moment.evidence_ms):
             self._add(moment.evidence_ms, *self._of_lost(lost))
         self._forget(moment.evidence_ms)
-        self._judge()
+        self._judge(moment.evidence_ms)
         return self.status is Status.DEMANDS and not demanded
+
+    def gate_is_open(self, open_: bool, moment: Moment) -> None:
+        if open_ is not (self._open_since_ms > 0):
+            self._open_since_ms = max(1, moment.evidence_ms) if open_ else 0
+
+    def accept(self, moment: Moment) -> str:
+        self._seconds, self._stands = {}, ""
+        self._total = self._failed = self._lost = 0
+        self._forget_row()
+        self._judge()
+        return ""
 
     def _add(self, time_ms: int, executions: int, failures: int, lost: int) -> None:
         self._forget(time_ms)
@@ -83,6 +119,8 @@ class FailureRateCondition(Condition):
         self._total += executions
         self._failed += failures
         self._lost += lost
+        if executions and not lost:
+            self._add_to_row(executions, failures)
         self._judge()
 
     def _forget(self, now_ms: int) -> None:
@@ -92,17 +130,63 @@ class FailureRateCondition(Condition):
             self._total -= executions
             self._failed -= failures
             self._lost -= lost
+        if not self._total:
+            self._forget_row()
 
-    def _judge(self) -> None:
-        fails = self._total >= self._at_least and self._failed > self._over * self._total
-        too_many = self._lost_at_most is not None and self._lost > self._lost_at_most
-        self.status = Status.DEMANDS if fails or too_many else Status.HOLDS
-        self.text = f"{self._failed} of {self._total} executions failed in {self._window_ms / 1000:g} s"
+    def _add_to_row(self, executions: int, failures: int) -> None:
+        self._row = self._row + executions if failures else 0
+        self._latest.append((executions, failures))
+        self._latest_total += executions
+        self._latest_failed += failures
+        while self._latest_total - self._latest[0][0] >= self._latest_of:
+            oldest, failed = self._latest.popleft()
+            self._latest_total -= oldest
+            self._latest_failed -= failed
+
+    def _forget_row(self) -> None:
+        self._row = self._latest_total = self._latest_failed = 0
+        self._latest.clear()
+
+    def _judge(self, now_ms: int = 0) -> None:
+        self.absent = False
+        text = f"{self._failed} of {self._total} executions failed in {self._window_ms / 1000:g} s"
+        demands = self._fails()
+        if not demands and self._total < self._at_least:
+            text = f"too few executions to judge: {self._total} of {self._at_least} in {self._window_ms / 1000:g} s"
+            open_ms = now_ms - self._open_since_ms if self._open_since_ms else 0
+            if self._quiet_closes and open_ms >= self._window_ms:
+                demands = self.absent = True
+        if demands and self._row >= self._row_now:
+            text = f"{self._row} executions in a row failed"
         if self._lost:
-            self.text += f", {self._lost} outcomes lost" + (" (counted as failed)" if self._lost_fail else "")
+            text += f", {self._lost} outcomes lost" + (" (counted as failed)" if self._lost_fail else "")
+        if demands and not self.trips:
+            self._stands = self._stands or text
+        self.status = Status.DEMANDS if demands or self._stands else Status.HOLDS
+        self.text = self._stands or text
+
+    def _fails(self) -> bool:
+        if self._total >= self._at_least and self._failed > self._over * self._total:
+            return True
+        if self._lost_at_most is not None and self._lost > self._lost_at_most:
+            return True
+        if self._row >= self._row_now:
+            return True
+        halfway = (1.0 + self._over) / 2.0
+        return self._latest_total >= self._latest_of and self._latest_failed > halfway * self._latest_total
 
     def _grade(self) -> float:
         lost = self._lost / self._lost_at_most if self._lost_at_most else 0.0
         if self._total < self._at_least or not self._over:
             return lost
         return max(lost, self._failed / (self._over * self._total))
+
+
+def row_of(over: float, at_least: int) -> int:
+    """Return how many failures in a row are a demand.
+
+    >>> row_of(0.5, 20), row_of(0.05, 20), row_of(0.5, 5), row_of(0.0, 20)
+    (14, 4, 5, 3)
+    """
+    row = ceil(log(ROW_CHANCE) / log(over)) if over > 0.0 else ROW_MIN
+    return max(1, min(at_least, max(ROW_MIN, row)))

@@ -1,20 +1,26 @@
-"""A sign of life that must keep coming: an explicit event of a source, or the mere arrival of a series.
+"""A sign of life that must keep coming: an explicit event of a source, or the mere arrival of a series' values.
 
 Missing is judged at marks, from evidence alone: the newest beat is older than `grace` in evidence time. A
 beat's time is what its producer claims, bounded by append time, so that an old beat delivered late is an old
-beat.
+beat. Where a source has `instances`, so many different ones must live: one that does not speak for another. Beats that name no
+instance are those of one. A value that cannot be read is no sign of life.
+
+Missing is absence: the demand closes the gate by itself and is no vote.
 """
 
 from __future__ import annotations
 
 from failshut.cause import Cause
 from failshut_breakers.conditions.base import Condition, Demand, Moment, Status
-from failshut_breakers.evidence import Beats, Faults, Reading, Samples
+from failshut_breakers.evidence import Beats, Reading, Samples
 from failshut_breakers.policy import Heartbeat
+
+INSTANCES_TIMES = 4
+"""Of so many times the instances that must live at most is the last beat kept; the oldest is forgotten."""
 
 
 class HeartbeatCondition(Condition):
-    """No beat for longer than the grace."""
+    """No beat for longer than the grace, or of too few instances."""
 
     cause = Cause.HEARTBEAT
 
@@ -22,21 +28,30 @@ class HeartbeatCondition(Condition):
         super().__init__(policy.name, policy.action)
         self._whom = policy.source or policy.series or ""
         self._grace_ms = policy.grace
-        self._last_ms = self._age_ms = 0
+        self._instances = policy.instances
+        self._last_ms: dict[str, int] = {}  # by instance
+        self._age_ms = 0
         self.text = f"no heartbeat from {self._whom} yet"
 
     def feed(self, reading: Reading, lo: int, moment: Moment) -> list[Demand]:
         if isinstance(reading, Samples):
             skip = reading.before(lo)
-            return self._beat(reading.time_max(skip), reading.place(reading.count - 1), moment) if skip < reading.count else []
-        if isinstance(reading, Beats | Faults):
+            if skip == reading.count:
+                return []
+            return self._beat("", reading.time_max(skip), reading.place(reading.count - 1), moment)
+        if isinstance(reading, Beats):
             rows = [row for row in reading.rows if row[0] >= lo]
-            return self._beat(max(row[2] for row in rows), rows[-1][:2], moment) if rows else []
+            who = reading.instance if self._instances > 1 else ""
+            return self._beat(who, max(row[2] for row in rows), rows[-1][:2], moment) if rows else []
         return []
 
-    def _beat(self, time_ms: int, place: tuple[int, int], moment: Moment) -> list[Demand]:
+    def _beat(self, who: str, time_ms: int, place: tuple[int, int], moment: Moment) -> list[Demand]:
         before = self.status
-        self._last_ms = max(self._last_ms, time_ms)
+        self._last_ms[who] = max(self._last_ms.get(who, 0), time_ms)
+        if len(self._last_ms) > INSTANCES_TIMES * self._instances:
+            del self._last_ms[min(self._last_ms, key=lambda one: (self._last_ms[one], one))]
+        if self._instances > 1:
+            return []  # judged at the mark: until then others may beat in blocks of their own
         self._judge(moment)
         began = self.status is Status.DEMANDS and before is not Status.DEMANDS
         return [Demand(*place, self.text)] if began else []
@@ -47,15 +62,30 @@ class HeartbeatCondition(Condition):
         return self.status is Status.DEMANDS and before is not Status.DEMANDS
 
     def _judge(self, moment: Moment) -> None:
-        if not self._last_ms:
+        ages = sorted(max(0, moment.evidence_ms - last_ms) for last_ms in self._last_ms.values())
+        if len(ages) < self._instances:
+            if ages:
+                self.text = f"heartbeats of {len(ages)} instances of {self._whom} yet, {self._instances} must live"
             return
-        self._age_ms = age_ms = max(0, moment.evidence_ms - self._last_ms)
-        if age_ms > self._grace_ms:
+        # The last of those that must live is the one that decides.
+        self._age_ms = age_ms = ages[self._instances - 1]
+        self.absent = age_ms > self._grace_ms
+        living = sum(age <= self._grace_ms for age in ages)
+        if self.absent:
             self.status = Status.DEMANDS
             self.text = f"no heartbeat from {self._whom} for {age_ms / 1000:.1f} s"
+            if self._instances > 1:
+                self.text = f"{living} of {self._instances} instances of {self._whom} live"
         else:
             self.status = Status.HOLDS
             self.text = f"heartbeat from {self._whom} {age_ms / 1000:.1f} s ago"
+            if self._instances > 1:
+                self.text = f"{living} instances of {self._whom} live, {self._instances} must"
+
+    def news(self, since_ms: int) -> str:
+        if sum(last_ms > since_ms for last_ms in self._last_ms.values()) < self._instances:
+            return f"a heartbeat of {self._whom} from after the closing"
+        return ""
 
     def _grade(self) -> float:
         return self._age_ms / self._grace_ms

@@ -267,6 +267,11 @@ class LagCondition(Condition):
                 del self._partitions[number]
         return sorted(missing)
 
+    def news(self, since_ms: int) -> str:
+        if self._last_ms <= since_ms or self._verdict.health is Health.UNKNOWN:
+            return f"a sample of {self.group} on {self.topic} from after the closing"
+        return ""
+
     def _settle(self, now_ms: int) -> None:
         self._since_ms = since_ms = now_ms - self._not_ok_since_ms if self._not_ok_since_ms else 0
         whom, seen = f"{self.group} on {self.topic}", self._verdict
@@ -280,6 +285,7 @@ class LagCondition(Condition):
             self.status, self.text = Status.HOLDS, f"{whom}: {seen.lag} records behind{seen.notes}"
         if self._told and seen.lag and seen.health is not Health.UNKNOWN:
             self.text += f" ({self._told})"
+        self.absent = seen.health is Health.UNKNOWN
 
     def _grade(self) -> float:
         return self._since_ms / self._behind_ms

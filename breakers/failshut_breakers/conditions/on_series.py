@@ -1,104 +1,206 @@
 """Conditions on one series: what they share, and drift and anomaly of the values.
 
-They stand on a detector, which speaks of single records. A demand therefore stands for `demand_for` after the
-last alarm. Readings that no detector may see (NaN, infinity, a wrong type) count too: so many in a row and
-the condition demands, because a detector that is fed nothing finds nothing.
+They stand on a detector that remembers what was normal (remembering.py): its demand stands until the series is back there.
+Readings that no detector may see (NaN, infinity, a wrong type) count too: so many in a row, or more than half of the last
+ones, and the condition demands, because a detector that is fed nothing finds nothing. Readings that are older than `stale`
+when they come are dropped, and a series whose newest reading is older than that is not enough evidence.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from itertools import groupby
 
 from failshut.cause import Cause
 from failshut_breakers.conditions.base import Condition, Demand, Moment, Status
+from failshut_breakers.conditions.remembering import Remembering
+from failshut_breakers.conditions.staleness import Staleness
 from failshut_breakers.evidence import Faults, Reading, Samples
 from failshut_breakers.policy import Anomaly, Conformance, Drift
+from failshut_breakers.units import format_ms
 from failshut_detectors.contract import MAGNITUDE_MAX, Unfit
+
+NEWS = 10
+"""Readings from after a closing, at least, before a reset may be believed."""
+
+SHARE_MIN = 40
+"""Readings, at least, of which no more than half may be unreadable; four times those that may be in a row, if that is more."""
 
 
 class OnSeries(Condition):
     """A condition that feeds the readings of one series to a detector; a subclass says how in `_values`."""
 
+    events = False
+
     def __init__(self, policy: Drift | Anomaly | Conformance) -> None:
         super().__init__(policy.name, policy.action)
         (self.series,) = policy.all_series
         self._metric = self.series.split("/", 1)[-1]
-        self._detector = policy.build_detector()
-        self._demand_for_ms = policy.demand_for
+        self._memory = Remembering(policy.detector, self.events)
+        self._adopt_ms = policy.adopt
+        self._staleness = Staleness(policy.stale)
         self._in_a_row_max = policy.unreadable_in_a_row
+        self._share_of = max(SHARE_MIN, 4 * policy.unreadable_in_a_row)
         self._in_a_row = 0
-        self._demand_until_ms = 0
-        self._alarm_text = ""
+        self._count = 0  # readings and faults
+        self._unread: deque[int] = deque(maxlen=self._share_of // 2 + 1)  # which of them were faults, of the last
+        self._unread_text = ""
+        self._judged: deque[int] = deque([0] * NEWS, maxlen=NEWS)  # times of the last readings judged
+        self.late = 0  # readings dropped because they were old when they came
+        self.text = f"no reading of {self._metric} yet"
+
+    @property
+    def detector_ready(self) -> bool:
+        """Whether its detector has seen enough."""
+        return self._memory.ready
 
     def feed(self, reading: Reading, lo: int, moment: Moment) -> list[Demand]:
         demands: list[Demand] = []
         if isinstance(reading, Samples):
             skip = reading.before(lo)
             if skip < reading.count:
-                demands = self._values(reading, skip)
+                demands = self._samples(reading, skip, moment)
         elif isinstance(reading, Faults):
-            demands = self._faults([row for row in reading.rows if row[0] >= lo])
-        if demands:
-            self._alarm_text = demands[-1].text
-            self._demand_until_ms = moment.newest_ms + self._demand_for_ms
+            demands = self._faults([row for row in reading.rows if row[0] >= lo], moment)
         self._settle(moment)
         return demands
 
     def tick(self, moment: Moment) -> bool:
+        before = self.status
+        self._adopt(moment)
         self._settle(moment)
-        return False
+        return self.status is Status.DEMANDS and before is not Status.DEMANDS
 
-    def _values(self, samples: Samples, skip: int) -> list[Demand]:
+    def _samples(self, samples: Samples, skip: int, moment: Moment) -> list[Demand]:
+        times_ms = samples.times_ms(skip)
+        # Against evidence time, so that what waits in the log behind a lagging partition is not old by that alone.
+        oldest_ms = moment.evidence_ms - self._staleness.stale_ms if self._staleness.known else 0
+        self._staleness.take(times_ms)
+        if min(times_ms) < oldest_ms:
+            rows = [row for row in samples.rows[skip:] if row[2] >= oldest_ms]
+            self.late += len(times_ms) - len(rows)
+            if not rows:
+                return []
+            samples, skip = Samples.of(self.series, rows), 0
+            times_ms = samples.times_ms()
+        self._judged.extend(times_ms[-NEWS:])
+        return self._values(samples, skip, times_ms, moment)
+
+    def _values(self, samples: Samples, skip: int, times_ms: tuple[int, ...], moment: Moment) -> list[Demand]:
         raise NotImplementedError
 
     def _grade(self) -> float:
-        return self._detector.score if self._detector.ready else 0.0
+        return self._memory.detector.score if self._memory.ready else 0.0
 
-    def _standing(self) -> str:
+    def _limit(self) -> str:
         """Return why the condition demands whatever the detector says, or nothing."""
         return ""
 
-    def _faults(self, rows: list[tuple[int, int, int, str]]) -> list[Demand]:
+    def _faults(self, rows: list[tuple[int, int, int, str]], moment: Moment) -> list[Demand]:
         demands = []
         for offset, index, _, reason in rows:
+            demanded = self._cannot_read()
+            self._count += 1
             self._in_a_row += 1
-            if self._in_a_row == self._in_a_row_max:
-                demands.append(Demand(offset, index, f"{self._in_a_row} readings of {self._metric} in a row are {reason}"))
+            self._unread.append(self._count)
+            if self._cannot_read() and not demanded:
+                # What it began with: a text that changes with every reading would be noise.
+                row = self._in_a_row >= self._in_a_row_max
+                which = f"{self._in_a_row} readings" if row else f"more than half of the last {self._share_of} readings"
+                self._unread_text = f"{which} of {self._metric}{' in a row' if row else ''} are {reason}"
+                demands.append(Demand(offset, index, self._unread_text))
         return demands
 
+    def _can_read(self, count: int) -> None:
+        """Count readings that could be read."""
+        self._in_a_row = 0
+        self._count += count
+
+    def _cannot_read(self) -> bool:
+        """Whether so many readings were unreadable that the detector beside them means nothing."""
+        if self._in_a_row >= self._in_a_row_max:
+            return True
+        return len(self._unread) == self._unread.maxlen and self._unread[0] > self._count - self._share_of
+
     def _settle(self, moment: Moment) -> None:
-        standing = self._standing()
-        if standing:
-            self.status, self.text = Status.DEMANDS, standing
-        elif self._in_a_row >= self._in_a_row_max or moment.evidence_ms < self._demand_until_ms:
-            self.status, self.text = Status.DEMANDS, self._alarm_text
-        elif not self._detector.ready:
+        if not self._cannot_read():
+            self._unread_text = ""
+        limit, memory = self._limit(), self._memory
+        is_old = self._staleness.is_old(moment.evidence_ms)
+        self.absent = bool(self._unread_text) or is_old
+        if self._unread_text:
+            self.status, self.text = Status.DEMANDS, self._unread_text
+        elif limit:
+            self.status, self.text = Status.DEMANDS, limit
+        elif memory.stands:
+            self.status, self.text = Status.DEMANDS, self._told()
+        elif is_old:
+            self.status, self.text = Status.INSUFFICIENT, self._old(moment)
+        elif not memory.ready:
             self.status = Status.INSUFFICIENT
-            self.text = f"not enough readings of {self._metric} yet: {self._detector.summary()}"
+            if self._count:
+                self.text = f"not enough readings of {self._metric} yet: {memory.detector.summary()}"
         else:
-            self.status, self.text = Status.HOLDS, f"{self._metric}: {self._detector.summary()}"
+            self.status, self.text = Status.HOLDS, f"{self._metric}: {memory.detector.summary()}"
+
+    def _told(self) -> str:
+        return self._memory.text
+
+    def _old(self, moment: Moment) -> str:
+        age = self._staleness.age_ms(moment.evidence_ms) / 1000
+        return f"no reading of {self._metric} for {age:.1f} s, {format_ms(self._staleness.stale_ms)} is allowed"
+
+    def news(self, since_ms: int) -> str:
+        since = sum(time_ms > since_ms for time_ms in self._judged)
+        if since < NEWS:
+            return f"{since} of {NEWS} readings of {self._metric} from after the closing"
+        return ""
+
+    def accept(self, moment: Moment) -> str:
+        limit = self._limit()
+        if limit:
+            return f"a rule is a limit, which a policy sets and nobody accepts away: {limit}"
+        if self._unread_text or not self._memory.stands:
+            return f"{self.name} has no level that could be accepted: {self.text}"
+        self._memory.adopt()
+        self._settle(moment)
+        return ""
+
+    def _adopt(self, moment: Moment) -> None:
+        memory = self._memory
+        if memory.stands and self._adopt_ms is not None and moment.evidence_ms >= memory.began_ms + self._adopt_ms:
+            memory.adopt()
+
+    def inherit(self, before: Condition) -> None:
+        if isinstance(before, OnSeries) and before.cause is self.cause and before.series == self.series:
+            self._memory.inherit(before._memory)
 
 
 class _OnValues(OnSeries):
-    def _values(self, samples: Samples, skip: int) -> list[Demand]:
-        values = samples.values(skip)
-        times_ms = samples.times_ms(skip) if self._detector.uses_times else None
+    def _values(self, samples: Samples, skip: int, times_ms: tuple[int, ...], moment: Moment) -> list[Demand]:
         try:
-            alarms = self._detector.feed(values, times_ms)
+            alarms = self._memory.take(samples.values(skip), times_ms, moment.newest_ms, moment.evidence_ms)
         except Unfit:
-            return self._in_parts(samples, skip)
-        self._in_a_row = 0
-        return [Demand(*samples.place(skip + alarm.index), f"{self.cause} in {self._metric}: {alarm.text}") for alarm in alarms]
+            return self._in_parts(samples, skip, moment)
+        self._can_read(len(times_ms))
+        return [Demand(*samples.place(skip + alarm.index), self._words(alarm.text)) for alarm in alarms]
 
-    def _in_parts(self, samples: Samples, skip: int) -> list[Demand]:
+    def _words(self, text: str) -> str:
+        return f"{self.cause} in {self._metric}: {text}"
+
+    def _told(self) -> str:
+        return self._words(self._memory.text)
+
+    def _in_parts(self, samples: Samples, skip: int, moment: Moment) -> list[Demand]:
         """Feed what a detector may see, and count the rest as faults."""
         demands: list[Demand] = []
         for fits, some in groupby(samples.rows[skip:], lambda row: abs(row[3]) <= MAGNITUDE_MAX):
             rows = list(some)
             if fits:
-                demands += self._values(Samples.of(self.series, rows), 0)
+                part = Samples.of(self.series, rows)
+                demands += self._values(part, 0, part.times_ms(), moment)
             else:
-                demands += self._faults([(offset, index, time_ms, "too large") for offset, index, time_ms, _ in rows])
+                demands += self._faults([(offset, index, time_ms, "too large") for offset, index, time_ms, _ in rows], moment)
         return demands
 
 

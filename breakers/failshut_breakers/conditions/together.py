@@ -22,10 +22,14 @@ reading, but where readings cannot be read.
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Sequence
 
 from failshut.cause import Cause
 from failshut_breakers.conditions.base import Condition, Demand, Moment, Status
+from failshut_breakers.conditions.on_series import NEWS
+from failshut_breakers.conditions.remembering import Remembering
+from failshut_breakers.conditions.staleness import Staleness
 from failshut_breakers.evidence import Faults, Reading, Samples
 from failshut_breakers.policy import Anomaly, Drift
 from failshut_detectors.contract import MAGNITUDE_MAX
@@ -59,10 +63,11 @@ class TogetherCondition(Condition):
         self.skipped = self.late = self.ahead = self.crowded = 0
         self._metrics = _short(self.series)
         self._place_of = {series: index for index, series in enumerate(self.series)}
-        self._detector = policy.build_detector()
+        self._memory = Remembering(policy.detector)
+        self._adopt_ms = policy.adopt
         self._every_ms = policy.every
         self._wait_ms = max(WAIT_MS, policy.every)
-        self._demand_for_ms = policy.demand_for
+        self._staleness = [Staleness(policy.stale) for _ in self.series]
         self._in_a_row_max = policy.unreadable_in_a_row
         self._in_a_row = [0] * len(self.series)
         self._pending: dict[int, list[float | None]] = {}  # by period: time // every
@@ -70,8 +75,8 @@ class TogetherCondition(Condition):
         self._judged = -1  # every period up to here
         self._whole = -1  # the last one that lacked no series
         self._lacked: set[int] = set()  # series that periods lacked since
-        self._demand_until_ms = 0
-        self._alarm_text = ""
+        self._unread_text = ""
+        self._judged_ms: deque[int] = deque([0] * NEWS, maxlen=NEWS)  # ends of the last whole periods
         self.text = f"no evidence of {', '.join(self._metrics)} together yet"
 
     def feed(self, reading: Reading, lo: int, moment: Moment) -> list[Demand]:
@@ -83,23 +88,23 @@ class TogetherCondition(Condition):
             for offset, within, _, reason in reading.rows:
                 if offset >= lo:
                     demands += self._fault(index, offset, within, reason)
-        if demands:
-            self._alarm_text = demands[-1].text
-            self._demand_until_ms = moment.newest_ms + self._demand_for_ms
         self._settle(moment)
         return demands
 
     def tick(self, moment: Moment) -> bool:
-        alarm = self._judge(moment)
-        if alarm:
-            self._alarm_text = f"{self.cause.value} of {len(self.series)} series together: {self._named(alarm)}"
-            self._demand_until_ms = moment.newest_ms + self._demand_for_ms
+        before = self.status
+        memory = self._memory
+        self._judge(moment)
+        if memory.stands and self._adopt_ms is not None and moment.evidence_ms >= memory.began_ms + self._adopt_ms:
+            memory.adopt()
         self._settle(moment)
-        return bool(alarm)
+        return self.status is Status.DEMANDS and before is not Status.DEMANDS
 
     def _values(self, index: int, samples: Samples, skip: int) -> list[Demand]:
         demands: list[Demand] = []
         every_ms, pending = self._every_ms, self._pending
+        if skip < samples.count:
+            self._staleness[index].take(samples.times_ms(skip))
         for row, (time_ms, value) in enumerate(zip(samples.times_ms(skip), samples.values(skip), strict=True), skip):
             if not -MAGNITUDE_MAX <= value <= MAGNITUDE_MAX:
                 demands += self._fault(index, *samples.place(row), "too large")
@@ -121,10 +126,11 @@ class TogetherCondition(Condition):
         self._in_a_row[index] = in_a_row = self._in_a_row[index] + 1
         if in_a_row != self._in_a_row_max:
             return []
-        return [Demand(offset, within, f"{in_a_row} readings of {self._metrics[index]} in a row are {reason}")]
+        self._unread_text = f"{in_a_row} readings of {self._metrics[index]} in a row are {reason}"
+        return [Demand(offset, within, self._unread_text)]
 
-    def _judge(self, moment: Moment) -> str:
-        """Judge the periods that are over; return what the detector says of the last that alarms it, or nothing."""
+    def _judge(self, moment: Moment) -> None:
+        """Judge the periods that are over."""
         self._drop_ahead((moment.newest_ms + AHEAD_MS) // self._every_ms)
         for period, values in self._pending.items():
             for index, value in enumerate(values):
@@ -146,29 +152,57 @@ class TogetherCondition(Condition):
                 self._whole = period
                 self._lacked = set()
         self._judged = over - 1
-        alarms = self._detector.feed(vectors, times_ms) if vectors else []
-        return alarms[-1].text if alarms else ""
+        self._judged_ms.extend(times_ms[-NEWS:])
+        self._memory.take(vectors, times_ms, moment.newest_ms, moment.evidence_ms)
 
     def _drop_ahead(self, horizon: int) -> None:
         for period in [period for period in self._pending if period > horizon]:
             self.ahead += sum(value is not None for value in self._pending.pop(period))
 
     def _settle(self, moment: Moment) -> None:
-        if max(self._in_a_row) >= self._in_a_row_max or moment.evidence_ms < self._demand_until_ms:
-            self.status, self.text = Status.DEMANDS, self._alarm_text
-            return
-        whom = ", ".join(self._metrics)
+        whom, memory = ", ".join(self._metrics), self._memory
         whole_ms = (self._whole + 1) * self._every_ms
-        self.status = Status.INSUFFICIENT
-        if moment.evidence_ms > whole_ms + self._wait_ms + MISSED_MAX * self._every_ms:
+        lacks = moment.evidence_ms > whole_ms + self._wait_ms + MISSED_MAX * self._every_ms
+        old = next((at for at, one in enumerate(self._staleness) if one.is_old(moment.evidence_ms)), None)
+        unread = max(self._in_a_row) >= self._in_a_row_max
+        self.absent = unread or lacks or old is not None
+        if unread:
+            self.status, self.text = Status.DEMANDS, self._unread_text
+        elif memory.stands:
+            told = self._named(memory.text)
+            self.status, self.text = Status.DEMANDS, f"{self.cause.value} of {len(self.series)} series together: {told}"
+        elif old is not None:
+            self.status = Status.INSUFFICIENT
+            age_s = self._staleness[old].age_ms(moment.evidence_ms) / 1000
+            self.text = f"no reading of {self._metrics[old]} for {age_s:.1f} s: {whom} are judged together"
+        elif lacks:
+            self.status = Status.INSUFFICIENT
             self.text = f"periods of {self._every_ms / 1000:g} s lack {self._lacking()}: {whom} are judged together"
-        elif not self._detector.ready:
-            self.text = f"not enough readings of {whom} together yet: {self._named(self._detector.summary())}"
+        elif not memory.ready:
+            self.status = Status.INSUFFICIENT
+            self.text = f"not enough readings of {whom} together yet: {self._named(memory.detector.summary())}"
         else:
-            self.status, self.text = Status.HOLDS, f"{whom}: {self._named(self._detector.summary())}"
+            self.status, self.text = Status.HOLDS, f"{whom}: {self._named(memory.detector.summary())}"
+
+    def news(self, since_ms: int) -> str:
+        since = sum(time_ms > since_ms for time_ms in self._judged_ms)
+        if since < NEWS:
+            return f"{since} of {NEWS} periods of {', '.join(self._metrics)} from after the closing"
+        return ""
+
+    def accept(self, moment: Moment) -> str:
+        if max(self._in_a_row) >= self._in_a_row_max or not self._memory.stands:
+            return f"{self.name} has no level that could be accepted: {self.text}"
+        self._memory.adopt()
+        self._settle(moment)
+        return ""
+
+    def inherit(self, before: Condition) -> None:
+        if isinstance(before, TogetherCondition) and (self.series, self._every_ms) == (before.series, before._every_ms):
+            self._memory.inherit(before._memory)
 
     def _grade(self) -> float:
-        return self._detector.score if self._detector.ready else 0.0
+        return self._memory.detector.score if self._memory.ready else 0.0
 
     def _lacking(self) -> str:
         behind = {index for index, newest in enumerate(self._newest) if newest <= self._whole} | self._lacked

@@ -42,7 +42,14 @@ class UnreadableCondition(Condition):
         self._judge(moment.evidence_ms)
         return False
 
+    def news(self, since_ms: int) -> str:
+        # Its evidence is that records can be read: a whole window of evidence time after the last that could not.
+        if self._newest_ms <= since_ms:
+            return "evidence time from after the closing"
+        return ""
+
     def _judge(self, now_ms: int) -> None:
+        self._newest_ms = now_ms
         while self._times and self._times[0] <= now_ms - self._window_ms:
             self._times.popleft()
         full = len(self._times) == self._at_least

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from failshut_breakers.command import Bypass, Confirm, GateCommand, Hold, Reset
+from failshut_breakers.command import Accept, Bypass, Confirm, GateCommand, Hold, Reset
 from failshut_breakers.units import parse_duration_ms
 from failshut_console.commands.options import (
     FOLDER,
@@ -116,6 +116,36 @@ def confirm(
     _send(at, Confirm(gate=gate, **signed(at, by, why), epoch=epoch), wait, as_json)
 
 
+def accept(
+    gate: Gate,
+    condition: Annotated[str, typer.Argument(help="The condition that demands, as `failshut gates GATE` names it.")],
+    why: Why,
+    by: By = "",
+    epoch: Epoch = -1,
+    broker: Broker = "",
+    store: Store = "",
+    jwks: Jwks = "",
+    prefix: Prefix = "",
+    installation: Installation = "",
+    key: OperatorKey = "",
+    state: Folder = FOLDER,
+    wait: Wait = 15.0,
+    as_json: AsJson = False,
+) -> None:
+    """Take the level at which a condition demands for normal from now on: its demand ends, and it learns what it reads now.
+
+    A demand stands until its series is back where it was before. Where it never will be, because the new level is right,
+    say so. The breaker is reset as after any demand: by the policy's cooldown, or by `failshut reset`. A rule is a
+    limit, which only the policy changes. After failed executions it stands in place of probes.
+
+    Exit status: 0 accepted, 1 refused (it says why), 2 wrong usage, 3 nobody answered.
+    """
+    at = where(state, store=store, broker=broker, jwks=jwks, key=key, prefix=prefix, installation=installation)
+    number = epoch if epoch >= 0 else _epoch(_seen(at, gate))
+    order = Accept(gate=gate, **signed(at, by, why), epoch=number, condition=condition)
+    _send(at, order, wait, as_json)
+
+
 def bypass(
     gate: Gate,
     why: Why,
@@ -158,8 +188,22 @@ def bypass(
         )
     number = epoch if epoch >= 0 or seen is None else _epoch(seen)
     until_ms = int(time.time() * 1000) + length_ms
+    _warn_of_votes(gate, names, seen)
     order = Bypass(gate=gate, **signed(at, by, why), epoch=number, conditions=names, until_ms=until_ms)
     _send(at, order, wait, as_json)
+
+
+def _warn_of_votes(gate: str, names: tuple[str, ...], seen: View | None) -> None:
+    """Say, before it is sent, what the bypass leaves: those that it names count as demanding, where several are needed."""
+    left = [name for name, _, _ in seen.readings if name not in names] if seen else []
+    if seen is not None and not left:
+        typer.echo(f"{gate}: this leaves no condition that could close the gate, until the bypass ends", err=True)
+    elif len(names) > 0:
+        typer.echo(
+            f"{gate}: where trip_on asks for several, those bypassed count as demanding: "
+            f"{len(left) if seen else 'some'} others are left, and fewer of them trip",
+            err=True,
+        )
 
 
 # --- sending ----------------------------------------------------------------------------------------------------
@@ -227,7 +271,7 @@ def _send(at: Runtime, order: GateCommand, wait: float, as_json: bool) -> None:
 
 
 def _told(answer: Answer) -> str:
-    if answer.result == "done" and answer.command == "confirm":
+    if answer.result == "done" and answer.command in ("confirm", "accept"):
         return f"{answer.gate}: {answer.because}"
     if answer.result == "done":
         return f"{answer.gate}: {answer.command} done. Gate {answer.state}, breaker {answer.breaker}: {answer.because}"

@@ -26,14 +26,15 @@ group = typer.Typer(
 @group.command("check")
 def check(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Policy files, or folders of them.")],
+    strict: Annotated[bool, typer.Option("--strict", help="Warnings are faults.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Check policies without a monitor: what is wrong, on which line, and why. Asks no server.
 
     The judge is the code that decides later. A policy that is activated although it is bad closes its gates; the one
-    before it is not kept alive in its place.
+    before it is not kept alive in its place. A warning names what looks safe and is not, with what to write instead.
 
-    Exit status: 0 all are good, 1 one is bad, 2 wrong usage (a file that is not there).
+    Exit status: 0 all are good, 1 one is bad (or, with --strict, has a warning), 2 wrong usage (a file that is not there).
     """
     checked = check_together([check_file(path) for path in _expand(files)])
     if as_json:
@@ -41,7 +42,7 @@ def check(
     else:
         for item in checked:
             _tell(item)
-    if not all(item.good for item in checked):
+    if not all(item.good and not (strict and item.warnings) for item in checked):
         raise typer.Exit(Exit.REFUSED)
 
 
@@ -66,8 +67,8 @@ def _tell(item: Checked) -> None:
             f"{item.file}: good. {item.gate}: {count} condition{'s' * (count != 1)}, trips on {item.policy.trip_on}, "
             f"permits live {item.policy.permit.ttl / 1000:g} s, {comes_back}"
         )
-        if not item.policy.subjects:
-            typer.echo(f"{item.file}: note: `subjects` is empty, so nobody may execute")
+        for warning in item.warnings:
+            typer.echo(f"{item.file}:{warning.line}: warning: {warning.why}")
         return
     for fault in item.faults:
         line = f":{fault.line}" if fault.line else ""

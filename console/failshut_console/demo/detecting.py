@@ -46,9 +46,7 @@ def condition(name: str) -> str:
         cls = find(name)
     except DetectorError as error:
         raise Trouble(str(error), "nothing was started", f"name one of {', '.join(names())}", Exit.USAGE) from error
-    detector = ", ".join(
-        part for part in ("name: amounts", f"detector: {name}", _PARAMETERS.get(name, ""), "demand_for: 1s") if part
-    )
+    detector = ", ".join(part for part in ("name: amounts", f"detector: {name}", _PARAMETERS.get(name, "")) if part)
     if issubclass(cls, VectorDetector):
         return f"{cls.kind}: {{series: [{_SERIES}, refund-agent/fee_eur], every: 100ms, {detector}}}"
     if issubclass(cls, EventDetector):

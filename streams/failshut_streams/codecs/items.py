@@ -30,10 +30,11 @@ class Sample(msgspec.Struct, frozen=True, gc=False):
 
 
 class Beat(msgspec.Struct, frozen=True, gc=False):
-    """A service says that it is alive."""
+    """A service says that it is alive; where it names one, an instance of it."""
 
     source: str
     time_ms: int | None
+    instance: str = ""
 
 
 class LagPoint(msgspec.Struct, frozen=True):

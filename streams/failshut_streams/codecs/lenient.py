@@ -66,7 +66,8 @@ def finish(wire: Wire, names: SeriesNames, instances: Instances, append_ms: int,
         instance = None if wire.instance is None else instances[wire.instance]
         return Sample(names[wire.service, wire.metric], wire.value, time_ms, instance)
     if isinstance(wire, BeatWire):
-        return Beat(check_name("service", wire.service), time_ms)
+        instance = "" if wire.instance is None else instances[wire.instance]
+        return Beat(check_name("service", wire.service), time_ms, instance)
     if isinstance(wire, LagWire):
         return _lag(wire, time_ms)
     if wire.token:

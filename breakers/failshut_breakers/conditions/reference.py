@@ -1,0 +1,134 @@
+"""What was normal before a demand, and whether a series is back at it.
+
+At a demand the readings before it hold two stretches: the normal one, and the beginning of what was noticed. `onset` finds
+where the second begins: the split at which the means of both sides differ most, for their lengths. `Reference.of` keeps of the
+first where it lay, how far its readings scattered, and how far the second was away. A window of later readings is `back`
+if its mean is no further from there than half of that change, and than two deviations, and scatters no more than twice and a
+half as widely. Readings are cut off at five deviations first, so that one of a billion moves neither.
+
+How many readings make a window follows from the change: a change of many deviations is told from normal by 20, one of a
+single deviation by 50.
+
+Source of the split: the likelihood ratio of one change of mean, D. V. Hinkley, Inference about the Change-Point in a
+Sequence of Random Variables, Biometrika 57 (1970).
+
+Limits: a change of less than about one deviation may be taken for its own end. A stream whose level wanders is
+back only when it wanders back, or when an operator accepts where it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from math import sqrt
+from statistics import fmean, median
+
+READINGS_MIN = 20
+READINGS_MAX = 50
+EVENTS = 60
+"""Readings in the window of a rule's events, which know less than values do."""
+
+LEAST = 8
+"""Readings before the onset, at least, wherever there are as many."""
+
+_CUT = 5.0  # deviations at which a reading ends
+_KEPT = 128  # readings that a reference is made of
+_NEAR, _FAR = 0.5, 2.0  # deviations: no smaller and no greater tolerance
+_WIDER = 2.5
+_SURE = 8.0  # so many deviations of a window's mean are told from none, whatever the stream
+
+Column = Sequence[float]
+
+
+def onset(columns: Sequence[Column]) -> int:
+    """Return how many readings come before the change: columns are the metrics, each oldest first.
+
+    >>> onset([[1.0, 2.0] * 20 + [9.0, 9.5]])
+    40
+    """
+    count = len(columns[0])
+    if count <= LEAST:
+        return max(0, count - 1)
+    gains = [0.0] * (count - 1)
+    for column in columns:
+        values = _cut(column)
+        centre = fmean(values)
+        spread = sum((value - centre) ** 2 for value in values)
+        if spread <= 0.0:
+            continue
+        for at, total in enumerate(accumulate(value - centre for value in values[:-1])):
+            gains[at] += total * total * count / ((at + 1) * (count - at - 1)) / spread
+    return max(range(LEAST - 1, count - 1), key=gains.__getitem__) + 1
+
+
+def _cut(column: Column) -> list[float]:
+    middle, deviation = median(column), _deviation(column)
+    if deviation <= 0.0:
+        return list(column)
+    low, high = middle - _CUT * deviation, middle + _CUT * deviation
+    return [min(max(value, low), high) for value in column]
+
+
+def _deviation(column: Column) -> float:
+    """The half width of the middle two thirds: the standard deviation of a normal stream, whatever its tails."""
+    ordered = sorted(column)
+    count = len(ordered)
+    return (ordered[min(count - 1, count * 84 // 100)] - ordered[count * 16 // 100]) / 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """One metric's normal: it lay about `centre`, and a window's mean within `tolerance` of it is back."""
+
+    centre: float
+    tolerance: float
+    scatter: float
+    reach: float  # readings count as no further from the centre than this
+
+    def back(self, values: Column) -> bool:
+        """Whether a window of readings is normal again."""
+        low, high = self.centre - self.reach, self.centre + self.reach
+        away = [min(max(value, low), high) - self.centre for value in values]
+        if abs(fmean(away)) > self.tolerance:
+            return False
+        return fmean(map(abs, away)) <= _WIDER * self.scatter + self.tolerance
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """What was normal, by metric, and how many readings of a window tell that it is again."""
+
+    bands: tuple[Band, ...]
+    readings: int
+
+    @classmethod
+    def of(cls, before: Sequence[Column], after: Sequence[Column], events: bool = False) -> Reference:
+        """Return what readings before an onset, at least one of each metric, say beside those from it on."""
+        found = [_band(one[-_KEPT:], other, events) for one, other in zip(before, after, strict=True)]
+        change = max(size for _, size in found)
+        wanted = EVENTS if events else max(READINGS_MIN, min(READINGS_MAX, round((_SURE / max(change, 0.1)) ** 2)))
+        return cls(tuple(band for band, _ in found), wanted)
+
+    def back(self, columns: Sequence[Column]) -> bool:
+        """Whether a window, a column for each metric, is normal again in every one."""
+        return all(band.back(values) for band, values in zip(self.bands, columns, strict=True))
+
+
+def _band(before: Column, after: Column, events: bool) -> tuple[Band, float]:
+    """Return a metric's normal, and how many deviations it changed by."""
+    if events:  # a share of which a hundred readings show nothing is not known to be nothing
+        centre = (sum(before) + 0.5) / (len(before) + 1.0)
+        deviation = sqrt(centre * (1.0 - centre))
+        reach = 1.0
+    else:
+        values = _cut(before)
+        centre = fmean(values)
+        deviation = sqrt(fmean([(value - centre) ** 2 for value in values]))
+        reach = 0.0
+    rounding = abs(centre) * 1e-9 + 1e-300
+    change = abs((fmean(after) if events else median(after)) - centre) if after else 0.0
+    tolerance = max(min(max(change / 2.0, _NEAR * deviation), _FAR * deviation), rounding)
+    scatter = fmean([abs(value - centre) for value in before])
+    reach = reach or max(_CUT * deviation, change, 10.0 * rounding)
+    return Band(centre, tolerance, scatter, reach), change / max(deviation, rounding)

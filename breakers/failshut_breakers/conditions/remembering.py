@@ -1,0 +1,224 @@
+"""A detector that remembers what normal was: its demand stands until the series is back there.
+
+The problem: a detector speaks once of a change and then learns what came after it as normal. A demand that ended with its
+alarm, or after a time, reopened its gate into the fault.
+
+The idea: beside the detector stands a bounded memory of its last readings, with a copy of the detector every `BLOCK` of
+them. At an alarm the memory says where the change began (`reference.onset`), and the detector is put back to how it was
+there. It then reads nothing while the demand stands, so it does not learn the fault, and needs not learn anew
+afterwards. The demand ends when, of the readings whose own time is after it, a window is back within the
+reference, and the detector as it was, fed with that window, does not alarm. Then it goes on from there. Or an operator
+accepts the new level, or the policy adopts it after so long: then it begins anew with what was read meanwhile.
+
+This asks nothing of a detector but what its contract says: it pickles, and it is fed. So it holds for plug-ins.
+
+Limits: those of reference.py. A copy costs up to 100 microseconds (half-space trees: 7 milliseconds).
+"""
+
+from __future__ import annotations
+
+import pickle
+from array import array
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+from failshut_breakers.conditions.reference import READINGS_MAX, Reference, onset
+from failshut_breakers.detection import Detection
+from failshut_detectors.contract import Alarm, Contract, Unfit
+
+BLOCK = 256
+"""Readings between two copies of the detector; the memory holds up to about twice as many."""
+
+Rows = Sequence[Any]
+"""Values, or vectors of them where several series are judged together."""
+
+
+class Remembering:
+    """A detector with a memory."""
+
+    def __init__(self, detection: Detection, events: bool = False) -> None:
+        self._detection = detection
+        self._events = events
+        self._width = detection.width
+        self.detector: Contract = detection.build()
+        self._empty()
+        self._settle_down()
+
+    def _empty(self) -> None:
+        self._values = array("d")  # flat
+        self._times = array("q")
+        self._copies: list[tuple[int, bytes]] = [(0, b"")]  # one or two: rows before it, and it; empty is a new detector
+
+    def _settle_down(self) -> None:
+        self.reference: Reference | None = None
+        self.since_ms = 0  # the newest mark when it demanded; 0 where no demand stands
+        self.began_ms = 0  # evidence time of the same
+        self.text = ""
+        self._normal = b""  # the detector as it was before
+        self._window: deque[tuple[int, Any]] = deque(maxlen=1)
+        self._latest: deque[tuple[int, Any]] = deque(maxlen=BLOCK)
+        self._wait = 0  # readings until the next trial
+
+    @property
+    def stands(self) -> bool:
+        """Whether a demand stands."""
+        return self.since_ms > 0
+
+    @property
+    def ready(self) -> bool:
+        """Whether it has seen enough."""
+        return self.detector.ready
+
+    @property
+    def progress(self) -> tuple[int, int]:
+        """How many readings of the window that may end its demand there are, and how many it takes."""
+        return len(self._window), self._window.maxlen or 0
+
+    # --- reading ---
+
+    def take(self, rows: Rows, times_ms: Sequence[int], since_ms: int, began_ms: int) -> list[Alarm]:
+        """Take readings, in order; return the alarms that began a demand.
+
+        `since_ms` is the newest mark, `began_ms` evidence time.
+
+        Raises:
+            Unfit: no detector may see one of them; nothing was taken.
+        """
+        rows = self.detector.fit(rows)
+        alarms: list[Alarm] = []
+        at = 0
+        while at < len(rows):
+            if self.stands:
+                at += self._watch(rows[at:], times_ms[at:])
+                continue
+            taken, text = self._feed(rows[at:], times_ms[at:])
+            at += taken
+            if text:
+                alarms.append(Alarm(at - 1, text))
+                self._demand(text, since_ms, began_ms)
+        return alarms
+
+    def _feed(self, rows: Rows, times_ms: Sequence[int]) -> tuple[int, str]:
+        """Feed the detector as far as the next copy or alarm; return how many it took, and what the alarm says."""
+        self._make_room()
+        count = len(self._times)
+        upto = min(len(rows), (BLOCK if count < BLOCK else 2 * BLOCK) - count)
+        some, times_ms = (rows, times_ms) if upto == len(rows) else (rows[:upto], times_ms[:upto])
+        alarms = self.detector.take(some, times_ms)
+        if alarms:
+            upto = alarms[0].index + 1  # what the detector made of those behind it is void, as it is put back
+            some, times_ms = some[:upto], times_ms[:upto]
+        self._remember(some, times_ms)
+        return upto, alarms[0].text if alarms else ""
+
+    def _make_room(self) -> None:
+        if len(self._times) >= 2 * BLOCK:
+            at, copy = self._copies[1]
+            del self._values[: at * max(1, self._width)], self._times[:at]
+            self._copies = [(0, copy)]
+        if len(self._times) >= BLOCK and len(self._copies) == 1:
+            self._copies.append((len(self._times), pickle.dumps(self.detector)))
+
+    def _remember(self, rows: Rows, times_ms: Sequence[int]) -> None:
+        self._times.extend(times_ms)
+        if not self._width:
+            self._values.extend(rows)
+            return
+        for row in rows:
+            self._values.extend(row)
+
+    def _rows(self, at: int) -> list[Any]:
+        """Return what is remembered from a row on."""
+        if not self._width:
+            return self._values[at:].tolist()
+        values = iter(self._values[at * self._width :].tolist())
+        return list(zip(*[values] * self._width, strict=True))
+
+    # --- a demand ---
+
+    def _demand(self, text: str, since_ms: int, began_ms: int) -> None:
+        """Begin to demand: the last reading fed raised the alarm."""
+        width = max(1, self._width)
+        columns = [self._values[metric::width] for metric in range(width)]
+        split = onset(columns)
+        if split:
+            self.reference = Reference.of([one[:split] for one in columns], [one[split:] for one in columns], self._events)
+        del self._values[split * width :], self._times[split:]
+        self._copies = [one for one in self._copies if one[0] <= split]
+        self.detector = self._as_it_was()
+        self._normal = pickle.dumps(self.detector)
+        self.since_ms, self.began_ms, self.text = max(1, since_ms), began_ms, text
+        self._window = deque(maxlen=self.reference.readings if self.reference else READINGS_MAX)
+        self._wait = 0
+
+    def _as_it_was(self) -> Contract:
+        """Return the detector at the end of the memory."""
+        at, copy = self._copies[-1]
+        detector: Contract = pickle.loads(copy) if copy else self._detection.build()  # noqa: S301 - its own state
+        self._refeed(detector, self._rows(at), self._times[at:].tolist())
+        return detector
+
+    def _refeed(self, detector: Contract, rows: Rows, times_ms: Sequence[int]) -> bool:
+        """Feed a detector again; return whether it alarmed."""
+        return bool(detector.feed(rows, times_ms)) if rows else False
+
+    def _watch(self, rows: Rows, times_ms: Sequence[int]) -> int:
+        """Look at readings while a demand stands, as far as they end it; return how many.
+
+        Those from before it count for nothing.
+        """
+        for at, (time_ms, row) in enumerate(zip(times_ms, rows, strict=True), 1):
+            if time_ms <= self.since_ms:
+                continue
+            self._window.append((time_ms, row))
+            self._latest.append((time_ms, row))
+            self._wait = max(0, self._wait - 1)
+            if self._is_back():
+                back = list(self._window)
+                self._settle_down()
+                self._remember([row for _, row in back], [time_ms for time_ms, _ in back])
+                return at
+        return len(rows)
+
+    def _is_back(self) -> bool:
+        """Whether the window is back; the detector then is as it was, and was fed with it."""
+        if self.reference is None or self._wait or len(self._window) < self.reference.readings:
+            return False
+        rows = [row for _, row in self._window]
+        if not self.reference.back(list(zip(*rows, strict=True)) if self._width else [rows]):
+            return False
+        trial: Contract = pickle.loads(self._normal)  # noqa: S301 - its own state
+        if self._refeed(trial, rows, [time_ms for time_ms, _ in self._window]):
+            self._wait = len(rows) // 4  # trials are bounded by what is read
+            return False
+        self.detector = trial
+        return True
+
+    def adopt(self) -> None:
+        """Take what was read since the demand for normal, and learn it anew."""
+        rows, times_ms = [row for _, row in self._latest], [time_ms for time_ms, _ in self._latest]
+        self._settle_down()
+        self._empty()
+        self.detector = self._detection.build()
+        self._refeed(self.detector, rows, times_ms)
+        self._remember(rows, times_ms)
+
+    def inherit(self, before: Remembering) -> None:
+        """Take over what another remembers, and its demand."""
+        if before._width != self._width or before._events != self._events:
+            return
+        rows, times_ms = before._rows(0), before._times.tolist()
+        try:
+            self._refeed(self.detector, rows, times_ms)
+        except Unfit:
+            return
+        self._remember(rows, times_ms)
+        self.reference, self.since_ms, self.began_ms, self.text = (
+            before.reference,
+            before.since_ms,
+            before.began_ms,
+            before.text,
+        )
+        self._window, self._latest, self._wait = before._window, before._latest, before._wait
+        self._normal = pickle.dumps(self.detector)
