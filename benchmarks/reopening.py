@@ -5,7 +5,8 @@ readings, one a minute, without a label, leads up to a step of four of its stand
 and ends; 400 quiet readings follow. Each runs through the condition itself, and a breaker with a cooldown of 30 minutes
 and no probes. Told are:
 
-- open: the share of the step after the first closing for which the gate was open (of those noticed);
+- open: the share of the step after the first closing for which the gate was open (of those noticed). A rule says itself what
+  the fault is, so with one the readings that break it are counted, and not those of the step that keep it;
 - back: readings from the step's end to the gate's opening, less what was left of the cooldown (median; those that did not open
   within the 400 are counted);
 - for nothing: trips in the stretch before the step, and the share of it for which the gate was closed once it first opened.
@@ -21,6 +22,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from nab_scoring import datasets
 
 from failshut_breakers.conditions import Condition, Moment, Status, build
 from failshut_breakers.evidence import Samples
@@ -95,7 +97,10 @@ def run(text: str, values: np.ndarray, deviation: float) -> tuple[float | None, 
     closed_before = 1.0 - float(np.mean(opened[first:LEAD])) if first < LEAD else 1.0
     during, after = opened[LEAD : LEAD + STEP], opened[LEAD + STEP :]
     closing = next((n for n in range(STEP) if not during[n]), None)
-    share = None if closing is None or not opened[LEAD - 1] else float(np.mean(during[closing:]))
+    share = None
+    if closing is not None and opened[LEAD - 1]:
+        fault = shifted[LEAD + closing : LEAD + STEP] > (limit if "LIMIT" in text else -np.inf)
+        share = float(np.mean(np.array(during[closing:])[fault])) if fault.any() else 0.0
     back = after.index(True) if share is not None and True in after else None
     return share, back, before, closed_before
 
@@ -106,9 +111,10 @@ def _policy(condition: str) -> str:
 
 def main() -> None:
     """Print the table."""
-    path = Path(os.environ.get("FAILSHUT_DATASETS", "../shared/datasets")) / "wsd" / "wsd-dev.npz"
-    if not path.exists():
-        sys.exit(f"{path} is not there: FAILSHUT_DATASETS names the folder that holds wsd/wsd-dev.npz")
+    folder = datasets()
+    path = folder / "wsd" / "wsd-dev.npz" if folder else None
+    if path is None or not path.exists():
+        sys.exit("the data set is not there: FAILSHUT_DATASETS names the folder that holds wsd/wsd-dev.npz")
     found = stretches(path)
     print(f"{len(found)} steps of {DEVIATIONS:g} deviations; cooldown {COOLDOWN} readings")
     print(f"{'':28} noticed  open   back (none)  trips before  closed before")

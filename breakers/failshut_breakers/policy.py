@@ -12,6 +12,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -137,7 +138,7 @@ class Policy(Model):
         """Names of the conditions whose demands trip the breaker."""
         return tuple(condition.name for condition in self.conditions if condition.action == "trip")
 
-    @property
+    @cached_property  # a gate asks several times for each record
     def demands_to_trip(self) -> int:
         """How many demands at once trip the breaker.
 

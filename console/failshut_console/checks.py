@@ -100,7 +100,7 @@ def _warnings(text: str, policy: Policy) -> Iterable[Fault]:
         yield Fault(1, "conditions", f"a detector cannot be tried out: {type(error).__name__}: {error}; write another one")
         return
     for hazard in found:
-        yield Fault(_line(root, hazard.where), ".".join(hazard.where), f"{hazard.why}; write {hazard.write}")
+        yield Fault(_line(root, hazard.where), ".".join(hazard.where), f"{hazard.why}; {hazard.mend}")
 
 
 def check_together(checked: list[Checked]) -> list[Checked]:

@@ -37,11 +37,11 @@ _NUMBER = re.compile(r"\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
 
 @dataclass(frozen=True, slots=True)
 class Hazard:
-    """One warning: about which part of the policy, what is unsafe, and what to write instead."""
+    """One warning: about which part of the policy, what is unsafe, and what to do instead."""
 
     where: tuple[str, ...]
     why: str
-    write: str
+    mend: str
 
 
 def hazards(policy: Policy) -> list[Hazard]:
@@ -62,18 +62,13 @@ def hazards(policy: Policy) -> list[Hazard]:
 
 def _of_the_whole(policy: Policy) -> Iterator[Hazard]:
     if not policy.subjects:
-        yield Hazard(("subjects",), "`subjects` is empty, so nobody may execute", 'subjects: ["agent:refund-*"]')
+        yield Hazard(("subjects",), "`subjects` is empty, so nobody may execute", 'write subjects: ["agent:refund-*"]')
     if not policy.operations:
         yield Hazard(("operations",), "`operations` is empty, so nothing may be executed", "leave `operations` out for all")
-    for field, patterns in (("subjects", policy.subjects), ("operations", policy.operations)):
-        for pattern in patterns:
-            if "[" in pattern:
-                why = f"in {pattern!r} brackets are a set of characters, of which one must stand there, and not themselves"
-                yield Hazard((field,), why, f"{pattern.replace('[', '[[]')!r} for a bracket")
     if policy.permit.ttl > TTL_MS:
         lives = format_ms(policy.permit.ttl)
         why = f"a permit lives {lives}: for so long guards admit after the monitor died, or was cut off"
-        yield Hazard(("permit", "ttl"), why, "permit: {ttl: 3s}")
+        yield Hazard(("permit", "ttl"), why, "write permit: {ttl: 3s}")
 
 
 def _of_votes(policy: Policy) -> Iterator[Hazard]:
@@ -87,15 +82,15 @@ def _of_votes(policy: Policy) -> Iterator[Hazard]:
             f"trip_on asks for {wanted} votes and {len(voters)} conditions can ever vote: a missing heartbeat closes by itself "
             "and is no vote, so the breaker can never trip"
         )
-        yield Hazard(("trip_on",), why, "trip_on: any")
+        yield Hazard(("trip_on",), why, "write trip_on: any")
     elif heartbeats:
         why = f"{heartbeats[0]} is no vote: missing, it closes the gate by itself, and opens it when it is back"
-        yield Hazard(("trip_on",), why, "action: lapse, which says the same")
+        yield Hazard(("trip_on",), why, "write action: lapse, which says the same")
     if wanted == len(voters) > 1:
         yield Hazard(
             ("trip_on",),
             "every tripping condition has to demand at once: a fault that one of them alone notices leaves the gate open",
-            "trip_on: any",
+            "write trip_on: any",
         )
 
 
@@ -105,22 +100,22 @@ def _of_the_reset(policy: Policy) -> Iterator[Hazard]:
     if reset.after is not None and reset.after < max(RESET_MS, every_ms):
         pace = f", which is less than one period of {format_ms(every_ms)}" if reset.after < every_ms else ""
         yield Hazard(
-            ("reset", "after"), f"a reset after {format_ms(reset.after)}{pace}: nothing is known by then", "after: 30s"
+            ("reset", "after"), f"a reset after {format_ms(reset.after)}{pace}: nothing is known by then", "write after: 30s"
         )
     if reset.probes * 1_000 > PROBES_PER_S * reset.deadline:
         why = f"{reset.probes} probes in {format_ms(reset.deadline)} will hardly come back: PROVING would fail each time"
-        yield Hazard(("reset", "deadline"), why, "probes: 5, deadline: 60s")
+        yield Hazard(("reset", "deadline"), why, "write probes: 5, deadline: 60s")
 
 
 def _of_a_series(condition: Drift | Anomaly | Conformance, heard: set[str]) -> Iterator[tuple[str, str]]:
     silent = [series for series in condition.all_series if series not in heard]
     if silent and condition.stale is None:
         why = f"{condition.name}: nothing says how long {silent[0]} may be silent: it is ten of its intervals, 30s to a day"
-        yield why, f"stale: 10s, or a condition heartbeat: {{series: {silent[0]}, grace: 10s}}"
+        yield why, f"write stale: 10s, or a condition heartbeat: {{series: {silent[0]}, grace: 10s}}"
     totals = [series for series in condition.all_series if series.endswith(".total")]
     if totals and not isinstance(condition, Conformance):
         why = f"{condition.name}: {totals[0]} is a counter, which only grows: a detector of levels speaks for ever or never"
-        yield why, f"its rate: conformance: {{series: {totals[0]}, rule: 'rate < 100'}}"
+        yield why, f"judge its rate: conformance: {{series: {totals[0]}, rule: 'rate < 100'}}"
     if condition.action == "lapse":
         why = f"{condition.name}: a lapse has no breaker behind it: the gate opens without probes and without an operator"
         yield why, "leave `action` out"
@@ -131,7 +126,7 @@ def _of_a_series(condition: Drift | Anomaly | Conformance, heard: set[str]) -> I
         needs_ms = _readings_to_learn(condition) * condition.every
         if needs_ms > LEARN_MS:
             why = f"{condition.name}: it learns for {format_ms(needs_ms)} before the gate can open"
-            yield why, "a smaller `every` or `learn`"
+            yield why, "write a smaller `every` or `learn`"
 
 
 def _of_a_rule(condition: Conformance) -> Iterator[tuple[str, str]]:
@@ -142,21 +137,21 @@ def _of_a_rule(condition: Conformance) -> Iterator[tuple[str, str]]:
         yield f"{condition.name}: {criterion.text!r} is {always} true, as far as numbers were tried", "look at the rule"
     if "interval" in criterion.text:
         why = f"{condition.name}: a rule is judged when a reading comes, so it says nothing of silence"
-        yield why, f"heartbeat: {{series: {condition.series}, grace: 3s}}"
+        yield why, f"write heartbeat: {{series: {condition.series}, grace: 3s}}"
     detector = condition.build_detector()
     if not detector.feed([1.0] * _EVENTS + [0.0] * _EVENTS, [1_000 * n for n in range(2 * _EVENTS)]):
         why = f"{condition.name}: its detector cannot speak with these settings, whatever it reads"
-        yield why, "a larger `window`, or leave it out"
+        yield why, "write a larger `window`, or leave it out"
     unheard = int(condition.over * condition.window)
     if condition.over > 0.2 and (condition.at_once is None or condition.at_once > unheard):
         why = f"{condition.name}: up to {unheard} of {condition.window} readings may break the rule"
-        yield why, "over: 0.05, or at_once: 1 for what nothing may break"
+        yield why, "write over: 0.05, or at_once: 1 for what nothing may break"
 
 
 def _of_a_heartbeat(condition: Heartbeat) -> Iterator[tuple[str, str]]:
     if condition.grace > GRACE_MS:
         why = f"{condition.name}: it may be silent for {format_ms(condition.grace)} with the gate open"
-        yield why, "grace: 3s, or a few of its intervals"
+        yield why, "write grace: 3s, or a few of its intervals"
 
 
 def _of_executions(condition: FailureRate, policy: Policy) -> Iterator[tuple[str, str]]:
@@ -165,10 +160,10 @@ def _of_executions(condition: FailureRate, policy: Policy) -> Iterator[tuple[str
         yield why, "leave `action` out, with reset: {after: 30s, probes: 5}"
     elif not policy.reset.probes:
         why = f"{condition.name}: a closed gate has no executions, and without probes only `failshut accept` ends a closing"
-        yield why, "reset: {probes: 5}"
+        yield why, "write reset: {probes: 5}"
     if condition.at_least * 1_000 > EXECUTIONS_PER_S * condition.window:
         why = f"{condition.name}: {condition.at_least} executions in {format_ms(condition.window)} hardly come: it never judges"
-        yield why, "at_least: 20"
+        yield why, "write at_least: 20"
 
 
 def _readings_to_learn(condition: ConditionPolicy) -> int:

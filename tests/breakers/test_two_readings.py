@@ -12,7 +12,7 @@ import random
 from typing import Any
 
 import pytest
-from log import START_MS, policy
+from log import INSTALLATION, START_MS, policy
 from reading import LIMIT, Reader, Told
 
 from failshut_breakers.conditions import Moment
@@ -87,12 +87,12 @@ class Story:
             readings += (
                 self._beats(told, mode, sent_ms) if told.kind == "heartbeat" else self._values(told, name, mode, sent_ms)
             )
-        record = Record(1, 0, self.offset, "telemetry", 0)
+        record = Record(INSTALLATION, 1, 0, self.offset, "telemetry", 0)
         self.offset += 1
         self.gate.read(record, readings, 0, moment)
         self.gate.tick(Place("telemetry", 0, self.offset, 0), moment)
         self.gate.conclude(record, moment)
-        return bool(self.gate.shown.mode), self.reader.mark(*moment)
+        return bool(self.gate.shown.mode), self.reader.mark(moment.evidence_ms, moment.newest_ms)
 
     def _beats(self, told: Told, mode: str, sent_ms: int) -> list[Reading]:
         names = {"silent": [], "half": ["i1"], "bad": [], "unreadable": []}.get(mode, ["i1", "i2"])

@@ -66,15 +66,13 @@ def test_each_kind_is_named_on_its_line(kind: str) -> None:
     assert checked.good, checked.faults
     found = [one for one in checked.warnings if words in one.why]
     assert [one.line for one in found] == [line], checked.warnings
-    assert "; write " in found[0].why or "leave it out" in found[0].why
+    assert any(words in found[0].why for words in ("; write ", "; leave ", "; look ", "; judge ")), found
 
 
 def test_of_the_whole_policy() -> None:
-    """A long ttl, nobody who may execute, brackets that are no brackets."""
+    """A long ttl, and nobody who may execute."""
     checked = check_text("p.yaml", (HEAD + SAFE).replace("3s", "1h").replace('["a"]', "[]"))
     assert {one.line for one in checked.warnings} == {2, 3}
-    checked = check_text("p.yaml", (HEAD + SAFE).replace('["a"]', '["agent:[7]"]'))
-    assert ["brackets" in one.why for one in checked.warnings] == [True]
 
 
 def test_a_careful_policy_has_none(failshut: Failshut, tmp_path: Path) -> None:
