@@ -84,6 +84,18 @@ def test_lost_outcomes_may_be_ignored_and_are_still_said() -> None:
     assert (one.status, one.text) == (Status.HOLDS, "0 of 5 executions failed in 120 s, 5000 outcomes lost")
 
 
+def test_lost_outcomes_have_no_place_in_a_row() -> None:
+    """Nobody knows when they were: an hour of successes outvotes twenty of them, and a row of interrupted ones is a row."""
+    one = condition("failure_rate: {window: 1h, at_least: 20, over: 0.5}")
+    outcomes(one, "ok", 1000)
+    assert sent(one, 1020, 20, lost=20) == 0
+    outcomes(one, "interrupted", 13)
+    assert one.status is Status.HOLDS
+    outcomes(one, "interrupted", 1)
+    assert one.status is Status.DEMANDS
+    assert one.text == "14 executions in a row failed, 20 outcomes lost (counted as failed)"
+
+
 def test_too_many_lost_ones_are_a_demand_by_themselves() -> None:
     """`lost_at_most` needs no executions beside them, and passes with the window."""
     one = condition(f"failure_rate: {{{RATE}, lost: ignored, lost_at_most: 10}}")
