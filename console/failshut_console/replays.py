@@ -90,13 +90,14 @@ def compare(
     with plain_errors():
         pairs = _pairs(one, two, on, assumed)
         for number, (recording, left, right) in enumerate(pairs):
-            differences = compare_stories(left, right)
+            known = _labels(recording, labels)
+            differences = compare_stories(left, right, known)
             if not as_json:
                 _tell_differences(recording, left, right, differences)
             found.append({"recording": str(recording.path), "gates": [asdict(difference) for difference in differences]})
             if output is not None:
                 path = output if number == 0 else output.with_stem(f"{output.stem}-{number + 1}")
-                path.write_bytes(picture([left, right], _labels(recording, labels), f"{left.name} and {right.name}"))
+                path.write_bytes(picture([left, right], known, f"{left.name} and {right.name}"))
                 typer.echo(f"picture: {path}", err=as_json)
     if as_json:
         typer.echo(json.dumps(found, indent=1))
@@ -275,12 +276,17 @@ def _tell_differences(recording: Recording, left: Story, right: Story, differenc
     for complaint in (*left.complaints, *right.complaints):
         typer.echo(f"  {complaint}", err=True)
     for one in differences:
+        inside = ""
+        if one.incidents_ms[2]:
+            before, after, length = (seconds(each) for each in one.incidents_ms)
+            inside = f"open inside incidents for {before} / {after} of {length}"
         if one.first_ms is None or one.first is None:
-            typer.echo(f"  {one.gate}: no difference")
+            typer.echo(f"  {one.gate}: no difference" + (f", {inside}" if inside else ""))
             continue
         typer.echo(f"  {one.gate}: first differs at {iso(one.first_ms)}: {one.first[0]} / {one.first[1]}")
-        for what, (before, after) in (("open for", one.open_ms),):
-            typer.echo(f"    {what} {seconds(before)} / {seconds(after)}, apart for {seconds(one.apart_ms)}")
+        typer.echo(f"    open for {seconds(one.open_ms[0])} / {seconds(one.open_ms[1])}, apart for {seconds(one.apart_ms)}")
+        if inside:
+            typer.echo(f"    {inside}")
         typer.echo(f"    closings {one.closings[0]} / {one.closings[1]}, demands {one.trips[0]} / {one.trips[1]}")
 
 

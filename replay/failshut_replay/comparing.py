@@ -6,17 +6,22 @@ different bytes anyway. The first moment at which they differ is the first diver
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 from failshut_replay.errors import ReplayError
+from failshut_replay.labels import Incident
 from failshut_replay.story import Story, gates_of
 from failshut_replay.timeline import Span, Timeline
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """How one gate fared in two stories. Times in milliseconds; `first` is None where it fared alike."""
+    """How one gate fared in two stories. Times in milliseconds; `first` is None where it fared alike.
+
+    `incidents_ms` is for how long each was open inside labelled incidents, and how long these are together.
+    """
 
     gate: str
     open_ms: tuple[int, int]
@@ -25,9 +30,10 @@ class Difference:
     apart_ms: int
     first_ms: int | None
     first: tuple[str, str] | None
+    incidents_ms: tuple[int, int, int] = (0, 0, 0)
 
 
-def compare(one: Story, two: Story) -> list[Difference]:
+def compare(one: Story, two: Story, labels: Sequence[Incident] = ()) -> list[Difference]:
     """Return how each gate fared in both, those that differ first, by when they began to.
 
     Raises:
@@ -36,11 +42,11 @@ def compare(one: Story, two: Story) -> list[Difference]:
     if (one.begin_ms, one.end_ms) != (two.begin_ms, two.end_ms):
         raise ReplayError(f"{one.name} and {two.name} are of different times: compare stories of one recording")
     gates = gates_of([one, two])
-    differences = [_of_gate(gate, one, two) for gate in gates]
+    differences = [_of_gate(gate, one, two, labels) for gate in gates]
     return sorted(differences, key=lambda found: (found.first_ms is None, found.first_ms or 0, found.gate))
 
 
-def _of_gate(gate: str, one: Story, two: Story) -> Difference:
+def _of_gate(gate: str, one: Story, two: Story, labels: Sequence[Incident]) -> Difference:
     pair = (one.timelines.get(gate, Timeline(gate)), two.timelines.get(gate, Timeline(gate)))
     length_ms = one.end_ms - one.begin_ms
     apart_ms, first_ms, first = 0, None, None
@@ -53,6 +59,7 @@ def _of_gate(gate: str, one: Story, two: Story) -> Difference:
             apart_ms += end_ms - start_ms
     closings = [sum(not span.open for span in timeline.spans[1:]) for timeline in pair]
     opened = [length_ms - _not_open_ms(timeline, one.begin_ms, one.end_ms) for timeline in pair]
+    inside = [open_inside_ms(timeline, labels, one.end_ms) for timeline in pair]
     return Difference(
         gate,
         (opened[0], opened[1]),
@@ -61,7 +68,14 @@ def _of_gate(gate: str, one: Story, two: Story) -> Difference:
         apart_ms,
         first_ms,
         first,
+        (inside[0][0], inside[1][0], inside[0][1]),
     )
+
+
+def open_inside_ms(timeline: Timeline, labels: Sequence[Incident], end_ms: int) -> tuple[int, int]:
+    """Return for how long a gate was open inside its labelled incidents, and how long they are. Milliseconds."""
+    bounds = [(one.start_ms, min(end_ms, one.end_ms)) for one in labels if one.gate == timeline.gate and one.start_ms < end_ms]
+    return sum(timeline.open_ms(*each) for each in bounds), sum(end - start for start, end in bounds)
 
 
 def _not_open_ms(timeline: Timeline, from_ms: int, to_ms: int) -> int:

@@ -20,9 +20,10 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from failshut_replay.comparing import open_inside_ms
 from failshut_replay.labels import Incident
 from failshut_replay.story import BETWEEN_HEARTBEATS, Story, Trace, gates_of
-from failshut_replay.timeline import Span
+from failshut_replay.timeline import Span, Timeline
 
 GATES_MAX = 12
 SERIES_DRAWN_MAX = 3
@@ -84,7 +85,7 @@ def _draw(stories: Sequence[Story], labels: Sequence[Incident], title: str) -> F
             _scores(axes[row], story, gate, story.name if len(stories) > 1 else "")
             _incidents(axes[row], own, notes=False)
             row += 1
-        shown.update(dict.fromkeys(_bands(axes[row], stories, gate)))
+        shown.update(dict.fromkeys(_bands(axes[row], stories, gate, own)))
         _incidents(axes[row], own, notes=not traces[gate])
         row += 1
     _time_axis(axes[-1], stories[0])
@@ -163,7 +164,16 @@ def _joined(spans: Sequence[Span]) -> list[tuple[str, Span]]:
     return found
 
 
-def _bands(axis: Axes, stories: Sequence[Story], gate: str) -> list[str]:
+def _inside(stories: Sequence[Story], gate: str, labels: Sequence[Incident]) -> str:
+    """For how long each story's gate was open inside the incidents, in words; nothing where none is labelled."""
+    found = [open_inside_ms(story.timelines.get(gate, Timeline(gate)), labels, story.end_ms) for story in stories]
+    if not found or not found[0][1]:
+        return ""
+    opened = " / ".join(f"{open_ms / 1000:g}" for open_ms, _ in found)
+    return f", open for {opened} of {found[0][1] / 1000:g} s inside incidents"
+
+
+def _bands(axis: Axes, stories: Sequence[Story], gate: str, labels: Sequence[Incident]) -> list[str]:
     looks: list[str] = []
     for row, story in enumerate(stories):
         timeline = story.timelines.get(gate)
@@ -184,7 +194,7 @@ def _bands(axis: Axes, stories: Sequence[Story], gate: str) -> list[str]:
                 axis.text(left + width / 2, row, words, ha="center", va="center", fontsize=8, bbox=box, clip_on=True)
     axis.set_ylim(len(stories) - 0.45, -0.55)
     axis.set_yticks(range(len(stories)), [story.name for story in stories] if len(stories) > 1 else [""])
-    axis.set_title(f"gate {gate}", loc="left", fontsize=9, fontweight="bold", pad=3)
+    axis.set_title(f"gate {gate}{_inside(stories, gate, labels)}", loc="left", fontsize=9, fontweight="bold", pad=3)
     axis.spines[["top", "right", "left"]].set_visible(False)
     axis.tick_params(axis="y", length=0)
     return looks

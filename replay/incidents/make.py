@@ -92,7 +92,7 @@ def lagging_consumer(world: World, rng: random.Random) -> Iterator[Event]:
 
 
 INCIDENTS: dict[str, tuple[Callable[[World, random.Random], Iterator[Event]], str, float, float, str]] = {
-    "drift": (drift, "payments-refund", 6, 12, "refund amounts creep from 48 to 72 EUR; put right at 09:11"),
+    "drift": (drift, "payments-refund", 6, 11, "refund amounts creep from 48 to 72 EUR; put right at 09:11"),
     "silent-death": (silent_death, "fleet-scale", 5, 6.5, "the autoscaler's loop hangs, its exporter does not"),
     "lagging-consumer": (lagging_consumer, "payments-route", 5, 9, "partition 1 of demo-payments is read too slowly"),
 }

@@ -10,7 +10,7 @@ gate: {gate}
 permit: {{ttl: {ttl}}}
 subjects: ["*"]
 conditions:
-  - drift: {{series: {series}, detector: adwin}}
+  - drift: {{series: {series}, detector: adwin, stale: 10m}}
 {reset}
 """
 

@@ -21,7 +21,7 @@ POLICY = """
 gate: pay
 permit: {ttl: 2s}
 conditions:
-  - drift: {series: agent/amount, detector: cusum, false_trips: 1 per 30d, learn: 100}
+  - drift: {series: agent/amount, detector: cusum, false_trips: 1 per 30d, learn: 100, stale: 10m}
 """
 
 

@@ -26,9 +26,9 @@ pytestmark = [pytest.mark.kafka, pytest.mark.store, pytest.mark.slow]
 PLUGIN = Path(__file__).resolve().parents[2] / "examples" / "detector_plugin"
 TTL_MS = 2_000
 
-VERSION = 'conformance: {series: svc/amount, rule: "value <= 500", detector: hddm_w, over: 0.05, window: 10}'
-LIBRARY = 'conformance: {series: svc/amount, cel: "value <= 500.0", over: 0.05, window: 10}'
-PLUG_IN = "anomaly: {series: svc/amount, detector: jump, far: 30.0}"
+VERSION = 'conformance: {series: svc/amount, rule: "value <= 500", detector: hddm_w, over: 0.05, window: 10, stale: 10m}'
+LIBRARY = 'conformance: {series: svc/amount, cel: "value <= 500.0", over: 0.05, window: 10, stale: 10m}'
+PLUG_IN = "anomaly: {series: svc/amount, detector: jump, far: 30.0, stale: 10m}"
 
 
 def policy(gate: str, condition: str) -> str:

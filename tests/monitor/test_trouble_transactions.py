@@ -26,7 +26,7 @@ gate: pay
 permit: {ttl: 2s}
 subjects: ["*"]
 conditions:
-  - conformance: {series: agent/amount, rule: "value <= 500", window: 20, over: 0.2}
+  - conformance: {series: agent/amount, rule: "value <= 500", window: 20, over: 0.2, stale: 10m}
 """
 
 

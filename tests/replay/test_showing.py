@@ -130,8 +130,12 @@ def test_the_words_of_the_readme_run(tmp_path: Path) -> None:
     assert "what if:" in failshut("replay", drift, "--policy", STRICTER, "--quiet")
     told = failshut("compare", "recorded", STRICTER, "--on", drift, "-o", tmp_path / "c.png")
     assert "payments.refund: first differs at 2026-03-02T09:00" in told
+    assert "open inside incidents for 32s / 32s of 5m" in told
+    inside = json.loads(failshut("compare", "recorded", STRICTER, "--on", drift, "--json"))[0]["gates"][0]["incidents_ms"]
+    assert inside == [32_000, 32_000, 300_000]
     scored = failshut("score", *sorted(INCIDENTS.glob("*.parquet")))
     assert "0 of 3" in scored
+    assert "payments.refund: noticed after 32 s by drift, open for 32 of 300 s" in scored, "closed from then to its end"
     assert "never-fire" in scored
     assert "always-fire" in scored
     failshut("report", drift, "-o", tmp_path / "r.html", "--png", tmp_path / "r.png", "--policy", STRICTER)
