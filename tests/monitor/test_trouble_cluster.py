@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from monitor.harness import Installation
 from monitor.policies import drift, heartbeat
-from monitor.trouble import SHIFTED, STEADY, bare_alarm, beating, one_story, outruns_nothing, place_of, renewed
+from monitor.trouble import SHIFTED, STEADY, back, bare_alarm, beating, one_story, outruns_nothing, place_of, renewed
 
 from failshut_streams.embedded import KafkaCluster, Valkey
 
@@ -46,7 +46,7 @@ async def test_a_killed_node_of_three_costs_time_and_no_reading(
         sent += await monitor.values("agent/amount", values[alarm - 3 :])
         closing = await monitor.closed("pay", "drift")
         assert closing.origin == place_of(sent[alarm])
-        await monitor.opened("pay")
+        await back(monitor)
         assert await outruns_nothing(monitor) > 0
         one_story(monitor)
         assert worker.stop() == 0

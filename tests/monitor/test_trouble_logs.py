@@ -10,7 +10,19 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from monitor.harness import Installation, WorkerProcess, until
 from monitor.policies import drift, heartbeat
-from monitor.trouble import SHIFTED, STEADY, bare_alarm, beating, closings, one_story, outruns_nothing, place_of, renewed, reset
+from monitor.trouble import (
+    SHIFTED,
+    STEADY,
+    back,
+    bare_alarm,
+    beating,
+    closings,
+    one_story,
+    outruns_nothing,
+    place_of,
+    renewed,
+    reset,
+)
 
 from failshut_breakers.command import AcceptGap
 from failshut_streams import topics as topic_setup
@@ -83,7 +95,7 @@ async def test_a_missing_stale_or_forged_snapshot_changes_no_decision(
         sent += await monitor.values("agent/amount", values[alarm - 2 :])
         closing = await monitor.closed("pay", "drift")
         assert closing.origin == place_of(sent[alarm])
-        await monitor.opened("pay")
+        await back(monitor)
         assert [cause for cause, _ in closings(monitor, "pay")] == ["insufficient", "drift"]
         await outruns_nothing(monitor)
         one_story(monitor)

@@ -23,16 +23,18 @@ async def test_orders_never_open_a_gate_over_what_they_had_not_seen(
 
     Guards: the epoch that a reset answers; `exp_ms` capped at the bypass's end; `Proving.passed` is a set of tokens.
     """
-    policy = drift("pay", reset="reset: {probes: 2}")
+    policy = drift("pay", reset="  - drift: {series: agent/fee, detector: adwin, stale: 10m}\nreset: {probes: 2}")
     async with Installation(kafka, store, tmp_path, f"{suffix}.", {"a.yaml": policy}) as monitor:
         worker = monitor.worker()
         await monitor.values("agent/amount", STEADY)
+        await monitor.values("agent/fee", STEADY)
         await monitor.opened("pay")
         await monitor.values("agent/amount", SHIFTED)
         first = await monitor.closed("pay", "drift")
 
-        # The operator reads the closing; before his reset arrives the values drift back, which is a demand of its own.
+        # The operator reads the closing; before his reset arrives amounts are back, and fees drift: a demand of its own.
         await monitor.values("agent/amount", STEADY)
+        await monitor.values("agent/fee", SHIFTED)
         await until(lambda: _epoch(monitor) > first.epoch, "a later demand has renewed the closing")
         await monitor.operator.send(monitor.command(Reset, gate="pay", epoch=int(first.epoch)))
         note = await until(lambda: monitor.of("pay", Kind.NOTE), "the reset is answered")
@@ -43,7 +45,7 @@ async def test_orders_never_open_a_gate_over_what_they_had_not_seen(
         seen = monitor.status("pay")
         assert seen is not None
         end_ms = max(decision.evidence_ms for decision in monitor.decisions) + 6_000
-        conditions = ("drift:agent/amount",)
+        conditions = ("drift:agent/amount", "drift:agent/fee")
         bypass = monitor.command(Bypass, gate="pay", epoch=int(seen.epoch), conditions=conditions, until_ms=end_ms)
         await monitor.operator.send(bypass)
         await monitor.opened("pay")
@@ -55,7 +57,9 @@ async def test_orders_never_open_a_gate_over_what_they_had_not_seen(
         assert ended.breaker == "TRIPPED"
         assert all(d.offset < ended.offset for d in permits)
 
-        # A reset that has seen everything is granted; an outcome that is told twice is one probe.
+        # A reset that has seen everything is granted once fees are back; an outcome that is told twice is one probe.
+        await monitor.values("agent/fee", STEADY)
+
         async def granted() -> Decision | None:
             status = monitor.status("pay")
             if status is not None and status.mode == "proving":

@@ -11,6 +11,7 @@ from monitor.trouble import (
     SHIFTED,
     STEADY,
     assigned,
+    back,
     bare_alarm,
     beating,
     one_story,
@@ -56,7 +57,7 @@ async def test_a_lost_batch_is_never_passed_over(kafka: Kafka, store: Valkey, tm
         assert closing.origin == place_of(sent[alarm])
         assert loses.said("once more, as a governor asks")
         assert [str(decision.cause) for decision in monitor.of("pay") if decision.cause][:2] == ["insufficient", "drift"]
-        await monitor.opened("pay")
+        await back(monitor)
         await outruns_nothing(monitor)
         one_story(monitor)
         assert loses.stop() == 0
@@ -97,7 +98,7 @@ async def test_a_router_with_the_old_policy_vouches_for_nothing_new(
         deaf.kill()
         closing = await monitor.closed("pay", "drift")
         assert closing.origin == place_of(sent[alarm])
-        await monitor.opened("pay")
+        await back(monitor, "agent/other", partition)
         await outruns_nothing(monitor)
         assert new.stop() == 0
 

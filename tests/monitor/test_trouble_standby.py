@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from monitor.harness import Installation, until
 from monitor.policies import drift, heartbeat
-from monitor.trouble import SHIFTED, STEADY, bare_alarm, beating, closings, one_story, outruns_nothing, place_of, renewed
+from monitor.trouble import SHIFTED, STEADY, back, bare_alarm, beating, closings, one_story, outruns_nothing, place_of, renewed
 
 from failshut_breakers.decision import Kind
 from failshut_streams.embedded import Kafka, Valkey
@@ -46,7 +46,7 @@ async def test_a_standby_that_starts_late_decides_the_same_bytes_and_takes_over(
         closing = await monitor.closed("pay", "drift")
         assert closing.origin == place_of(sent[alarm])
         assert [origin for cause, origin in closings(monitor, "pay") if cause == "drift"] == [closing.origin]
-        await monitor.opened("pay")
+        await back(monitor)
         one_story(monitor)
         copies = Counter(data for data, decision in zip(monitor.decision_bytes, monitor.decisions, strict=True))
         opening = next(

@@ -12,6 +12,7 @@ from monitor.trouble import (
     SHIFTED,
     STEADY,
     assigned,
+    back,
     bare_alarm,
     beating,
     closings,
@@ -54,7 +55,7 @@ async def test_a_killed_worker_costs_time_and_no_reading(kafka: Kafka, store: Va
         sent += await monitor.values("agent/amount", (STEADY + SHIFTED)[middle:])
         closing = await monitor.closed("pay", "drift")
         assert closing.origin == place_of(sent[alarm])
-        await monitor.opened("pay")
+        await back(monitor)
         await monitor.opened("beat")
         assert await outruns_nothing(monitor) > 0
         one_story(monitor)
@@ -164,7 +165,7 @@ async def test_an_added_partition_holds_evidence_time_until_it_is_read(
         assert closing.origin is not None
         assert closing.origin.partition == 2
         assert closing.kind is Kind.CLOSE
-        await monitor.opened("pay")
+        await back(monitor, partition=2)
         permits = await outruns_nothing(monitor)
         assert permits > 0
         newest = {run.mark.partitions for _, _, run in await monitor.evidence() if run.topic == "telemetry" and run.mark}

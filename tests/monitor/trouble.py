@@ -109,6 +109,12 @@ async def reset(monitor: Installation, gate: str) -> None:
     await until(claim, lambda: f"{gate} is proving: {[said.because for said in monitor.of(gate)][-5:]}")
 
 
+async def back(monitor: Installation, series: str = "agent/amount", partition: int | None = None) -> None:
+    """Let a series of `pay` be steady again, so that its demand ends and the policy resets the breaker."""
+    await monitor.values(series, STEADY, partition)
+    await monitor.opened("pay")
+
+
 async def outruns_nothing(monitor: Installation, term: int = 1) -> int:
     """Check every permit of a term on record against the evidence before it; return how many there were.
 
