@@ -76,3 +76,20 @@ def test_after_unreadable_readings_so_many_that_can_be_read_are_news() -> None:
     world.samples(GOOD)
     world.marks(400)
     assert world.gate().breaker.state is State.ARMED
+
+
+def test_a_cooldown_that_an_edit_adds_counts_from_the_closing() -> None:
+    """TRIPPED for a minute, with its cause gone: the edited policy resets it at the next mark."""
+    world = World(policy(RULE, reset="{probes: 0}"))
+    world.samples(GOOD)
+    world.mark()
+    world.samples(BAD)
+    world.mark()
+    for _ in range(60):
+        world.samples(GOOD)
+        world.mark(1_000)
+    assert world.gate().breaker.state is State.TRIPPED
+    world.activate(policy(RULE, reset="{after: 30s, probes: 0}"))
+    world.samples(GOOD)
+    world.marks(400)
+    assert world.gate().breaker.state is State.ARMED
