@@ -16,6 +16,7 @@ import yaml
 
 from failshut_breakers.policy import Policy, PolicyError, gates_named, parse_policy
 from failshut_console.hazards import hazards
+from failshut_console.observing import Observed, unlike
 
 SUFFIXES = (".yaml", ".yml")
 
@@ -69,33 +70,33 @@ def read_files(paths: Iterable[Path]) -> dict[str, str]:
     return {path.name: path.read_bytes().decode("utf-8", "replace") for path in paths}
 
 
-def check_file(path: Path) -> Checked:
+def check_file(path: Path, observed: Observed | None = None) -> Checked:
     """Check one file. Never raises: what cannot be read is a fault too."""
     try:
         text = path.read_bytes().decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         return Checked(str(path), "", (Fault(0, "file", f"cannot be read: {error}"),))
-    return check_text(str(path), text)
+    return check_text(str(path), text, observed)
 
 
-def check_text(file: str, text: str) -> Checked:
-    """Check one policy's text."""
+def check_text(file: str, text: str, observed: Observed | None = None) -> Checked:
+    """Check one policy's text, and beside what producers send if that is known."""
     named = gates_named(text)
     gate = named[0] if named else ""
     try:
         policy = parse_policy(text)
     except PolicyError as error:
         return Checked(file, gate, tuple(_faults(text, str(error))))
-    return Checked(file, policy.gate, (), policy, tuple(_warnings(text, policy)))
+    return Checked(file, policy.gate, (), policy, tuple(_warnings(text, policy, observed)))
 
 
-def _warnings(text: str, policy: Policy) -> Iterable[Fault]:
+def _warnings(text: str, policy: Policy, observed: Observed | None) -> Iterable[Fault]:
     root = yaml.compose(text, Loader=yaml.SafeLoader)
     if "demand_for" in text:
         line = next((at for at, words in enumerate(text.splitlines(), 1) if "demand_for" in words), 1)
         yield Fault(line, "demand_for", "it has no effect: a demand stands until its cause is gone; leave it out")
     try:
-        found = hazards(policy)
+        found = hazards(policy) + (unlike(policy, observed) if observed is not None else [])
     except Exception as error:  # noqa: BLE001 - detectors are tried out, and a plug-in may fail in any way
         yield Fault(1, "conditions", f"a detector cannot be tried out: {type(error).__name__}: {error}; write another one")
         return

@@ -5,7 +5,8 @@ is one such kind, as a pure function from a policy to warnings. Whether a detect
 tells readings apart, is tried out rather than reasoned about: the detector is fed what it should notice, the rule with
 numbers about its own.
 
-Limits: without a monitor nobody knows how often a series is sent; only `every` of several series says so.
+Limits: without a monitor nobody knows how often a series is sent; only `every` of several series says so. With one,
+observing.py asks.
 """
 
 from __future__ import annotations
@@ -123,7 +124,7 @@ def _of_a_series(condition: Drift | Anomaly | Conformance, heard: set[str]) -> I
         yield from _of_a_rule(condition)
         return
     if condition.every is not None:
-        needs_ms = _readings_to_learn(condition) * condition.every
+        needs_ms = readings_to_learn(condition) * condition.every
         if needs_ms > LEARN_MS:
             why = f"{condition.name}: it learns for {format_ms(needs_ms)} before the gate can open"
             yield why, "write a smaller `every` or `learn`"
@@ -166,7 +167,7 @@ def _of_executions(condition: FailureRate, policy: Policy) -> Iterator[tuple[str
         yield why, "write at_least: 20"
 
 
-def _readings_to_learn(condition: ConditionPolicy) -> int:
+def readings_to_learn(condition: ConditionPolicy) -> int:
     """How many readings a detector takes until it is ready, at most as many as are tried."""
     assert isinstance(condition, Drift | Anomaly)  # noqa: S101 - asked of these alone
     detector, width = condition.build_detector(), max(1, condition.detector.width)

@@ -17,7 +17,7 @@ from failshut_console.main import missing_extra
 from failshut_console.state import Runtime, State, found
 
 COMMANDS = [
-    ("demo",), ("up",), ("run",), ("gates",), ("watch",), ("hold",), ("reset",), ("bypass",),
+    ("demo",), ("up",), ("run",), ("gates",), ("watch",), ("hold",), ("reset",), ("bypass",), ("accept",), ("confirm",),
     ("policy", "check"), ("policy", "activate"), ("keys", "create"), ("term", "open"),
     ("gap", "list"), ("gap", "accept"), ("fence", "clear"),
 ]  # fmt: skip

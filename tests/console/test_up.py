@@ -155,6 +155,25 @@ def test_a_bypass_of_a_condition_that_is_none_is_refused(up: Up) -> None:
     assert "nonsense" in answer["because"]
 
 
+def test_a_level_that_nothing_demands_is_not_accepted(up: Up) -> None:
+    """accept reaches the gate as a signed command of this installation, and the gate says why it is refused."""
+    up.wait(up.is_("OPEN", "ARMED"))
+    status, answer = up.order("accept", "fleet.scale", "drift:autoscaler/load", "--why", "x")
+    assert (status, answer["result"]) == (1, "refused")
+    assert "has no level that could be accepted" in answer["because"]
+
+
+def test_a_policy_is_checked_beside_what_is_sent(up: Up) -> None:
+    """check --live names a series that nobody sends, and the one that is meant."""
+    other = up.folder / "other.yaml"
+    other.write_text(POLICY.replace("autoscaler/load", "autoscaler/laod"))
+    status, out, err = up.call("policy", "check", "other.yaml", "--live")
+    assert status == 0, err
+    assert "nobody sent autoscaler/laod in the last" in out
+    assert "write autoscaler/load" in out
+    assert "autoscaler is not" not in out
+
+
 def test_a_command_for_a_gate_that_no_policy_knows_is_refused(up: Up) -> None:
     """An operator who mistypes a gate is told, and does not believe that something is held."""
     up.wait(up.is_("OPEN", "ARMED"))

@@ -145,7 +145,8 @@ def one_story(monitor: Installation) -> None:
     """Check that nobody decided differently: for one gate, offset and kind there is one decision, however often written."""
     told: dict[tuple[str, int, str, str], set[bytes]] = defaultdict(set)
     for data, decision in zip(monitor.decision_bytes, monitor.decisions, strict=True):
-        why = decision.because if decision.kind is Kind.NOTE else ""  # a record may bring more than one note
+        # A record may bring more than one note, and two commands of one may be refused in the same words.
+        why = f"{decision.because} {decision.origin}" if decision.kind is Kind.NOTE else ""
         told[decision.gate, decision.offset, decision.kind.value, why].add(data)
     for key, versions in told.items():
         assert len(versions) == 1, f"two decisions for {key}: {versions}"

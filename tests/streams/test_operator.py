@@ -11,6 +11,7 @@ from aiokafka import AIOKafkaProducer
 
 from failshut.signing import TYP_COMMAND, TYP_PERMIT, KeySet, SigningKey
 from failshut_breakers.command import (
+    Accept,
     AcceptGap,
     Activate,
     Bypass,
@@ -41,6 +42,7 @@ COMMANDS: list[Command] = [
     Hold(**WHO, signed_ms=5, gate="a.gate"),
     Reset(**WHO, signed_ms=5, gate="a.gate", epoch=2**41),
     Bypass(**WHO, signed_ms=5, gate="a.gate", epoch=2**41, conditions=("drift",), until_ms=5),
+    Accept(**WHO, signed_ms=5, gate="a.gate", epoch=2**41, condition="drift"),
     Activate(**WHO, version=3, files={"a.yaml": "gate: ä"}),
     OpenTerm(**WHO, term=1, evidence_id="x" * 22, evidence_partitions=4, starts={"telemetry": {0: 0, 1: 7}, "control": {0: 0}}),
     AcceptGap(**WHO, signed_ms=5, topic="telemetry", partition=3, upto=99),

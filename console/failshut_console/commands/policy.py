@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +13,7 @@ from failshut_console.activating import activate_now, read_bundle_folder
 from failshut_console.checks import Checked, check_file, check_together, policy_files
 from failshut_console.commands.options import FOLDER, AsJson, Broker, Folder, Installation, OperatorKey, Prefix, where
 from failshut_console.exits import Exit, Trouble
+from failshut_console.observing import observe
 from failshut_console.ordering import load_operator_key
 from failshut_console.reaching import reaching
 from failshut_console.state import who
@@ -24,19 +26,35 @@ group = typer.Typer(
 
 
 @group.command("check")
+@reaching
 def check(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Policy files, or folders of them.")],
     strict: Annotated[bool, typer.Option("--strict", help="Warnings are faults.")] = False,
+    live: Annotated[
+        bool, typer.Option("--live", help="Beside what producers send now: names that nobody sends, times below their pace.")
+    ] = False,
+    broker: Broker = "",
+    prefix: Prefix = "",
+    state: Folder = FOLDER,
     as_json: AsJson = False,
 ) -> None:
-    """Check policies without a monitor: what is wrong, on which line, and why. Asks no server.
+    """Check policies: what is wrong, on which line, and why. Without --live it asks no server.
 
     The judge is the code that decides later. A policy that is activated although it is bad closes its gates; the one
     before it is not kept alive in its place. A warning names what looks safe and is not, with what to write instead.
 
-    Exit status: 0 all are good, 1 one is bad (or, with --strict, has a warning), 2 wrong usage (a file that is not there).
+    Exit status: 0 all are good, 1 one is bad (or, with --strict, has a warning), 2 wrong usage (a file that is not there),
+    3 no answer (with --live).
     """
-    checked = check_together([check_file(path) for path in _expand(files)])
+    observed = None
+    if live:
+        at = where(state, broker=broker, prefix=prefix)
+        if not at.broker:
+            raise Trouble(
+                "no broker is known", "nothing was checked", "start `failshut up`, or give --broker kafka://HOST:PORT"
+            )
+        observed = asyncio.run(observe(at.broker, at.prefix))
+    checked = check_together([check_file(path, observed) for path in _expand(files)])
     if as_json:
         typer.echo(json.dumps([item.as_json() for item in checked], indent=1))
     else:
@@ -96,8 +114,8 @@ def activate(
 ) -> None:
     """Put a folder of policies in force, signed with your key. It replaces the whole bundle: a gate without a file closes.
 
-    An activation raises each changed gate's epoch and starts its conditions anew, so those gates close until there is evidence
-    again. A breaker that is tripped or held stays so.
+    An activation raises each changed gate's epoch. Conditions that it leaves as they were keep what they know; others start
+    anew, so their gates close until there is evidence again. A breaker that is tripped or held stays so.
 
     Exit status: 0 on the log, 1 refused (a bad policy without --even-bad, a version that is not higher), 2 wrong
     usage, 3 no answer.
