@@ -89,7 +89,8 @@ class Space:
             raise ReplayError(f"the policy to tune is bad: {error}") from error
         self.raw: dict[str, Any] = yaml.safe_load(text)
         self.usual = dict(usual)
-        # Kinds of conditions that an incident has tested; None is all. What none tested is never loosened: its grace, its lag.
+        # Kinds of conditions that an incident has tested; None is all. What none tested is never loosened: its grace, its lag,
+        # its limit, its vote. Of a detector nobody knows which of two settings is the looser.
         self.tested = tested
 
     def text(self) -> str:
@@ -106,6 +107,10 @@ class Space:
         tripping = len(self.policy.tripping)
         if tripping > 1:
             trip_on = trial.suggest_categorical("trip_on", ["any", "all"])
+            pairs = zip(self.raw["conditions"], self.policy.conditions, strict=True)
+            kinds = {str(kind) for item, one in pairs if one.action == "trip" for kind in item}
+            if trip_on == "all" and not all(map(self._may_loosen, kinds)):
+                trip_on = self.policy.trip_on
             if trip_on != "any" or "trip_on" in self.raw:
                 drawn["trip_on"] = trip_on
         return rendered(drawn)
@@ -150,21 +155,30 @@ class Space:
         usual = self.usual.get(settings["series"])
         if match is not None and usual is not None:
             away = trial.suggest_float(f"{name}.away", 0.3, 12.0, log=True) * usual.spread
-            limit = usual.value + away if match[1].startswith("<") else usual.value - away
+            below = match[1].startswith("<")
+            limit = usual.value + away if below else usual.value - away
+            if not self._may_loosen("conformance"):
+                limit = (min if below else max)(limit, float(match[2]))
             drawn["rule"] = f"value {match[1]} {short(limit)}"
         window = trial.suggest_categorical(f"{name}.window", [2, 3, 4, 5, 8, 10, 15, 20, 50, 100])
         misses = min(window, trial.suggest_int(f"{name}.misses", 1, 8))
-        return {**drawn, "window": window, "over": short((misses - 0.5) / window)}
+        over = (misses - 0.5) / window
+        if not self._may_loosen("conformance"):
+            over = min(over, float(settings.get("over", Conformance.model_fields["over"].default)))
+        return {**drawn, "window": window, "over": short(over)}
 
     def _heartbeat(self, trial: Suggests, name: str, settings: dict[str, Any]) -> dict[str, Any]:
         grace_ms = _scaled(settings["grace"], self._factor(trial, "heartbeat", f"{name}.grace", 0.25, 4.0))
         every_ms = parse_duration_ms(settings.get("every", "1s"))
         return {**settings, "grace": format_ms(max(every_ms, grace_ms))}
 
+    def _may_loosen(self, kind: str) -> bool:
+        return self.tested is None or kind in self.tested
+
     def _factor(self, trial: Suggests, kind: str, name: str, low: float, high: float) -> float:
         """Return a factor of a setting that larger values loosen."""
         drawn = trial.suggest_float(name, low, high, log=True)
-        return drawn if self.tested is None or kind in self.tested else min(drawn, 1.0)
+        return drawn if self._may_loosen(kind) else min(drawn, 1.0)
 
     def _lag(self, trial: Suggests, name: str, settings: dict[str, Any]) -> dict[str, Any]:
         allowed = int(int(settings["allowed"]) * self._factor(trial, "lag", f"{name}.allowed", 0.1, 10.0))

@@ -243,3 +243,29 @@ def test_what_no_incident_tested_is_not_loosened() -> None:
     assert (beat.grace, lag.allowed, lag.behind) == (12_000, 10, 5_000)  # type: ignore[union-attr]
     beat, lag = parse_policy(Space(text, {}, frozenset({"drift"})).draw(Largest())).conditions
     assert (beat.grace, lag.allowed) == (3_000, 10)  # type: ignore[union-attr]
+
+
+def test_a_limit_and_a_vote_that_no_incident_tested_are_not_loosened() -> None:
+    """A rule's limit and share, and `trip_on: all`; what an incident has tested may be drawn either way."""
+
+    class Loosest:
+        def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:
+            return high
+
+        def suggest_int(self, name: str, low: int, high: int, *, log: bool = False) -> int:
+            return high
+
+        def suggest_categorical(self, name: str, choices: list[object]) -> object:
+            return choices[-1 if name == "trip_on" else 0]
+
+    rules = 'series: s/x, rule: "value <= 50", over: 0.1', 'name: low, series: s/x, rule: "value > 40"'
+    text = made.policy(*(f"conformance: {{{rule}}}" for rule in rules), "lag: {group: g, topic: t, allowed: 1, behind: 5s}")
+    for tested, limits, over, trip_on in (
+        ({"drift"}, ("value <= 50.0", "value > 40.0"), 0.1, "any"),
+        ({"conformance"}, ("value <= 81.0", "value > 9.0"), 0.75, "any"),
+        ({"conformance", "lag"}, ("value <= 81.0", "value > 9.0"), 0.75, "all"),
+    ):
+        drawn = parse_policy(Space(text, {"s/x": Usual(45.0, 3.0)}, frozenset(tested)).draw(Loosest()))
+        high, low, _ = drawn.conditions
+        assert (high.criterion.text, low.criterion.text, drawn.trip_on) == (*limits, trip_on)  # type: ignore[union-attr]
+        assert high.over == pytest.approx(over)  # type: ignore[union-attr]
