@@ -28,6 +28,7 @@ class Told:
     intervals: list[int] = field(default_factory=list)
     window: list[float] = field(default_factory=list)
     after: list[float] = field(default_factory=list)
+    paced: tuple[int, int] = (0, 0)  # of so many intervals, their median
     began: bool = False  # a demand began at a reading since the last mark
     beaten: bool = False
 
@@ -37,7 +38,9 @@ class Told:
             return int(self.settings["stale_ms"])
         if not self.intervals:
             return 60_000
-        pace = int(median(self.intervals[-64:]))
+        if self.paced[0] != len(self.intervals):
+            self.paced = len(self.intervals), int(median(self.intervals[-64:]))
+        pace = self.paced[1]
         return min(max(10 * pace, 30_000), min(max(3_600_000, 3 * pace), 86_400_000))
 
     def take(self, time_ms: int, value: float | None, evidence_ms: int, newest_ms: int) -> None:
