@@ -21,6 +21,7 @@ from typing import Any, Self
 
 import redis
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from monitor.forked import ForkedProcess
 from patience import patient
 
 from failshut.keys import Names
@@ -60,29 +61,29 @@ class WorkerProcess:
         self.config, self.log, self.fault = config, log, fault
         self._path = [] if path is None else [str(path)]  # of packages that this worker alone has
         self.trigger = log.with_suffix(".fault")
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | ForkedProcess | None = None
 
     def start(self) -> Self:
-        module = "monitor.faulty_worker" if self.fault else "failshut_streams.worker"
-        with self.log.open("ab") as out:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", module, json.dumps(self.config)],
-                stdout=out,
-                stderr=subprocess.STDOUT,
-                env={
-                    **os.environ,
-                    "PYTHONUNBUFFERED": "1",
-                    "PYTHONPATH": os.pathsep.join(
-                        [str(Path(__file__).parents[1]), *self._path, os.environ.get("PYTHONPATH", "")]
-                    ),
-                    "FAILSHUT_TEST_FAULT": self.fault,
-                    "FAILSHUT_TEST_TRIGGER": str(self.trigger),
-                },
-            )
+        config = json.dumps(self.config)
+        self._process = self._anew(config) if self.fault or self._path else ForkedProcess(config, self.log)
         return self
 
+    def _anew(self, config: str) -> subprocess.Popen[bytes]:
+        module = "monitor.faulty_worker" if self.fault else "failshut_streams.worker"
+        path = os.pathsep.join([str(Path(__file__).parents[1]), *self._path, os.environ.get("PYTHONPATH", "")])
+        environment = {
+            **os.environ,
+            "PYTHONUNBUFFERED": "1",
+            "PYTHONPATH": path,
+            "FAILSHUT_TEST_FAULT": self.fault,
+            "FAILSHUT_TEST_TRIGGER": str(self.trigger),
+        }
+        command = [sys.executable, "-m", module, config]
+        with self.log.open("ab") as out:
+            return subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=environment)
+
     @property
-    def process(self) -> subprocess.Popen[bytes]:
+    def process(self) -> subprocess.Popen[bytes] | ForkedProcess:
         assert self._process is not None
         return self._process
 
