@@ -15,7 +15,7 @@ demo: $(STAMP)  ## a monitor, three services and six kinds of trouble (DEMO_SECO
 	@$(BIN)/failshut demo
 
 test: lint  ## every check
-	@$(BIN)/pytest -n 2 --dist loadfile
+	@$(BIN)/pytest -n 3 --dist loadfile
 
 lint: $(STAMP)  ## ruff and mypy
 	@$(BIN)/ruff check .
