@@ -23,7 +23,8 @@ elseif fence[1] then
   end
 end
 if kind == 'closing' then
-  -- First what takes no memory: a store that is full still says it to every guard, and the write is repeated until it is taken.
+  -- First what takes no memory: it is done in a store that is full and knows no flags, too, and what follows a write in a script
+  -- is not refused for lack of memory.
   redis.call('DEL', KEYS[3])
   redis.call('PUBLISH', ARGV[8], ARGV[9])
 end

@@ -5,21 +5,19 @@ is of that gate, whatever it says itself: a service's user of the store reaches 
 checked here, where the key is (probes.py); evidence names the probe and holds no secret.
 
 The workers share the streams as a consumer group; an entry is written to the topic `internal` first, and acknowledged and
-deleted in the store only when Kafka has it. What a worker took and did not finish is taken over by another after
-`CLAIM_AFTER_MS`.
+deleted in the store only when Kafka has it. What a worker did not finish another takes over after `CLAIM_AFTER_MS`.
 
 The cap is the guard's courtesy, and the store cannot enforce it. So each pass bounds the streams before it reads them
-(outcomes.lua): one that is over `ENTRIES_MAX` or `BYTES_MAX` is deleted unread, and its length is reported as lost. Streams of
-gates that no policy names are deleted by a sweep.
+(outcomes.lua): one over `ENTRIES_MAX` or `BYTES_MAX` is deleted unread, and its length reported as lost. So are streams of
+gates that no policy names, by a sweep.
 
-A store that is down, flushed or restarted empty costs what it held and nothing else: the group is made anew. An entry that
-is no outcome is counted, logged and deleted; one that is longer than anything of ours is dropped unread, and costs no other
-gate its outcomes. What was not read leaves a hole in its guard's count, which the gate's condition finds.
+A store that is down, flushed or restarted empty costs what it held: the group is made anew. An entry that is no outcome is
+counted, logged and deleted; one that is longer than anything of ours is dropped unread, and costs no other gate its outcomes.
+What was not read leaves a hole in its guard's count, which the gate's condition finds.
 
 Limits: an entry may reach evidence twice (a worker dies between the two acknowledgements); what stood in a stream that was
-deleted unread is reported as lost by entries, and may be found as a hole as well; between two passes a stream may grow as
-fast as the network lets it, so where services are not trusted with the memory that permits and closings need, outcomes have
-a store of their own (FAILSHUT_OUTCOMES_STORE).
+deleted unread is reported as lost by entries, and may be found as a hole as well; between two passes streams may fill the
+store, which before Redis 7 holds up permits: outcomes may have a store of their own (FAILSHUT_OUTCOMES_STORE).
 """
 
 from __future__ import annotations
@@ -34,7 +32,7 @@ import msgspec
 import redis.asyncio as redis
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 
 from failshut.bounded import TooLong
 from failshut.keys import Names, check_gate
@@ -202,8 +200,8 @@ class OutcomeMover(Background):
         """
         self._follow(frozenset(self._gates()))
         gates = sorted(self._known)
-        turn = self._passes % max(1, len(gates))  # another gate is first each time: none is read at the cost of the rest
         self._passes += 1
+        turn = self._passes % max(1, len(gates))  # another gate is first each time: none is read at the cost of the rest
         filled = await self._bounded(gates[turn:] + gates[:turn])
         now_s = asyncio.get_running_loop().time()
         if now_s >= self._sweep_at_s:
@@ -255,11 +253,11 @@ class OutcomeMover(Background):
                     load += size
         return filled
 
-    async def _say_lost(self, gate: str, entries: int) -> None:
+    async def _say_lost(self, gate: str, entries: int, what: str = "over their bound") -> None:
         self._grouped.discard(gate)
         self.dropped += entries
         self._on_count("dropped", entries)
-        log.warning("the outcomes of %s were over their bound: %d entries were deleted unread", gate, entries)
+        log.warning("the outcomes of %s were %s: %d entries were deleted unread", gate, what, entries)
         async with asyncio.timeout(_KAFKA_SECONDS_MAX):
             key, value = lost_record(gate, entries)
             await self._producer.send_and_wait(self._topic, value, key)
@@ -278,7 +276,7 @@ class OutcomeMover(Background):
 
     async def _next(self, filled: list[str], now_s: float) -> list[Entry]:
         """Return what this worker has not finished, or what another has not, or what is new."""
-        await self._make_groups(filled)
+        filled = await self._make_groups(filled)
         begun = [gate for gate in filled if gate in self._unfinished]
         if begun:
             entries = await self._read(begun, "0")
@@ -291,16 +289,22 @@ class OutcomeMover(Background):
                 return claimed
         return await self._read(filled, ">")
 
-    async def _make_groups(self, gates: list[str]) -> None:
+    async def _make_groups(self, gates: list[str]) -> list[str]:
         for gate in gates:
             if gate in self._grouped:
                 continue
+            stream = self._names.outcomes(gate)
             try:
-                await self._redis.xgroup_create(self._names.outcomes(gate), GROUP, id="0", mkstream=True)
+                await self._redis.xgroup_create(stream, GROUP, id="0", mkstream=True)
+            except OutOfMemoryError:  # nobody could ever read it, and it is a part of what fills the store
+                await self._say_lost(gate, await self._redis.xlen(stream), "in a store that is full")
+                await self._redis.unlink(stream)
+                continue
             except ResponseError as error:
                 if "BUSYGROUP" not in str(error):
                     raise
             self._grouped.add(gate)
+        return [gate for gate in gates if gate in self._grouped]  # these can be read
 
     async def _read(self, gates: list[str], after: str) -> list[Entry]:
         if not gates:
