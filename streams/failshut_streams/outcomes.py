@@ -162,8 +162,7 @@ class OutcomeMover(Background):
         self._known: frozenset[str] = frozenset()
         self._claim_at_s = self._sweep_at_s = 0.0
         self._batch = BATCH_MAX
-        self._well = True
-        self._passes = 0
+        self._well, self._passes = True, 0
         self.moved = self.malformed = self.dropped = 0
 
     async def _release(self) -> None:

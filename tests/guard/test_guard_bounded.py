@@ -256,13 +256,15 @@ def test_a_fence_of_another_type_is_no_fence(monitor: Monitor, gate: Gate, other
 def test_a_fence_that_grows_while_it_is_read_keeps_no_gate_unread(
     monitor: Monitor, server: Valkey | Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Measured small, read giant: the gates are read without their fences."""
+    """Measured small, read giant: that gate is read without its fence, and the others in the same read keep theirs."""
     monitor.client.hset(monitor.names.fence(monitor.gate), mapping={"epoch": "1" * MB, "offset": "1", "kind": "permit"})
+    monitor.client.hset(monitor.names.fence("other"), mapping={"epoch": "1" * 16, "offset": "1" * 16, "kind": "closing"})
     monitor.issue()
     monkeypatch.setattr("failshut.store._fenced", lambda client, names, gates: frozenset(gates))
     store = Store(server.url, 5_000)
-    (found,) = store.read(monitor.names, [monitor.gate])
+    found, other = store.read(monitor.names, [monitor.gate, "other"])
     assert found.record is not None
     assert found.fence is None
+    assert other.fence == ("1" * 16, "1" * 16, True)
     with pytest.raises(Unreachable):
         Store("redis://127.0.0.1:1/0", 500).read(monitor.names, [monitor.gate])
