@@ -22,13 +22,14 @@ from failshut import Configuration, Gate, Guard, Withheld
 from failshut.address import AddressError, redact, settings_from, with_settings
 from failshut.config import from_environment
 from failshut.connection import connect
-from failshut.signing import SigningKey
+from failshut.signing import KeySet, SigningKey
 from failshut.store_address import StoreAddress
 from failshut_breakers.store import Store
 from failshut_console.main import main
 from failshut_console.state import Runtime
 from failshut_streams.broker import Broker, client_options, shown
 from failshut_streams.config import WorkerConfig
+from failshut_streams.operators import OperatorsFile
 
 MARKER = "qZ7vXw"
 """Of this no surface may show any part that is three letters long."""
@@ -281,3 +282,36 @@ def test_an_address_in_another_variable_is_not_quoted() -> None:
     for variable in ("FAILSHUT_CONTEXT", "FAILSHUT_DEADLINE_MS"):
         for text in tried(lambda variable=variable: from_environment({variable: f"redis://mon:{MARKER}@h"})):  # type: ignore[misc]
             assert not shows(text), text
+
+
+PEM = SigningKey.generate().to_pem().decode().strip()
+BODY = PEM.splitlines()[1]
+KEY_PARTS = tuple(BODY[at : at + 8] for at in range(22, len(BODY) - 8, 8))
+"""Of the key itself: what stands before is the same in every one."""
+
+
+@pytest.mark.parametrize("key", [PEM, BODY, PEM.replace("\n", "\\n"), PEM[:70]], ids=["pem", "body", "one-line", "cut-off"])
+def test_a_private_key_in_place_of_its_path_is_not_quoted(key: str, tmp_path: Path) -> None:
+    """Not by a command, a worker's configuration, or a guard: as an option, or in the variable that names the file."""
+    addresses = {"FAILSHUT_STORE": "redis://127.0.0.1:1", "FAILSHUT_BROKER": "kafka://127.0.0.1:1"}
+    said = [
+        command(["run"], {**addresses, "FAILSHUT_SIGNING_KEY": key}, tmp_path),
+        command(["run", "--operators", key], addresses, tmp_path),
+        command(["hold", "g", "--why", "x"], {**addresses, "FAILSHUT_OPERATOR_KEY": key}, tmp_path),
+        command(["hold", "g", "--why", "x", "--key", key], addresses, tmp_path),
+        command(["gates"], {**addresses, "FAILSHUT_JWKS": key}, tmp_path),
+        command(["gates", "--kye", key], addresses, tmp_path),
+        command(["gates"], {**addresses, "FAILSHUT_STATE": key, "FAILSHUT_INSTALLATION": key}, tmp_path),
+        *tried(lambda: SigningKey.load(key)),
+        *tried(lambda: KeySet.load(key)),
+        *tried(lambda: WorkerConfig(broker="kafka://a:1", store="redis://a", signing_key=Path(key), operators=Path(key))),
+        *tried(lambda: OperatorsFile(Path(key)).look()),
+    ]
+    guard = Guard(Configuration(store_url="redis://127.0.0.1:1", jwks=key, deadline_ms=2_000))
+    try:
+        said += tried(lambda: Gate("a.b", guard=guard).check("agent:1"))
+    finally:
+        guard.close()
+    assert any("private key stands where" in text for text in said) or key == PEM[:70]
+    for text in said:
+        assert not any(part in text for part in KEY_PARTS), text
