@@ -24,22 +24,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from importlib.resources import files
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
-import msgspec
 import redis.asyncio as redis
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 
 from failshut.bounded import TooLong
-from failshut.keys import Names, check_gate
-from failshut_breakers.probes import ForgedProbe, ProbeKey
+from failshut.keys import Names
+from failshut_breakers.probes import ProbeKey
 from failshut_breakers.store_connection import connect
 from failshut_streams.background import Background
-from failshut_streams.codecs.wire import OutcomeWire
+from failshut_streams.outcome_records import BadOutcome, Entry, entries_of, lost_record, record_of
 
 GROUP: Final = "failshut-outcomes"
 BATCH_MAX: Final = 500
@@ -66,61 +65,6 @@ _WAIT_SECONDS = (0.1, 2.0)
 _BOUND = files("failshut_streams").joinpath("outcomes.lua").read_text()
 
 log = logging.getLogger(__name__)
-
-
-class Entry(NamedTuple):
-    """An entry of a gate's stream; `fields` is None where the cap removed it while it was pending."""
-
-    gate: str
-    id: bytes
-    fields: Mapping[bytes, bytes] | None
-
-
-class BadOutcome(ValueError):
-    """An entry of a stream that is no outcome."""
-
-
-def record_of(entry: Entry, installation: str, probes: ProbeKey) -> tuple[bytes, bytes]:
-    """Return key (the gate) and value of the record for an entry of the gate's stream.
-
-    Raises:
-        BadOutcome: the entry is none, not one that the decoder would take, or with a token that this monitor did not make.
-    """
-    try:
-        text = {name.decode(): value.decode() for name, value in (entry.fields or {}).items()}
-        gate, token = check_gate(entry.gate), text.get("token", "")
-        outcome: dict[str, object] = {
-            "kind": "outcome",
-            "gate": gate,
-            "epoch": text["epoch"],
-            "token": probes.check(token, installation, gate) if token else "",
-            "outcome": text["outcome"],
-            "count": _count(text["count"]),
-            "id": entry.id.decode(),
-            "lost": _count(text.get("lost", "0")),
-            "guard": text.get("guard", ""),
-            "total": _count(text.get("total", "0"), 16),
-        }
-        if instance := text.get("instance", ""):
-            outcome["instance"] = instance
-        msgspec.convert(outcome, OutcomeWire)
-    except KeyError as error:
-        raise BadOutcome(f"no {error}") from error
-    except (ForgedProbe, ValueError, msgspec.MsgspecError) as error:
-        raise BadOutcome(str(error)) from error
-    return gate.encode(), msgspec.json.encode(outcome)
-
-
-def lost_record(gate: str, lost: int) -> tuple[bytes, bytes]:
-    """Return key and value of the record that says that so many outcomes of a gate were never read."""
-    outcome = {"kind": "outcome", "gate": gate, "epoch": "0" * 16, "token": "", "outcome": "cancelled", "count": 0}
-    return gate.encode(), msgspec.json.encode(outcome | {"id": "dropped", "lost": min(lost, 2**31 - 1)})
-
-
-def _count(text: str, digits: int = 10) -> int:
-    if not text.isascii() or not text.isdecimal() or len(text) > digits:
-        raise BadOutcome(f"not a count: {text[:20]!r}")
-    return int(text)
 
 
 def _ignore(what: str, count: int) -> None:
@@ -163,6 +107,7 @@ class OutcomeMover(Background):
         self._claim_at_s = self._sweep_at_s = 0.0
         self._batch = BATCH_MAX
         self._well, self._passes = True, 0
+        self._complained: set[str] = set()  # gates of whose entries the log was told since the last sweep
         self.moved = self.malformed = self.dropped = 0
 
     async def _release(self) -> None:
@@ -263,6 +208,7 @@ class OutcomeMover(Background):
 
     async def _sweep(self) -> None:
         """Delete streams of gates that no policy names: nobody reads them, and nobody else would bound them."""
+        self._complained.clear()
         wanted, found = {self._names.outcomes(gate) for gate in self._known}, 0
         async for name in self._redis.scan_iter(match=self._names.outcomes("*"), count=500):
             found += 1
@@ -312,7 +258,7 @@ class OutcomeMover(Background):
         streams: dict[Any, Any] = dict.fromkeys(by_stream, after)
         answer: Any = await self._redis.xreadgroup(GROUP, self._worker, streams, count=self._batch)
         parts = answer.items() if isinstance(answer, dict) else answer or []
-        return [entry for stream, part in parts for entry in _entries(by_stream[stream], [part])]
+        return [entry for stream, part in parts for entry in entries_of(by_stream[stream], [part])]
 
     async def _drop_too_long(self, gates: list[str]) -> int:
         """Some of what this worker was given cannot be read: find where, drop what is too long by itself, or take less."""
@@ -323,12 +269,12 @@ class OutcomeMover(Background):
             try:
                 await self._read([gate], "0")
             except TooLong:
-                dropped += await self._drop_entries(gate)
+                dropped += await self._dropentries_of(gate)
         self.malformed += dropped
         self._on_count("malformed", dropped)
         return dropped
 
-    async def _drop_entries(self, gate: str) -> int:
+    async def _dropentries_of(self, gate: str) -> int:
         """Drop the entries of a gate's stream that this worker was given and that are longer than anything of ours."""
         stream, dropped = self._names.outcomes(gate), 0
         for waiting in await self._redis.xpending_range(stream, GROUP, "-", "+", BATCH_MAX, self._worker):
@@ -336,7 +282,7 @@ class OutcomeMover(Background):
             try:
                 await self._redis.xrange(stream, entry_id, entry_id)
             except TooLong as error:
-                log.warning("entry %s of the outcomes of %s is none: %.200s", entry_id.decode(), gate, error)
+                self._complain(gate, error)
                 async with self._redis.pipeline(transaction=True) as pipe:
                     pipe.xack(stream, GROUP, entry_id)
                     pipe.xdel(stream, entry_id)
@@ -352,7 +298,7 @@ class OutcomeMover(Background):
             answer: Any = await self._redis.xautoclaim(
                 stream, GROUP, self._worker, self._claim_after_ms, start_id="0-0", count=self._batch
             )
-            claimed += _entries(gate, [answer[1]])
+            claimed += entries_of(gate, [answer[1]])
             for consumer in await self._redis.xinfo_consumers(stream, GROUP):
                 if consumer["pending"] == 0 and consumer["idle"] > FORGET_AFTER_MS:
                     await self._redis.xgroup_delconsumer(stream, GROUP, consumer["name"])
@@ -369,7 +315,7 @@ class OutcomeMover(Background):
                     key, value = record_of(entry, self._names.installation, self._probes)
                 except BadOutcome as error:
                     malformed += 1
-                    log.warning("an entry of the outcomes of %s is none: %.200s", entry.gate, error)
+                    self._complain(entry.gate, error)
                     continue
                 lost += int(entry.fields.get(b"lost", b"0"))
                 sent.append(await self._producer.send(self._topic, value, key))
@@ -381,20 +327,14 @@ class OutcomeMover(Background):
         if lost:
             self._on_count("lost", lost)
 
+    def _complain(self, gate: str, error: Exception) -> None:
+        """Say that an entry is none, once between two sweeps: who writes one writes thousands, and would fill the log."""
+        if gate not in self._complained:
+            self._complained.add(gate)
+            log.warning("an entry of the outcomes of %s is none: %.200s", gate, error)
+
     def _trouble(self, what: str, error: Exception) -> None:
         self._on_count(what, 1)
         if self._well:
             self._well = False
             log.warning("outcomes wait in the store: %s: %.200s", type(error).__name__, error)
-
-
-def _entries(gate: str, parts: list[Any]) -> list[Entry]:
-    """Return the entries in an answer, whichever nesting the client gives it."""
-    entries: list[Entry] = []
-    for part in parts:
-        for item in part or []:
-            if isinstance(item, list):
-                entries.extend(Entry(gate, entry[0], entry[1]) for entry in item)
-            else:
-                entries.append(Entry(gate, item[0], item[1]))
-    return entries

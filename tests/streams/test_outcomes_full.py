@@ -82,3 +82,22 @@ async def test_a_full_store_whose_streams_were_read_before_loses_nothing(store: 
         await client.config_set("maxmemory", "0")
         await mover.stop()
         await client.aclose()
+
+
+async def test_entries_that_are_none_do_not_fill_the_log(store: Valkey, caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever may write a stream writes thousands: each counts, and the log is told once between two sweeps."""
+    client: redis.Redis = redis.Redis.from_url(store.url)
+    mover = OutcomeMover(store.url, Topic(), "internal", "w", INSTALLATION, lambda: [GATE, OTHER], PROBES)  # type: ignore[arg-type]
+    try:
+        await mover.move_once()
+        for gate in (GATE, OTHER):
+            for _ in range(700):
+                await client.xadd(NAMES.outcomes(gate), {"junk": "x"})
+        while mover.malformed < 1_400:
+            await mover.move_once()
+        assert [record.getMessage().split(" is none")[0] for record in caplog.records] == [
+            f"an entry of the outcomes of {gate}" for gate in sorted((GATE, OTHER))
+        ]
+    finally:
+        await mover.stop()
+        await client.aclose()
