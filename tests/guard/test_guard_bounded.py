@@ -216,6 +216,24 @@ async def test_a_permit_that_is_put_back_over_a_closing_opens_no_cold_guard(
     assert admitted(cold) == later
 
 
+def test_who_takes_the_fence_away_too_gains_the_permits_own_end_at_a_cold_guard(
+    monitor: Monitor, gate: Gate, make_guard: Callable[..., Guard]
+) -> None:
+    """The fence is unsigned: without it a guard that has seen nothing admits, and no longer than the permit says itself."""
+    old = monitor.issue(ttl_ms=8_000)
+    assert admitted(gate) == old
+    monitor.close(Cause.DRIFT)
+    denied_with(gate, Cause.DRIFT)
+    monitor.client.delete(monitor.names.fence(monitor.gate))
+    monitor.client.set(monitor.names.record(monitor.gate), old.sign(monitor.key))
+    monitor.client.pexpire(monitor.names.record(monitor.gate), 600_000)
+    cold = Gate(monitor.gate, guard=make_guard())
+    admitted(cold)
+    denied_with(gate, Cause.STALE)
+    denied_with(cold, Cause.LAPSED)
+    assert withheld(cold) is not None
+
+
 def test_a_permit_of_a_former_epoch_is_below_the_fence_of_a_later_permit(monitor: Monitor, gate: Gate) -> None:
     """A rolled-back record is refused, and a renewal of the fence's own epoch is not."""
     permit = monitor.issue()
