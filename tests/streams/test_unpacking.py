@@ -13,7 +13,7 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 from streams.front_door import ROUTES, START_MS, chunk, cutter, record, rows_of, sample
 
-from failshut_streams import unpacking
+from failshut_streams import lag_offsets, unpacking
 from failshut_streams.transport import Record
 from failshut_streams.transport.fetch import light_record
 from failshut_streams.unpacking import BoundedRecords, why_unreadable
@@ -132,6 +132,39 @@ def test_what_cannot_be_unpacked_is_unreadable_and_told_to_those_who_ask() -> No
     rows = rows_of(cut.runs)
     assert {gate for gate, row in rows if row[0] == "Unreadable"} == {*"abcd"}
     assert [row[-1][0] for gate, row in rows if gate == "a" and row[0] == "Samples"] == [0, 2]
+
+
+class Reading:
+    """A consumer that has fetched what is given, of one partition."""
+
+    def __init__(self, records: list[Any], position: int) -> None:
+        self.records, self._position = records, position
+
+    def assign(self, places: Any) -> None:
+        """There is one."""
+
+    def seek(self, place: Any, offset: int) -> None:
+        """It is there."""
+
+    def unsubscribe(self) -> None:
+        """Nothing is kept."""
+
+    async def getmany(self, *places: Any, timeout_ms: int) -> dict[Any, list[Any]]:
+        """What was fetched."""
+        return {TP: self.records}
+
+    async def position(self, place: Any) -> int:
+        """Behind it."""
+        return self._position
+
+
+async def test_a_group_before_what_cannot_be_unpacked_is_behind_by_all_of_it() -> None:
+    """The stand-in stands at the end of a batch: where it stands says nothing of where records begin."""
+    records, upto = read(batch([b"x"] * 50 + [b"x" * 100_000], ZSTD))
+    place = lag_offsets._Place(begin=0, readable=0)
+    reading: Any = Reading(records, upto)
+    await lag_offsets._first_records(reading, TP.topic, {TP.partition: place}, {TP.partition: upto}, 5.0)
+    assert (place.found, place.readable) == (True, 0)
 
 
 def test_nobody_writes_a_record_that_passes_for_a_stand_in() -> None:
