@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import msgspec
 import pytest
+import redis
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -22,13 +24,15 @@ from failshut import Configuration, Gate, Guard, Withheld
 from failshut.address import AddressError, redact, settings_from, with_settings
 from failshut.config import from_environment
 from failshut.connection import connect
+from failshut.keys import Names
 from failshut.signing import KeySet, SigningKey
 from failshut.store_address import StoreAddress
 from failshut_breakers.store import Store
-from failshut_console.main import main
-from failshut_console.state import Runtime
+from failshut_console.main import main, show_unexpected
+from failshut_console.state import Runtime, State
 from failshut_streams.broker import Broker, client_options, shown
 from failshut_streams.config import WorkerConfig
+from failshut_streams.health import Report
 from failshut_streams.operators import OperatorsFile
 
 MARKER = "qZ7vXw"
@@ -315,3 +319,29 @@ def test_a_private_key_in_place_of_its_path_is_not_quoted(key: str, tmp_path: Pa
     assert any("private key stands where" in text for text in said) or key == PEM[:70]
     for text in said:
         assert not any(part in text for part in KEY_PARTS), text
+
+
+@pytest.mark.store
+def test_a_repair_that_reaches_no_broker_does_not_quote_it(store: Any, tmp_path: Path) -> None:
+    """Not even an address without a scheme, which is taken too: as an option, or in the environment."""
+    State(tmp_path / ".failshut").ensure_keys()
+    names = Names("installationoftests")
+    line = Report("w", "g", 1, 1, {}, "", [], [], [], [], True)
+    redis.Redis.from_url(store.url).set(names.worker("w"), msgspec.json.encode(line), px=600_000)
+    address = f"mon:{MARKER}@127.0.0.1:1"
+    order = ["gap", "accept", "telemetry", "0", "--why", "x", "--upto", "5", "--store", store.url]
+    order += ["--installation", names.installation]
+    for arguments, variables in (([*order, "--broker", address], {}), (order, {"FAILSHUT_BROKER": address})):
+        said = command(arguments, variables, tmp_path)
+        assert "does not answer" in said
+        assert not shows(said), said
+
+
+def test_what_nobody_foresaw_does_not_quote_an_address_without_a_scheme(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    """Python's own words for an error may hold what was given to the command."""
+    address = f"mon:{MARKER}@127.0.0.1:1"
+    monkeypatch.setattr(sys, "argv", ["failshut", "run", f"--broker={address}"])
+    show_unexpected(RuntimeError, RuntimeError(f"no {address}"), None)
+    said = capsys.readouterr().err
+    assert "RuntimeError: no ***" in said
+    assert not shows(said)
