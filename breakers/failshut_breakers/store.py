@@ -152,11 +152,19 @@ class Store:
                 pipe.sadd(name, *sorted(gates))
             answers = await pipe.execute(raise_on_error=False)
         written, named = answers[: len(pairs)], answers[len(pairs) :]
-        # The set of names is for screens, and told anew with each write: a full store does without it.
-        for answer in (*written, *(one for one in named if not isinstance(one, OutOfMemoryError))):
+        for answer in written:
             if isinstance(answer, Exception):
                 raise answer
+        for name, answer in zip(sets, named, strict=True):
+            await self._judge_naming(name, answer)
         return [Answer.of(answer) for answer in written]
+
+    async def _judge_naming(self, name: str, answer: object) -> None:
+        """The set of names is for screens, and told anew with each write: a full store, or another key, costs it alone."""
+        if isinstance(answer, ResponseError) and str(answer).startswith("WRONGTYPE"):
+            await self._redis.unlink(name)
+        elif isinstance(answer, Exception) and not isinstance(answer, OutOfMemoryError):
+            raise answer
 
     async def _load(self) -> str:
         try:

@@ -35,10 +35,11 @@ if kind == 'closing' then
   return {'written', epoch, offset}
 end
 redis.call('SET', KEYS[2], ARGV[4], 'PXAT', exp_ms)
--- Probe tokens are written once for a PROVING: lost ones stay lost.
+-- Probe tokens are written once for a PROVING: lost ones stay lost. A PROVING later than the permit that brings them was begun by
+-- no monitor: what says so would keep tokens out for good.
 if #ARGV > 9 then
   local probed = redis.pcall('GET', KEYS[4])
-  if type(probed) ~= 'string' or probed < ARGV[6] then
+  if type(probed) ~= 'string' or probed < ARGV[6] or probed > epoch then
     redis.call('SET', KEYS[4], ARGV[6])
     redis.call('DEL', KEYS[3])
     for n = 10, #ARGV do redis.call('RPUSH', KEYS[3], ARGV[n]) end

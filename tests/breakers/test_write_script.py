@@ -280,7 +280,8 @@ async def test_an_operator_removes_a_fence_by_its_epoch(writer: Store, see: redi
 
 
 async def test_keys_of_another_type_are_replaced(writer: Store, see: redis_py.Redis) -> None:
-    """Whatever stands where a record, tokens or a status should be is overwritten."""
+    """Whatever stands where a record, tokens, a status or the names of gates should be is overwritten."""
+    see.set(NAMES.gates, "x")
     see.sadd(NAMES.record("g"), "x")
     see.set(NAMES.probes("g"), "x")
     see.rpush(NAMES.probed("g"), "x")
@@ -288,6 +289,17 @@ async def test_keys_of_another_type_are_replaced(writer: Store, see: redis_py.Re
     assert await write(writer, permit(5, 5, tokens=1, proving=5)) == [True]
     assert see.get(NAMES.record("g")) == token("permit-5-5")
     assert see.llen(NAMES.probes("g")) == 1
+    assert await write(writer, permit(5, 6)) == [True]
+    assert see.smembers(NAMES.gates) == {"g"}
+
+
+@pytest.mark.parametrize("poison", ["z", "9" * 16, epoch(7), "", epoch(6) + "x"])
+async def test_a_proving_that_no_monitor_began_keeps_no_token_out(writer: Store, see: redis_py.Redis, poison: str) -> None:
+    """What says for which PROVING tokens were written is unsigned: it is believed up to the permit's own epoch."""
+    see.set(NAMES.probed("g"), poison)
+    assert await write(writer, permit(6, 6, tokens=3, proving=6), permit(6, 7, tokens=3, proving=6)) == [True, True]
+    assert see.llen(NAMES.probes("g")) == 3
+    assert see.get(NAMES.probed("g")) == epoch(6)
 
 
 class Wire:
