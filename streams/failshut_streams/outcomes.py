@@ -144,8 +144,8 @@ class OutcomeMover(Background):
         """
         self._follow(frozenset(self._gates()))
         gates = sorted(self._known)
-        self._passes += 1
         turn = self._passes % max(1, len(gates))  # another gate is first each time: none is read at the cost of the rest
+        self._passes += 1
         filled = await self._bounded(gates[turn:] + gates[:turn])
         now_s = asyncio.get_running_loop().time()
         if now_s >= self._sweep_at_s:
