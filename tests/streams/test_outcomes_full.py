@@ -11,6 +11,7 @@ import redis.asyncio as redis
 from entries import GATE, INSTALLATION, NAMES, OTHER, PROBES, decoded, fields
 from redis.exceptions import OutOfMemoryError
 
+from failshut_streams import outcomes
 from failshut_streams.codecs import Outcome
 from failshut_streams.embedded import Valkey
 from failshut_streams.outcomes import BYTES_MAX, OutcomeMover
@@ -84,8 +85,11 @@ async def test_a_full_store_whose_streams_were_read_before_loses_nothing(store: 
         await client.aclose()
 
 
-async def test_entries_that_are_none_do_not_fill_the_log(store: Valkey, caplog: pytest.LogCaptureFixture) -> None:
+async def test_entries_that_are_none_do_not_fill_the_log(
+    store: Valkey, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whoever may write a stream writes thousands: each counts, and the log is told once between two sweeps."""
+    monkeypatch.setattr(outcomes, "_SWEEP_SECONDS", 3_600.0)
     client: redis.Redis = redis.Redis.from_url(store.url)
     mover = OutcomeMover(store.url, Topic(), "internal", "w", INSTALLATION, lambda: [GATE, OTHER], PROBES)  # type: ignore[arg-type]
     try:
@@ -95,9 +99,8 @@ async def test_entries_that_are_none_do_not_fill_the_log(store: Valkey, caplog: 
                 await client.xadd(NAMES.outcomes(gate), {"junk": "x"})
         while mover.malformed < 1_400:
             await mover.move_once()
-        assert [record.getMessage().split(" is none")[0] for record in caplog.records] == [
-            f"an entry of the outcomes of {gate}" for gate in sorted((GATE, OTHER))
-        ]
+        said = sorted(record.getMessage().split(" is none")[0] for record in caplog.records)
+        assert said == [f"an entry of the outcomes of {gate}" for gate in sorted((GATE, OTHER))]
     finally:
         await mover.stop()
         await client.aclose()
