@@ -22,6 +22,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from failshut.address import holds_key, redact
 from failshut.cause import Cause
 from failshut.keys import check_installation
 
@@ -119,6 +120,8 @@ class KeySet:
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> KeySet:
         """Read a JWKS file. Raises OSError, or ValueError where it is not one."""
+        if holds_key(os.fspath(path)):
+            raise UnusableKey("a private key stands where the path of a JWKS file is expected")
         return cls.from_json(Path(path).read_bytes(), path)
 
     @classmethod
@@ -127,7 +130,7 @@ class KeySet:
         try:
             document = json.loads(content)
         except (ValueError, RecursionError) as error:
-            raise UnusableKey(f"{path} is not JSON") from error
+            raise UnusableKey(redact(f"{path} is not JSON")) from error
         return cls.from_dict(document)
 
     def to_dict(self) -> dict[str, Any]:
@@ -212,6 +215,8 @@ class SigningKey:
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> SigningKey:
         """Read a PEM file. Raises OSError, or ValueError where it is not an Ed25519 key."""
+        if holds_key(os.fspath(path)):  # no error may quote it as a path
+            raise UnusableKey("a private key stands where the path of its file is expected")
         return cls.from_pem(Path(path).read_bytes())
 
     @classmethod

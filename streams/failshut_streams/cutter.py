@@ -30,6 +30,7 @@ from failshut_streams.codecs.wire import SampleWire
 from failshut_streams.gathering import Gathered, PartitionOf
 from failshut_streams.marks import MARK_KEY, BadMark, decode_mark
 from failshut_streams.transport import Chunk, Record
+from failshut_streams.unpacking import why_unreadable
 
 APPEND_TIME = 1
 """Kafka's timestamp type of a record whose time is the broker's."""
@@ -161,6 +162,9 @@ class Cutter:
             append_ms = time_ms
             if key == MARK_KEY:
                 self._mark(record, gathered, routes, cut, asked)
+                continue
+            if not value and (why := why_unreadable(headers)):
+                self._refuse(record, append_ms, why, gathered, cut)
                 continue
             wires = samples(value) if value and not headers else None
             if not wires or not gathered.take_wires(offset, append_ms, wires):

@@ -216,6 +216,24 @@ async def test_a_permit_that_is_put_back_over_a_closing_opens_no_cold_guard(
     assert admitted(cold) == later
 
 
+def test_who_takes_the_fence_away_too_gains_the_permits_own_end_at_a_cold_guard(
+    monitor: Monitor, gate: Gate, make_guard: Callable[..., Guard]
+) -> None:
+    """The fence is unsigned: without it a guard that has seen nothing admits, and no longer than the permit says itself."""
+    old = monitor.issue(ttl_ms=8_000)
+    assert admitted(gate) == old
+    monitor.close(Cause.DRIFT)
+    denied_with(gate, Cause.DRIFT)
+    monitor.client.delete(monitor.names.fence(monitor.gate))
+    monitor.client.set(monitor.names.record(monitor.gate), old.sign(monitor.key))
+    monitor.client.pexpire(monitor.names.record(monitor.gate), 600_000)
+    cold = Gate(monitor.gate, guard=make_guard())
+    admitted(cold)
+    denied_with(gate, Cause.STALE)
+    denied_with(cold, Cause.LAPSED)
+    assert withheld(cold) is not None
+
+
 def test_a_permit_of_a_former_epoch_is_below_the_fence_of_a_later_permit(monitor: Monitor, gate: Gate) -> None:
     """A rolled-back record is refused, and a renewal of the fence's own epoch is not."""
     permit = monitor.issue()
@@ -256,13 +274,15 @@ def test_a_fence_of_another_type_is_no_fence(monitor: Monitor, gate: Gate, other
 def test_a_fence_that_grows_while_it_is_read_keeps_no_gate_unread(
     monitor: Monitor, server: Valkey | Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Measured small, read giant: the gates are read without their fences."""
+    """Measured small, read giant: that gate is read without its fence, and the others in the same read keep theirs."""
     monitor.client.hset(monitor.names.fence(monitor.gate), mapping={"epoch": "1" * MB, "offset": "1", "kind": "permit"})
+    monitor.client.hset(monitor.names.fence("other"), mapping={"epoch": "1" * 16, "offset": "1" * 16, "kind": "closing"})
     monitor.issue()
     monkeypatch.setattr("failshut.store._fenced", lambda client, names, gates: frozenset(gates))
     store = Store(server.url, 5_000)
-    (found,) = store.read(monitor.names, [monitor.gate])
+    found, other = store.read(monitor.names, [monitor.gate, "other"])
     assert found.record is not None
     assert found.fence is None
+    assert other.fence == ("1" * 16, "1" * 16, True)
     with pytest.raises(Unreachable):
         Store("redis://127.0.0.1:1/0", 500).read(monitor.names, [monitor.gate])

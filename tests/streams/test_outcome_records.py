@@ -19,7 +19,7 @@ from failshut_breakers.routes import Routes
 from failshut_streams.codecs import InternalDecoder, Outcome
 from failshut_streams.embedded import Valkey
 from failshut_streams.gathering import Gathered
-from failshut_streams.outcomes import BadOutcome
+from failshut_streams.outcome_records import BadOutcome
 
 
 def test_an_entry_becomes_what_the_decoder_reads() -> None:

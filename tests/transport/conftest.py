@@ -53,7 +53,13 @@ class Broker:
         return name
 
     async def produce(self, topic: str, values: list[str], partition: int = 0, compression: str | None = None) -> None:
-        producer = AIOKafkaProducer(bootstrap_servers=self.bootstrap, compression_type=compression, linger_ms=5, acks="all")
+        producer = AIOKafkaProducer(
+            bootstrap_servers=self.bootstrap,
+            compression_type=compression,
+            linger_ms=5,
+            acks="all",
+            max_request_size=64 * 1024 * 1024,  # before it is compressed
+        )
         await producer.start()
         try:
             sent = [await producer.send(topic, value.encode(), partition=partition) for value in values]

@@ -49,6 +49,19 @@ async def test_every_codec_is_read(broker, reader, codec):
     assert [value for chunk in worker.events() for value in chunk["values"]] == values
 
 
+async def test_a_batch_that_unpacks_to_more_than_it_may_is_read_past(broker, reader):
+    """Brokers take a few kilobytes that unpack to 40 MiB. One record stands in for it, and what follows is read."""
+    topic = await broker.topic()
+    await broker.produce(topic, numbers(5))
+    await broker.produce(topic, ["x" * (40 * 1024 * 1024)], compression="zstd")
+    await broker.produce(topic, numbers(5))
+    worker = reader(topic, values=True)
+    await worker.until(lambda: len(worker.offsets()) >= 11)
+    assert worker.offsets() == list(range(11))
+    assert [len(value) for chunk in worker.events() for value in chunk["values"]] == [1] * 5 + [0] + [1] * 5
+    assert all(chunk["joins"] for chunk in worker.events())
+
+
 async def test_holes_are_read_past(broker, reader):
     """Transaction markers have offsets and no records: chunks join over them, and the commit passes them."""
     topic = await broker.topic()

@@ -36,6 +36,9 @@ HOLDERS_MAX = 30_000
 BAD_POINTS_MAX = 1_000
 """Points in JSON that are damaged, each with a fault of its own."""
 
+BAD_HOLDERS_MAX = 1_000
+"""Resources, scopes and metrics in JSON that are damaged and name no series, each with a fault of its own."""
+
 COUNT_BELOW = 1 << 64
 
 DISTRIBUTION = (".count", ".sum", ".mean", ".min", ".max")
@@ -61,6 +64,7 @@ class Walk:
         self.items: list[Item] = []
         self.append_ms = append_ms
         self.bad_points_left = BAD_POINTS_MAX
+        self.bad_holders_left = BAD_HOLDERS_MAX
         self._names = names
         self._instances = instances
         self._elements_max = elements_max

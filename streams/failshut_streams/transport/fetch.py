@@ -5,7 +5,7 @@ the fetch position read right before and right after, with nothing awaited in be
 in aiokafka's background is seen as what it is, a chunk that starts elsewhere.
 
 Only committed records are read: what a transaction wrote and took back is passed over as a hole, and what it may still take
-back is waited for, and with it everything behind it. `awaited` says where.
+back is waited for, and with it everything behind it. `awaited` says where. What a batch unpacks to is bounded: unpacking.py.
 
 Everything that is private in aiokafka and used here is listed in tests/transport/test_seams.py.
 """
@@ -25,6 +25,7 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
 from faust.types import TP
 
+from failshut_streams import unpacking
 from failshut_streams.broker import READ_COMMITTED
 from failshut_streams.transport.chunk import Chunk, Position, ReadFault, Reading, Record
 
@@ -78,6 +79,7 @@ class ChunkThread(AIOKafkaConsumerThread):
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self.thread_loop))
 
     def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:
+        unpacking.install()
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = self.consumer.settings.fetch_max_wait_ms
         consumer._isolation_level = READ_COMMITTED  # Faust knows it for its own transactions alone

@@ -88,7 +88,7 @@ async def read(stream):
             previous=chunk.previous,
             joins=chunk.joins,
             offsets=[record.offset for record in chunk.records],
-            values=[record.value.decode() for record in chunk.records] if spec.get("values") else [],
+            values=[(record.value or b"").decode() for record in chunk.records] if spec.get("values") else [],
             reading=chunk.reading,
             in_flight=reading.taken - reading.released,
         )
