@@ -15,18 +15,19 @@ that it can refuse an old one.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING
 
+from failshut.admission import refuse_names
 from failshut.cause import Cause
+from failshut.guard import Guard
 from failshut.lease import Denial, Lease, Slot, Withdrawal
 from failshut.outcomes import CANCELLED, FAILED, INTERRUPTED, OK
 from failshut.permit import Permit
 from failshut.withheld import Withheld
 
-if TYPE_CHECKING:
-    from failshut.gate import Gate
-    from failshut.guard import Guard
+#: Finds the guard and the slot of a gate as of now. Raises Withheld.
+Bind = Callable[[], tuple[Guard, Slot]]
 
 
 class Execution:
@@ -39,6 +40,7 @@ class Execution:
     """
 
     __slots__ = (
+        "_bind",
         "_birth",
         "_cancelling",
         "_entered",
@@ -59,8 +61,9 @@ class Execution:
         "token",
     )
 
-    def __init__(self, gate: Gate, subject: str, operation: str | None, parent: object) -> None:
+    def __init__(self, gate: str, bind: Bind, subject: str, operation: str | None, parent: object) -> None:
         self._gate = gate
+        self._bind = bind
         self.subject = subject
         self.operation = operation
         self.parent = parent
@@ -112,7 +115,7 @@ class Execution:
         lease = self._already_admitted()
         if lease is None:
             end = guard.deadline()
-            lease = self._gate.admit(guard.obtain(slot, end), self.subject, self.operation, probing=True)
+            lease = self._admitted(guard.obtain(slot, end))
             if lease.permit.mode == "proving":
                 self._take_token(guard.probe(slot, lease.permit, end), lease.permit)
         self._permit, self._kid, self._inside = lease.permit, lease.kid, True
@@ -138,8 +141,7 @@ class Execution:
             lease = self._already_admitted()
             if lease is None:
                 end = guard.deadline()
-                state = await guard.obtain_async(slot, end)
-                lease = self._gate.admit(state, self.subject, self.operation, probing=True)
+                lease = self._admitted(await guard.obtain_async(slot, end))
                 if lease.permit.mode == "proving":
                     self._take_token(await guard.probe_async(slot, lease.permit, end), lease.permit)
         except BaseException:
@@ -196,8 +198,9 @@ class Execution:
         if self._entered:
             raise RuntimeError("an execution is entered once: ask the gate for another one")
         self._entered = True
-        self._gate.check_names(self.subject, self.operation)
-        self._guard, self._slot = self._gate.bind()
+        if refused := refuse_names(self.subject, self.operation):
+            raise self._withheld(refused)
+        self._guard, self._slot = self._bind()
         self._withdrawal: Withdrawal | None = self._slot.withdrawal
         self._birth = self._slot.birth
         return self._guard, self._slot
@@ -214,19 +217,28 @@ class Execution:
             return lease
         return None
 
+    def _admitted(self, state: Lease | Denial) -> Lease:
+        """All five checks on what the guard found; a probe token is still to be taken. Raises Withheld."""
+        found = self._guard.admit(self._slot, state, self.subject, self.operation, probing=True)
+        if isinstance(found, Denial):
+            raise self._withheld(found)
+        return found
+
+    def _withheld(self, denial: Denial) -> Withheld:
+        return Withheld(self._gate, denial.cause, denial.because)
+
     def _take_token(self, answer: str | Denial, permit: Permit) -> None:
         if isinstance(answer, Denial):
-            raise Withheld(self._gate.name, answer.cause, answer.because)
+            raise self._withheld(answer)
         slot, state = self._slot, self._slot.state
         if not (slot.alive(self._guard.moment()) and isinstance(state, Lease) and state.permit.epoch == permit.epoch):
-            self._guard.outcomes.put((self._gate.name, permit.epoch, answer, CANCELLED))
-            denial = slot.denial(self._guard.moment())
-            raise Withheld(self._gate.name, denial.cause, denial.because)
+            self._guard.outcomes.put((self._gate, permit.epoch, answer, CANCELLED))
+            raise self._withheld(slot.denial(self._guard.moment()))
         self.token = answer
 
     def _why_not(self) -> Withheld | None:
         """Why this execution may not go on; None if it may."""
-        name, slot, permit = self._gate.name, self._slot, self.permit
+        name, slot, permit = self._gate, self._slot, self.permit
         if slot.birth is not self._birth:
             return Withheld(name, Cause.FORKED)
         if not self._guard.counts(self._kid):  # its permit counts for nothing, `in_flight` included
@@ -247,11 +259,9 @@ class Execution:
 
     def _covered(self) -> Withheld | None:
         """Why the gate's present lease does not cover this execution; None if it does."""
-        try:
-            self._gate.admit(self._guard.current(self._slot), self.subject, self.operation, probing=bool(self.token))
-        except Withheld as withheld:
-            return withheld
-        return None
+        present = self._guard.current(self._slot)
+        found = self._guard.admit(self._slot, present, self.subject, self.operation, probing=bool(self.token))
+        return self._withheld(found) if isinstance(found, Denial) else None
 
     def _report(self, exc: BaseException | None, interrupted: bool) -> None:
         """Queue the outcome; `interrupted` says that the guard's own interruption ended the block."""
@@ -259,7 +269,7 @@ class Execution:
         if self._permit is None or self._slot.birth is not self._birth:
             return  # a forked child leaves the block as well: its parent reports
         outcome = CANCELLED if interrupted else _outcome_of(exc)
-        self._guard.outcomes.put((self._gate.name, self._permit.epoch, self.token, outcome))
+        self._guard.outcomes.put((self._gate, self._permit.epoch, self.token, outcome))
 
 
 def _outcome_of(exc: BaseException | None) -> str:
