@@ -21,8 +21,8 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from failshut import epoch as epochs
 from failshut.cause import Cause
-from failshut.permit import Closing, InFlight, Permit, verify
-from failshut.signing import KeySet, TokenError, kid_of
+from failshut.permit import Closing, InFlight, Permit
+from failshut.signing import TokenError, kid_of
 
 #: Subjects and operations that one lease remembers as admitted; at the bound it forgets them all and checks anew.
 ADMITTED_MAX: Final = 10_000
@@ -322,11 +322,6 @@ def _below(permit: Permit, fence: Fenced | None) -> Denial | None:
         return None
     what = "a closing" if fence.closed else "a permit"
     return Denial(Cause.STALE, f"a permit of epoch {permit.epoch}; the store was given {what} of {fence.epoch} since")
-
-
-def verifier(keys: KeySet) -> Verify:
-    """`verify` with the keys given: what `Slot.take` asks for each token that it has not seen."""
-    return lambda token, gate: verify(token, keys, gate)
 
 
 def _authority(permit: Permit) -> tuple[Any, ...]:
