@@ -270,8 +270,8 @@ def _tell_differences(recording: Recording, left: Story, right: Story, differenc
             typer.echo(f"  {one.gate}: no difference")
             continue
         typer.echo(f"  {one.gate}: first differs at {iso(one.first_ms)}: {one.first[0]} / {one.first[1]}")
-        for what, (before, after) in (("open for", one.open_ms),):
-            typer.echo(f"    {what} {seconds(before)} / {seconds(after)}, apart for {seconds(one.apart_ms)}")
+        before, after = one.open_ms
+        typer.echo(f"    open for {seconds(before)} / {seconds(after)}, apart for {seconds(one.apart_ms)}")
         typer.echo(f"    closings {one.closings[0]} / {one.closings[1]}, demands {one.trips[0]} / {one.trips[1]}")
 
 
