@@ -15,8 +15,8 @@ that it can refuse an old one.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from types import TracebackType
+from typing import Protocol
 
 from failshut.admission import refuse_names
 from failshut.cause import Cause
@@ -26,8 +26,14 @@ from failshut.outcomes import CANCELLED, FAILED, INTERRUPTED, OK
 from failshut.permit import Permit
 from failshut.withheld import Withheld
 
-#: Finds the guard and the slot of a gate as of now. Raises Withheld.
-Bind = Callable[[], tuple[Guard, Slot]]
+
+class Entrance(Protocol):
+    """What an execution needs of its gate."""
+
+    name: str
+
+    def bind(self) -> tuple[Guard, Slot]:
+        """The guard and the slot of the gate as of now. Raises Withheld."""
 
 
 class Execution:
@@ -40,7 +46,6 @@ class Execution:
     """
 
     __slots__ = (
-        "_bind",
         "_birth",
         "_cancelling",
         "_entered",
@@ -61,9 +66,8 @@ class Execution:
         "token",
     )
 
-    def __init__(self, gate: str, bind: Bind, subject: str, operation: str | None, parent: object) -> None:
+    def __init__(self, gate: Entrance, subject: str, operation: str | None, parent: object) -> None:
         self._gate = gate
-        self._bind = bind
         self.subject = subject
         self.operation = operation
         self.parent = parent
@@ -200,7 +204,7 @@ class Execution:
         self._entered = True
         if refused := refuse_names(self.subject, self.operation):
             raise self._withheld(refused)
-        self._guard, self._slot = self._bind()
+        self._guard, self._slot = self._gate.bind()
         self._withdrawal: Withdrawal | None = self._slot.withdrawal
         self._birth = self._slot.birth
         return self._guard, self._slot
@@ -225,20 +229,20 @@ class Execution:
         return found
 
     def _withheld(self, denial: Denial) -> Withheld:
-        return Withheld(self._gate, denial.cause, denial.because)
+        return Withheld(self._gate.name, denial.cause, denial.because)
 
     def _take_token(self, answer: str | Denial, permit: Permit) -> None:
         if isinstance(answer, Denial):
             raise self._withheld(answer)
         slot, state = self._slot, self._slot.state
         if not (slot.alive(self._guard.moment()) and isinstance(state, Lease) and state.permit.epoch == permit.epoch):
-            self._guard.outcomes.put((self._gate, permit.epoch, answer, CANCELLED))
+            self._guard.outcomes.put((self._gate.name, permit.epoch, answer, CANCELLED))
             raise self._withheld(slot.denial(self._guard.moment()))
         self.token = answer
 
     def _why_not(self) -> Withheld | None:
         """Why this execution may not go on; None if it may."""
-        name, slot, permit = self._gate, self._slot, self.permit
+        name, slot, permit = self._gate.name, self._slot, self.permit
         if slot.birth is not self._birth:
             return Withheld(name, Cause.FORKED)
         if not self._guard.counts(self._kid):  # its permit counts for nothing, `in_flight` included
@@ -269,7 +273,7 @@ class Execution:
         if self._permit is None or self._slot.birth is not self._birth:
             return  # a forked child leaves the block as well: its parent reports
         outcome = CANCELLED if interrupted else _outcome_of(exc)
-        self._guard.outcomes.put((self._gate, self._permit.epoch, self.token, outcome))
+        self._guard.outcomes.put((self._gate.name, self._permit.epoch, self.token, outcome))
 
 
 def _outcome_of(exc: BaseException | None) -> str:

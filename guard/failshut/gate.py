@@ -78,7 +78,7 @@ class Gate:
             return lease.permit  # type: ignore[union-attr] # a Denial admits nobody
         if refused := refuse_names(subject, operation):
             raise Withheld(self.name, refused.cause, refused.because)
-        guard, slot = self._bind()
+        guard, slot = self.bind()
         found = guard.admit(slot, guard.obtain(slot, guard.deadline()), subject, operation, probing=False)
         if isinstance(found, Denial):
             raise Withheld(self.name, found.cause, found.because)
@@ -86,7 +86,7 @@ class Gate:
 
     def execution(self, subject: str, operation: str | None = None, parent: object = None) -> Execution:
         """One piece of work, to be run inside `with` or `async with`; entering it raises Withheld where denied."""
-        return Execution(self.name, self._bind, subject, operation, parent)
+        return Execution(self, subject, operation, parent)
 
     def prepare(self, seconds: float = 1.0) -> bool:
         """Begin to watch, so that the first check finds a lease; whether there is one within `seconds`.
@@ -96,7 +96,7 @@ class Gate:
         end = time.monotonic() + seconds
         while True:
             try:
-                guard, slot = self._bind()
+                guard, slot = self.bind()
             except Withheld:
                 return False
             if isinstance(guard.obtain(slot, guard.deadline()), Lease):
@@ -154,7 +154,7 @@ class Gate:
 
         return decorate
 
-    def _bind(self) -> tuple[Guard, Slot]:
+    def bind(self) -> tuple[Guard, Slot]:
         """The guard and the slot of this gate; after `configure` those of the new guard. Raises Withheld."""
         guard = self._guard
         if guard is None or (guard.closed and self._given is None):
