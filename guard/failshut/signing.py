@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from failshut.address import holds_key, redact
 from failshut.cause import Cause
 from failshut.keys import check_installation
+from failshut.whole_file import write_whole
 
 ALGORITHM: Final = "EdDSA"
 TYP_PERMIT: Final = "failshut-permit+jwt"
@@ -219,14 +220,6 @@ class SigningKey:
             raise UnusableKey("a private key stands where the path of its file is expected")
         return cls.from_pem(Path(path).read_bytes())
 
-    @classmethod
-    def from_env(cls, name: str = "FAILSHUT_SIGNING_KEY") -> SigningKey:
-        """Read the PEM, or the path of a PEM file, from an environment variable. Raises ValueError."""
-        value = os.environ.get(name, "")
-        if not value:
-            raise UnusableKey(f"{name} is not set")
-        return cls.from_pem(value.encode()) if "-----BEGIN" in value else cls.load(value)
-
     def to_pem(self) -> bytes:
         """The private key as PKCS#8 PEM, not encrypted."""
         return self._private.private_bytes(
@@ -319,17 +312,6 @@ def _no_constant(text: str) -> Any:
 
 
 def _write(path: Path, data: bytes, mode: int) -> None:
-    """Write a file so that a reader sees the old or the new one; `mode` holds from the first byte on."""
+    """Write a key file, whole or not at all, in a folder that is made where there is none."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            os.fchmod(file.fileno(), mode)
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    write_whole(path, data, mode)

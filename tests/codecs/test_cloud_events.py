@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from failshut_streams.codecs import Beat, Fault, Item, NativeDecoder, Sample
+from failshut_streams.codecs import Beat, DeadKind, Fault, Item, NativeDecoder, Sample
 
 APPEND_MS = 1_800_000_000_000
 DATA = {"service": "refunds", "metric": "eur", "value": 1.5}
@@ -116,7 +116,7 @@ def test_a_structured_event_that_we_do_not_speak_is_one_unreadable_item(change: 
 
 def test_an_event_inside_a_binary_event_is_refused() -> None:
     """One envelope is enough."""
-    assert binary(BINARY, EVENT) == [Fault(None, "a CloudEvent inside a CloudEvent")]
+    assert binary(BINARY, EVENT) == [Fault(None, "a CloudEvent inside a CloudEvent", kind=DeadKind.CLOUD_EVENT)]
 
 
 STRUCTURED = "application/cloudevents+json; charset=utf-8"
@@ -135,7 +135,9 @@ def test_the_content_type_decides_which_form_an_event_has(media_type: str) -> No
 def test_a_structured_event_in_another_format_is_unreadable(media_type: bytes) -> None:
     """With attributes in headers as without."""
     for more in ([], BINARY[:-1]):
-        assert binary([*more, ("content-type", media_type)]) == [Fault(None, "a CloudEvent in another format than JSON")]
+        assert binary([*more, ("content-type", media_type)]) == [
+            Fault(None, "a CloudEvent in another format than JSON", kind=DeadKind.CLOUD_EVENT)
+        ]
 
 
 def test_a_fault_keeps_the_time_of_its_event() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.metrics.v1 import metrics_pb2 as pb
 
-from failshut_streams.codecs import Fault, Item, OtlpDecoder, Sample
+from failshut_streams.codecs import DeadKind, Fault, Item, OtlpDecoder, Sample
 
 APPEND_MS = 1_800_000_000_000
 TIME_MS = 1_700_000_000_123
@@ -205,11 +205,15 @@ def test_limits_hold_for_otlp_too() -> None:
     """One point or one byte too many, and there is one unreadable item."""
     value = ExportMetricsServiceRequest(resource_metrics=[resource(gauge(1.0, 2.0), gauge(3.0))]).SerializeToString()
     assert len(OtlpDecoder(elements_max=3, bytes_max=len(value)).decode(None, value, (), APPEND_MS)) == 3
-    assert OtlpDecoder(elements_max=2).decode(None, value, (), APPEND_MS) == [Fault(None, "more than 2 elements")]
+    assert OtlpDecoder(elements_max=2).decode(None, value, (), APPEND_MS) == [
+        Fault(None, "more than 2 elements", kind=DeadKind.SIZE)
+    ]
     empty = ExportMetricsServiceRequest(resource_metrics=[resource(*[pb.Metric()] * 3)]).SerializeToString()
     many = b'{"resourceMetrics":[5,5,5]}'
     for bad in (empty, many):
-        assert OtlpDecoder(elements_max=2).decode(None, bad, (), APPEND_MS) == [Fault(None, "more than 2 elements")]
+        assert OtlpDecoder(elements_max=2).decode(None, bad, (), APPEND_MS) == [
+            Fault(None, "more than 2 elements", kind=DeadKind.SIZE)
+        ]
     (item,) = OtlpDecoder(bytes_max=len(value) - 1).decode(None, value, (), APPEND_MS)
     assert isinstance(item, Fault)
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.metrics.v1 import metrics_pb2 as pb
 
-from failshut_streams.codecs import Fault, Item, OtlpDecoder, Sample
+from failshut_streams.codecs import DeadKind, Fault, Item, OtlpDecoder, Sample
 
 APPEND_MS = 1_772_366_401_000
 TIME_MS = 1_772_366_400_250
@@ -298,27 +298,31 @@ HOLDERS_4 = {
 def test_what_holds_nothing_is_counted_before_it_is_walked(what: str) -> None:
     """Two bytes make a resource, a scope, an attribute or a metric: four are refused where three are the limit."""
     for value in HOLDERS_4[what]:
-        assert decode(value, holders_max=3) == [Fault(None, "more than 3 resources, attributes, scopes and metrics")]
+        assert decode(value, holders_max=3) == [
+            Fault(None, "more than 3 resources, attributes, scopes and metrics", kind=DeadKind.SIZE)
+        ]
         assert "more than" not in str(decode(value, holders_max=4))
 
 
 def test_what_the_careful_reader_walks_is_counted_too() -> None:
     """One damaged element sends a message there; it is no way around the bound."""
     value = {"resourceMetrics": [5, {}, {}, {}]}
-    assert decode(value, holders_max=3) == [Fault(None, "more than 3 resources, attributes, scopes and metrics")]
+    assert decode(value, holders_max=3) == [
+        Fault(None, "more than 3 resources, attributes, scopes and metrics", kind=DeadKind.SIZE)
+    ]
 
 
 def test_points_that_become_nothing_are_counted() -> None:
     """Points marked as no value yield no item, and are walked all the same: over all metrics of a message."""
     stale = gauge(*[{"flags": 1}] * 2)
     assert decode(message(stale, stale), elements_max=4) == []
-    assert decode(message(stale, stale), elements_max=3) == [Fault(None, "more than 3 elements")]
+    assert decode(message(stale, stale), elements_max=3) == [Fault(None, "more than 3 elements", kind=DeadKind.SIZE)]
 
 
 @pytest.mark.parametrize("value", [EMPTY[0] * 500_000, b'{"resourceMetrics":[' + b",".join([b"{}"] * 300_000) + b"]}"])
 def test_kilobytes_of_nothing_are_one_unreadable_item(value: bytes) -> None:
     """What compresses to a kilobyte is refused by its count, within the limits that a router has."""
-    assert decode(value) == [Fault(None, "more than 30000 resources, attributes, scopes and metrics")]
+    assert decode(value) == [Fault(None, "more than 30000 resources, attributes, scopes and metrics", kind=DeadKind.SIZE)]
 
 
 def test_a_flood_of_damaged_points_is_told_and_counted() -> None:

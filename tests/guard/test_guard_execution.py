@@ -104,7 +104,7 @@ def test_a_block_never_runs_before_all_five_checks(monitor: Monitor, gate: Gate)
 
 def test_those_admitted_are_bounded_and_still_judged(monitor: Monitor, gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
     """A flood of subjects is forgotten at the bound, not collected."""
-    monkeypatch.setattr("failshut.gate.ADMITTED_MAX", 10)
+    monkeypatch.setattr("failshut.guard.ADMITTED_MAX", 10)
     monitor.issue(ttl_ms=60_000)
     admitted(gate)
     for number in range(100):

@@ -169,14 +169,14 @@ def test_a_record_that_breaks_the_judging_closes_its_own_gate_alone(
         monitor.write(monitor.permit(gate=name), gate=name)
     admitted(gate)
     admitted(other)
-    good = guard._keys.verified
+    good = guard.slots._keys.verified
 
     def broken(token: bytes, name: str) -> Any:
         if name == monitor.gate:
             raise RecursionError("a bug")
         return good(token, name)
 
-    monkeypatch.setattr(guard._keys, "verified", broken)
+    monkeypatch.setattr(guard.slots._keys, "verified", broken)
     for name in (monitor.gate, other.name):
         monitor.write(monitor.permit(gate=name), gate=name)
     denied_with(gate, Cause.UNVERIFIED)

@@ -25,8 +25,8 @@ from monitor.trouble import (
 
 from failshut_breakers.command import Hold
 from failshut_breakers.decision import Kind
+from failshut_breakers.partition import partition_of
 from failshut_streams.embedded import Kafka, Valkey
-from failshut_streams.topics import partition_of
 
 pytestmark = [pytest.mark.kafka, pytest.mark.store, pytest.mark.slow]
 

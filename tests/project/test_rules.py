@@ -178,6 +178,30 @@ def test_every_consumer_says_what_it_makes_of_transactions(folder: str) -> None:
     )
 
 
+#: Where connections to the store are made: for guards and screens, and for workers. The servers' own class has the name alone.
+CONNECTS = {
+    "guard/failshut/connection.py",
+    "breakers/failshut_breakers/store_connection.py",
+    "streams/failshut_streams/embedded/store.py",
+}
+
+
+def test_every_client_of_the_store_is_made_in_one_place() -> None:
+    """redis-py retries for seconds by default; a client is made by `connect`, which never does, and bounds what it reads."""
+    makes = re.compile(r"(^|\.)(Redis|StrictRedis|Connection|ConnectionPool|Sentinel)(\.from_\w+)?$|(^|\.)redis\.from_url$")
+    complain(
+        [
+            f"{name(path)}:{node.lineno} {ast.unparse(node.func)}"
+            for folder, _, _ in PACKAGES.values()
+            for path in code(folder)
+            if name(path) not in CONNECTS and "services" not in path.parts  # of the demonstration: they are a user's
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            if isinstance(node, ast.Call) and makes.search(ast.unparse(node.func))
+        ],
+        "A client with redis-py's own settings is a stall of seconds: use `connect` of one of these files.",
+    )
+
+
 def test_every_folder_says_what_it_is_for() -> None:
     """A stranger who opens a top-level folder finds a README.md there."""
     folders = {path.name for path in ROOT.iterdir() if path.is_dir() and not path.name.startswith((".", "__"))}

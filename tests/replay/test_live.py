@@ -18,9 +18,9 @@ from typer.testing import CliRunner
 
 from failshut_breakers.decision import Kind
 from failshut_breakers.evidence import decode_run
+from failshut_breakers.partition import partition_of
 from failshut_console.app import app
 from failshut_console.exits import Trouble
-from failshut_replay.partitions import partition_of
 from failshut_replay.reading import Recording
 from failshut_replay.replaying import check
 from failshut_streams.embedded import Kafka, Valkey

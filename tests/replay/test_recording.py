@@ -13,14 +13,13 @@ from pathlib import Path
 import msgspec
 import pyarrow.parquet as pq
 import pytest
-from aiokafka.partitioner import murmur2 as kafkas
 from patience import patient
 from replay import made
 
 from failshut_breakers.decision import decode_decision, encode_decision
 from failshut_breakers.evidence import decode_run, encode_run
 from failshut_breakers.governor import Governor
-from failshut_replay import partitions, writing
+from failshut_replay import writing
 from failshut_replay.errors import RecordingError
 from failshut_replay.front_door import evidence_of
 from failshut_replay.manifest import KEY, encode_manifest
@@ -86,14 +85,6 @@ def test_two_governors_that_differ_are_told_of(tmp_path: Path) -> None:
     manifest = record(tmp_path / "a.parquet", records, [*taken, other])
     assert len(manifest.differing) == 1
     assert not check(Recording(tmp_path / "a.parquet")).identical
-
-
-def test_the_partition_of_a_gate_is_kafkas() -> None:
-    """The hash that says where a gate lies is that of Kafka's partitioner."""
-    rng = random.Random(5)
-    for length in range(60):
-        data = rng.randbytes(length)
-        assert partitions.murmur2(data) == kafkas(data) & 0xFFFFFFFF
 
 
 def test_it_is_written_in_row_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,7 +25,7 @@ from streams.front_door import (
 
 from failshut_breakers.evidence import Mark, Run
 from failshut_breakers.routes import Routes
-from failshut_streams.codecs import NativeDecoder
+from failshut_streams.codecs import DeadKind, NativeDecoder
 from failshut_streams.cutter import Cut, LogReplaced, UnknownPartitions
 from failshut_streams.gathering import ROWS_MAX
 from failshut_streams.marks import MARK_KEY
@@ -180,7 +180,7 @@ def test_a_count_that_no_broker_has_stops_nothing() -> None:
     """A forged mark of 9,999 partitions is a dead letter and no boundary; the mark behind it counts."""
     at = cutter(2)
     cut = at.cut(chunk([mark(0, partitions=9_999), mark(1)]), ROUTES, asked=True)
-    assert [dead.record.offset for dead in cut.dead] == [0]
+    assert [(dead.record.offset, dead.kind) for dead in cut.dead] == [(0, DeadKind.MARK)]
     assert cut.boundary == 2
     assert {run.mark.partitions for _, run in cut.runs if run.mark} == {2}
 

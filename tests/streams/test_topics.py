@@ -8,7 +8,6 @@ import re
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.partitioner import DefaultPartitioner
 from patience import patient
 
 from failshut_streams.embedded import Kafka
@@ -22,7 +21,6 @@ from failshut_streams.topics import (
     Topics,
     TopicsUnfit,
     ensure,
-    partition_of,
     problems_of,
     replicas,
     settings_of,
@@ -39,14 +37,6 @@ def test_names_go_there_and_back() -> None:
             topics.role(foreign)
     with pytest.raises(KeyError):
         topics.physical("orders")
-
-
-def test_a_gate_has_the_partition_of_kafkas_partitioner() -> None:
-    """A gate's partition is that of a record with its name as key."""
-    partitioner = DefaultPartitioner()
-    for partitions in (1, 4, 7):
-        for gate in ("payments.refund", "a", "fleet.scale-42", "x" * 128):
-            assert partition_of(gate, partitions) == partitioner(gate.encode(), list(range(partitions)), [])
 
 
 def test_replication_follows_the_brokers() -> None:

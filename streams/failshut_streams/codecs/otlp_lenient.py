@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from . import otlp_json
+from .items import DeadKind
 from .lenient import Unreadable
 from .native import REFUSED
 from .otlp_walk import BAD_HOLDERS_MAX, SUFFIXES, Walk, suffixes_of
@@ -35,7 +36,7 @@ class _Enough(Exception):
 def walk_parsed(walk: Walk, message: Any) -> None:
     """Walk a parsed message of which something may be wrong. Raises `Unreadable` where it is no OTLP at all."""
     if not isinstance(message, dict) or not isinstance(message.get("resourceMetrics"), list):
-        raise Unreadable("not OTLP metrics: no list of resourceMetrics")
+        raise Unreadable("not OTLP metrics: no list of resourceMetrics", DeadKind.OTLP)
     walk.hold(message["resourceMetrics"])
     _not_read(walk, message)
     try:
