@@ -179,7 +179,7 @@ def command(arguments: list[str], variables: dict[str, str], folder: Path) -> st
             except SystemExit:
                 pass
             except Exception:
-                sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
+                sys.excepthook(*sys.exc_info())
                 raise
     finally:
         sys.argv = argv

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from console_support import Failshut
+from console.console_support import Failshut
 
 from failshut_detectors import registry
 from failshut_detectors.suite import Promise

@@ -8,7 +8,7 @@ from math import inf, nan
 from typing import Any
 
 import pytest
-from feeding import MINUTE_MS, times_of, where
+from detectors.feeding import MINUTE_MS, times_of, where
 
 from failshut_detectors import Contract, EventDetector, Reading, Unfit, VectorDetector, registry
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from statistics import fmean
 
 import pytest
-from feeding import assert_same_however_fed, where
+from detectors.feeding import assert_same_however_fed, where
 
 from failshut_detectors import Cusum, Detector, Ewma
 from failshut_detectors.run_lengths import cusum_arl, cusum_decision, ewma_arl, ewma_limit, two_sided_cusum_arl

@@ -28,7 +28,8 @@ def alarms(*rows: int, length: int = 1000) -> list[scoring.Floats]:
 
 
 def raw(of: Corpus, *rows: int, profile: scoring.Profile = STANDARD) -> float:
-    return of.raw([0], alarms(*rows), 0.5, profile)
+    score: float = of.raw([0], alarms(*rows), 0.5, profile)
+    return score
 
 
 @pytest.fixture(scope="module")

@@ -98,7 +98,7 @@ def test_a_policy_builds_it_with_its_own_parameters() -> None:
     """By name under the condition of its kind; what it refuses is a fault of the policy."""
     (condition,) = parse_policy(POLICY).conditions
     detector = condition.build_detector()  # type: ignore[union-attr]
-    assert (detector.name, detector._far) == ("jump", 30.0)
+    assert (detector.name, detector._far) == ("jump", 30.0)  # type: ignore[union-attr]
     for wrong in ("far: 0", "far: yes", "near: 3", "window: 2.5"):
         with pytest.raises(ValueError, match=wrong.split(":")[0]):
             parse_policy(POLICY.replace("far: 30", wrong))

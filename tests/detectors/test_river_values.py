@@ -7,7 +7,7 @@ from collections.abc import Callable
 from statistics import fmean, stdev
 
 import pytest
-from feeding import assert_same_however_fed, where
+from detectors.feeding import assert_same_however_fed, where
 from river import anomaly, drift
 from scipy import stats
 

@@ -9,7 +9,7 @@ from math import inf, nextafter
 from typing import Any
 
 import pytest
-from feeding import assert_same_however_fed, feed, where
+from detectors.feeding import assert_same_however_fed, feed, where
 from river import drift
 
 from failshut_detectors import Adwin, Detector, HalfSpaceTrees, Kswin, PageHinkley, StandardAbsoluteDeviation

@@ -6,7 +6,7 @@ import pickle
 import random
 
 import pytest
-from feeding import MINUTE_MS, assert_same_however_fed, feed, times_of, where
+from detectors.feeding import MINUTE_MS, assert_same_however_fed, feed, times_of, where
 
 from failshut_detectors import SeasonalRecord
 from failshut_detectors.seasonal import bucket_of

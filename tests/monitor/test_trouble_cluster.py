@@ -13,7 +13,7 @@ from monitor.trouble import SHIFTED, STEADY, bare_alarm, beating, one_story, out
 
 from failshut_streams.embedded import KafkaCluster, Valkey
 
-pytestmark = [pytest.mark.kafka, pytest.mark.store, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 @pytest.fixture

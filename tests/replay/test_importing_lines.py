@@ -89,7 +89,7 @@ def imported(path: Path) -> list[tuple[Any, ...]]:
 # What lines may hold. Each claims one time, so that the time at which a topic would have got it can be told.
 
 numbers = st.sampled_from([1, 2.5, -3, 1e308, 0]) | st.floats(allow_nan=False, allow_infinity=False)
-odd = st.sampled_from([None, True, "5", "NaN", [], {}]) | numbers
+odd: st.SearchStrategy[Any] = st.sampled_from([None, True, "5", "NaN", [], {}]) | numbers
 services = st.sampled_from(["a", "b/c", "", 5, None])
 
 
@@ -227,7 +227,7 @@ def test_merging_needs_no_memory_for_it_all() -> None:
 def test_a_reading_without_a_time_counts_from_its_line(tmp_path: Path) -> None:
     """From the newest time in its line, else from the line above; it is told, and the future is no time either."""
     far = 11651379494838206464
-    lines = [
+    lines: list[Any] = [
         [{"service": "a", "metric": "m", "value": 0}],
         [{"service": "a", "metric": "m", "value": 1}, {"service": "a", "metric": "n", "value": 2, "time": T0_MS}],
         {"kind": "heartbeat", "service": "a"},

@@ -147,7 +147,7 @@ def test_every_column_is_covered_by_the_digest(incident: Recording, tmp_path: Pa
         elif isinstance(value, int):
             rows[-1][column] = value + 1
         else:
-            rows[-1][column] = value + type(value - value)(seconds=1)  # type: ignore[operator,call-arg]
+            rows[-1][column] = value + type(value - value)(seconds=1)  # type: ignore[operator]
         return rows
 
     opened = Recording(made.rewrite(incident.path, change, tmp_path / "forged.parquet"))

@@ -135,9 +135,8 @@ def test_a_held_out_incident_has_no_say_in_the_choice() -> None:
 
 def test_the_front_holds_what_nothing_beats() -> None:
     """A draw that another equals or beats in everything is not on it."""
-    draws = [
-        Tried(number, "", outcome(delays, false)) for number, (delays, false) in enumerate([([1.0], 3), ([9.0], 0), ([9.0], 3)])
-    ]
+    drawn: list[tuple[list[float | None], int]] = [([1.0], 3), ([9.0], 0), ([9.0], 3)]
+    draws = [Tried(number, "", outcome(delays, false)) for number, (delays, false) in enumerate(drawn)]
     assert [one.number for one in pareto(draws)] == [0, 1]
 
 
