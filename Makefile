@@ -4,6 +4,9 @@
 .DEFAULT_GOAL := help
 .PHONY: help demo test check lint coverage fix bench model mutants clean
 
+# Where it is set, pytest keeps nothing of what it made of the tests, and `make check` takes a third longer.
+unexport PYTHONDONTWRITEBYTECODE
+
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed

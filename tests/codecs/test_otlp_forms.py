@@ -345,6 +345,7 @@ trees = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(trees, st.sampled_from([(), ("resourceMetrics",), ("resourceMetrics", "scopeMetrics", "metrics")]))
 def test_no_tree_of_known_names_makes_the_decoder_raise(tree: Any, around: tuple[str, ...]) -> None:

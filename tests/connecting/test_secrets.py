@@ -91,6 +91,7 @@ def tried(action: Callable[[], Any]) -> list[str]:
         return list(told(error))
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(address=addresses("store"))
 @example(address=f"redis://mon:{MARKER[:3]}/{MARKER[3:]}@127.0.0.1:1/0")
@@ -114,6 +115,7 @@ def test_no_store_address_is_quoted(address: str) -> None:
         assert not shows(text), text
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(address=addresses("broker"))
 @example(address=f"kafka://mon:{MARKER[:3]}?{MARKER[3:]}@127.0.0.1:1")
@@ -136,6 +138,7 @@ def test_no_broker_address_is_quoted(address: str) -> None:
         assert not shows(text), text
 
 
+@pytest.mark.slow
 @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.explicit, Phase.generate])
 @given(address=addresses("store"), broker=addresses("broker"))
 @example(address=f"redis://mon:{MARKER}@127.0.0.1:1/0", broker=f"kafka://mon:{MARKER}@127.0.0.1:1")

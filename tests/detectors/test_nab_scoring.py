@@ -40,6 +40,7 @@ def nab() -> tuple[Path, Corpus]:
     return folder / "nab", scoring.load(folder / "nab")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("detector", ["numenta", "windowedGaussian"])
 def test_published_scores_are_reproduced(nab: tuple[Path, Corpus], detector: str) -> None:
     """From NAB's scores of every record follow NAB's totals, to nine digits."""

@@ -38,6 +38,7 @@ FAULTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", registry.OURS)
 def test_every_detector_of_ours_keeps_the_contract(name: str) -> None:
