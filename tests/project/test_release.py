@@ -37,6 +37,7 @@ def built(source: Path, file_mode: int, file_time: int) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in (source / "dist").iterdir()}
 
 
+@pytest.mark.slow
 def test_two_builds_are_one_to_the_byte(tmp_path: Path) -> None:
     """Neither the files' times nor their modes nor the folder's name is in a wheel or a source archive."""
     first = built(tmp_path / "first", 0o644, 1_000_000_000)

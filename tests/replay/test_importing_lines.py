@@ -145,6 +145,7 @@ def otlp(draw: st.DrawFn, time_ms: int) -> Any:
     return {"resourceMetrics": [*draw(st.lists(resource, max_size=3)), last]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", [native, otlp], ids=["native-and-cloudevents", "otlp"])
 @settings(max_examples=60, deadline=None, phases=UNSHRUNK, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
@@ -156,6 +157,7 @@ def test_a_file_and_a_topic_give_the_same_readings(tmp_path: Path, form: Any, da
     assert imported(written(tmp_path, [line for line, _ in lines])) == live(lines, form is otlp)
 
 
+@pytest.mark.slow
 def test_every_kind_of_reading_is_compared() -> None:
     """The test above would see a difference in each: its messages lead to all kinds of readings."""
     found: set[str] = set()

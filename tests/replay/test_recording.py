@@ -277,6 +277,7 @@ def test_interrupted_it_leaves_nothing(tmp_path: Path) -> None:
     assert left_behind(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_on_a_full_disk_it_leaves_nothing(tmp_path: Path) -> None:
     """A file that may not grow further is what a full disk looks like; a process of its own meets it for real."""
     script = (

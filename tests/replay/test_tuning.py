@@ -31,6 +31,7 @@ from failshut_replay.tuning import Tried, choose, held_out, pareto, tried, tune
 from failshut_replay.whatif import Assumed
 
 
+@pytest.mark.slow
 def test_every_draw_is_a_policy_that_can_be_used() -> None:
     """Within the bounds of the policy's own checks, and with nothing changed that people decide."""
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
