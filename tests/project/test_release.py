@@ -10,6 +10,7 @@ import sys
 import tomllib
 from pathlib import Path
 
+import pytest
 from patience import patient
 
 ROOT = Path(__file__).resolve().parents[2]

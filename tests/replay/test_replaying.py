@@ -38,7 +38,6 @@ def closings(recording: Recording, *arguments: Any) -> list[str]:
     ]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["drift", "silent-death", "lagging-consumer"])
 def test_the_shipped_incidents_replay_to_the_same_bytes(name: str) -> None:
     """What stands in replay/incidents/ is decided again, byte for byte, by the code as it is now."""
