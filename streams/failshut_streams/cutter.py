@@ -166,7 +166,7 @@ class Cutter:
                 self._mark(record, gathered, routes, cut, asked)
                 continue
             if not value and (why := why_unreadable(headers)):
-                self._refuse(record, append_ms, why, gathered, cut)
+                self._refuse(record, append_ms, Dead(why), gathered, cut)
                 continue
             wires = samples(value) if value and not headers else None
             if not wires or not gathered.take_wires(offset, append_ms, wires):

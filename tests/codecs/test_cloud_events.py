@@ -2,6 +2,7 @@
 
 import base64
 import json
+from collections.abc import Sequence
 
 import pytest
 
@@ -24,8 +25,8 @@ def structured(event: object) -> list[Item]:
     return NativeDecoder().decode(None, json.dumps(event).encode(), (), APPEND_MS)
 
 
-def binary(headers: list[tuple[str, bytes | None]], data: object = DATA) -> list[Item]:
-    return NativeDecoder().decode(None, json.dumps(data).encode(), headers, APPEND_MS)
+def binary(headers: Sequence[tuple[str, bytes | None]], data: object = DATA) -> list[Item]:
+    return NativeDecoder().decode(None, json.dumps(data).encode(), list(headers), APPEND_MS)
 
 
 def test_structured_events_are_read() -> None:
@@ -48,7 +49,7 @@ def test_the_events_time_is_the_time_of_data_that_have_none() -> None:
     timed = EVENT | {"time": "2023-11-14T22:13:20Z", "data": [DATA, DATA | {"time": 1600000000}]}
     expected = [Sample("refunds/eur", 1.5, 1700000000000, None), Sample("refunds/eur", 1.5, 1600000000000, None)]
     assert structured(timed) == expected
-    assert structured(timed | {"data": [*timed["data"], {"kind": "heartbeat", "service": "s"}]})[:2] == expected  # type: ignore[misc]
+    assert structured(timed | {"data": [*timed["data"], {"kind": "heartbeat", "service": "s"}]})[:2] == expected
     assert binary([*BINARY, ("ce_time", b"2023-11-14T22:13:20Z")], timed["data"]) == expected
     assert structured(EVENT | {"time": "2099-01-01T00:00:00Z"}) == [Sample("refunds/eur", 1.5, APPEND_MS, None)]
 

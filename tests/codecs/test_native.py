@@ -378,6 +378,7 @@ def is_plain(element: object) -> bool:
     return not (isinstance(element, dict) and element.get("specversion") is not None)
 
 
+@pytest.mark.slow
 @settings(max_examples=150)
 @given(st.lists(elements.filter(is_plain), max_size=6))
 def test_every_element_is_one_item_and_the_same_one_as_alone(message: list[object]) -> None:
@@ -390,6 +391,7 @@ def test_every_element_is_one_item_and_the_same_one_as_alone(message: list[objec
             assert NativeDecoder().decode(None, dumps(element), (), APPEND_MS) == [item]
 
 
+@pytest.mark.slow
 @settings(max_examples=150)
 @given(elements | st.lists(elements, max_size=4))
 def test_the_fast_readers_give_what_the_lenient_one_gives(message: object) -> None:

@@ -5,7 +5,7 @@ import math
 from typing import Any
 
 import pytest
-from google.protobuf import json_format
+from google.protobuf import json_format  # type: ignore[import-untyped]
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
@@ -94,6 +94,7 @@ def test_a_sum_without_temporality_is_a_fault_of_every_series_that_it_may_be() -
 def test_a_histogram_is_count_sum_mean_and_extremes(temporality: Any, infix: str, kind: str) -> None:
     """As far as the point says them; an empty one has no mean."""
     data: Any
+    point: Any
     if kind == "histogram":
         data, point = pb.Histogram(aggregation_temporality=temporality), pb.HistogramDataPoint
     else:
@@ -149,7 +150,7 @@ def test_a_point_without_a_number_is_a_fault_of_its_series(value: float | None) 
 def test_a_bad_part_of_a_histogram_is_a_fault_of_that_part_alone() -> None:
     """A sum that is NaN takes the mean with it, and no more."""
     point = pb.HistogramDataPoint(time_unix_nano=TIME_NANO, count=4, sum=math.nan, min=1.0)
-    items = decode(resource(pb.Metric(name="m", histogram=pb.Histogram(data_points=[point], aggregation_temporality=1))))
+    items = decode(resource(pb.Metric(name="m", histogram=pb.Histogram(data_points=[point], aggregation_temporality=DELTA))))
     assert [(type(item), item.series) for item in items] == [  # type: ignore[union-attr]
         (Sample, "checkout/m.count"),
         (Fault, "checkout/m.sum"),
@@ -164,7 +165,7 @@ def test_no_recorded_value_is_no_evidence() -> None:
     dead = pb.HistogramDataPoint(flags=1)
     metrics = [
         pb.Metric(name="m", gauge=pb.Gauge(data_points=[stale, number(1.0)])),
-        pb.Metric(name="h", histogram=pb.Histogram(data_points=[dead], aggregation_temporality=1)),
+        pb.Metric(name="h", histogram=pb.Histogram(data_points=[dead], aggregation_temporality=DELTA)),
     ]
     assert decode(resource(*metrics)) == [sample("checkout/m", 1.0)]
 

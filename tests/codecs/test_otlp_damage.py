@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 import pytest
 
-from failshut_streams.codecs import Fault, Item, OtlpDecoder, Sample, otlp_lenient
+from failshut_streams.codecs import Fault, Item, OtlpDecoder, Sample
 from failshut_streams.codecs.otlp_walk import BAD_HOLDERS_MAX, BAD_POINTS_MAX
 
 APPEND_MS = 1_772_366_401_000
 GOOD = {"asDouble": 1.5}
-BAD = {"asDouble": []}
+BAD: dict[str, list[object]] = {"asDouble": []}
 
 
 def metric(name: str, points: list[Any]) -> dict[str, Any]:
@@ -45,13 +46,13 @@ def faults(items: list[Item]) -> list[Fault]:
 def converted(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """What the lenient reader tried to make something of, a piece each."""
     tried: list[object] = []
-    convert = otlp_lenient.msgspec.convert
+    convert = msgspec.convert
 
     def counted(thing: Any, *more: Any, **how: Any) -> Any:
         tried.append(thing)
         return convert(thing, *more, **how)
 
-    monkeypatch.setattr(otlp_lenient.msgspec, "convert", counted)
+    monkeypatch.setattr(msgspec, "convert", counted)
     return tried
 
 

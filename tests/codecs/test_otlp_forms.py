@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from google.protobuf.unknown_fields import UnknownFieldSet
+from google.protobuf.unknown_fields import UnknownFieldSet  # type: ignore[import-untyped]
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.metrics.v1 import metrics_pb2 as pb
@@ -31,7 +31,7 @@ def gauge(*points: Any) -> dict[str, Any]:
     return {"name": "m", "gauge": {"dataPoints": list(points)}}
 
 
-def decode(value: Any, key: bytes | None = None, **limits: int) -> list[Item]:
+def decode(value: Any, key: bytes | None = None, **limits: Any) -> list[Item]:
     encoded = value if isinstance(value, bytes) else json.dumps(value).encode()
     return OtlpDecoder(**limits).decode(key, encoded, (), APPEND_MS)
 
@@ -42,7 +42,8 @@ def in_protobuf(time_unix_nano: int, **fields: Any) -> bytes:
     resource.resource.attributes.add(key="service.name").value.string_value = "a"
     metric = resource.scope_metrics.add().metrics.add(name="m")
     metric.gauge.data_points.add(time_unix_nano=time_unix_nano, as_double=1.5, **fields)
-    return found.SerializeToString()
+    encoded: bytes = found.SerializeToString()
+    return encoded
 
 
 # Null is absence
@@ -182,6 +183,7 @@ def test_an_old_name_beside_the_new_one_is_told_and_the_new_one_read() -> None:
 
 def test_nothing_at_all_is_nothing() -> None:
     """An exporter that has nothing to say is no fault."""
+    empty: dict[str, Any]
     for empty in (
         {"resourceMetrics": []},
         {"resourceMetrics": [{"resource": {}, "schemaUrl": "x"}]},
@@ -347,6 +349,7 @@ trees = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(trees, st.sampled_from([(), ("resourceMetrics",), ("resourceMetrics", "scopeMetrics", "metrics")]))
 def test_no_tree_of_known_names_makes_the_decoder_raise(tree: Any, around: tuple[str, ...]) -> None:

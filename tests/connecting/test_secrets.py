@@ -96,6 +96,7 @@ def tried(action: Callable[[], Any]) -> list[str]:
         return list(told(error))
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(address=addresses("store"))
 @example(address=f"redis://mon:{MARKER[:3]}/{MARKER[3:]}@127.0.0.1:1/0")
@@ -119,6 +120,7 @@ def test_no_store_address_is_quoted(address: str) -> None:
         assert not shows(text), text
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(address=addresses("broker"))
 @example(address=f"kafka://mon:{MARKER[:3]}?{MARKER[3:]}@127.0.0.1:1")
@@ -141,6 +143,7 @@ def test_no_broker_address_is_quoted(address: str) -> None:
         assert not shows(text), text
 
 
+@pytest.mark.slow
 @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.explicit, Phase.generate])
 @given(address=addresses("store"), broker=addresses("broker"))
 @example(address=f"redis://mon:{MARKER}@127.0.0.1:1/0", broker=f"kafka://mon:{MARKER}@127.0.0.1:1")
@@ -184,7 +187,7 @@ def command(arguments: list[str], variables: dict[str, str], folder: Path) -> st
             except SystemExit:
                 pass
             except Exception:
-                sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
+                sys.excepthook(*sys.exc_info())
                 raise
     finally:
         sys.argv = argv

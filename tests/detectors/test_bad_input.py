@@ -8,7 +8,7 @@ from math import inf, nan
 from typing import Any
 
 import pytest
-from feeding import MINUTE_MS, times_of, where
+from detectors.feeding import MINUTE_MS, times_of, where
 
 from failshut_detectors import Contract, EventDetector, Reading, Unfit, VectorDetector, registry
 
@@ -136,6 +136,7 @@ def test_what_is_neither_one_nor_nought_is_no_event(name: str) -> None:
     assert notices(detector, now_ms)
 
 
+@pytest.mark.slow
 @each
 def test_a_constant_is_quiet_and_the_change_after_it_is_noticed(name: str) -> None:
     """A million equal records, or as many as CONSTANT_RECORDS says, then other ones."""

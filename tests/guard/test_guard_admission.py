@@ -30,7 +30,7 @@ PERMIT = Permit(
 )
 HERE = {"environment": "production", "region": "eu"}
 #: What must change for the question to be answered with no, in the order in which they are asked.
-WRONG = {
+WRONG: dict[Cause, dict[str, object]] = {
     Cause.IDENTITY: {"subject": "human:7"},
     Cause.POLICY: {"policy": "sha256:" + "b" * 64},
     Cause.ENVIRONMENT: {"here": {"environment": "test"}},

@@ -7,12 +7,10 @@ import pickle
 from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
+from guard.standin import POLICY, SUBJECT, Monitor, admitted, denied_with, eventually, withheld
 from patience import patient
-from standin import POLICY, SUBJECT, Monitor, admitted, denied_with, eventually, withheld
 
 from failshut import Cause, Check, Execution, Gate, Guard, Withheld
-
-pytestmark = pytest.mark.store
 
 
 def denial_of(gate: Gate, subject: str = SUBJECT, operation: str | None = None) -> Withheld:
@@ -184,4 +182,4 @@ def test_generators_are_not_decorated(gate: Gate) -> None:
 
     for function in (numbers, later):
         with pytest.raises(TypeError, match="generator"):
-            gate.guarded(subject=SUBJECT)(function)  # type: ignore[type-var]
+            gate.guarded(subject=SUBJECT)(function)

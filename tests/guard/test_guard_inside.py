@@ -9,13 +9,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from standin import SUBJECT, FakeClocks, Monitor, admitted, denied_with, eventually, withheld
+from guard.standin import SUBJECT, FakeClocks, Monitor, admitted, denied_with, eventually, withheld
 
 from failshut import Cause, Gate, Guard, Withheld
 from failshut.lease import Denial, Lease
 from failshut_streams.embedded import Valkey
-
-pytestmark = pytest.mark.store
 
 
 def test_a_wall_clock_stepped_back_denies_and_prolongs_nothing(

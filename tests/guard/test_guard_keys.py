@@ -9,9 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from guard.standin import SUBJECT, Monitor, admitted, denied_with, eventually, withheld
+from guard.test_guard_processes import Child
 from patience import patient
-from standin import SUBJECT, Monitor, admitted, denied_with, eventually, withheld
-from test_guard_processes import Child
 
 from failshut import Cause, Gate, Guard, Withheld
 from failshut.epoch import epoch_of
@@ -19,8 +19,6 @@ from failshut.keysource import FILE_BYTES_MAX, KeySource, NoInstallation
 from failshut.lease import Denial, Lease
 from failshut.signing import KeySet, SigningKey
 from failshut_streams.embedded import Valkey
-
-pytestmark = pytest.mark.store
 
 
 @pytest.fixture
@@ -83,7 +81,7 @@ def test_a_permit_under_the_new_key_is_enough_to_end_the_others(monitor: Monitor
     nobody_looks(guard)
     replaced(monitor, jwks)
     token = monitor.permit(gate=other.gate).sign(monitor.key).encode()
-    eventually(lambda: (guard.slots.take(other, token, 60_000, guard.moment()), withheld(gate))[1])
+    eventually(lambda: (guard.slots.take(other, token, 60_000, guard.moment()), withheld(gate))[1])  # type: ignore[func-returns-value]
     assert isinstance(other.state, Lease)
 
 
@@ -409,11 +407,11 @@ def test_the_drill_for_a_stolen_key(monitor: Monitor, make_guard: Callable[..., 
     writing.start()
     try:
         for gate in gates:
-            eventually(lambda gate=gate: withheld(gate, "agent:thief") is None)
+            eventually(lambda gate=gate: withheld(gate, "agent:thief") is None)  # type: ignore[misc]
         with gates[0].execution("agent:thief") as running:
             replaced(monitor, jwks)  # steps 1 and 2: a new key, and a JWKS that holds it alone, on every host
             for gate in gates:
-                eventually(lambda gate=gate: withheld(gate, "agent:thief"))
+                eventually(lambda gate=gate: withheld(gate, "agent:thief"))  # type: ignore[misc]
                 assert not isinstance(gate._slot.state, Lease)
             with pytest.raises(Withheld):
                 running.check()

@@ -14,11 +14,9 @@ from typing import Any, NamedTuple
 from unittest.mock import Mock
 
 import pytest
-from standin import SUBJECT, Monitor, admitted, eventually
+from guard.standin import SUBJECT, Monitor, admitted, eventually
 
 from failshut import Execution, Gate, RunsLater
-
-pytestmark = pytest.mark.store
 
 done: list[str] = []
 
@@ -107,7 +105,7 @@ LATER: dict[str, Callable[[], Any]] = {
     "a decorated async function": plainly(act),
     "a coroutine": lambda: act(),
     "a generator": lambda: acts(),
-    "a generator expression": lambda: (done.append("acted") for _ in range(3)),
+    "a generator expression": lambda: (done.append("acted") for _ in range(3)),  # type: ignore[func-returns-value]
     "a decorated generator": plainly(acts),
     "an asynchronous generator": lambda: acts_async(),
     "an awaitable": Awaitable,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from standin import POLICY
-from test_guard_permit import KEY
+from guard.standin import POLICY
+from guard.test_guard_permit import KEY
 
 from failshut import Cause, Closing, Permit
 from failshut.epoch import digits, epoch_of

@@ -12,9 +12,9 @@ from typing import Any
 
 import jwt
 import pytest
+from guard.standin import POLICY
 from hypothesis import given
 from hypothesis import strategies as st
-from standin import POLICY
 
 from failshut import Cause, Check, Closing, Permit, keys, verify
 from failshut.epoch import digits, epoch_of, fence, is_epoch, number_of, term_of
@@ -149,7 +149,7 @@ def test_a_header_with_anything_but_the_pinned_values_is_refused(changed: dict[s
 
 def test_an_unsigned_token_is_refused() -> None:
     """`alg: none` with an empty signature opens nothing."""
-    unsigned = jwt.encode(PERMIT.claims(), None, algorithm="none", headers={"kid": KEY.kid, "typ": TYP_PERMIT})
+    unsigned = jwt.encode(PERMIT.claims(), None, algorithm="none", headers={"kid": KEY.kid, "typ": TYP_PERMIT})  # type: ignore[arg-type]
     with pytest.raises(WrongType):
         verify(unsigned, KEYS, PERMIT.gate)
 

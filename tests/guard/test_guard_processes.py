@@ -18,8 +18,8 @@ from typing import Any
 
 import psutil
 import pytest
+from guard.standin import SUBJECT, Monitor, admitted, denied_with, eventually, withheld
 from patience import patient
-from standin import SUBJECT, Monitor, admitted, denied_with, eventually, withheld
 
 import failshut
 from failshut import Cause, Configuration, Gate, Guard, Withheld, keys
@@ -27,8 +27,6 @@ from failshut import guard as guard_module
 from failshut import slots as slots_module
 from failshut.config import from_environment, parse_context
 from failshut.lease import Denial
-
-pytestmark = pytest.mark.store
 
 
 class Child:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
-from standin import SUBJECT, FakeClocks, Monitor, admitted, denied_with, eventually, withheld
+from guard.standin import SUBJECT, FakeClocks, Monitor, admitted, denied_with, eventually, withheld
 
 from failshut import Cause, Gate, Guard, Withheld
 from failshut.epoch import ZERO
@@ -15,8 +15,6 @@ from failshut.keys import Names
 from failshut.outcomes import OutcomeQueue
 from failshut.store import Outcomes, Store, Unreachable
 from failshut.watcher import ProbeRequest
-
-pytestmark = pytest.mark.store
 
 
 def denial_of(gate: Gate, subject: str = SUBJECT, operation: str | None = None) -> Withheld:
@@ -143,7 +141,7 @@ def test_a_token_is_no_admission_where_the_lease_has_gone_meanwhile(
         with gate.execution(SUBJECT):
             pytest.fail("ran on a token without a lease")
 
-    guard.probe, guard.probe_async = slow, slow_async  # type: ignore[method-assign]
+    guard.probe, guard.probe_async = slow, slow_async  # type: ignore[method-assign,assignment]
     with pytest.raises(Withheld):
         asyncio.run(enter())
     told = eventually(monitor.outcomes)[0]

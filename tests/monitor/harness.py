@@ -158,7 +158,7 @@ class Installation:
         self.workers: list[WorkerProcess] = []
         self.decisions: list[Decision] = []
         self.decision_bytes: list[bytes] = []
-        self.redis = redis.Redis.from_url(self.store_url, socket_timeout=5)
+        self.redis: Any = redis.Redis.from_url(self.store_url, socket_timeout=5)  # its answers are bytes; its types say more
         self.producer: AIOKafkaProducer
         self.operator: Operator
         self._reader: asyncio.Task[None]
@@ -236,7 +236,7 @@ class Installation:
     def ended(self, gate: str, outcome: str = "ok", token: str = "", count: int = 1, epoch: str = "0" * 16) -> None:
         """Say how executions ended, as a guard does: an entry in the gate's stream."""
         said = {"epoch": token[:16] or epoch, "token": token, "outcome": outcome, "count": count, "lost": 0}
-        self.redis.xadd(self.names.outcomes(gate), said)  # type: ignore[arg-type]
+        self.redis.xadd(self.names.outcomes(gate), said)
 
     def command(self, kind: type[Any], **fields: Any) -> Any:
         """Make a command by a tester."""

@@ -14,7 +14,7 @@ from patience import patient
 
 from failshut_streams.embedded import KafkaCluster, Valkey
 
-pytestmark = [pytest.mark.kafka, pytest.mark.store, pytest.mark.slow, pytest.mark.timeout(patient(300))]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(patient(300))]
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from test_rules import PACKAGES, ROOT, complain
+from project.test_rules import PACKAGES, ROOT, complain
 
 #: Circles that are known, and are still to be undone.
 KNOWN = frozenset({frozenset({"failshut_breakers.gate", "failshut_breakers.gate_orders"})})

@@ -138,7 +138,7 @@ def test_every_column_is_covered_by_the_digest(incident: Recording, tmp_path: Pa
         elif isinstance(value, int):
             rows[-1][column] = value + 1
         else:
-            rows[-1][column] = value + type(value - value)(seconds=1)  # type: ignore[operator,call-arg]
+            rows[-1][column] = value + type(value - value)(seconds=1)  # type: ignore[operator]
         return rows
 
     opened = Recording(made.rewrite(incident.path, change, tmp_path / "forged.parquet"))
@@ -268,6 +268,7 @@ def test_interrupted_it_leaves_nothing(tmp_path: Path) -> None:
     assert left_behind(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_on_a_full_disk_it_leaves_nothing(tmp_path: Path) -> None:
     """A file that may not grow further is what a full disk looks like; a process of its own meets it for real."""
     script = (

@@ -60,6 +60,7 @@ def test_what_is_alike_has_no_divergence(incident: Recording) -> None:
         compare(one, other)
 
 
+@pytest.mark.slow
 def test_a_picture_is_a_picture(incident: Recording) -> None:
     """PNG for a chat message, SVG for a report; the same bytes each time."""
     stories = [replayed(incident, "one"), replayed(incident, "two", {"x.yaml": made.DEAF}, Assumed(True))]
@@ -123,6 +124,7 @@ def test_a_lead_needs_what_it_leads_up_to(tmp_path: Path) -> None:
         failshut("record", "-o", tmp_path / "a.parquet", "--from", "2026-03-02T09:00:00Z", "--lead", "soon")
 
 
+@pytest.mark.slow
 def test_the_words_of_the_readme_run(tmp_path: Path) -> None:
     """Replay, compare, score and report, on an incident that ships with the project."""
     drift = INCIDENTS / "drift.parquet"
@@ -138,6 +140,7 @@ def test_the_words_of_the_readme_run(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["c.png", "r.html", "r.png"]
 
 
+@pytest.mark.slow
 def test_two_versions_are_compared_by_what_each_decided(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same evidence, decided again by another version, and what is on record in each beside the other."""
     from failshut_breakers.conditions import on_series
@@ -152,6 +155,7 @@ def test_two_versions_are_compared_by_what_each_decided(tmp_path: Path, monkeypa
         failshut("compare", drift, INCIDENTS / "silent-death.parquet")
 
 
+@pytest.mark.slow
 def test_machines_get_json() -> None:
     """Each command's figures as JSON."""
     drift = INCIDENTS / "drift.parquet"
@@ -163,6 +167,7 @@ def test_machines_get_json() -> None:
     )
 
 
+@pytest.mark.slow
 def test_tune_runs_on_the_shipped_incidents(tmp_path: Path) -> None:
     """With few draws it leaves three policies and their figures."""
     policy = INCIDENTS / "policies" / "fleet-scale.yaml"
@@ -233,6 +238,7 @@ def test_scores_are_1_where_a_condition_demands_and_nowhere_else(tmp_path: Path)
     assert len(svg) > len(picture([replace(story, scores={})], kind="svg")) + 1_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("gates", "long"), [(1, False), (12, True)])
 def test_a_printed_picture_stands_on_the_first_page_unless_it_is_too_long(incident: Recording, gates: int, long: bool) -> None:
     """Beside the heading where it can be read there; over several pages where it would be too small."""

@@ -31,6 +31,7 @@ from failshut_replay.tuning import Tried, choose, held_out, pareto, tried, tune
 from failshut_replay.whatif import Assumed
 
 
+@pytest.mark.slow
 def test_every_draw_is_a_policy_that_can_be_used() -> None:
     """Within the bounds of the policy's own checks, and with nothing changed that people decide."""
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
@@ -135,9 +136,8 @@ def test_a_held_out_incident_has_no_say_in_the_choice() -> None:
 
 def test_the_front_holds_what_nothing_beats() -> None:
     """A draw that another equals or beats in everything is not on it."""
-    draws = [
-        Tried(number, "", outcome(delays, false)) for number, (delays, false) in enumerate([([1.0], 3), ([9.0], 0), ([9.0], 3)])
-    ]
+    drawn: list[tuple[list[float | None], int]] = [([1.0], 3), ([9.0], 0), ([9.0], 3)]
+    draws = [Tried(number, "", outcome(delays, false)) for number, (delays, false) in enumerate(drawn)]
     assert [one.number for one in pareto(draws)] == [0, 1]
 
 

@@ -89,7 +89,6 @@ async def test_a_worker_without_evidence_reports_too() -> None:
     assert (report.evidence, report.oldest, report.gaps) == ({}, "", [])
 
 
-@pytest.mark.store
 async def test_a_line_stays_for_a_while_and_a_flushed_closing_returns(store: Valkey) -> None:
     """The line expires by itself; a gate whose fence is gone has its last decision written again, the others do not."""
     there = Store(store.url)
@@ -140,7 +139,7 @@ async def test_reporting_outlives_a_store_that_is_down(monkeypatch: pytest.Monke
     at = health(effects, f"redis://127.0.0.1:{free_port()}")
     reports: list[Report] = []
     report = at.report
-    monkeypatch.setattr(at, "report", lambda: reports.append(report()) or reports[-1])
+    monkeypatch.setattr(at, "report", lambda: reports.append(report()) or reports[-1])  # type: ignore[func-returns-value]
     loop = asyncio.create_task(at.report_regularly())
     try:
         async with asyncio.timeout(patient(30)):

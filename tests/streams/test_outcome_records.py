@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import redis as redis_py
-from entries import EPOCH, GATE, INSTALLATION, NAMES, OTHER, PROBES, STREAM, decoded, fields, record
+from streams.entries import EPOCH, GATE, INSTALLATION, NAMES, OTHER, PROBES, STREAM, decoded, fields, record
 
 from failshut.outcomes import OutcomeQueue
 from failshut.signing import SigningKey

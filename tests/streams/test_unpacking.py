@@ -55,7 +55,7 @@ def signed(data: bytearray) -> bytearray:
 def read(*batches: bytearray) -> tuple[list[Any], int]:
     """What a consumer reads of these, and where it would go on."""
     records = BoundedRecords(TP, MemoryRecords(bytes(b"".join(batches))), None, 0, None, None, True, "read_committed")
-    records._consumer_record = light_record  # type: ignore[method-assign]
+    records._consumer_record = light_record
     return list(records), records.next_fetch_offset
 
 

@@ -179,7 +179,7 @@ def test_an_agents_error_reaches_the_worker() -> None:
     """Faust tells the actor of the error, and the crashing supervisor does not restart it."""
     app = ChunkApp(Settings(group="seams", broker="kafka://127.0.0.1:1"))
     app.finalize()
-    assert app.conf.agent_supervisor is CrashingSupervisor, "seam: faust setting agent_supervisor"
+    assert app.conf.agent_supervisor is CrashingSupervisor, "seam: faust setting agent_supervisor"  # type: ignore[comparison-overlap]  # Faust's types do not know its own settings
     assert "awaitaref.crash(exc)" in source(faust_agent.Agent._execute_actor), "seam: faust Agent._execute_actor"
     assert "restart" not in source(CrashingSupervisor.wakeup), "seam: mode CrashingSupervisor.wakeup"
 
