@@ -38,6 +38,7 @@ def test_an_envelope_says_reason_origin_and_the_first_bytes() -> None:
     assert base64.b64decode(json.loads(encode_dead_letter("x", ORIGIN, b"k" * 2000, None))["key"]) == b"k" * 1024
 
 
+@pytest.mark.slow
 @given(st.text(), st.none() | st.binary(max_size=3000), st.none() | st.binary(max_size=9000))
 def test_every_record_has_a_bounded_envelope(reason: str, key: bytes | None, value: bytes | None) -> None:
     """Whatever the record and the reason are; absent and empty stay apart."""

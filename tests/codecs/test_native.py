@@ -366,6 +366,7 @@ def test_no_bytes_make_the_decoder_raise(value: bytes, key: bytes | None, append
     assert items or json.loads(value) == []
 
 
+@pytest.mark.slow
 @given(elements.map(dumps), st.data())
 def test_no_damage_to_json_makes_the_decoder_raise(value: bytes, data: st.DataObject) -> None:
     """Bytes changed, cut and inserted at any place."""

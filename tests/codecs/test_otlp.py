@@ -390,6 +390,7 @@ trees = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=150)
 @given(st.data())
 def test_no_json_makes_the_decoder_raise(data: st.DataObject) -> None:

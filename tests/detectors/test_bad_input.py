@@ -99,6 +99,7 @@ def test_what_is_no_number_or_too_large_is_refused(name: str, value: object) -> 
     assert notices(detector, now_ms)
 
 
+@pytest.mark.slow
 @values_only
 @pytest.mark.parametrize("value", [1e100, -1e100, 1e30, 5e-324], ids=str)
 def test_one_absurd_value_that_is_taken_blinds_nothing(name: str, value: float) -> None:

@@ -69,6 +69,7 @@ def test_the_budget_is_kept(stream: object) -> None:
     assert detector.nominal_records == 1_000.0
 
 
+@pytest.mark.slow
 def test_a_stream_worse_than_theory_raises_its_threshold() -> None:
     """Jumps that no autoregression explains: a chart overdraws the same budget twice over, this keeps it nearly."""
     rng = random.Random(5)
@@ -168,6 +169,7 @@ def test_one_absurd_value_does_not_blind_it(garbage: float) -> None:
         assert any(index >= 2_501 for index in where(make().feed(values)))
 
 
+@pytest.mark.slow
 def test_few_different_values_are_ties_not_evidence() -> None:
     """Counts of 0 and 1 keep the budget too."""
     rng = random.Random(8)

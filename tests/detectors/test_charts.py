@@ -50,6 +50,7 @@ def test_ewma_run_lengths_are_the_published_ones(weight: float, limit: float, sh
     assert ewma_arl(weight, limit, shift) == pytest.approx(published, rel=0.01)
 
 
+@pytest.mark.slow
 def test_run_lengths_are_what_charts_have() -> None:
     """Four thousand simulated one-sided CUSUM charts run, on average, as long as the equation says."""
     rng = random.Random(11)

@@ -62,6 +62,7 @@ def fed(
     return alarms, detector
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("name", PAIRS)
 def test_alarms_are_rivers(name: str, seed: int) -> None:

@@ -50,6 +50,7 @@ def test_alarms_are_the_same_however_fed(make: Callable[[], Detector]) -> None:
     assert_same_however_fed(make, levels())
 
 
+@pytest.mark.slow
 @each
 def test_readings_are_the_same_however_fed(make: Callable[[], Detector]) -> None:
     """Score, summary and whether it is ready depend on the records alone, wherever a batch ends."""

@@ -45,6 +45,7 @@ def test_scale_does_not_matter() -> None:
         assert where(feed(SeasonalRecord(), [scale * value for value in values], times_of(len(values)))) == expected
 
 
+@pytest.mark.slow
 def test_a_value_never_seen_is_noticed_at_once() -> None:
     """A new highest and a new lowest value, and the words name them."""
     for value in (300.0, -300.0):
@@ -54,6 +55,7 @@ def test_a_value_never_seen_is_noticed_at_once() -> None:
         assert alarm.text.startswith(f"{value:.0f} is outside ")
 
 
+@pytest.mark.slow
 def test_a_day_that_does_not_come_is_noticed() -> None:
     """Values seen every night, at noon: no value is new, the hour is."""
     values = days(8)
@@ -64,6 +66,7 @@ def test_a_day_that_does_not_come_is_noticed() -> None:
     assert not [index for index in without_times if index >= 7 * DAY + 96]
 
 
+@pytest.mark.slow
 def test_an_ordinary_week_is_quiet() -> None:
     """Two weeks of days and nights raise only what the records of a young stream raise."""
     assert len(alarms_after(days(14), 2 * DAY)) <= 4

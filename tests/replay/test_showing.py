@@ -51,6 +51,7 @@ def test_the_first_divergence_is_where_they_part(incident: Recording) -> None:
     assert difference.trips == (1, 0)
 
 
+@pytest.mark.slow
 def test_what_is_alike_has_no_divergence(incident: Recording) -> None:
     """And stories of different times are not compared."""
     one = replayed(incident, "one")
@@ -88,6 +89,7 @@ class Outside(HTMLParser):
             self.found.append(tag)
 
 
+@pytest.mark.slow
 def test_a_report_needs_nothing_else(incident: Recording) -> None:
     """One file: no script, no picture or style from elsewhere; the digest, the policy and the verdict stand in it."""
     labels = [Incident("pay", made.START_MS + 40_000, made.START_MS + 70_000, "doubled")]
@@ -103,6 +105,7 @@ def test_a_report_needs_nothing_else(incident: Recording) -> None:
     assert "@media print" in html
 
 
+@pytest.mark.slow
 def test_what_came_from_outside_is_escaped(tmp_path: Path) -> None:
     """A note, a policy's comment or a cause cannot become part of the page."""
     evil = "# <script>alert(1)</script>\n" + made.DRIFT
@@ -217,6 +220,7 @@ def test_a_replay_that_differs_ends_with_status_one(
     assert "First difference" in done.output
 
 
+@pytest.mark.slow
 def test_scores_are_1_where_a_condition_demands_and_nowhere_else(tmp_path: Path) -> None:
     """Each condition's way to its demand is kept, and is drawn between the series and the gate."""
     rule = made.policy(

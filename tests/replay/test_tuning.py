@@ -62,6 +62,7 @@ def test_what_people_promised_each_other_is_not_drawn() -> None:
         assert isinstance(found[0].conditions[0], Drift)
 
 
+@pytest.mark.slow
 def test_two_conditions_on_one_series_keep_their_kinds() -> None:
     """One detector never takes the place, and the name, of the other's condition."""
     for policy in drawn(f"drift: {{series: {made.SERIES}, detector: adwin}}", f"anomaly: {{series: {made.SERIES}}}"):
