@@ -2,7 +2,10 @@
 # hashed packages; later calls find its stamp and take no time.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint fix bench simulate model mutants clean
+.PHONY: help demo test check lint coverage fix bench simulate model mutants clean
+
+# Where it is set, pytest keeps nothing of what it made of the tests, and `make check` takes a third longer.
+unexport PYTHONDONTWRITEBYTECODE
 
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -14,13 +17,22 @@ help:  ## say what there is
 demo: $(STAMP)  ## a monitor, three services and six kinds of trouble (DEMO_SECONDS=90: one round, then a table)
 	@$(BIN)/failshut demo
 
-test: lint  ## every check
-	@$(BIN)/pytest -n 2 --dist loadfile
+test: lint  ## every check (T=path: these tests alone)
+	@$(BIN)/pytest -n 3 --dist loadfile $(T)
+
+# The inner loop. A path is taken whole, with its servers and its slow tests.
+check: lint  ## lint, types, and the tests that need no server and no patience (T=path: all tests there)
+	@$(BIN)/pytest -n 2 -q $(if $(T),--dist loadfile $(T),--dist worksteal -m "not kafka and not store and not slow")
 
 lint: $(STAMP)  ## ruff and mypy
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+
+coverage: $(STAMP)  ## which lines the tests of `make check` reach (T=path: those tests)
+	@rm -f .coverage .coverage.*
+	@status=0; $(BIN)/coverage run -m pytest -n 2 -q $(or $(T),-m "not kafka and not store and not slow") || status=$$?; \
+	$(BIN)/coverage combine -q; $(BIN)/coverage report; exit $$status
 
 fix: $(STAMP)  ## let ruff repair and format
 	@$(BIN)/ruff check --fix .
@@ -42,7 +54,7 @@ mutants: $(STAMP)  ## take lines that decide away, one at a time: does a test no
 	@$(BIN)/python tests/mutants/run.py --jobs 2 $(if $(ONLY),--only $(ONLY))
 
 clean:  ## remove what make and the demonstration made (downloads in the cache stay)
-	rm -rf $(VENV) .failshut .mypy_cache .pytest_cache .ruff_cache .hypothesis dist build docs/model/build
+	rm -rf $(VENV) .failshut .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis dist build docs/model/build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A Python that fits and can make a virtual environment: the plain python3 first, then by version.

@@ -140,10 +140,10 @@ async def fill(bootstrap: str, topic: str, shape: Shape, samples: int, marked: b
 
 
 def measure(python: Path, file: str, *arguments: str) -> dict[str, float]:
-    """Run a contender to its end and return what it printed."""
-    done = subprocess.run(
-        [str(python), str(HERE / file), *arguments], capture_output=True, text=True, timeout=PATIENCE_S, check=False
-    )
+    """Run a contender to its end, in a folder that goes with it, and return what it printed."""
+    command = [str(python), str(HERE / file), *arguments]
+    with tempfile.TemporaryDirectory() as here:  # plain Faust leaves a folder for its tables where it runs
+        done = subprocess.run(command, cwd=here, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     for line in done.stdout.splitlines():
         if line.startswith("BENCH "):
             found: dict[str, float] = json.loads(line.removeprefix("BENCH "))

@@ -20,6 +20,21 @@ os.environ.setdefault("PYTEST_TIMEOUT", str(patient(180)))
 
 AnyStore = TypeVar("AnyStore", Valkey, Redis)
 
+#: A fixture that is a server, and the marker of every test that uses it, also through other fixtures.
+SERVERS = {
+    **dict.fromkeys(("kafka", "transport_kafka", "own_kafka", "cluster"), "kafka"),
+    **dict.fromkeys(("_valkey", "_redis", "server", "servers", "sentinels", "stores"), "store"),
+}
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest deselects by marker
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that use servers: nobody has to remember it, and `-m "not kafka"` is true."""
+    for item in items:
+        used = set(getattr(item, "fixturenames", ()))
+        for marker in sorted({marker for fixture, marker in SERVERS.items() if fixture in used}):
+            item.add_marker(marker)
+
 
 @pytest.fixture(scope="session")
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:

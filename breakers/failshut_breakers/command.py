@@ -16,10 +16,10 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from failshut import keys
 from failshut.keys import check_installation
 
-COMMAND_TYPE = "failshut-command+jwt"
-GATE_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
+GATE_PATTERN = keys.GATE_PATTERN
 ID_PATTERN = r"^[A-Za-z0-9._-]{1,64}$"
 MAX_WHY = 500
 

@@ -12,6 +12,7 @@ from enum import StrEnum
 import msgspec
 
 from failshut.cause import Cause
+from failshut.epoch import digits
 from failshut_breakers.evidence import Place
 
 
@@ -89,5 +90,5 @@ def decode_decision(data: bytes) -> Decision:
 
 
 def epoch_text(epoch: int) -> str:
-    """Return an epoch as it travels: sixteen digits, so that text compares as numbers do."""
-    return f"{epoch:016d}"
+    """Return an epoch as it travels: sixteen digits, so that text compares as numbers do. Raises ValueError out of range."""
+    return digits(epoch)

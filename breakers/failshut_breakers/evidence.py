@@ -21,6 +21,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from failshut import epoch as epochs
 from failshut_breakers.readings import (
     Beats,
     Commanded,
@@ -43,9 +44,7 @@ from failshut_breakers.readings import (
 )
 
 __all__ = [
-    "MAX_TERM",
     "SCHEMA",
-    "TERM_FACTOR",
     "AcceptedGap",
     "Activation",
     "Beats",
@@ -81,11 +80,6 @@ __all__ = [
 
 SCHEMA = 2
 """Version of the wire form. A reader refuses a newer one, and counts nothing of an older one."""
-
-TERM_FACTOR = 1 << 40
-"""An epoch is `term * TERM_FACTOR + offset`; it stays below 2**53, as far as Lua and JavaScript count."""
-
-MAX_TERM = (1 << 13) - 1
 
 
 class EvidenceError(Exception):
@@ -261,6 +255,9 @@ def epoch_of(term: int, offset: int) -> int:
     Raises:
         EvidenceError: the term or the offset is outside what an epoch can hold.
     """
-    if not 0 < term <= MAX_TERM or not 0 <= offset < TERM_FACTOR:
+    if term <= 0:  # without a term there is no decision
         raise EvidenceError(f"no epoch for term {term}, offset {offset}")
-    return term * TERM_FACTOR + offset
+    try:
+        return epochs.number_of(term, offset)
+    except ValueError as error:
+        raise EvidenceError(f"no epoch for term {term}, offset {offset}") from error

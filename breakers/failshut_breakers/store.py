@@ -9,6 +9,9 @@ Absent, refused and unreachable are three results: `written`, `refused` and Stor
 A fence that no monitor can have written (see write.lua) refuses what opens, and a closing puts it right. One that looks like a
 monitor's and is ahead refuses everything: nobody here can know that it is not of a later term. Who is refused is told what
 the store holds, and an operator who knows better removes it (`clear_fence`).
+
+A store that others have filled takes statements all the same: the script may go beyond the store's memory, by a few kilobytes
+for each gate. Before Redis 7 that is so for closings alone; permits wait there until there is room.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from types import TracebackType
 from typing import Self
 
 import redis.asyncio as redis
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError, OutOfMemoryError, RedisError, ResponseError
 
 from failshut.keys import Names, push_message
 from failshut.store_state import WrongStore
@@ -27,6 +30,8 @@ from failshut_breakers.permits import Statement
 from failshut_breakers.store_connection import connect
 
 SCRIPT = files("failshut_breakers").joinpath("write.lua").read_text()
+FLAGS = "#!lua flags=allow-oom\n"
+"""Before the script: it is carried out in a store that is full, too. No Lua before Redis 7."""
 
 
 CLEAR = """
@@ -118,7 +123,7 @@ class Store:
 
     async def _write(self, pairs: list[tuple[Statement, bytes]]) -> list[Answer]:
         if not self._sha:
-            self._sha = str(await self._redis.script_load(SCRIPT))
+            self._sha = await self._load()
         sets: dict[str, set[str]] = {}
         async with self._redis.pipeline(transaction=False) as pipe:
             for statement, status in pairs:
@@ -145,8 +150,27 @@ class Store:
                 )
             for name, gates in sets.items():
                 pipe.sadd(name, *sorted(gates))
-            answers = await pipe.execute()
-        return [Answer.of(answer) for answer in answers[: len(pairs)]]
+            answers = await pipe.execute(raise_on_error=False)
+        written, named = answers[: len(pairs)], answers[len(pairs) :]
+        for answer in written:
+            if isinstance(answer, Exception):
+                raise answer
+        for name, answer in zip(sets, named, strict=True):
+            await self._judge_naming(name, answer)
+        return [Answer.of(answer) for answer in written]
+
+    async def _judge_naming(self, name: str, answer: object) -> None:
+        """The set of names is for screens, and told anew with each write: a full store, or another key, costs it alone."""
+        if isinstance(answer, ResponseError) and str(answer).startswith("WRONGTYPE"):
+            await self._redis.unlink(name)
+        elif isinstance(answer, Exception) and not isinstance(answer, OutOfMemoryError):
+            raise answer
+
+    async def _load(self) -> str:
+        try:
+            return str(await self._redis.script_load(FLAGS + SCRIPT))
+        except ResponseError:  # a server that knows no flags: another error comes again
+            return str(await self._redis.script_load(SCRIPT))
 
     async def clear_fence(self, names: Names, gate: str, epoch: str) -> bool:
         """Remove what a gate's fence and record say, if the fence is of that epoch; return whether it was.

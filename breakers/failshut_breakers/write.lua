@@ -23,7 +23,8 @@ elseif fence[1] then
   end
 end
 if kind == 'closing' then
-  -- First what takes no memory: a store that is full still says it to every guard, and the write is repeated until it is taken.
+  -- First what takes no memory: it is done in a store that is full and knows no flags, too, and what follows a write in a script
+  -- is not refused for lack of memory.
   redis.call('DEL', KEYS[3])
   redis.call('PUBLISH', ARGV[8], ARGV[9])
 end
@@ -34,10 +35,11 @@ if kind == 'closing' then
   return {'written', epoch, offset}
 end
 redis.call('SET', KEYS[2], ARGV[4], 'PXAT', exp_ms)
--- Probe tokens are written once for a PROVING: lost ones stay lost.
+-- Probe tokens are written once for a PROVING: lost ones stay lost. A PROVING later than the permit that brings them was begun by
+-- no monitor: what says so would keep tokens out for good.
 if #ARGV > 9 then
   local probed = redis.pcall('GET', KEYS[4])
-  if type(probed) ~= 'string' or probed < ARGV[6] then
+  if type(probed) ~= 'string' or probed < ARGV[6] or probed > epoch then
     redis.call('SET', KEYS[4], ARGV[6])
     redis.call('DEL', KEYS[3])
     for n = 10, #ARGV do redis.call('RPUSH', KEYS[3], ARGV[n]) end

@@ -7,7 +7,7 @@ import sys
 import traceback
 from types import TracebackType
 
-from failshut.address import redact
+from failshut.address import hide, redact
 from failshut_console.exits import Exit, Trouble
 
 #: What is imported, and the extra that brings it.
@@ -67,10 +67,17 @@ def missing_extra(package: str) -> Trouble:
 
 def show_unexpected(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Print an error that nobody foresaw, as Python does, without the logins that may be in it."""
-    sys.stderr.write(redact("".join(traceback.format_exception(kind, error, trace))))
+    sys.stderr.write(_without_logins("".join(traceback.format_exception(kind, error, trace))))
+
+
+def _without_logins(text: str) -> str:
+    """A text without what may be a login, also one that stands before no scheme, as it was given to this command."""
+    given = [*sys.argv[1:], *(value for name, value in os.environ.items() if name.startswith("FAILSHUT_"))]
+    words = [part for word in given for part in (word, word.partition("=")[2])]
+    return redact(hide(text, [word for word in words if ":" in word.rpartition("@")[0]]))
 
 
 def _end(trouble: Trouble) -> None:
     sys.stdout.flush()
-    print(redact("\n".join(trouble.lines())), file=sys.stderr)
+    print(_without_logins("\n".join(trouble.lines())), file=sys.stderr)
     raise SystemExit(int(trouble.status))

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import typer
 
+from failshut.whole_file import write_whole
 from failshut_breakers.decision import Kind
 from failshut_breakers.units import parse_duration_ms
 from failshut_console.exits import Exit, Trouble
@@ -152,22 +153,13 @@ def report(
             stories.append(replayed(opened, "what if", texts(policies), assumed))
         known = _labels(opened, labels)
         html = write_report(opened, stories, known, verdict, texts(policies))
-        _write(output, html.encode("utf-8", "replace"))
+        write_whole(output, html.encode("utf-8", "replace"))
         if png is not None:
-            _write(png, picture(stories, known, opened.path.stem))
+            write_whole(png, picture(stories, known, opened.path.stem))
     typer.echo(f"{output}: {verdict.told()}")
 
 
 # --- parts ------------------------------------------------------------------------------------------------------
-
-
-def _write(path: Path, data: bytes) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        partial.write_bytes(data)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _factor(speed: str) -> float:
@@ -278,13 +270,13 @@ def _tell_differences(recording: Recording, left: Story, right: Story, differenc
     for one in differences:
         inside = ""
         if one.incidents_ms[2]:
-            before, after, length = (seconds(each) for each in one.incidents_ms)
-            inside = f"open inside incidents for {before} / {after} of {length}"
+            inside = "open inside incidents for {} / {} of {}".format(*map(seconds, one.incidents_ms))
         if one.first_ms is None or one.first is None:
             typer.echo(f"  {one.gate}: no difference" + (f", {inside}" if inside else ""))
             continue
         typer.echo(f"  {one.gate}: first differs at {iso(one.first_ms)}: {one.first[0]} / {one.first[1]}")
-        typer.echo(f"    open for {seconds(one.open_ms[0])} / {seconds(one.open_ms[1])}, apart for {seconds(one.apart_ms)}")
+        before, after = one.open_ms
+        typer.echo(f"    open for {seconds(before)} / {seconds(after)}, apart for {seconds(one.apart_ms)}")
         if inside:
             typer.echo(f"    {inside}")
         typer.echo(f"    closings {one.closings[0]} / {one.closings[1]}, demands {one.trips[0]} / {one.trips[1]}")

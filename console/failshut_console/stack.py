@@ -20,6 +20,7 @@ from typing import Any, Self
 
 import redis
 
+from failshut.connection import connect
 from failshut.keys import Names
 from failshut.signing import SigningKey
 from failshut_console.activating import activate_now
@@ -126,7 +127,7 @@ class Stack:
     def servers(self) -> str:
         """What runs, in words."""
         try:
-            with redis.Redis.from_url(self.valkey.url, socket_timeout=1) as client:
+            with connect(self.valkey.url, 1.0) as client:
                 said: Any = client.info("server")
                 version = said.get("valkey_version", "?")
         except (redis.RedisError, OSError):
@@ -230,7 +231,7 @@ class Stack:
 
     def _reports(self, name: str) -> bool:
         try:
-            with redis.Redis.from_url(self.valkey.url, socket_timeout=1, socket_connect_timeout=1) as client:
+            with connect(self.valkey.url, 1.0) as client:
                 return bool(self.installation and client.exists(Names(self.installation).worker(name)))
         except (redis.RedisError, OSError):
             return False

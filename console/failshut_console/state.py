@@ -15,6 +15,7 @@ from pathlib import Path
 
 from failshut.keys import check_installation
 from failshut.signing import KeySet, SigningKey
+from failshut.whole_file import write_whole
 from failshut_console.exits import Trouble
 
 DEFAULT_FOLDER = ".failshut"
@@ -115,9 +116,7 @@ class State:
     def write_runtime(self, runtime: Runtime) -> None:
         """Tell other commands where the servers are."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        partial = self.runtime_file.with_suffix(".partial")
-        partial.write_text(json.dumps(asdict(runtime), indent=1) + "\n", encoding="utf-8")
-        partial.replace(self.runtime_file)
+        write_whole(self.runtime_file, (json.dumps(asdict(runtime), indent=1) + "\n").encode())
 
     def forget_runtime(self) -> None:
         """The servers are gone."""

@@ -28,6 +28,11 @@ _HOST: Final = re.compile(r"[\w](?:[\w.-]{0,252})|\[[0-9A-Fa-f:.]{2,45}\]")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _HALF_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _LOGIN: Final = re.compile(r"(://)[^\n]*[@?][^\n]*")
+#: A private key that stands where the path of its file is expected: in PEM, or the text within, as Ed25519's begins (PKCS#8).
+_KEY: Final = re.compile(
+    r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----(?:.*?-----END [A-Z0-9 ]*PRIVATE KEY-----|.*)|MC4CAQAwBQYDK2Vw[A-Za-z0-9+/_-]*=*",
+    re.S,
+)
 
 #: Settings of a login and of TLS that every address has; values are other names for them.
 LOGIN_AND_TLS: Final[Mapping[str, str]] = {
@@ -140,10 +145,19 @@ def settings_from(environment: Mapping[str, str], prefix: str, more: Iterable[st
 def redact(text: str) -> str:
     """Return a text of somebody else's without what may hold a login: what follows `://` on a line with an `@` or a `?` in it.
 
+    Without a private key, too: variables that name a key's file are given the key itself.
+
     >>> redact("no redis://u:p@ss@h:1?password=x here")
     'no redis://***'
+    >>> redact("no file MC4CAQAwBQYDK2VwBCIEIDfNo7D=")
+    'no file ***'
     """
-    return _LOGIN.sub(rf"\1{HIDDEN}", text)
+    return _LOGIN.sub(rf"\1{HIDDEN}", _KEY.sub(HIDDEN, text))
+
+
+def holds_key(text: str) -> bool:
+    """Whether a text holds a private key, or the beginning of one."""
+    return _KEY.search(text) is not None
 
 
 def hide(text: str, values: Iterable[str]) -> str:

@@ -23,17 +23,22 @@ def digits(number: int) -> str:
     return f"{number:0{WIDTH}d}"
 
 
-def epoch_of(term: int, offset: int) -> str:
-    """The epoch of the decision at `offset` of the log's term `term`. Raises ValueError out of range.
-
-    >>> epoch_of(1, 7)
-    '0001099511627783'
-    """
+def number_of(term: int, offset: int) -> int:
+    """The epoch of the decision at `offset` of the log's term `term`, as a number. Raises ValueError out of range."""
     if not 0 <= term <= TERM_MAX:
         raise ValueError(f"term {term} is not between 0 and {TERM_MAX}")
     if not 0 <= offset <= OFFSET_MAX:
         raise ValueError(f"offset {offset} is not between 0 and {OFFSET_MAX}")
-    return digits((term << OFFSET_BITS) + offset)
+    return (term << OFFSET_BITS) + offset
+
+
+def epoch_of(term: int, offset: int) -> str:
+    """The epoch of the decision at `offset` of the log's term `term`, as it travels. Raises ValueError out of range.
+
+    >>> epoch_of(1, 7)
+    '0001099511627783'
+    """
+    return digits(number_of(term, offset))
 
 
 def is_epoch(text: object) -> bool:
@@ -44,11 +49,6 @@ def is_epoch(text: object) -> bool:
 def term_of(epoch: str) -> int:
     """The term in an epoch."""
     return int(epoch) >> OFFSET_BITS
-
-
-def offset_of(epoch: str) -> int:
-    """The offset of the decision in an epoch."""
-    return int(epoch) & OFFSET_MAX
 
 
 def fence(epoch: str, offset: int) -> str:

@@ -16,17 +16,24 @@ from __future__ import annotations
 
 import asyncio
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import Protocol
 
+from failshut.admission import refuse_names
 from failshut.cause import Cause
+from failshut.guard import Guard
 from failshut.lease import Denial, Lease, Slot, Withdrawal
 from failshut.outcomes import CANCELLED, FAILED, INTERRUPTED, OK
 from failshut.permit import Permit
 from failshut.withheld import Withheld
 
-if TYPE_CHECKING:
-    from failshut.gate import Gate
-    from failshut.guard import Guard
+
+class Entrance(Protocol):
+    """What an execution needs of its gate."""
+
+    name: str
+
+    def bind(self) -> tuple[Guard, Slot]:
+        """The guard and the slot of the gate as of now. Raises Withheld."""
 
 
 class Execution:
@@ -59,7 +66,7 @@ class Execution:
         "token",
     )
 
-    def __init__(self, gate: Gate, subject: str, operation: str | None, parent: object) -> None:
+    def __init__(self, gate: Entrance, subject: str, operation: str | None, parent: object) -> None:
         self._gate = gate
         self.subject = subject
         self.operation = operation
@@ -112,7 +119,7 @@ class Execution:
         lease = self._already_admitted()
         if lease is None:
             end = guard.deadline()
-            lease = self._gate.admit(guard.obtain(slot, end), self.subject, self.operation, probing=True)
+            lease = self._admitted(guard.obtain(slot, end))
             if lease.permit.mode == "proving":
                 self._take_token(guard.probe(slot, lease.permit, end), lease.permit)
         self._permit, self._kid, self._inside = lease.permit, lease.kid, True
@@ -138,8 +145,7 @@ class Execution:
             lease = self._already_admitted()
             if lease is None:
                 end = guard.deadline()
-                state = await guard.obtain_async(slot, end)
-                lease = self._gate.admit(state, self.subject, self.operation, probing=True)
+                lease = self._admitted(await guard.obtain_async(slot, end))
                 if lease.permit.mode == "proving":
                     self._take_token(await guard.probe_async(slot, lease.permit, end), lease.permit)
         except BaseException:
@@ -196,7 +202,8 @@ class Execution:
         if self._entered:
             raise RuntimeError("an execution is entered once: ask the gate for another one")
         self._entered = True
-        self._gate.check_names(self.subject, self.operation)
+        if refused := refuse_names(self.subject, self.operation):
+            raise self._withheld(refused)
         self._guard, self._slot = self._gate.bind()
         self._withdrawal: Withdrawal | None = self._slot.withdrawal
         self._birth = self._slot.birth
@@ -214,14 +221,23 @@ class Execution:
             return lease
         return None
 
+    def _admitted(self, state: Lease | Denial) -> Lease:
+        """All five checks on what the guard found; a probe token is still to be taken. Raises Withheld."""
+        found = self._guard.admit(self._slot, state, self.subject, self.operation, probing=True)
+        if isinstance(found, Denial):
+            raise self._withheld(found)
+        return found
+
+    def _withheld(self, denial: Denial) -> Withheld:
+        return Withheld(self._gate.name, denial.cause, denial.because)
+
     def _take_token(self, answer: str | Denial, permit: Permit) -> None:
         if isinstance(answer, Denial):
-            raise Withheld(self._gate.name, answer.cause, answer.because)
+            raise self._withheld(answer)
         slot, state = self._slot, self._slot.state
         if not (slot.alive(self._guard.moment()) and isinstance(state, Lease) and state.permit.epoch == permit.epoch):
             self._guard.outcomes.put((self._gate.name, permit.epoch, answer, CANCELLED))
-            denial = slot.denial(self._guard.moment())
-            raise Withheld(self._gate.name, denial.cause, denial.because)
+            raise self._withheld(slot.denial(self._guard.moment()))
         self.token = answer
 
     def _why_not(self) -> Withheld | None:
@@ -247,11 +263,9 @@ class Execution:
 
     def _covered(self) -> Withheld | None:
         """Why the gate's present lease does not cover this execution; None if it does."""
-        try:
-            self._gate.admit(self._guard.current(self._slot), self.subject, self.operation, probing=bool(self.token))
-        except Withheld as withheld:
-            return withheld
-        return None
+        present = self._guard.current(self._slot)
+        found = self._guard.admit(self._slot, present, self.subject, self.operation, probing=bool(self.token))
+        return self._withheld(found) if isinstance(found, Denial) else None
 
     def _report(self, exc: BaseException | None, interrupted: bool) -> None:
         """Queue the outcome; `interrupted` says that the guard's own interruption ended the block."""

@@ -13,13 +13,13 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final, ParamSpec, TypeVar, cast
 
+from failshut.admission import refuse_names
 from failshut.cause import Cause
 from failshut.execution import Execution
 from failshut.guard import Guard, default_guard
 from failshut.keys import check_gate
 from failshut.later import generates, refuse_later, runs_async
-from failshut.lease import ADMITTED_MAX, Denial, Lease, Slot
-from failshut.naming import matches, why_no_name
+from failshut.lease import Denial, Lease, Slot
 from failshut.permit import Permit
 from failshut.withheld import Withheld
 
@@ -72,13 +72,17 @@ class Gate:
             type(subject) is str  # a tuple may equal another call's subject and operation
             and (operation is None or type(operation) is str)
             and (subject if operation is None else (subject, operation)) in lease.admitted
-            and self._monotonic() < lease.mono_end  # type: ignore[union-attr] # a Denial admits nobody
-            and self._wall() < lease.wall_end  # type: ignore[union-attr]
+            and self._monotonic() < lease.mono_end
+            and self._wall() < lease.wall_end
         ):
-            return lease.permit  # type: ignore[union-attr]
-        self.check_names(subject, operation)
+            return lease.permit  # type: ignore[union-attr] # a Denial admits nobody
+        if refused := refuse_names(subject, operation):
+            raise Withheld(self.name, refused.cause, refused.because)
         guard, slot = self.bind()
-        return self.admit(guard.obtain(slot, guard.deadline()), subject, operation).permit
+        found = guard.admit(slot, guard.obtain(slot, guard.deadline()), subject, operation, probing=False)
+        if isinstance(found, Denial):
+            raise Withheld(self.name, found.cause, found.because)
+        return found.permit
 
     def execution(self, subject: str, operation: str | None = None, parent: object = None) -> Execution:
         """One piece of work, to be run inside `with` or `async with`; entering it raises Withheld where denied."""
@@ -150,8 +154,6 @@ class Gate:
 
         return decorate
 
-    # For executions ------------------------------------------------------------------------------------------------
-
     def bind(self) -> tuple[Guard, Slot]:
         """The guard and the slot of this gate; after `configure` those of the new guard. Raises Withheld."""
         guard = self._guard
@@ -165,48 +167,6 @@ class Gate:
             self._monotonic, self._wall = clocks.monotonic, clocks.wall
             self._slot, self._guard = slot, guard
         return guard, self._slot
-
-    def check_names(self, subject: str, operation: str | None) -> None:
-        """Refuse what is no text, or names nobody. Raises Withheld."""
-        if why := why_no_name("the subject", subject):
-            raise Withheld(self.name, Cause.IDENTITY, why)
-        if operation is not None and (why := why_no_name("the operation", operation)):
-            raise Withheld(self.name, Cause.OPERATION, why)
-
-    def admit(self, state: Lease | Denial, subject: str, operation: str | None, probing: bool = False) -> Lease:
-        """All five checks: identity, policy, environment, operation, proof. Raises Withheld."""
-        self.check_names(subject, operation)
-        guard, slot = self.bind()
-        if isinstance(state, Lease) and not state.alive(guard.moment()):
-            state = guard.current(slot)  # what was settled a moment ago was ended or renewed since
-        if isinstance(state, Denial):
-            raise Withheld(self.name, state.cause, state.because)
-        permit = state.permit
-        if not matches(permit.subjects, subject):
-            raise Withheld(self.name, Cause.IDENTITY, f"{subject!r} is not among the permitted subjects")
-        if self._policy and permit.policy != self._policy:
-            raise Withheld(self.name, Cause.POLICY, f"the permit is for {permit.policy}, expected {self._policy}")
-        self._check_environment(permit)
-        # Without an operation the caller claims none in particular: only a permit for all of them covers that.
-        if not matches(permit.operations, operation or ""):
-            raise Withheld(self.name, Cause.OPERATION, f"operation {operation!r} is not permitted")
-        if permit.mode == "proving":
-            if not probing:
-                raise Withheld(self.name, Cause.PROBE_REQUIRED)
-        else:
-            if len(state.admitted) >= ADMITTED_MAX:
-                state.admitted.clear()
-            state.admitted.add(subject if operation is None else (subject, operation))
-        return state
-
-    def _check_environment(self, permit: Permit) -> None:
-        if not permit.context:
-            return
-        here = {**(self._guard.configuration.context if self._guard else {}), **self._context}
-        for name, value in permit.context.items():
-            if here.get(name) != value:
-                found = f"{here[name]!r}" if name in here else "nothing"
-                raise Withheld(self.name, Cause.ENVIRONMENT, f"{name} must be {value!r}; this guard says {found}")
 
     def __repr__(self) -> str:
         return f"Gate({self.name!r})"

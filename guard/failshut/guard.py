@@ -1,8 +1,8 @@
-"""A configured guard: its gates' slots, its keys, its queue of outcomes and its watcher, in one process.
+"""A configured guard: its gates' slots, its queue of outcomes and its watcher, in one process.
 
-Callers come here only off the hot path: when there is no lease, they wait for the watcher, never longer
-than the deadline, and get a lease or a denial. A process has one default guard, from `configure()` or the
-environment; more can be made by hand. Forking is normal: the child drops leases, connections and waiting
+Callers come here only off the hot path: when there is no lease, they wait for the watcher, never longer than the deadline,
+and get a lease or a denial. What is known of gates and keys is in `slots.py`. A process has one default guard, from
+`configure()` or the environment; more can be made by hand. Forking is normal: the child drops leases, connections and waiting
 outcomes, keeps the epochs that it has seen, and starts threads of its own when a gate is first asked for.
 """
 
@@ -19,22 +19,17 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any, Final
 
+from failshut import admission
 from failshut.cause import Cause
 from failshut.config import Configuration, from_environment
-from failshut.keys import Names
-from failshut.keysource import Counts, KeySource
-from failshut.lease import Denial, Fenced, Lease, Moment, Slot
+from failshut.lease import ADMITTED_MAX, Denial, Lease, Moment, Slot
 from failshut.outcomes import CANCELLED, OutcomeQueue
 from failshut.permit import Permit
-from failshut.signing import TokenError
+from failshut.slots import Slots
 from failshut.store import Unreachable
 from failshut.watcher import ProbeRequest, ReadRequest, Watcher
 
-SLOTS_MAX: Final = 4096
 SHUTDOWN_SECONDS: Final = 0.5
-
-#: What tells gates apart: name, context, pinned policy.
-SlotKey = tuple[str, tuple[tuple[str, str], ...], str]
 
 
 class Guard:
@@ -42,12 +37,8 @@ class Guard:
 
     def __init__(self, configuration: Configuration) -> None:
         self.configuration = configuration
-        self.faults = 0
-        """Errors in the background threads that nobody foresaw; each ended a turn and opened nothing."""
-        self.last_fault = ""
+        self.slots = Slots(configuration, self._keys_changed)
         self.closed = False
-        self._keys = KeySource(configuration.jwks, configuration.installation)
-        self._slots: dict[SlotKey, Slot] = {}
         self._begin()
         _guards.append(self)
 
@@ -65,25 +56,27 @@ class Guard:
             if self in _guards:
                 _guards.remove(self)
             watcher, self._watcher = self._watcher, None
+        self.slots.close()
         if watcher is not None:
             watcher.stop(SHUTDOWN_SECONDS)
-        for slot in self.slots():
+        for slot in self.slots.all():
             slot.withhold(Denial(Cause.NO_PERMIT, "the guard was shut down"))
+
+    @property
+    def faults(self) -> int:
+        """Errors in the background threads that nobody foresaw; each ended a turn and opened nothing."""
+        return self.slots.faults
+
+    @property
+    def last_fault(self) -> str:
+        """The last of them; empty where there was none."""
+        return self.slots.last_fault
 
     # For gates -----------------------------------------------------------------------------------------------------
 
     def slot(self, gate: str, context: Mapping[str, str], policy: str) -> Slot:
         """The slot of a gate; gates that say the same share it. Raises ValueError beyond 4,096 of them."""
-        key = (gate, tuple(sorted(context.items())), policy)
-        with self._lock:
-            slot = self._slots.get(key)
-            if slot is None:
-                if len(self._slots) >= SLOTS_MAX:
-                    raise ValueError(f"more than {SLOTS_MAX} gates in one guard")
-                slots = dict(self._slots)  # readers go through the old one meanwhile
-                slot = slots[key] = Slot(gate, self.configuration.clock_tolerance_ms)
-                self._slots = slots
-            return slot
+        return self.slots.slot(gate, context, policy)
 
     def deadline(self) -> float:
         """When a caller that begins to wait now must have its answer; in seconds of `time.monotonic`."""
@@ -138,113 +131,34 @@ class Guard:
 
     def moment(self) -> Moment:
         """Both clocks, now."""
-        clocks = self.configuration.clocks
-        return Moment(clocks.monotonic(), clocks.wall())
-
-    # For the watcher -----------------------------------------------------------------------------------------------
-
-    def names(self) -> Names:
-        """The names of this guard's installation in the store. Raises TokenError where none is known."""
-        return self._keys.names()
-
-    def nameless(self, slots: list[Slot], error: TokenError) -> None:
-        """Nothing can be read for these gates, because nobody knows under which names: they deny, whatever they had."""
-        with self._lock:
-            for slot in slots:
-                slot.unreachable = ""
-                slot.withhold(Denial(error.cause, str(error)))
-                slot.concluded_mono = time.monotonic()
-        for slot in slots:
-            slot.interrupt_if_withheld()
-
-    def slots(self) -> list[Slot]:
-        """All slots; a copy."""
-        return list(self._slots.values())
-
-    def take(self, slot: Slot, record: bytes | None, pttl_ms: int, before: Moment, fence: Fenced | None = None) -> None:
-        """What a read found for one gate. A fault here is this gate's alone."""
-        self._look_for_key(slot, record)
-        with self._lock:
-            if self.closed:
-                return
-            try:
-                slot.take(record, pttl_ms, before, self._keys.verified, fence)
-            except Exception as error:  # noqa: BLE001 - one gate's record must not blind the guard for the others
-                self.note_fault(error)
-                slot.withhold(Denial(Cause.UNVERIFIED, f"a record that cannot be judged: {type(error).__name__}"))
-            slot.concluded_mono = time.monotonic()
-        slot.interrupt_if_withheld()
-
-    def unreachable(self, slots: list[Slot], why: str) -> None:
-        """A read failed: leases stay what they are, and run out."""
-        with self._lock:
-            for slot in slots:
-                slot.unreachable = why
-                slot.concluded_mono = time.monotonic()
-
-    def pushed(self, gate: str, token: bytes) -> list[Slot]:
-        """What a push says; returns the slots that must be read again."""
-        again = []
-        for slot in self.slots():
-            if slot.gate != gate:
-                continue
-            self._look_for_key(slot, token)
-            with self._lock:
-                if self.closed:
-                    return []
-                try:
-                    settled = slot.push(token, self._keys.verified)
-                except Exception as error:  # noqa: BLE001 - as in take
-                    self.note_fault(error)
-                    slot.withhold(Denial(Cause.UNVERIFIED, "a push that cannot be judged"))
-                    settled = False
-            slot.interrupt_if_withheld()
-            if not settled:
-                again.append(slot)
-        return again
-
-    def refresh_keys(self, at_once: bool = False) -> bool:
-        """Follow the key file, from any thread. Where it changed, what rests on a withdrawn key has ended on return.
-
-        Other guards of this process look too: none goes on with a key that another one has seen withdrawn.
-        """
-        if not self._keys.refresh(self._withdraw, at_once):
-            return False
-        for slot in self.slots():
-            slot.interrupt()
-        watcher = self._watcher
-        if watcher is not None:
-            watcher.wake()
-        for other in list(_guards):
-            if other is not self:
-                other.refresh_keys(at_once=True)
-        return True
-
-    @property
-    def follows_keys(self) -> bool:
-        """Whether the keys come from a file that may change."""
-        return self._keys.follows
+        return self.slots.moment()
 
     def counts(self, kid: str) -> bool:
         """Whether what this key signed counts now."""
-        return self._keys.counts(kid)
+        return self.slots.counts(kid)
 
-    def note_fault(self, error: Exception) -> None:
-        """Count an error that nobody foresaw."""
-        self.faults += 1
-        self.last_fault = f"{type(error).__name__}: {error}"[:300]
+    def admit(self, slot: Slot, state: Lease | Denial, subject: str, operation: str | None, probing: bool) -> Lease | Denial:
+        """The lease under which the execution may start, after all five checks; or why it may not.
+
+        `state` is what the caller was given; where it has ended since, the slot's state of now counts. `probing` says that
+        the caller goes on to take a probe token.
+        """
+        if refused := admission.refuse_names(subject, operation):
+            return refused
+        if isinstance(state, Lease) and not state.alive(self.moment()):
+            state = self._settle(slot)  # what was settled a moment ago was ended or renewed since
+        if isinstance(state, Denial):
+            return state
+        if refused := admission.admit(state.permit, subject, operation, slot.policy, slot.here):
+            return refused
+        if state.permit.mode == "proving":
+            return state if probing else Denial(Cause.PROBE_REQUIRED)
+        if len(state.admitted) >= ADMITTED_MAX:
+            state.admitted.clear()
+        state.admitted.add(subject if operation is None else (subject, operation))
+        return state
 
     # Within --------------------------------------------------------------------------------------------------------
-
-    def _withdraw(self, counts: Counts) -> None:
-        with self._lock:
-            for slot in self._slots.values():
-                slot.withdraw(counts)
-
-    def _look_for_key(self, slot: Slot, token: bytes | None) -> None:
-        """A token with an unknown key may be the first one after a rotation. The file is read without the lock."""
-        if token and self._keys.follows and not slot.has_verified(token) and not self._keys.knows(token):
-            self.refresh_keys()
 
     def _start_read(self, slot: Slot) -> ReadRequest | Lease | Denial:
         """A lease or a denial that holds without asking, or the request to wait for."""
@@ -308,7 +222,7 @@ class Guard:
                 return Denial(Cause.NO_PERMIT, "the guard was shut down")
             if self._watcher is None or not self._watcher.running():
                 try:
-                    watcher = Watcher(self)
+                    watcher = Watcher(self.configuration, self.slots, self.outcomes, self.instance)
                     watcher.start()
                 except RuntimeError as error:  # no threads left, or the interpreter is ending
                     return Denial(Cause.STORE_UNREACHABLE, f"the guard cannot start its watcher: {error}")
@@ -318,12 +232,19 @@ class Guard:
     def after_fork(self) -> None:
         """In the child: drop what belongs to the parent."""
         parents = self._watcher
-        self._keys.after_fork()
         self._begin()
         if parents is not None:
             parents.abandon()
-        for slot in self._slots.values():
-            slot.after_fork()
+        self.slots.after_fork()
+
+    def _keys_changed(self) -> None:
+        """Read everything again. Other guards of this process look too: none goes on with a key that one has seen withdrawn."""
+        watcher = self._watcher
+        if watcher is not None:
+            watcher.wake()
+        for other in list(_guards):
+            if other is not self:
+                other.slots.refresh_keys(at_once=True)
 
 
 def _left(end: float) -> float:

@@ -16,14 +16,23 @@ from typing import Final
 #: About how many entries a gate's stream of outcomes keeps; the oldest are lost when nobody reads it.
 OUTCOMES_MAXLEN: Final = 10_000
 
-_GATE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-/]{0,199}")
+#: What a gate may be called: policies, commands, permits and guards hold to this one pattern.
+GATE_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
+_GATE = re.compile(GATE_PATTERN)
 _INSTALLATION = re.compile(r"[A-Za-z0-9]{16,64}")
 
 
 def check_gate(name: str) -> str:
-    """Return `name` if it may name a gate: letters, digits, `_ . - /`, at most 200. Raises ValueError."""
+    """Return `name` if it may name a gate: letters, digits, `.`, `_`, `-`, at most 128 characters. Raises ValueError.
+
+    The first character is a letter or a digit. No policy can open a gate with another name.
+    """
     if not isinstance(name, str) or not _GATE.fullmatch(name):
-        raise ValueError(f"not a gate's name: {name!r} (letters, digits, '_', '.', '-', '/'; at most 200)")
+        shown = f"{name[:200]!r}" if isinstance(name, str) else f"{type(name).__name__}"
+        raise ValueError(
+            f"not a gate's name: {shown} (1 to 128 letters, digits, '.', '_' or '-'; the first is a letter or a digit): "
+            "no policy can open a gate with this name"
+        )
     return name
 
 

@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from failshut.address import redact
 from failshut.keys import Names
 from failshut.permit import Closing, Permit, verify
 from failshut.signing import KeySet, TokenError, UnusableKey, kid_of
@@ -134,7 +135,7 @@ class KeySource:
                 return False
             keys = self._trusted(KeySet.from_json(content, self._path))
         except (OSError, ValueError) as error:
-            self._why = f"the key set cannot be read: {error}"[:300]
+            self._why = redact(f"the key set cannot be read: {error}")[:300]
             if self._keys is None:
                 return False
         left = keys.shared(self._keys) if keys is not None and self._keys is not None else None

@@ -4,8 +4,9 @@ An execution ends when its function returns. Who returns a coroutine, a generato
 that would run after that, with the gate perhaps closed and the outcome already told. Such a result is stopped, as far as it
 can be, and refused by `RunsLater`.
 
-Limits: a result is looked at, and the elements of a plain list, tuple, set or dict, up to 1,000 of them. A function, an object
-of one's own, or work that was handed to another process looks like any other value. Files are iterators whose work is done.
+Limits: a result is looked at, and what lists, tuples, sets, dicts and queues in it hold, up to 1,000 elements in all. A
+function, an object of one's own, or work that was handed to another process looks like any other value. Files are iterators
+whose work is done.
 """
 
 from __future__ import annotations
@@ -13,10 +14,13 @@ from __future__ import annotations
 import functools
 import inspect
 import io
-from collections.abc import AsyncIterator, Callable, Iterator
+from asyncio import Handle
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import suppress
-from itertools import islice
+from itertools import chain, islice
+from threading import Thread
 from typing import Any, Final
 
 ELEMENTS_MAX: Final = 1_000
@@ -28,7 +32,7 @@ class RunsLater(TypeError):
 
 def refuse_later(result: Any) -> None:
     """Raise RunsLater where `result` is, or holds, work that is still to be done; stop all of it first."""
-    found = [work for one in (result, *_elements(result)) for work in (_later(one),) if work is not None]
+    found = [work for one in _elements(result) for work in (_later(one),) if work is not None]
     if not found:
         return
     for work in found:
@@ -57,16 +61,35 @@ def _call_of(function: Callable[..., Any]) -> Any:
 
 
 def _elements(result: Any) -> list[Any]:
-    if type(result) is dict:
-        return list(islice(result.values(), ELEMENTS_MAX))
-    return list(islice(result, ELEMENTS_MAX)) if type(result) in (list, tuple, set, frozenset) else []
+    """The result and what is in it, however deep, the shallowest first."""
+    found: list[Any] = [result]
+    for one in found:  # it grows meanwhile; a container that holds itself grows it to the bound
+        for kind, parts in _CONTAINERS:
+            if isinstance(one, kind):
+                found += islice(parts(one), max(0, 1 + ELEMENTS_MAX - len(found)))
+    return found
+
+
+#: Containers, and what they hold: asked of the types themselves, so that no method of a subclass runs.
+_CONTAINERS: Final[tuple[tuple[type, Callable[[Any], Iterable[Any]]], ...]] = (
+    (list, list.__iter__),
+    (tuple, tuple.__iter__),
+    (set, set.__iter__),
+    (frozenset, frozenset.__iter__),
+    (deque, deque.__iter__),
+    (dict, lambda one: chain(dict.values(one), dict.keys(one))),
+)
 
 
 def _later(one: Any) -> Any:
     """The work that is still to be done in `one`; None where there is none."""
     if isinstance(one, io.IOBase):
         return None
-    if inspect.isawaitable(one) or isinstance(one, Iterator | AsyncIterator | Future):
+    if inspect.isawaitable(one) or isinstance(one, Iterator | AsyncIterator | Future | Handle):
+        return one
+    if isinstance(one, Thread):
+        return one if one.ident is None or one.is_alive() else None
+    if callable(getattr(type(one), "add_done_callback", None)):  # a future of another library
         return one
     generator = getattr(one, "gen", None)  # a context manager that contextlib made of a generator
     return generator if inspect.isgenerator(generator) or inspect.isasyncgen(generator) else None

@@ -15,14 +15,14 @@ anew.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, Protocol
 
 from failshut import epoch as epochs
 from failshut.cause import Cause
-from failshut.permit import Closing, InFlight, Permit, verify
-from failshut.signing import KeySet, TokenError, kid_of
+from failshut.permit import Closing, InFlight, Permit
+from failshut.signing import TokenError, kid_of
 
 #: Subjects and operations that one lease remembers as admitted; at the bound it forgets them all and checks anew.
 ADMITTED_MAX: Final = 10_000
@@ -57,14 +57,17 @@ class Lease:
 
 
 class Denial:
-    """No lease, and why. `admitted` is empty for ever, so the hot path needs no second question."""
+    """No lease, and why. It admits nobody and has always ended, so the hot path needs no second question."""
 
-    __slots__ = ("admitted", "because", "cause")
+    __slots__ = ("because", "cause")
+
+    admitted: Final[frozenset[Any]] = frozenset()
+    mono_end: Final = float("-inf")
+    wall_end: Final = float("-inf")
 
     def __init__(self, cause: Cause, because: str = "") -> None:
         self.cause = cause
         self.because = because or cause.meaning
-        self.admitted: frozenset[Any] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +120,10 @@ class Slot:
 
     gate: str
     tolerance_ms: int
+    policy: str = ""
+    """The one policy digest that its callers accept; empty: any."""
+    here: Mapping[str, str] = field(default_factory=dict)
+    """Where its callers and the guard say that they run."""
     state: Lease | Denial = field(default_factory=lambda: Denial(Cause.NO_PERMIT, "not read yet"))
     withdrawal: Withdrawal | None = None
     """The last closing; None until there was one."""
@@ -315,11 +322,6 @@ def _below(permit: Permit, fence: Fenced | None) -> Denial | None:
         return None
     what = "a closing" if fence.closed else "a permit"
     return Denial(Cause.STALE, f"a permit of epoch {permit.epoch}; the store was given {what} of {fence.epoch} since")
-
-
-def verifier(keys: KeySet) -> Verify:
-    """`verify` with the keys given: what `Slot.take` asks for each token that it has not seen."""
-    return lambda token, gate: verify(token, keys, gate)
 
 
 def _authority(permit: Permit) -> tuple[Any, ...]:

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from typing import Final
 
+from failshut.config import Configuration
+from failshut.keys import Names
+from failshut.outcomes import OutcomeQueue
 from failshut.signing import TokenError
 from failshut.store import Outcomes, Store, Unreachable
-
-if TYPE_CHECKING:
-    from failshut.guard import Guard
 
 BUSY_SECONDS: Final = 0.1
 IDLE_SECONDS: Final = 0.25
@@ -24,11 +25,25 @@ BACKOFF_SECONDS_MAX: Final = 1.0
 
 
 class Reporter:
-    """Writes one guard's outcomes, a batch at a time. Used by one thread; `stopping` ends its waits."""
+    """Writes one guard's outcomes, a batch at a time. Used by one thread.
 
-    def __init__(self, guard: Guard, stopping: threading.Event) -> None:
-        configuration = guard.configuration
-        self._guard, self._stopping = guard, stopping
+    Args:
+        configuration: the guard's.
+        names: the names of its installation in the store; raises TokenError where none is known.
+        outcomes: what waits to be written.
+        instance: this process's name in what is written.
+        stopping: ends its waits.
+    """
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        names: Callable[[], Names],
+        outcomes: OutcomeQueue,
+        instance: str,
+        stopping: threading.Event,
+    ) -> None:
+        self._names, self._outcomes, self._instance, self._stopping = names, outcomes, instance, stopping
         self._store = Store(configuration.outcomes_store_url or configuration.store_url, configuration.store_timeout_ms)
         self._pending: list[Outcomes] = []
         self._backoff = 0.0
@@ -36,7 +51,7 @@ class Reporter:
 
     def turn(self) -> None:
         """Wait, then write a batch if there is one and it is time."""
-        waits = bool(self._pending) or self._guard.outcomes.waits
+        waits = bool(self._pending) or self._outcomes.waits
         self._stopping.wait(BUSY_SECONDS if waits else IDLE_SECONDS)
         if time.monotonic() >= self._retry_at:
             self._write()
@@ -57,23 +72,23 @@ class Reporter:
     def _write(self) -> None:
         """One batch to the store. Where it surely did not arrive it waits; where that is unknown it counts as lost."""
         try:
-            names = self._guard.names()
+            names = self._names()
         except TokenError:
             return  # what waits is bounded, and counted where it is lost
-        batch = self._pending or self._guard.outcomes.take()
+        batch = self._pending or self._outcomes.take()
         if not batch:
             return
         self._pending = []
         try:
-            refused = self._store.append(names, batch, self._guard.instance, self._guard.outcomes.name)
+            refused = self._store.append(names, batch, self._instance, self._outcomes.name)
         except Unreachable as error:
             self._failed()
             if error.maybe_applied:
-                self._guard.outcomes.dropped(batch)
+                self._outcomes.dropped(batch)
             else:
                 self._pending = batch
         else:
-            self._guard.outcomes.refused(batch, refused)
+            self._outcomes.refused(batch, refused)
             if len(refused) == len(batch):  # what was lost is told anew, and must not be refused ten times a second
                 self._failed()
             else:

@@ -22,8 +22,10 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from failshut.address import holds_key, redact
 from failshut.cause import Cause
 from failshut.keys import check_installation
+from failshut.whole_file import write_whole
 
 ALGORITHM: Final = "EdDSA"
 TYP_PERMIT: Final = "failshut-permit+jwt"
@@ -119,6 +121,8 @@ class KeySet:
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> KeySet:
         """Read a JWKS file. Raises OSError, or ValueError where it is not one."""
+        if holds_key(os.fspath(path)):
+            raise UnusableKey("a private key stands where the path of a JWKS file is expected")
         return cls.from_json(Path(path).read_bytes(), path)
 
     @classmethod
@@ -127,7 +131,7 @@ class KeySet:
         try:
             document = json.loads(content)
         except (ValueError, RecursionError) as error:
-            raise UnusableKey(f"{path} is not JSON") from error
+            raise UnusableKey(redact(f"{path} is not JSON")) from error
         return cls.from_dict(document)
 
     def to_dict(self) -> dict[str, Any]:
@@ -212,15 +216,9 @@ class SigningKey:
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> SigningKey:
         """Read a PEM file. Raises OSError, or ValueError where it is not an Ed25519 key."""
+        if holds_key(os.fspath(path)):  # no error may quote it as a path
+            raise UnusableKey("a private key stands where the path of its file is expected")
         return cls.from_pem(Path(path).read_bytes())
-
-    @classmethod
-    def from_env(cls, name: str = "FAILSHUT_SIGNING_KEY") -> SigningKey:
-        """Read the PEM, or the path of a PEM file, from an environment variable. Raises ValueError."""
-        value = os.environ.get(name, "")
-        if not value:
-            raise UnusableKey(f"{name} is not set")
-        return cls.from_pem(value.encode()) if "-----BEGIN" in value else cls.load(value)
 
     def to_pem(self) -> bytes:
         """The private key as PKCS#8 PEM, not encrypted."""
@@ -314,17 +312,6 @@ def _no_constant(text: str) -> Any:
 
 
 def _write(path: Path, data: bytes, mode: int) -> None:
-    """Write a file so that a reader sees the old or the new one; `mode` holds from the first byte on."""
+    """Write a key file, whole or not at all, in a folder that is made where there is none."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            os.fchmod(file.fileno(), mode)
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    write_whole(path, data, mode)

@@ -87,8 +87,8 @@ class Store:
         def ask(client: redis.Redis) -> list[Found]:
             try:
                 return _read(client, names, gates, _fenced(client, names, gates))
-            except TooLong:  # a fence that grew since it was measured: who writes such a thing can take it away as well
-                return _read(client, names, gates, frozenset())
+            except TooLong:  # a fence that grew since it was measured, of one gate: the others keep theirs
+                return [_read_alone(client, names, gate) for gate in gates]
 
         return self._ask(ask)
 
@@ -229,6 +229,14 @@ def _read(client: redis.Redis, names: Names, gates: Sequence[str], fenced: froze
         record, pttl = next(answers), next(answers)
         found.append(_found(record, pttl, next(answers) if gate in fenced else None))
     return found
+
+
+def _read_alone(client: redis.Redis, names: Names, gate: str) -> Found:
+    """One gate, without its fence where that grows again: who writes such a thing can take it away as well."""
+    try:
+        return _read(client, names, [gate], _fenced(client, names, [gate]))[0]
+    except TooLong:
+        return _read(client, names, [gate], frozenset())[0]
 
 
 def _found(record: Any, pttl: Any, fence: Any) -> Found:

@@ -19,19 +19,18 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from failshut.config import Configuration
 from failshut.keys import Names
 from failshut.keysource import LOOK_SECONDS
 from failshut.lease import READ_INTERVAL_MS_MAX, Slot
-from failshut.outcomes import CANCELLED
+from failshut.outcomes import CANCELLED, OutcomeQueue
 from failshut.reporter import Reporter
 from failshut.signing import TokenError
+from failshut.slots import Slots
 from failshut.store import GATES_PER_READ_MAX, Store, Subscription, Unreachable
 from failshut.store_state import AGE_SECONDS_MAX
-
-if TYPE_CHECKING:
-    from failshut.guard import Guard
 
 REQUESTS_MAX: Final = 10_000
 BACKOFF_SECONDS_MIN: Final = 0.05
@@ -93,15 +92,16 @@ Request = ReadRequest | ProbeRequest
 class Watcher:
     """The threads of one guard in one process. Started once; a guard makes a new one where this ended."""
 
-    def __init__(self, guard: Guard) -> None:
-        self._guard = guard
+    def __init__(self, configuration: Configuration, slots: Slots, outcomes: OutcomeQueue, instance: str) -> None:
+        self._configuration = configuration
+        self._slots = slots
+        self._outcomes = outcomes
         self._requests: SimpleQueue[Request] = SimpleQueue()
         self._stopping = threading.Event()
         self._backoff = 0.0
         self._retry_at = 0.0
-        configuration = guard.configuration
         self._store = Store(configuration.store_url, configuration.store_timeout_ms)
-        self._reporter = Reporter(guard, self._stopping)
+        self._reporter = Reporter(configuration, slots.names, outcomes, instance, self._stopping)
         self._subscription: Subscription | None = None
         self._elsewhere = False
         """The watcher found that the store is no longer where it was; the listener subscribes anew."""
@@ -112,7 +112,7 @@ class Watcher:
             threading.Thread(target=self._attend, name="failshut-listener", daemon=True),
             threading.Thread(target=self._report, name="failshut-reporter", daemon=True),
         ]
-        if guard.follows_keys:
+        if slots.follows_keys:
             self._threads.append(threading.Thread(target=self._keep_keys, name="failshut-keys", daemon=True))
 
     def start(self) -> None:
@@ -166,7 +166,7 @@ class Watcher:
         self._repeat(self._look_at_keys, lambda: None)
 
     def _look_at_keys(self) -> None:
-        self._guard.refresh_keys(at_once=True)
+        self._slots.refresh_keys(at_once=True)
         self._stopping.wait(LOOK_SECONDS)
 
     def _repeat(self, turn: Callable[[], None], recover: Callable[[], None]) -> None:
@@ -175,7 +175,7 @@ class Watcher:
             try:
                 turn()
             except Exception as error:  # noqa: BLE001 - leases run out by themselves; a dead thread would end service
-                self._guard.note_fault(error)
+                self._slots.note_fault(error)
                 recover()
                 self._stopping.wait(BACKOFF_SECONDS_MIN)
 
@@ -189,10 +189,10 @@ class Watcher:
         """Wait until something is due or wanted, then read and fetch."""
         reads, probes = self._wait()
         try:
-            self._guard.refresh_keys()
+            self._slots.refresh_keys()
             now = time.monotonic()
             wanted = {request.slot for request in reads if request.slot is not None}
-            due = [slot for slot in self._guard.slots() if slot in wanted or self._due(slot, now)]
+            due = [slot for slot in self._slots.all() if slot in wanted or self._due(slot, now)]
             for start in range(0, len(due), GATES_PER_READ_MAX):
                 self._read(due[start : start + GATES_PER_READ_MAX])
             for probe in probes:
@@ -218,7 +218,7 @@ class Watcher:
     def _pause(self) -> float:
         """Seconds until the next gate is due."""
         now = time.monotonic()
-        pause = min((self._due_at(slot) - now for slot in self._guard.slots()), default=READ_INTERVAL_MS_MAX / 1000)
+        pause = min((self._due_at(slot) - now for slot in self._slots.all()), default=READ_INTERVAL_MS_MAX / 1000)
         return max(0.001, min(pause, READ_INTERVAL_MS_MAX / 1000))
 
     def _due_at(self, slot: Slot) -> float:
@@ -229,21 +229,21 @@ class Watcher:
 
     def _read(self, slots: list[Slot]) -> None:
         try:
-            names = self._guard.names()
+            names = self._slots.names()
         except TokenError as error:
-            self._guard.nameless(slots, error)
+            self._slots.nameless(slots, error)
             return
-        before = self._guard.moment()
+        before = self._slots.moment()
         self.asking_since = time.monotonic()
         try:
             answers = self._store.read(names, [slot.gate for slot in slots])
         except Unreachable as error:
             self._failed(error)
-            self._guard.unreachable(slots, str(error))
+            self._slots.unreachable(slots, str(error))
         else:
             self._backoff = self._retry_at = 0.0
             for slot, found in zip(slots, answers, strict=True):
-                self._guard.take(slot, found.record, found.pttl_ms, before, found.fence)
+                self._slots.take(slot, found.record, found.pttl_ms, before, found.fence)
         finally:
             self.asking_since = 0.0
 
@@ -251,7 +251,7 @@ class Watcher:
         if request.left:
             return
         try:
-            names = self._guard.names()
+            names = self._slots.names()
         except TokenError as error:
             request.fail(Unreachable(str(error), maybe_applied=False))
             return
@@ -265,7 +265,7 @@ class Watcher:
         finally:
             self.asking_since = 0.0
         if not request.answer(token) and token:
-            self._guard.outcomes.put((request.slot.gate, request.epoch, token, CANCELLED))
+            self._outcomes.put((request.slot.gate, request.epoch, token, CANCELLED))
 
     def _failed(self, error: Unreachable) -> None:
         self._elsewhere = self._elsewhere or error.elsewhere
@@ -276,11 +276,11 @@ class Watcher:
 
     def _listen(self) -> None:
         """One subscription, from its making to its end."""
-        configuration = self._guard.configuration
+        configuration = self._configuration
         try:
-            names = self._guard.names()
+            names = self._slots.names()
             self._subscription = Subscription(configuration.store_url, configuration.store_timeout_ms, names.push)
-            for slot in self._guard.slots():  # a closing may have been pushed while nobody listened
+            for slot in self._slots.all():  # a closing may have been pushed while nobody listened
                 self.ask(ReadRequest(slot))
             self._hear(self._subscription, names)
         except (Unreachable, TokenError):  # without an installation there is nothing to listen to; the watcher says so
@@ -294,7 +294,7 @@ class Watcher:
         self._elsewhere = False
         begun = heard = asked = time.monotonic()
         while not self._stopping.is_set() and not self._elsewhere and time.monotonic() - begun < AGE_SECONDS_MAX:
-            if self._guard.names() != names:
+            if self._slots.names() != names:
                 return  # another installation's closings are pushed elsewhere
             came, push = subscription.next(LISTEN_SECONDS)
             now = time.monotonic()
@@ -311,5 +311,5 @@ class Watcher:
     def _pushed(self, push: bytes) -> None:
         name, _, token = push.partition(b"\n")
         gate = name.decode("utf-8", "replace")
-        for slot in self._guard.pushed(gate, token):
+        for slot in self._slots.pushed(gate, token):
             self.ask(ReadRequest(slot))

@@ -10,7 +10,6 @@ from __future__ import annotations
 import difflib
 import io
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import ScalarFormatter
 
+from failshut.whole_file import write_whole
 from failshut_replay.errors import ReplayError
 from failshut_replay.tuning import CHOICES, Outcome, Tried, choose, held_out, pareto, told
 
@@ -44,11 +44,11 @@ def write_choices(tried: Sequence[Tried], today: str, now: Outcome, folder: Path
         figures[name] = {"draw": one.number, "in_sample": told(one.outcome), "held_out": told(apart)}
         score = f"{apart.missed} of {len(apart.incidents)} missed, {apart.false_trips} false trips"
         head = f"# {name}, by `failshut tune` over {len(tried)} draws. Held-out: {score}.\n"
-        _write(folder / f"{name}.yaml", (head + one.policy).encode())
+        write_whole(folder / f"{name}.yaml", (head + one.policy).encode())
         lines = difflib.unified_diff(today.splitlines(True), one.policy.splitlines(True), "today", name)
-        _write(folder / f"{name}.diff", "".join(lines).encode())
-    _write(folder / "choices.json", json.dumps({"draws": len(tried), **figures}, indent=1).encode())
-    _write(folder / "pareto.png", front_picture(tried, now, chosen))
+        write_whole(folder / f"{name}.diff", "".join(lines).encode())
+    write_whole(folder / "choices.json", json.dumps({"draws": len(tried), **figures}, indent=1).encode())
+    write_whole(folder / "pareto.png", front_picture(tried, now, chosen))
     return figures
 
 
@@ -91,12 +91,3 @@ def front_picture(tried: Sequence[Tried], now: Outcome, chosen: dict[str, Tried]
 
 def _places(outcomes: Sequence[Outcome]) -> tuple[list[int], list[float]]:
     return [one.false_trips for one in outcomes], [one.open_s for one in outcomes]
-
-
-def _write(path: Path, data: bytes) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_bytes(data)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

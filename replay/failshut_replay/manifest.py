@@ -6,7 +6,7 @@ kept the digest (it is printed when a recording is made, and stands in every rep
 computed anew.
 
 Limits: who can write the file can write another one. What was not changed is shown by a digest kept elsewhere,
-or by the ledger, never by the file alone.
+never by the file alone.
 """
 
 from __future__ import annotations

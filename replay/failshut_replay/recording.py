@@ -20,13 +20,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 
+from failshut.epoch import term_of
 from failshut_breakers.decision import Decision, decode_decision, encode_decision
-from failshut_breakers.evidence import TERM_FACTOR, Activation, EvidenceError, Run, Term, decode_run
+from failshut_breakers.evidence import Activation, EvidenceError, Run, Term, decode_run
 from failshut_breakers.governor import Governor
+from failshut_breakers.partition import partition_of
 from failshut_breakers.policy import MEANING, PolicyBook, digest_of
 from failshut_replay.errors import RecordingError
 from failshut_replay.manifest import DECISION, EVIDENCE, VERSION, Activated, Manifest, Start, versions
-from failshut_replay.partitions import partition_of
 from failshut_replay.writing import Row, Writer
 
 DIFFERING_MAX = 20
@@ -221,7 +222,7 @@ class _Seen:
 
     def holds(self, decision: Decision) -> bool:
         """Return whether a decision follows from a record that was recorded."""
-        term = int(decision.epoch) // TERM_FACTOR
+        term = term_of(decision.epoch)
         start = self.starts.get(str(decision.partition))
         within = (start.offset if start else 0) <= decision.offset <= self.last[decision.partition][0]
         return within and (not term or not self.terms or term in self.terms)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from failshut_breakers import routes
 from failshut_breakers.command import Reset
 from failshut_breakers.decision import Breaker, Decision, Kind
 from failshut_breakers.evidence import (
@@ -28,19 +29,10 @@ from failshut_breakers.evidence import (
     Run,
     Samples,
     Sent,
+    Unreadable,
 )
 from failshut_breakers.governor import Governor
-from failshut_breakers.policy import (
-    Anomaly,
-    Conformance,
-    Drift,
-    Heartbeat,
-    Lag,
-    Policy,
-    PolicyError,
-    gates_named,
-    parse_policy,
-)
+from failshut_breakers.policy import Policy, PolicyError, gates_named, parse_policy
 from failshut_replay.errors import ReplayError
 from failshut_replay.manifest import Manifest
 
@@ -119,7 +111,7 @@ class WhatIf:
             f"{gate}: the recording holds nothing of {' '.join(key)}: that condition never had evidence"
             for gate, keys in self.unseen.items()
             for key in sorted(keys)
-            if key[0] != "outcomes"
+            if key != ("unreadable",)  # that there was none is how it should be
         ]
 
 
@@ -132,19 +124,9 @@ def _elsewhere(run: Run, key: Key) -> list[Reading]:
 
 
 def keys_of(policy: Policy) -> tuple[Key, ...]:
-    """Return what a policy's conditions are fed with."""
-    keys: dict[Key, None] = {}
-    for condition in policy.conditions:
-        match condition:
-            case Drift() | Anomaly() | Conformance():
-                keys.update({("series", series): None for series in condition.all_series})
-            case Heartbeat() if condition.source:
-                keys["source", condition.source] = None
-            case Heartbeat():
-                keys["series", condition.series or ""] = None
-            case Lag():
-                keys["lag", condition.group, condition.topic] = None
-    return tuple(keys)
+    """Return what a policy's conditions are fed with that other gates may be fed with as well: all but outcomes."""
+    keys = dict.fromkeys(key for condition in policy.conditions for key in routes.keys_of(condition))
+    return tuple(key for key in keys if key != ("outcomes",))
 
 
 def key_of(reading: Reading) -> Key:
@@ -158,6 +140,8 @@ def key_of(reading: Reading) -> Key:
             return ("lag", reading.group, reading.topic)
         case Outcomes() | Sent():
             return ("outcomes",)
+        case Unreadable():
+            return ("unreadable",)
     return ("other",)
 
 

@@ -17,6 +17,7 @@ from typing import NamedTuple, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from failshut.whole_file import partial_of
 from failshut_replay.errors import RecordingError
 from failshut_replay.manifest import DIGEST_KEY, KEY, Group, Manifest, digest_of, encode_manifest
 
@@ -73,7 +74,7 @@ class Writer:
 
     def __init__(self, path: Path, force: bool = False) -> None:
         self.path = path
-        self.partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        self.partial = partial_of(path)
         self.groups: list[Group] = []
         self._rows: list[Row] = []
         self._bytes = 0

@@ -20,6 +20,7 @@ from typing import Any, Final
 
 from failshut.address import LOGIN_AND_TLS, Grammar, read, settings_from, with_settings
 from failshut.tls import tls_context
+from failshut_streams import unpacking
 
 ENVIRONMENT: Final = "FAILSHUT_BROKER"
 MECHANISMS: Final = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
@@ -169,10 +170,12 @@ def consumer_options(address: str) -> dict[str, Any]:
     """Return how an aiokafka consumer reaches the brokers, and that it reads what was committed, and nothing else.
 
     Kafka's own default is to read records of transactions that were aborted, or may still be. Those are no evidence.
+    From here on what batches unpack to is bounded, in all of this process (unpacking.py).
 
     Raises:
         ValueError: not a broker address.
     """
+    unpacking.install()
     return {**client_options(address), "isolation_level": READ_COMMITTED}
 
 

@@ -32,8 +32,8 @@ class WorkerConfig(BaseModel):
 
     broker: Annotated[str, Field(repr=False)]
     store: Annotated[str, Field(repr=False)]
-    signing_key: Path
-    operators: Path
+    signing_key: Annotated[Path, Field(repr=False)]
+    operators: Annotated[Path, Field(repr=False)]
     prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{0,64}$")] = ""
     group: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,128}$")] = "failshut"
     worker_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,200}$")] = Field(default_factory=_worker_id)

@@ -53,7 +53,8 @@ from failshut_breakers.policy import Entry, PolicyBook, gates_in_force, prepare
 from failshut_breakers.routes import Routes
 from failshut_streams.belonging import Belonging, installation_of, unverified
 from failshut_streams.broker import consumer_options
-from failshut_streams.cutter import APPEND_TIME, DeadRecord
+from failshut_streams.codecs import DeadKind
+from failshut_streams.cutter import APPEND_TIME, NO_APPEND_TIME, DeadRecord
 from failshut_streams.gathering import PartitionOf
 from failshut_streams.marks import MARK_KEY, BadMark, decode_mark
 from failshut_streams.operator import read_claims
@@ -230,14 +231,14 @@ class ControlCutter:
         mark = decode_mark(record.value)
         if isinstance(mark, BadMark) or mark.partitions != 1 or record.timestamp_type != APPEND_TIME:
             reason = mark.reason if isinstance(mark, BadMark) else "a mark of a control topic that it cannot have"
-            cut.dead.append(DeadRecord(record, reason))
+            cut.dead.append(DeadRecord(record, reason, DeadKind.MARK))
             return None
         return mark
 
     def _take(self, record: Record, pending: _Pending, cut: ControlCut) -> None:
         if record.timestamp_type != APPEND_TIME:
             # Routers go back to before an activation's time; marks are refused as well then, and gates lapse.
-            cut.dead.append(DeadRecord(record, "its time is its producer's, not the broker's"))
+            cut.dead.append(DeadRecord(record, *NO_APPEND_TIME))
             return
         if self.belonging.watch(record):
             return  # a copy of what stands, under its own key: written again so that it stays
@@ -245,7 +246,7 @@ class ControlCutter:
         if is_named(record):
             named = self.operators.take(record)
             if isinstance(named, str):
-                cut.dead.append(DeadRecord(record, named))
+                cut.dead.append(DeadRecord(record, named, DeadKind.COMMAND))
             else:
                 pending.notices.append(named)
                 pending.named = named.digest
@@ -253,7 +254,7 @@ class ControlCutter:
         try:
             claims = read_claims(record.value, self.operators.keys)
         except CommandError as error:
-            cut.dead.append(DeadRecord(record, str(error)))
+            cut.dead.append(DeadRecord(record, str(error), DeadKind.COMMAND))
             self._take_unsigned(record, pending, cut)
             return
         signer = str(jwt.get_unverified_header(record.value or b"").get("kid", ""))  # verified by now
@@ -261,12 +262,12 @@ class ControlCutter:
             command = parse_command(claims)
         except CommandError as error:
             self.belonging.note(error)
-            cut.dead.append(DeadRecord(record, str(error)))
+            cut.dead.append(DeadRecord(record, str(error), DeadKind.COMMAND))
             self._forward_unknown(record, claims, signer, pending)
             return
         refusal = self.belonging.refuses(command, record)
         if refusal:
-            cut.dead.append(DeadRecord(record, f"{command.kind} refused: {refusal}"))
+            cut.dead.append(DeadRecord(record, f"{command.kind} refused: {refusal}", DeadKind.COMMAND))
             return
         match command:
             case Activate():
@@ -294,7 +295,8 @@ class ControlCutter:
             case Hold() | Reset() | Bypass() | Confirm() | Accept():
                 if command.gate not in self.book.entries:
                     # Forwarded all the same: another version may read the policies otherwise, and know the gate.
-                    cut.dead.append(DeadRecord(record, f"a command for a gate that no policy speaks of: {command.gate}"))
+                    unknown = f"a command for a gate that no policy speaks of: {command.gate}"
+                    cut.dead.append(DeadRecord(record, unknown, DeadKind.COMMAND))
                 commanded = Commanded(record.offset, record.timestamp_ms, command.model_dump_json(), signer)
                 pending.readings.setdefault(command.gate, []).append(commanded)
 

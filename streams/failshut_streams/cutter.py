@@ -23,16 +23,18 @@ from typing import NamedTuple, Protocol
 from failshut_breakers.boundaries import Boundaries, ends_run
 from failshut_breakers.evidence import SCHEMA, Mark, Run
 from failshut_breakers.routes import Routes
-from failshut_streams.codecs import Fault, Headers, Item
+from failshut_streams.codecs import Dead, DeadKind, Fault, Headers, Item
 from failshut_streams.codecs.names import SeriesNames
 from failshut_streams.codecs.native import with_key_fault
 from failshut_streams.codecs.wire import SampleWire
 from failshut_streams.gathering import Gathered, PartitionOf
 from failshut_streams.marks import MARK_KEY, BadMark, decode_mark
 from failshut_streams.transport import Chunk, Record
+from failshut_streams.unpacking import why_unreadable
 
 APPEND_TIME = 1
 """Kafka's timestamp type of a record whose time is the broker's."""
+NO_APPEND_TIME = Dead("its time is its producer's, not the broker's")
 
 
 class UnknownPartitions(Exception):
@@ -58,10 +60,11 @@ class Decoder(Protocol):
 
 
 class DeadRecord(NamedTuple):
-    """A record that goes to the dead-letter topic, and why."""
+    """A record that goes to the dead-letter topic, and why: for a person, and in one word."""
 
     record: Record
     reason: str
+    kind: DeadKind
 
 
 @dataclass
@@ -156,17 +159,20 @@ class Cutter:
             if gathered.full:
                 self._end_run(gathered, routes, cut, offset, append_ms)
             if time_type != APPEND_TIME:
-                self._refuse(record, append_ms, "its time is its producer's, not the broker's", gathered, cut)
+                self._refuse(record, append_ms, NO_APPEND_TIME, gathered, cut)
                 continue
             append_ms = time_ms
             if key == MARK_KEY:
                 self._mark(record, gathered, routes, cut, asked)
                 continue
+            if not value and (why := why_unreadable(headers)):
+                self._refuse(record, append_ms, Dead(why), gathered, cut)
+                continue
             wires = samples(value) if value and not headers else None
             if not wires or not gathered.take_wires(offset, append_ms, wires):
                 gathered.take(offset, append_ms, self._decoder.decode(key, value, headers, append_ms))
-                if gathered.reason:
-                    cut.dead.append(DeadRecord(record, gathered.reason))
+                if gathered.dead:
+                    cut.dead.append(DeadRecord(record, *gathered.dead))
         self._end_run(gathered, routes, cut, chunk.upto, append_ms)
         self._position, self._append_ms = chunk.upto, append_ms
         self.reach = chunk.upto
@@ -175,14 +181,14 @@ class Cutter:
     def _mark(self, record: Record, gathered: Gathered, routes: Routes, cut: Cut, asked: bool) -> None:
         mark = decode_mark(record.value)
         if isinstance(mark, BadMark):
-            self._refuse(record, record.timestamp_ms, mark.reason, gathered, cut)
+            self._refuse(record, record.timestamp_ms, Dead(mark.reason, DeadKind.MARK), gathered, cut)
             return
         if mark.partitions > self._partitions():
             if not asked:
                 raise UnknownPartitions(f"a mark of {mark.partitions} partitions, known are {self._partitions()}")
             # A forger could stop evidence time for good with a count that no topic will ever have.
-            reason = f"a mark of {mark.partitions} partitions, the broker has {self._partitions()}"
-            self._refuse(record, record.timestamp_ms, reason, gathered, cut)
+            dead = Dead(f"a mark of {mark.partitions} partitions, the broker has {self._partitions()}", DeadKind.MARK)
+            self._refuse(record, record.timestamp_ms, dead, gathered, cut)
             return
         append_ms, upto, before_ms = record.timestamp_ms, record.offset + 1, self._marked_ms
         vouched = Mark(max(self._vouched.time_ms, min(mark.time_ms, append_ms)), max(self._vouched.partitions, mark.partitions))
@@ -196,9 +202,9 @@ class Cutter:
         cut.boundary = upto
 
     @staticmethod
-    def _refuse(record: Record, append_ms: int, reason: str, gathered: Gathered, cut: Cut) -> None:
-        gathered.take(record.offset, append_ms, with_key_fault(record.key, [Fault(None, reason)]))
-        cut.dead.append(DeadRecord(record, reason))
+    def _refuse(record: Record, append_ms: int, dead: Dead, gathered: Gathered, cut: Cut) -> None:
+        gathered.take(record.offset, append_ms, with_key_fault(record.key, [Fault(None, dead.reason, kind=dead.kind)]))
+        cut.dead.append(DeadRecord(record, *dead))
 
     def _end_run(
         self, gathered: Gathered, routes: Routes, cut: Cut, upto: int, append_ms: int, mark: Mark | None = None

@@ -33,7 +33,7 @@ from failshut_breakers.evidence import (
     Unreadable,
 )
 from failshut_breakers.routes import Gates, Routes
-from failshut_streams.codecs import Beat, Fault, Item, LagPoint, Outcome, Sample, unreadable_reason
+from failshut_streams.codecs import Beat, Dead, Fault, Item, LagPoint, Outcome, Sample, why_dead
 from failshut_streams.codecs.names import SeriesNames, check_name
 from failshut_streams.codecs.times import bounded
 from failshut_streams.codecs.wire import SampleWire
@@ -75,7 +75,7 @@ class Gathered:
     def __init__(self, routes: Routes, partition_of: PartitionOf, names: SeriesNames) -> None:
         self.rows = 0
         self.load = 0
-        self.reason = ""  # why the record just taken belongs into the dead-letter topic as well
+        self.dead: Dead | None = None  # why the record just taken belongs into the dead-letter topic as well
         self._routes = routes
         self._partition_of = partition_of
         self._names = names
@@ -145,13 +145,13 @@ class Gathered:
             self._untake(offset)
             self.rows, self.load = rows_before, load_before
             self._take_items(offset, append_ms, self._lightened(items))
-            self.reason = self.reason or TOO_MANY
-        if self.reason:
-            self.reason = unreadable_reason(items) or self.reason
+            self.dead = self.dead or Dead(TOO_MANY)
+        if self.dead:
+            self.dead = why_dead(items) or self.dead
 
     def _take_items(self, offset: int, append_ms: int, items: Iterable[tuple[int, Item]]) -> None:
         samples = self._samples
-        self.reason = ""
+        self.dead = None
         for index, item in items:
             if type(item) is Sample:
                 try:
@@ -249,7 +249,7 @@ class Gathered:
         match item:
             case Fault(series, reason):
                 if series is None:
-                    self.reason = reason
+                    self.dead = Dead(reason, item.kind)
                     self._add(("u",), routes.unreadable, Unreadable, (), (offset, index, append_ms, reason))
                     return
                 # Samples and faults of a series are judged in their order: each ends the block of the other.
@@ -270,7 +270,7 @@ class Gathered:
 
     def _outcome(self, offset: int, index: int, append_ms: int, item: Outcome) -> None:
         if item.gate not in self._routes.gates:
-            self.reason = f"an outcome of a gate without a policy: {item.gate}"
+            self.dead = Dead(f"an outcome of a gate without a policy: {item.gate}")
             return
         epoch = int(item.epoch) if item.epoch.isascii() and item.epoch.isdigit() else 0
         row = (offset, index, append_ms, epoch, item.token, item.outcome, item.count)

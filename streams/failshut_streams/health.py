@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
-from redis.exceptions import RedisError
+from redis.exceptions import OutOfMemoryError, RedisError
 
 from failshut.keys import Names
 from failshut_breakers.coverage import Coverage
@@ -154,7 +154,10 @@ class Health:
             pipe.set(names.worker(report.id), msgspec.json.encode(report), px=LIFE_MS)
             for gate in gates:
                 pipe.exists(names.fence(gate))
-            answers = await pipe.execute()
+            answers = await pipe.execute(raise_on_error=False)
+        for answer in answers:
+            if isinstance(answer, Exception) and not isinstance(answer, OutOfMemoryError):
+                raise answer  # a full store takes no line, and says all the same what it has lost
         # A store that was flushed has lost the closings too. They are said again: a guard that finds nothing withholds all
         # the same, but cannot say why.
         self._effects.write_again(gate for gate, there in zip(gates, answers[1:], strict=True) if not there)

@@ -28,6 +28,7 @@ from aiokafka.errors import KafkaError, TopicAuthorizationFailedError, UnknownTo
 from failshut_breakers.evidence import Offsets
 from failshut_streams.broker import client_options, consumer_options
 from failshut_streams.metadata import ask
+from failshut_streams.unpacking import why_unreadable
 
 PARTITIONS_MAX: Final = 10_000
 """Partitions of one topic in a sample."""
@@ -230,7 +231,9 @@ async def _first_records(
             for at, records in batches.items():
                 if records:
                     place = to_find.pop(at)
-                    place.readable, place.found = max(place.readable, records[0].offset), True
+                    place.found = True
+                    if not why_unreadable(records[0].headers):  # else it stands at the end of what could not be unpacked
+                        place.readable = max(place.readable, records[0].offset)
             for at, place in list(to_find.items()):
                 place.readable = max(place.readable, await reading.position(at))
                 if place.readable >= stable[at.partition]:

@@ -21,6 +21,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, star
 from failshut.cause import Cause
 from failshut_breakers.decision import Decision
 from failshut_breakers.tally import Tally
+from failshut_streams.codecs import DeadKind
 
 GATES_MAX: Final = 200
 """Gates with labels of their own; a policy bundle has at most a thousand."""
@@ -29,14 +30,6 @@ OTHER: Final = "other"
 _CAUSES = frozenset(Cause) | {""}
 _CHUNK_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 _SNAPSHOT_SECONDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0)
-_REASONS = (
-    ("json", ("not JSON", "JSON nests")),
-    ("otlp", ("OTLP", "protobuf")),
-    ("cloud_event", ("CloudEvent", "data_base64")),
-    ("mark", ("a mark", "not a mark")),
-    ("command", ("not a command", "UnknownKey", "BadSignature", "WrongType", "UnreadableToken", "no value", "a command")),
-    ("size", ("bytes, the limit", "more than", "an empty value", "tombstone")),
-)
 
 TALLY = ("gate", "condition")
 
@@ -46,15 +39,6 @@ Place = tuple[str, int]
 
 class MetricsUnavailable(Exception):
     """The port for metrics cannot be used."""
-
-
-def reason_class(reason: str) -> str:
-    """Return the class of a dead letter's reason: a fixed list, so that no producer can make labels.
-
-    >>> reason_class("not JSON: Expecting value: line 1"), reason_class("something new")
-    ('json', 'other')
-    """
-    return next((name for name, parts in _REASONS if any(part in reason for part in parts)), OTHER)
 
 
 class Metrics:
@@ -79,9 +63,9 @@ class Metrics:
         self._readings.labels(role).inc(readings)
         self._faults.labels(role).inc(faults)
 
-    def dead_letter(self, role: str, reason: str) -> None:
+    def dead_letter(self, role: str, kind: DeadKind) -> None:
         """Count a record that could not be read."""
-        self._dead.labels(role, reason_class(reason)).inc()
+        self._dead.labels(role, str(kind)).inc()
 
     def runs_written(self, runs: int) -> None:
         """Count runs that Kafka acknowledged."""

@@ -23,10 +23,10 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 from aiokafka.structs import ConsumerRecord
 
+from failshut.epoch import TERM_MAX
 from failshut.keys import check_installation, new_installation
 from failshut.signing import TYP_COMMAND, KeySet, SigningKey, TokenError, read_token
 from failshut_breakers.command import Activate, Command, CommandError, NamelessCommand, OpenTerm, parse_command
-from failshut_breakers.evidence import MAX_TERM
 from failshut_streams.broker import READ_COMMITTED, client_options
 from failshut_streams.broker_diagnosis import why_unreachable
 from failshut_streams.marks import MARK_KEY, wall_ms
@@ -117,7 +117,7 @@ def _number_of(token: bytes | None) -> int:
     """Return the number of a verified term of an older version; 0 for another command."""
     claims = jwt.decode(token or b"", options={"verify_signature": False})
     number = claims.get("term") if claims.get("kind") == "term" else 0
-    return number if type(number) is int and 0 < number < MAX_TERM else 0
+    return number if type(number) is int and 0 < number < TERM_MAX else 0
 
 
 class Operator:

@@ -24,6 +24,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from failshut.address import redact
 from failshut.signing import KeySet, SigningKey, TokenError, read_token
 from failshut_breakers.evidence import OperatorsNamed
 from failshut_streams.transport import Record
@@ -173,7 +174,7 @@ class OperatorsFile:
                 return False
             keys = _bounded(_document(self._path))
         except (OSError, ValueError) as error:
-            self.fault = f"the operators file cannot be read: {type(error).__name__}: {error}"[:300]
+            self.fault = redact(f"the operators file cannot be read: {type(error).__name__}: {error}")[:300]
             return False
         self._stamp, self.fault = stamp, ""
         other = self.keys is None or kids_of(keys) != kids_of(self.keys)

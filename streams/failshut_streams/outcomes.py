@@ -5,43 +5,40 @@ is of that gate, whatever it says itself: a service's user of the store reaches 
 checked here, where the key is (probes.py); evidence names the probe and holds no secret.
 
 The workers share the streams as a consumer group; an entry is written to the topic `internal` first, and acknowledged and
-deleted in the store only when Kafka has it. What a worker took and did not finish is taken over by another after
-`CLAIM_AFTER_MS`.
+deleted in the store only when Kafka has it. What a worker did not finish another takes over after `CLAIM_AFTER_MS`.
 
 The cap is the guard's courtesy, and the store cannot enforce it. So each pass bounds the streams before it reads them
-(outcomes.lua): one that is over `ENTRIES_MAX` or `BYTES_MAX` is deleted unread, and its length is reported as lost. Streams of
-gates that no policy names are deleted by a sweep.
+(outcomes.lua): one over `ENTRIES_MAX` or `BYTES_MAX` is deleted unread, and its length reported as lost. So are streams of
+gates that no policy names, by a sweep.
 
-A store that is down, flushed or restarted empty costs what it held and nothing else: the group is made anew. An entry that
-is no outcome is counted, logged and deleted; one that is longer than anything of ours is dropped unread, and costs no other
-gate its outcomes. What was not read leaves a hole in its guard's count, which the gate's condition finds.
+A store that is down, flushed or restarted empty costs what it held: the group is made anew. An entry that is no outcome is
+counted, logged and deleted; one that is longer than anything of ours is dropped unread, and costs no other gate its outcomes.
+What was not read leaves a hole in its guard's count, which the gate's condition finds.
 
 Limits: an entry may reach evidence twice (a worker dies between the two acknowledgements); what stood in a stream that was
-deleted unread is reported as lost by entries, and may be found as a hole as well; between two passes a stream may grow as
-fast as the network lets it, so where services are not trusted with the memory that permits and closings need, outcomes have
-a store of their own (FAILSHUT_OUTCOMES_STORE).
+deleted unread is reported as lost by entries, and may be found as a hole as well; between two passes streams may fill the
+store, which before Redis 7 holds up permits: outcomes may have a store of their own (FAILSHUT_OUTCOMES_STORE).
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from importlib.resources import files
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
-import msgspec
 import redis.asyncio as redis
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 
 from failshut.bounded import TooLong
-from failshut.keys import Names, check_gate
-from failshut_breakers.probes import ForgedProbe, ProbeKey
+from failshut.keys import Names
+from failshut_breakers.probes import ProbeKey
 from failshut_breakers.store_connection import connect
 from failshut_streams.background import Background
-from failshut_streams.codecs.wire import OutcomeWire
+from failshut_streams.outcome_records import BadOutcome, Entry, entries_of, lost_record, record_of
 
 GROUP: Final = "failshut-outcomes"
 BATCH_MAX: Final = 500
@@ -68,61 +65,6 @@ _WAIT_SECONDS = (0.1, 2.0)
 _BOUND = files("failshut_streams").joinpath("outcomes.lua").read_text()
 
 log = logging.getLogger(__name__)
-
-
-class Entry(NamedTuple):
-    """An entry of a gate's stream; `fields` is None where the cap removed it while it was pending."""
-
-    gate: str
-    id: bytes
-    fields: Mapping[bytes, bytes] | None
-
-
-class BadOutcome(ValueError):
-    """An entry of a stream that is no outcome."""
-
-
-def record_of(entry: Entry, installation: str, probes: ProbeKey) -> tuple[bytes, bytes]:
-    """Return key (the gate) and value of the record for an entry of the gate's stream.
-
-    Raises:
-        BadOutcome: the entry is none, not one that the decoder would take, or with a token that this monitor did not make.
-    """
-    try:
-        text = {name.decode(): value.decode() for name, value in (entry.fields or {}).items()}
-        gate, token = check_gate(entry.gate), text.get("token", "")
-        outcome: dict[str, object] = {
-            "kind": "outcome",
-            "gate": gate,
-            "epoch": text["epoch"],
-            "token": probes.check(token, installation, gate) if token else "",
-            "outcome": text["outcome"],
-            "count": _count(text["count"]),
-            "id": entry.id.decode(),
-            "lost": _count(text.get("lost", "0")),
-            "guard": text.get("guard", ""),
-            "total": _count(text.get("total", "0"), 16),
-        }
-        if instance := text.get("instance", ""):
-            outcome["instance"] = instance
-        msgspec.convert(outcome, OutcomeWire)
-    except KeyError as error:
-        raise BadOutcome(f"no {error}") from error
-    except (ForgedProbe, ValueError, msgspec.MsgspecError) as error:
-        raise BadOutcome(str(error)) from error
-    return gate.encode(), msgspec.json.encode(outcome)
-
-
-def lost_record(gate: str, lost: int) -> tuple[bytes, bytes]:
-    """Return key and value of the record that says that so many outcomes of a gate were never read."""
-    outcome = {"kind": "outcome", "gate": gate, "epoch": "0" * 16, "token": "", "outcome": "cancelled", "count": 0}
-    return gate.encode(), msgspec.json.encode(outcome | {"id": "dropped", "lost": min(lost, 2**31 - 1)})
-
-
-def _count(text: str, digits: int = 10) -> int:
-    if not text.isascii() or not text.isdecimal() or len(text) > digits:
-        raise BadOutcome(f"not a count: {text[:20]!r}")
-    return int(text)
 
 
 def _ignore(what: str, count: int) -> None:
@@ -164,8 +106,8 @@ class OutcomeMover(Background):
         self._known: frozenset[str] = frozenset()
         self._claim_at_s = self._sweep_at_s = 0.0
         self._batch = BATCH_MAX
-        self._well = True
-        self._passes = 0
+        self._well, self._passes = True, 0
+        self._complained: set[str] = set()  # gates of whose entries the log was told since the last sweep
         self.moved = self.malformed = self.dropped = 0
 
     async def _release(self) -> None:
@@ -255,17 +197,18 @@ class OutcomeMover(Background):
                     load += size
         return filled
 
-    async def _say_lost(self, gate: str, entries: int) -> None:
+    async def _say_lost(self, gate: str, entries: int, what: str = "over their bound") -> None:
         self._grouped.discard(gate)
         self.dropped += entries
         self._on_count("dropped", entries)
-        log.warning("the outcomes of %s were over their bound: %d entries were deleted unread", gate, entries)
+        log.warning("the outcomes of %s were %s: %d entries were deleted unread", gate, what, entries)
         async with asyncio.timeout(_KAFKA_SECONDS_MAX):
             key, value = lost_record(gate, entries)
             await self._producer.send_and_wait(self._topic, value, key)
 
     async def _sweep(self) -> None:
         """Delete streams of gates that no policy names: nobody reads them, and nobody else would bound them."""
+        self._complained.clear()
         wanted, found = {self._names.outcomes(gate) for gate in self._known}, 0
         async for name in self._redis.scan_iter(match=self._names.outcomes("*"), count=500):
             found += 1
@@ -278,7 +221,7 @@ class OutcomeMover(Background):
 
     async def _next(self, filled: list[str], now_s: float) -> list[Entry]:
         """Return what this worker has not finished, or what another has not, or what is new."""
-        await self._make_groups(filled)
+        filled = await self._make_groups(filled)
         begun = [gate for gate in filled if gate in self._unfinished]
         if begun:
             entries = await self._read(begun, "0")
@@ -291,16 +234,22 @@ class OutcomeMover(Background):
                 return claimed
         return await self._read(filled, ">")
 
-    async def _make_groups(self, gates: list[str]) -> None:
+    async def _make_groups(self, gates: list[str]) -> list[str]:
         for gate in gates:
             if gate in self._grouped:
                 continue
+            stream = self._names.outcomes(gate)
             try:
-                await self._redis.xgroup_create(self._names.outcomes(gate), GROUP, id="0", mkstream=True)
+                await self._redis.xgroup_create(stream, GROUP, id="0", mkstream=True)
+            except OutOfMemoryError:  # nobody could ever read it, and it is a part of what fills the store
+                await self._say_lost(gate, await self._redis.xlen(stream), "in a store that is full")
+                await self._redis.unlink(stream)
+                continue
             except ResponseError as error:
                 if "BUSYGROUP" not in str(error):
                     raise
             self._grouped.add(gate)
+        return [gate for gate in gates if gate in self._grouped]  # these can be read
 
     async def _read(self, gates: list[str], after: str) -> list[Entry]:
         if not gates:
@@ -309,7 +258,7 @@ class OutcomeMover(Background):
         streams: dict[Any, Any] = dict.fromkeys(by_stream, after)
         answer: Any = await self._redis.xreadgroup(GROUP, self._worker, streams, count=self._batch)
         parts = answer.items() if isinstance(answer, dict) else answer or []
-        return [entry for stream, part in parts for entry in _entries(by_stream[stream], [part])]
+        return [entry for stream, part in parts for entry in entries_of(by_stream[stream], [part])]
 
     async def _drop_too_long(self, gates: list[str]) -> int:
         """Some of what this worker was given cannot be read: find where, drop what is too long by itself, or take less."""
@@ -320,12 +269,12 @@ class OutcomeMover(Background):
             try:
                 await self._read([gate], "0")
             except TooLong:
-                dropped += await self._drop_entries(gate)
+                dropped += await self._dropentries_of(gate)
         self.malformed += dropped
         self._on_count("malformed", dropped)
         return dropped
 
-    async def _drop_entries(self, gate: str) -> int:
+    async def _dropentries_of(self, gate: str) -> int:
         """Drop the entries of a gate's stream that this worker was given and that are longer than anything of ours."""
         stream, dropped = self._names.outcomes(gate), 0
         for waiting in await self._redis.xpending_range(stream, GROUP, "-", "+", BATCH_MAX, self._worker):
@@ -333,7 +282,7 @@ class OutcomeMover(Background):
             try:
                 await self._redis.xrange(stream, entry_id, entry_id)
             except TooLong as error:
-                log.warning("entry %s of the outcomes of %s is none: %.200s", entry_id.decode(), gate, error)
+                self._complain(gate, error)
                 async with self._redis.pipeline(transaction=True) as pipe:
                     pipe.xack(stream, GROUP, entry_id)
                     pipe.xdel(stream, entry_id)
@@ -349,7 +298,7 @@ class OutcomeMover(Background):
             answer: Any = await self._redis.xautoclaim(
                 stream, GROUP, self._worker, self._claim_after_ms, start_id="0-0", count=self._batch
             )
-            claimed += _entries(gate, [answer[1]])
+            claimed += entries_of(gate, [answer[1]])
             for consumer in await self._redis.xinfo_consumers(stream, GROUP):
                 if consumer["pending"] == 0 and consumer["idle"] > FORGET_AFTER_MS:
                     await self._redis.xgroup_delconsumer(stream, GROUP, consumer["name"])
@@ -366,7 +315,7 @@ class OutcomeMover(Background):
                     key, value = record_of(entry, self._names.installation, self._probes)
                 except BadOutcome as error:
                     malformed += 1
-                    log.warning("an entry of the outcomes of %s is none: %.200s", entry.gate, error)
+                    self._complain(entry.gate, error)
                     continue
                 lost += int(entry.fields.get(b"lost", b"0"))
                 sent.append(await self._producer.send(self._topic, value, key))
@@ -378,20 +327,14 @@ class OutcomeMover(Background):
         if lost:
             self._on_count("lost", lost)
 
+    def _complain(self, gate: str, error: Exception) -> None:
+        """Say that an entry is none, once between two sweeps: who writes one writes thousands, and would fill the log."""
+        if gate not in self._complained:
+            self._complained.add(gate)
+            log.warning("an entry of the outcomes of %s is none: %.200s", gate, error)
+
     def _trouble(self, what: str, error: Exception) -> None:
         self._on_count(what, 1)
         if self._well:
             self._well = False
             log.warning("outcomes wait in the store: %s: %.200s", type(error).__name__, error)
-
-
-def _entries(gate: str, parts: list[Any]) -> list[Entry]:
-    """Return the entries in an answer, whichever nesting the client gives it."""
-    entries: list[Entry] = []
-    for part in parts:
-        for item in part or []:
-            if isinstance(item, list):
-                entries.extend(Entry(gate, entry[0], entry[1]) for entry in item)
-            else:
-                entries.append(Entry(gate, item[0], item[1]))
-    return entries

@@ -347,8 +347,8 @@ class Router:
     async def _bury(self, role: str, partition: int, dead: list[DeadRecord]) -> None:
         """Send records to the dead-letter topic, with their reason. The stream goes on when they are acknowledged."""
         sends = []
-        for record, reason in dead:
-            self._metrics.dead_letter(role, reason)
+        for record, reason, kind in dead:
+            self._metrics.dead_letter(role, kind)
             origin = Origin(role, partition, record.offset, record.timestamp_ms)
             letter = encode_dead_letter(reason, origin, record.key, record.value)
             key = None if record.key is None else record.key[:DEAD_KEY_BYTES_KEPT]

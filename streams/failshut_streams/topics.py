@@ -20,7 +20,6 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
-from aiokafka.partitioner import murmur2
 
 from failshut_streams.broker import client_options, shown
 from failshut_streams.broker_diagnosis import why_unreachable
@@ -161,15 +160,6 @@ class TopicsFound:
     def partitions(self, role: str) -> int:
         """Return how many partitions a topic has."""
         return self.found[role].partitions
-
-
-def partition_of(gate: str, partitions: int) -> int:
-    """Return the evidence partition of a gate, as Kafka's own partitioner chooses it for a record with that key.
-
-    >>> partition_of("payments.refund", 4)
-    0
-    """
-    return int((murmur2(gate.encode()) & 0x7FFFFFFF) % partitions)
 
 
 def settings_of(role: str, brokers: int) -> dict[str, str]:

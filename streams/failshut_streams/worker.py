@@ -22,6 +22,7 @@ from typing import Any
 from aiokafka import AIOKafkaProducer, TopicPartition
 
 from failshut.signing import SigningKey
+from failshut_breakers import partition
 from failshut_breakers.probes import ProbeKey
 from failshut_breakers.store import Store
 from failshut_streams import topics as topic_setup
@@ -85,7 +86,7 @@ class WorkerApp(ChunkApp):
         self.metrics = Metrics()
         topics = found.topics
         partitions, evidence_id = found.evidence_partitions, found.evidence_id
-        partition_of = lru_cache(maxsize=100_000)(lambda gate: topic_setup.partition_of(gate, partitions))
+        partition_of = lru_cache(maxsize=100_000)(lambda gate: partition.partition_of(gate, partitions))
         self.naming = OperatorNaming(operators, signing_key, config.worker_id, topics.control, evidence_id)
         in_force = OperatorsInForce(None, self.naming.monitor, evidence_id)
         control = ControlCutter(

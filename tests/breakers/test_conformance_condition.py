@@ -106,6 +106,7 @@ class TestRate:
         assert one.status is Status.DEMANDS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("text", TEXTS)
 def test_runs_and_snapshots_change_nothing(text: str, seed: int) -> None:

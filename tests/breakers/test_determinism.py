@@ -45,6 +45,7 @@ def judge(log: Log, partition: int, pickled_every: int = 0) -> list[bytes]:
     return said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2))
 def test_a_snapshot_at_any_record_changes_nothing(seed: int) -> None:
     """A governor that is pickled and restored after every record says what one that ran through says."""
@@ -81,6 +82,7 @@ def digest(seed: int) -> str:
     return hashlib.sha256(b"\n".join(judge(log, 0) + judge(log, 1))).hexdigest()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hash_seed", ["0", "4242"])
 def test_another_process_decides_the_same(hash_seed: str) -> None:
     """A process whose strings hash differently writes the same bytes."""

@@ -191,6 +191,14 @@ def test_retention_that_eats_a_backlog_is_no_progress() -> None:
     assert one.text.startswith("g on t is stopped, 550 records behind")
 
 
+def test_retention_that_eats_a_backlog_faster_than_it_grows_is_no_progress_of_a_group_that_crawls() -> None:
+    """It commits a record each second, below the log's start, and falls behind: what retention took is not its work."""
+    one = condition()
+    began = [feed(one, second, {0: (second, 1_000 + 20 * second, second * 50)}) for second in range(1, 10)]
+    assert sum(began) == 1
+    assert one.text.startswith("g on t is behind, 730 records behind")
+
+
 def test_an_emptied_partition_without_a_commit_has_nothing_to_read() -> None:
     """Never committed is unknown only where something stands."""
     one = condition(allowed=0)

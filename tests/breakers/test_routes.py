@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from log import policy
 
+from failshut_breakers.evidence import Place
+from failshut_breakers.gate import Gate
 from failshut_breakers.policy import PolicyBook
-from failshut_breakers.routes import Routes
+from failshut_breakers.routes import Routes, keys_of
 
 
 def routes_of(*policies: str) -> Routes:
@@ -54,3 +56,28 @@ def test_what_nobody_can_read_concerns_whom_asks() -> None:
     beat = "heartbeat: {source: a, grace: 3s}"
     routes = routes_of(policy(beat), policy(beat, asks, gate="i"), policy(asks, gate="h"))
     assert routes.unreadable == ("h", "i")
+
+
+def test_a_gate_gives_its_conditions_what_routers_forward_for_them() -> None:
+    """Every kind of condition, under the names of the one function that routes: what is forwarded is fed."""
+    book = PolicyBook()
+    text = policy(
+        "drift: {series: s/a, detector: adwin}",
+        "anomaly: {series: [s/c, s/d], every: 10s}",
+        'conformance: {series: s/e, cel: "value < 9.0"}',
+        "heartbeat: {series: s/f, grace: 3s}",
+        "heartbeat: {name: beat, source: s, grace: 3s}",
+        "lag: {group: g, topic: t, allowed: 1, behind: 1s}",
+        "failure_rate: {over: 0.5, window: 10s, at_least: 5}",
+        "unreadable: {at_least: 5, window: 10s}",
+    )
+    book.apply(7, 1, {"g.yaml": text}, "")
+    entry = book.entries["g"]
+    assert entry.policy is not None, entry.fault
+    gate = Gate("g")
+    gate.activate(entry, 7, Place("control", 0, 7, 0), "")
+    routed = {key: [] for condition in entry.policy.conditions for key in keys_of(condition)}
+    for condition in entry.policy.conditions:
+        for key in keys_of(condition):
+            routed[key].append(condition.name)
+    assert {key: [one.name for one in fed] for key, fed in gate.by_key.items()} == routed

@@ -124,6 +124,7 @@ def test_as_many_times_as_values() -> None:
         Rule("rate < 1").judge([1.0, 2.0], [1], None)
 
 
+@pytest.mark.slow
 @given(st.text(max_size=60) | st.lists(st.sampled_from(WORDS), max_size=14).map(" ".join))
 @example("value < 1 and " * 40 + "rate < 1")
 @example("not " * 120 + "rate < 1")

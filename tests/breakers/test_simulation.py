@@ -162,6 +162,7 @@ def test_the_simulation_finds_the_old_flaw(monkeypatch: pytest.MonkeyPatch) -> N
         _ = [play(seed, 2, misreads=0.6) for seed in range(6)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", SEEDS)
 def test_permits_end_soon_after_a_bad_value(seed: int) -> None:
     """I6: whatever is stalled, every permit that was written before a bad value was judged ends within ttl of its appending."""

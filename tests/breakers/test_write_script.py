@@ -12,6 +12,7 @@ import pytest
 import redis as redis_py
 
 from failshut.keys import Names
+from failshut_breakers import store as store_module
 from failshut_breakers.permits import Statement
 from failshut_breakers.store import Answer, Store, StoreUnreachable
 from failshut_streams.embedded import Redis, Valkey
@@ -135,9 +136,32 @@ async def test_a_closing_is_pushed_and_a_refused_one_is_not(writer: Store, see: 
     listener.close()
 
 
-async def test_a_full_store_still_carries_a_closing_to_guards(writer: Store, see: redis_py.Redis) -> None:
-    """Without memory for the record it is pushed, the write counts as failed, and it is taken as soon as there is room."""
-    await write(writer, permit(5, 5, tokens=2, proving=5))
+async def test_a_full_store_takes_permits_and_closings(writer: Store, see: redis_py.Redis) -> None:
+    """What others filled it with keeps out nothing of the monitor's: of a gate it knows, and of one that it does not."""
+    await write(writer, permit(5, 5))
+    see.config_set("maxmemory", "1")
+    try:
+        with pytest.raises(redis_py.exceptions.OutOfMemoryError):
+            see.set("anything", "of somebody else")
+        assert await write(writer, permit(5, 6, tokens=2, proving=6), permit(3, 3, gate="new")) == [True, True]
+        assert see.llen(NAMES.probes("g")) == 2
+        assert see.get(NAMES.record("new")) == token("permit-3-3")
+        assert await write(writer, closing(7, 7), permit(5, 9)) == [True, False]
+        assert see.get(NAMES.record("g")) == token("closing-7-7")
+        assert see.llen(NAMES.probes("g")) == 0
+    finally:
+        see.config_set("maxmemory", "0")
+    assert see.smembers(NAMES.gates) == {"g"}
+    await write(writer, permit(3, 4, gate="new"))
+    assert see.smembers(NAMES.gates) == {"g", "new"}, "names are for screens, and told again"
+
+
+async def test_a_full_store_that_knows_no_flags_takes_closings(
+    writer: Store, see: redis_py.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before Redis 7 a permit waits until there is room. What a script has begun to write is never refused: a closing."""
+    monkeypatch.setattr(store_module, "FLAGS", "#!no such engine\n")  # as to a server that knows none
+    await write(writer, permit(5, 5))
     listener = see.pubsub(ignore_subscribe_messages=True)
     listener.subscribe(NAMES.push)
     assert listener.get_message(timeout=10) is None
@@ -145,15 +169,13 @@ async def test_a_full_store_still_carries_a_closing_to_guards(writer: Store, see
     try:
         with pytest.raises(StoreUnreachable):
             await write(writer, permit(5, 6))
-        with pytest.raises(StoreUnreachable):
-            await write(writer, closing(6, 6))
+        assert await write(writer, closing(6, 6)) == [True]
         heard = [message["data"] for _ in range(20) if (message := listener.get_message(timeout=0.5))]
         assert heard == [f"g\n{token('closing-6-6')}"]
-        assert see.llen(NAMES.probes("g")) == 0
+        assert see.get(NAMES.record("g")) == token("closing-6-6")
     finally:
         see.config_set("maxmemory", "0")
     assert await write(writer, closing(6, 6), permit(5, 9)) == [True, False]
-    assert see.get(NAMES.record("g")) == token("closing-6-6")
     listener.close()
 
 
@@ -258,7 +280,8 @@ async def test_an_operator_removes_a_fence_by_its_epoch(writer: Store, see: redi
 
 
 async def test_keys_of_another_type_are_replaced(writer: Store, see: redis_py.Redis) -> None:
-    """Whatever stands where a record, tokens or a status should be is overwritten."""
+    """Whatever stands where a record, tokens, a status or the names of gates should be is overwritten."""
+    see.set(NAMES.gates, "x")
     see.sadd(NAMES.record("g"), "x")
     see.set(NAMES.probes("g"), "x")
     see.rpush(NAMES.probed("g"), "x")
@@ -266,6 +289,17 @@ async def test_keys_of_another_type_are_replaced(writer: Store, see: redis_py.Re
     assert await write(writer, permit(5, 5, tokens=1, proving=5)) == [True]
     assert see.get(NAMES.record("g")) == token("permit-5-5")
     assert see.llen(NAMES.probes("g")) == 1
+    assert await write(writer, permit(5, 6)) == [True]
+    assert see.smembers(NAMES.gates) == {"g"}
+
+
+@pytest.mark.parametrize("poison", ["z", "9" * 16, epoch(7), "", epoch(6) + "x"])
+async def test_a_proving_that_no_monitor_began_keeps_no_token_out(writer: Store, see: redis_py.Redis, poison: str) -> None:
+    """What says for which PROVING tokens were written is unsigned: it is believed up to the permit's own epoch."""
+    see.set(NAMES.probed("g"), poison)
+    assert await write(writer, permit(6, 6, tokens=3, proving=6), permit(6, 7, tokens=3, proving=6)) == [True, True]
+    assert see.llen(NAMES.probes("g")) == 3
+    assert see.get(NAMES.probed("g")) == epoch(6)
 
 
 class Wire:

@@ -2,10 +2,11 @@
 
 import base64
 import json
+from collections.abc import Sequence
 
 import pytest
 
-from failshut_streams.codecs import Beat, Fault, Item, NativeDecoder, Sample
+from failshut_streams.codecs import Beat, DeadKind, Fault, Item, NativeDecoder, Sample
 
 APPEND_MS = 1_800_000_000_000
 DATA = {"service": "refunds", "metric": "eur", "value": 1.5}
@@ -24,8 +25,8 @@ def structured(event: object) -> list[Item]:
     return NativeDecoder().decode(None, json.dumps(event).encode(), (), APPEND_MS)
 
 
-def binary(headers: list[tuple[str, bytes | None]], data: object = DATA) -> list[Item]:
-    return NativeDecoder().decode(None, json.dumps(data).encode(), headers, APPEND_MS)
+def binary(headers: Sequence[tuple[str, bytes | None]], data: object = DATA) -> list[Item]:
+    return NativeDecoder().decode(None, json.dumps(data).encode(), list(headers), APPEND_MS)
 
 
 def test_structured_events_are_read() -> None:
@@ -48,7 +49,7 @@ def test_the_events_time_is_the_time_of_data_that_have_none() -> None:
     timed = EVENT | {"time": "2023-11-14T22:13:20Z", "data": [DATA, DATA | {"time": 1600000000}]}
     expected = [Sample("refunds/eur", 1.5, 1700000000000, None), Sample("refunds/eur", 1.5, 1600000000000, None)]
     assert structured(timed) == expected
-    assert structured(timed | {"data": [*timed["data"], {"kind": "heartbeat", "service": "s"}]})[:2] == expected  # type: ignore[misc]
+    assert structured(timed | {"data": [*timed["data"], {"kind": "heartbeat", "service": "s"}]})[:2] == expected
     assert binary([*BINARY, ("ce_time", b"2023-11-14T22:13:20Z")], timed["data"]) == expected
     assert structured(EVENT | {"time": "2099-01-01T00:00:00Z"}) == [Sample("refunds/eur", 1.5, APPEND_MS, None)]
 
@@ -116,7 +117,7 @@ def test_a_structured_event_that_we_do_not_speak_is_one_unreadable_item(change: 
 
 def test_an_event_inside_a_binary_event_is_refused() -> None:
     """One envelope is enough."""
-    assert binary(BINARY, EVENT) == [Fault(None, "a CloudEvent inside a CloudEvent")]
+    assert binary(BINARY, EVENT) == [Fault(None, "a CloudEvent inside a CloudEvent", kind=DeadKind.CLOUD_EVENT)]
 
 
 STRUCTURED = "application/cloudevents+json; charset=utf-8"
@@ -135,7 +136,9 @@ def test_the_content_type_decides_which_form_an_event_has(media_type: str) -> No
 def test_a_structured_event_in_another_format_is_unreadable(media_type: bytes) -> None:
     """With attributes in headers as without."""
     for more in ([], BINARY[:-1]):
-        assert binary([*more, ("content-type", media_type)]) == [Fault(None, "a CloudEvent in another format than JSON")]
+        assert binary([*more, ("content-type", media_type)]) == [
+            Fault(None, "a CloudEvent in another format than JSON", kind=DeadKind.CLOUD_EVENT)
+        ]
 
 
 def test_a_fault_keeps_the_time_of_its_event() -> None:

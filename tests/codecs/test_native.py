@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from failshut_streams.codecs import Beat, Fault, Item, NativeDecoder, Sample
+from failshut_streams.codecs import Beat, DeadKind, Fault, Item, NativeDecoder, Sample
 from failshut_streams.codecs.lenient import LenientReader, Unreadable
 from failshut_streams.codecs.names import Instances, SeriesNames
 
@@ -230,7 +230,7 @@ def test_a_giant_value_is_refused_unread() -> None:
     decoder = NativeDecoder(bytes_max=len(GOOD))
     assert isinstance(decoder.decode(None, GOOD, (), APPEND_MS)[0], Sample)
     (item,) = decoder.decode(None, GOOD + b" ", (), APPEND_MS)
-    assert item == Fault(None, f"a value of {len(GOOD) + 1} bytes, the limit is {len(GOOD)}")
+    assert item == Fault(None, f"a value of {len(GOOD) + 1} bytes, the limit is {len(GOOD)}", kind=DeadKind.SIZE)
     assert NativeDecoder().decode(None, b"[" * 2_000_000, (), APPEND_MS)[0].reason.startswith("a value of 2000000")  # type: ignore[union-attr]
 
 
@@ -242,7 +242,9 @@ def test_a_list_beyond_its_limit_is_unreadable_as_a_whole(element: bytes) -> Non
     """Good or bad elements, samples or others: one more than the limit and there is one item."""
     decoder = NativeDecoder(elements_max=3)
     assert len(decoder.decode(None, b"[" + b",".join([element] * 3) + b"]", (), APPEND_MS)) == 3
-    assert decoder.decode(None, b"[" + b",".join([element] * 4) + b"]", (), APPEND_MS) == [Fault(None, "more than 3 elements")]
+    assert decoder.decode(None, b"[" + b",".join([element] * 4) + b"]", (), APPEND_MS) == [
+        Fault(None, "more than 3 elements", kind=DeadKind.SIZE)
+    ]
 
 
 def test_of_a_repeated_key_the_last_counts() -> None:
@@ -364,6 +366,7 @@ def test_no_bytes_make_the_decoder_raise(value: bytes, key: bytes | None, append
     assert items or json.loads(value) == []
 
 
+@pytest.mark.slow
 @given(elements.map(dumps), st.data())
 def test_no_damage_to_json_makes_the_decoder_raise(value: bytes, data: st.DataObject) -> None:
     """Bytes changed, cut and inserted at any place."""
@@ -376,6 +379,7 @@ def is_plain(element: object) -> bool:
     return not (isinstance(element, dict) and element.get("specversion") is not None)
 
 
+@pytest.mark.slow
 @settings(max_examples=150)
 @given(st.lists(elements.filter(is_plain), max_size=6))
 def test_every_element_is_one_item_and_the_same_one_as_alone(message: list[object]) -> None:
@@ -388,6 +392,7 @@ def test_every_element_is_one_item_and_the_same_one_as_alone(message: list[objec
             assert NativeDecoder().decode(None, dumps(element), (), APPEND_MS) == [item]
 
 
+@pytest.mark.slow
 @settings(max_examples=150)
 @given(elements | st.lists(elements, max_size=4))
 def test_the_fast_readers_give_what_the_lenient_one_gives(message: object) -> None:
@@ -397,7 +402,7 @@ def test_the_fast_readers_give_what_the_lenient_one_gives(message: object) -> No
     try:
         expected = reader.read(value, APPEND_MS)
     except Unreadable as error:
-        expected = [Fault(None, str(error))]
+        expected = [Fault(None, str(error), kind=error.kind)]
     assert NativeDecoder().decode(None, value, (), APPEND_MS) == expected
 
 
@@ -414,7 +419,9 @@ def test_lists_inside_events_are_counted_before_they_are_walked() -> None:
     """An envelope is no way around the bound on elements."""
     event = {"specversion": "1.0", "data": [0, 0]}
     decoder = NativeDecoder(elements_max=3)
-    assert decoder.decode(None, json.dumps([event, event]).encode(), (), APPEND_MS) == [Fault(None, "more than 3 elements")]
+    assert decoder.decode(None, json.dumps([event, event]).encode(), (), APPEND_MS) == [
+        Fault(None, "more than 3 elements", kind=DeadKind.SIZE)
+    ]
 
 
 def test_a_fault_keeps_the_time_that_it_claims() -> None:

@@ -5,13 +5,13 @@ import math
 from typing import Any
 
 import pytest
-from google.protobuf import json_format
+from google.protobuf import json_format  # type: ignore[import-untyped]
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.metrics.v1 import metrics_pb2 as pb
 
-from failshut_streams.codecs import Fault, Item, OtlpDecoder, Sample
+from failshut_streams.codecs import DeadKind, Fault, Item, OtlpDecoder, Sample
 
 APPEND_MS = 1_800_000_000_000
 TIME_MS = 1_700_000_000_123
@@ -94,6 +94,7 @@ def test_a_sum_without_temporality_is_a_fault_of_every_series_that_it_may_be() -
 def test_a_histogram_is_count_sum_mean_and_extremes(temporality: Any, infix: str, kind: str) -> None:
     """As far as the point says them; an empty one has no mean."""
     data: Any
+    point: Any
     if kind == "histogram":
         data, point = pb.Histogram(aggregation_temporality=temporality), pb.HistogramDataPoint
     else:
@@ -149,7 +150,7 @@ def test_a_point_without_a_number_is_a_fault_of_its_series(value: float | None) 
 def test_a_bad_part_of_a_histogram_is_a_fault_of_that_part_alone() -> None:
     """A sum that is NaN takes the mean with it, and no more."""
     point = pb.HistogramDataPoint(time_unix_nano=TIME_NANO, count=4, sum=math.nan, min=1.0)
-    items = decode(resource(pb.Metric(name="m", histogram=pb.Histogram(data_points=[point], aggregation_temporality=1))))
+    items = decode(resource(pb.Metric(name="m", histogram=pb.Histogram(data_points=[point], aggregation_temporality=DELTA))))
     assert [(type(item), item.series) for item in items] == [  # type: ignore[union-attr]
         (Sample, "checkout/m.count"),
         (Fault, "checkout/m.sum"),
@@ -164,7 +165,7 @@ def test_no_recorded_value_is_no_evidence() -> None:
     dead = pb.HistogramDataPoint(flags=1)
     metrics = [
         pb.Metric(name="m", gauge=pb.Gauge(data_points=[stale, number(1.0)])),
-        pb.Metric(name="h", histogram=pb.Histogram(data_points=[dead], aggregation_temporality=1)),
+        pb.Metric(name="h", histogram=pb.Histogram(data_points=[dead], aggregation_temporality=DELTA)),
     ]
     assert decode(resource(*metrics)) == [sample("checkout/m", 1.0)]
 
@@ -205,11 +206,15 @@ def test_limits_hold_for_otlp_too() -> None:
     """One point or one byte too many, and there is one unreadable item."""
     value = ExportMetricsServiceRequest(resource_metrics=[resource(gauge(1.0, 2.0), gauge(3.0))]).SerializeToString()
     assert len(OtlpDecoder(elements_max=3, bytes_max=len(value)).decode(None, value, (), APPEND_MS)) == 3
-    assert OtlpDecoder(elements_max=2).decode(None, value, (), APPEND_MS) == [Fault(None, "more than 2 elements")]
+    assert OtlpDecoder(elements_max=2).decode(None, value, (), APPEND_MS) == [
+        Fault(None, "more than 2 elements", kind=DeadKind.SIZE)
+    ]
     empty = ExportMetricsServiceRequest(resource_metrics=[resource(*[pb.Metric()] * 3)]).SerializeToString()
     many = b'{"resourceMetrics":[5,5,5]}'
     for bad in (empty, many):
-        assert OtlpDecoder(elements_max=2).decode(None, bad, (), APPEND_MS) == [Fault(None, "more than 2 elements")]
+        assert OtlpDecoder(elements_max=2).decode(None, bad, (), APPEND_MS) == [
+            Fault(None, "more than 2 elements", kind=DeadKind.SIZE)
+        ]
     (item,) = OtlpDecoder(bytes_max=len(value) - 1).decode(None, value, (), APPEND_MS)
     assert isinstance(item, Fault)
 
@@ -385,6 +390,7 @@ trees = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=150)
 @given(st.data())
 def test_no_json_makes_the_decoder_raise(data: st.DataObject) -> None:

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from google.protobuf.unknown_fields import UnknownFieldSet
+from google.protobuf.unknown_fields import UnknownFieldSet  # type: ignore[import-untyped]
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.metrics.v1 import metrics_pb2 as pb
 
-from failshut_streams.codecs import Fault, Item, OtlpDecoder, Sample
+from failshut_streams.codecs import DeadKind, Fault, Item, OtlpDecoder, Sample
 
 APPEND_MS = 1_772_366_401_000
 TIME_MS = 1_772_366_400_250
@@ -31,7 +31,7 @@ def gauge(*points: Any) -> dict[str, Any]:
     return {"name": "m", "gauge": {"dataPoints": list(points)}}
 
 
-def decode(value: Any, key: bytes | None = None, **limits: int) -> list[Item]:
+def decode(value: Any, key: bytes | None = None, **limits: Any) -> list[Item]:
     encoded = value if isinstance(value, bytes) else json.dumps(value).encode()
     return OtlpDecoder(**limits).decode(key, encoded, (), APPEND_MS)
 
@@ -42,7 +42,8 @@ def in_protobuf(time_unix_nano: int, **fields: Any) -> bytes:
     resource.resource.attributes.add(key="service.name").value.string_value = "a"
     metric = resource.scope_metrics.add().metrics.add(name="m")
     metric.gauge.data_points.add(time_unix_nano=time_unix_nano, as_double=1.5, **fields)
-    return found.SerializeToString()
+    encoded: bytes = found.SerializeToString()
+    return encoded
 
 
 # Null is absence
@@ -182,6 +183,7 @@ def test_an_old_name_beside_the_new_one_is_told_and_the_new_one_read() -> None:
 
 def test_nothing_at_all_is_nothing() -> None:
     """An exporter that has nothing to say is no fault."""
+    empty: dict[str, Any]
     for empty in (
         {"resourceMetrics": []},
         {"resourceMetrics": [{"resource": {}, "schemaUrl": "x"}]},
@@ -298,27 +300,31 @@ HOLDERS_4 = {
 def test_what_holds_nothing_is_counted_before_it_is_walked(what: str) -> None:
     """Two bytes make a resource, a scope, an attribute or a metric: four are refused where three are the limit."""
     for value in HOLDERS_4[what]:
-        assert decode(value, holders_max=3) == [Fault(None, "more than 3 resources, attributes, scopes and metrics")]
+        assert decode(value, holders_max=3) == [
+            Fault(None, "more than 3 resources, attributes, scopes and metrics", kind=DeadKind.SIZE)
+        ]
         assert "more than" not in str(decode(value, holders_max=4))
 
 
 def test_what_the_careful_reader_walks_is_counted_too() -> None:
     """One damaged element sends a message there; it is no way around the bound."""
     value = {"resourceMetrics": [5, {}, {}, {}]}
-    assert decode(value, holders_max=3) == [Fault(None, "more than 3 resources, attributes, scopes and metrics")]
+    assert decode(value, holders_max=3) == [
+        Fault(None, "more than 3 resources, attributes, scopes and metrics", kind=DeadKind.SIZE)
+    ]
 
 
 def test_points_that_become_nothing_are_counted() -> None:
     """Points marked as no value yield no item, and are walked all the same: over all metrics of a message."""
     stale = gauge(*[{"flags": 1}] * 2)
     assert decode(message(stale, stale), elements_max=4) == []
-    assert decode(message(stale, stale), elements_max=3) == [Fault(None, "more than 3 elements")]
+    assert decode(message(stale, stale), elements_max=3) == [Fault(None, "more than 3 elements", kind=DeadKind.SIZE)]
 
 
 @pytest.mark.parametrize("value", [EMPTY[0] * 500_000, b'{"resourceMetrics":[' + b",".join([b"{}"] * 300_000) + b"]}"])
 def test_kilobytes_of_nothing_are_one_unreadable_item(value: bytes) -> None:
     """What compresses to a kilobyte is refused by its count, within the limits that a router has."""
-    assert decode(value) == [Fault(None, "more than 30000 resources, attributes, scopes and metrics")]
+    assert decode(value) == [Fault(None, "more than 30000 resources, attributes, scopes and metrics", kind=DeadKind.SIZE)]
 
 
 def test_a_flood_of_damaged_points_is_told_and_counted() -> None:
@@ -343,6 +349,7 @@ trees = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(trees, st.sampled_from([(), ("resourceMetrics",), ("resourceMetrics", "scopeMetrics", "metrics")]))
 def test_no_tree_of_known_names_makes_the_decoder_raise(tree: Any, around: tuple[str, ...]) -> None:

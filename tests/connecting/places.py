@@ -87,7 +87,8 @@ def started(kind: type[StoreT], folder: Path, *options: object) -> StoreT:
         def command(self) -> list[str]:
             return [*super().command(), *map(str, options)]
 
-    return Special(folder).start()
+    store: StoreT = Special(folder).start()
+    return store
 
 
 class Sentinel(Redis):

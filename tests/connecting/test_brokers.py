@@ -112,7 +112,7 @@ async def test_a_whole_monitor_lives_behind_each_door(
     secured: Secured, store: Valkey, tmp_path: Path, suffix: str, door: str
 ) -> None:
     """Faust, every client beside it, operator and console come in, and no log says the password, not at DEBUG either."""
-    policies = {"a.yaml": heartbeat("pay", grace="60s")}
+    policies = {"a.yaml": heartbeat("pay", grace="600s", ttl="30s")}
     broker = secured.address(door)
     async with Installation(
         secured.kafka, store, tmp_path, f"{suffix}.", policies, broker=broker, log_level="DEBUG"

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import msgspec
 import pytest
+import redis
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -22,13 +24,16 @@ from failshut import Configuration, Gate, Guard, Withheld
 from failshut.address import AddressError, redact, settings_from, with_settings
 from failshut.config import from_environment
 from failshut.connection import connect
-from failshut.signing import SigningKey
+from failshut.keys import Names
+from failshut.signing import KeySet, SigningKey
 from failshut.store_address import StoreAddress
 from failshut_breakers.store import Store
-from failshut_console.main import main
-from failshut_console.state import Runtime
+from failshut_console.main import main, show_unexpected
+from failshut_console.state import Runtime, State
 from failshut_streams.broker import Broker, client_options, shown
 from failshut_streams.config import WorkerConfig
+from failshut_streams.health import Report
+from failshut_streams.operators import OperatorsFile
 
 MARKER = "qZ7vXw"
 """Of this no surface may show any part that is three letters long."""
@@ -91,6 +96,7 @@ def tried(action: Callable[[], Any]) -> list[str]:
         return list(told(error))
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(address=addresses("store"))
 @example(address=f"redis://mon:{MARKER[:3]}/{MARKER[3:]}@127.0.0.1:1/0")
@@ -114,6 +120,7 @@ def test_no_store_address_is_quoted(address: str) -> None:
         assert not shows(text), text
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(address=addresses("broker"))
 @example(address=f"kafka://mon:{MARKER[:3]}?{MARKER[3:]}@127.0.0.1:1")
@@ -136,6 +143,7 @@ def test_no_broker_address_is_quoted(address: str) -> None:
         assert not shows(text), text
 
 
+@pytest.mark.slow
 @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.explicit, Phase.generate])
 @given(address=addresses("store"), broker=addresses("broker"))
 @example(address=f"redis://mon:{MARKER}@127.0.0.1:1/0", broker=f"kafka://mon:{MARKER}@127.0.0.1:1")
@@ -179,7 +187,7 @@ def command(arguments: list[str], variables: dict[str, str], folder: Path) -> st
             except SystemExit:
                 pass
             except Exception:
-                sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
+                sys.excepthook(*sys.exc_info())
                 raise
     finally:
         sys.argv = argv
@@ -281,3 +289,62 @@ def test_an_address_in_another_variable_is_not_quoted() -> None:
     for variable in ("FAILSHUT_CONTEXT", "FAILSHUT_DEADLINE_MS"):
         for text in tried(lambda variable=variable: from_environment({variable: f"redis://mon:{MARKER}@h"})):  # type: ignore[misc]
             assert not shows(text), text
+
+
+PEM = SigningKey.generate().to_pem().decode().strip()
+BODY = PEM.splitlines()[1]
+KEY_PARTS = tuple(BODY[at : at + 8] for at in range(22, len(BODY) - 8, 8))
+"""Of the key itself: what stands before is the same in every one."""
+
+
+@pytest.mark.parametrize("key", [PEM, BODY, PEM.replace("\n", "\\n"), PEM[:70]], ids=["pem", "body", "one-line", "cut-off"])
+def test_a_private_key_in_place_of_its_path_is_not_quoted(key: str, tmp_path: Path) -> None:
+    """Not by a command, a worker's configuration, or a guard: as an option, or in the variable that names the file."""
+    addresses = {"FAILSHUT_STORE": "redis://127.0.0.1:1", "FAILSHUT_BROKER": "kafka://127.0.0.1:1"}
+    said = [
+        command(["run"], {**addresses, "FAILSHUT_SIGNING_KEY": key}, tmp_path),
+        command(["run", "--operators", key], addresses, tmp_path),
+        command(["hold", "g", "--why", "x"], {**addresses, "FAILSHUT_OPERATOR_KEY": key}, tmp_path),
+        command(["hold", "g", "--why", "x", "--key", key], addresses, tmp_path),
+        command(["gates"], {**addresses, "FAILSHUT_JWKS": key}, tmp_path),
+        command(["gates", "--kye", key], addresses, tmp_path),
+        command(["gates"], {**addresses, "FAILSHUT_STATE": key, "FAILSHUT_INSTALLATION": key}, tmp_path),
+        *tried(lambda: SigningKey.load(key)),
+        *tried(lambda: KeySet.load(key)),
+        *tried(lambda: WorkerConfig(broker="kafka://a:1", store="redis://a", signing_key=Path(key), operators=Path(key))),
+        *tried(lambda: OperatorsFile(Path(key)).look()),
+    ]
+    guard = Guard(Configuration(store_url="redis://127.0.0.1:1", jwks=key, deadline_ms=2_000))
+    try:
+        said += tried(lambda: Gate("a.b", guard=guard).check("agent:1"))
+    finally:
+        guard.close()
+    assert any("private key stands where" in text for text in said) or key == PEM[:70]
+    for text in said:
+        assert not any(part in text for part in KEY_PARTS), text
+
+
+@pytest.mark.store
+def test_a_repair_that_reaches_no_broker_does_not_quote_it(store: Any, tmp_path: Path) -> None:
+    """Not even an address without a scheme, which is taken too: as an option, or in the environment."""
+    State(tmp_path / ".failshut").ensure_keys()
+    names = Names("installationoftests")
+    line = Report("w", "g", 1, 1, {}, "", [], [], [], [], True)
+    redis.Redis.from_url(store.url).set(names.worker("w"), msgspec.json.encode(line), px=600_000)
+    address = f"mon:{MARKER}@127.0.0.1:1"
+    order = ["gap", "accept", "telemetry", "0", "--why", "x", "--upto", "5", "--store", store.url]
+    order += ["--installation", names.installation]
+    for arguments, variables in (([*order, "--broker", address], {}), (order, {"FAILSHUT_BROKER": address})):
+        said = command(arguments, variables, tmp_path)
+        assert "does not answer" in said
+        assert not shows(said), said
+
+
+def test_what_nobody_foresaw_does_not_quote_an_address_without_a_scheme(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    """Python's own words for an error may hold what was given to the command."""
+    address = f"mon:{MARKER}@127.0.0.1:1"
+    monkeypatch.setattr(sys, "argv", ["failshut", "run", f"--broker={address}"])
+    show_unexpected(RuntimeError, RuntimeError(f"no {address}"), None)
+    said = capsys.readouterr().err
+    assert "RuntimeError: no ***" in said
+    assert not shows(said)

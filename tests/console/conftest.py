@@ -1,5 +1,5 @@
 """Fixtures of the command line's tests."""
 
-from console_support import failshut
+from console.console_support import failshut
 
 __all__ = ["failshut"]

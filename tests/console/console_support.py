@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -33,7 +34,7 @@ Failshut = Callable[..., Ended]
 
 
 @pytest.fixture
-def failshut(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path) -> Failshut:
+def failshut(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Failshut:
     """Call `failshut ARGUMENTS` in this process, in an empty folder and without FAILSHUT_ variables."""
     monkeypatch.chdir(tmp_path)
     for name in ("STORE", "BROKER", "JWKS", "STATE", "PREFIX", "OPERATOR_KEY", "INSTALLATION"):

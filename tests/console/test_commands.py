@@ -6,15 +6,17 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from console_support import GOOD, Failshut
+from console.console_support import GOOD, Failshut
 from patience import patient
 
 from failshut.signing import KeySet
 from failshut_console.main import missing_extra
 from failshut_console.state import Runtime, State, found
+from failshut_streams.embedded import Kafka, Valkey
 
 COMMANDS = [
     ("demo",), ("up",), ("run",), ("gates",), ("watch",), ("hold",), ("reset",), ("bypass",), ("accept",), ("confirm",),
@@ -39,14 +41,14 @@ def test_nothing_known_is_wrong_usage_with_a_way_out(failshut: Failshut) -> None
     assert "what to do:" in ended.err
 
 
-def test_a_store_that_is_not_there_is_status_3(failshut: Failshut, free_port) -> None:
+def test_a_store_that_is_not_there_is_status_3(failshut: Failshut, free_port: Callable[[], int]) -> None:
     """Nobody answered is not the same as closed by decision."""
     store = f"redis://127.0.0.1:{free_port()}/0"
     assert failshut("gates", "--store", store, "--installation", "i" * 32).status == 3
     assert failshut("watch", "--store", store, "--installation", "i" * 32).status == 3
 
 
-def test_a_broker_that_is_not_there_is_status_3(failshut: Failshut, free_port) -> None:
+def test_a_broker_that_is_not_there_is_status_3(failshut: Failshut, free_port: Callable[[], int]) -> None:
     """A hold that could not be sent does not look like one that was."""
     assert failshut("keys", "create").status == 0
     broker = f"kafka://127.0.0.1:{free_port()}"
@@ -129,16 +131,14 @@ def test_the_base_install_says_what_is_missing_instead_of_a_traceback() -> None:
     assert "Traceback" not in ended.stderr
 
 
-@pytest.mark.store
-def test_gates_speaks_to_machines(failshut: Failshut, store) -> None:
+def test_gates_speaks_to_machines(failshut: Failshut, store: Valkey) -> None:
     """--json is one object, also where there are no gates."""
     ended = failshut("gates", "--store", store.url, "--installation", "i" * 32, "--json")
     assert ended.status == 0
     assert json.loads(ended.out)["gates"] == []
 
 
-@pytest.mark.kafka
-def test_a_term_names_the_installation_for_guards(failshut: Failshut, kafka, suffix: str) -> None:
+def test_a_term_names_the_installation_for_guards(failshut: Failshut, kafka: Kafka, suffix: str) -> None:
     """The first term makes the id and writes it into the key set; another installation of the same keys leaves it there."""
     assert failshut("keys", "create").status == 0
     jwks = Path(".failshut/keys/monitor.jwks.json")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import resources
+from pathlib import Path
 
 import pytest
 
@@ -28,7 +29,7 @@ def test_every_detector_fits_the_refund_agents_policy(name: str) -> None:
     ]
 
 
-def test_an_unknown_detector_starts_nothing(tmp_path) -> None:
+def test_an_unknown_detector_starts_nothing(tmp_path: Path) -> None:
     """The names that there are stand in the error, and no server was started."""
     with pytest.raises(Trouble, match="no detector is named 'psychic'") as found:
         Conductor(State(tmp_path), seconds=1, detector="psychic").run()

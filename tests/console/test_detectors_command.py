@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from console_support import Failshut
+from console.console_support import Failshut
 
 from failshut_detectors import registry
 from failshut_detectors.suite import Promise
@@ -86,6 +86,7 @@ def test_plug_ins_are_listed_and_refused_ones_named(failshut: Failshut) -> None:
     assert set(json.loads(failshut("detectors", "--json").out)["refused"]) == {"absent"}
 
 
+@pytest.mark.slow
 def test_one_that_keeps_the_contract_is_status_0(failshut: Failshut) -> None:
     """With progress on standard error: a line for each promise."""
     ended = failshut("detectors", "check", "adwin", "--records", 6_000)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from console_support import Failshut
+from console.console_support import Failshut
 
 from failshut_console.checks import check_text
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,6 @@ from failshut_streams.embedded import Valkey
 GATE = "payments.refund"
 NAMES = Names("i" * 32)
 EPOCH = "0001099511627783"
-pytestmark = pytest.mark.store
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def key(tmp_path: Path) -> SigningKey:
 
 
 @pytest.fixture
-def client(store: Valkey):
+def client(store: Valkey) -> Iterator[redis.Redis]:
     with redis.Redis.from_url(store.url) as connection:
         yield connection
 
@@ -75,7 +75,7 @@ def look(store: Valkey, tmp_path: Path, jwks: bool = True) -> View:
     return view
 
 
-def test_a_permit_that_verifies_and_lives_is_open(store, client, key, tmp_path) -> None:
+def test_a_permit_that_verifies_and_lives_is_open(store: Valkey, client: redis.Redis, key: SigningKey, tmp_path: Path) -> None:
     """OPEN, with the reason of the last decision and the life that is left."""
     write(client, permit().sign(key))
     view = look(store, tmp_path)
@@ -84,7 +84,7 @@ def test_a_permit_that_verifies_and_lives_is_open(store, client, key, tmp_path) 
     assert 0 < view.life_ms <= 60_000
 
 
-def test_a_closing_is_closed_with_its_cause(store, client, key, tmp_path) -> None:
+def test_a_closing_is_closed_with_its_cause(store: Valkey, client: redis.Redis, key: SigningKey, tmp_path: Path) -> None:
     """A closing's own words are shown, not the hints beside it."""
     closing = Closing(
         installation=NAMES.installation,
@@ -96,7 +96,7 @@ def test_a_closing_is_closed_with_its_cause(store, client, key, tmp_path) -> Non
     assert (view.state, view.breaker, view.cause, view.because) == (CLOSED, "TRIPPED", "drift", "mean 48 to 97")
 
 
-def test_a_permit_that_ran_out_is_lapsed(store, client, key, tmp_path) -> None:
+def test_a_permit_that_ran_out_is_lapsed(store: Valkey, client: redis.Redis, key: SigningKey, tmp_path: Path) -> None:
     """Without a record but with a status the gate has lapsed; without a worker the screen says so."""
     write(client, permit().sign(key))
     client.delete(NAMES.record(GATE))
@@ -114,20 +114,22 @@ def test_a_permit_that_ran_out_is_lapsed(store, client, key, tmp_path) -> None:
     ],
     ids=["garbage", "another key", "another gate's"],
 )
-def test_what_does_not_verify_is_closed(store, client, key, tmp_path, forge, cause) -> None:
+def test_what_does_not_verify_is_closed(
+    store: Valkey, client: redis.Redis, key: SigningKey, tmp_path: Path, forge: Callable[[SigningKey], str], cause: Cause
+) -> None:
     """A forged, damaged or foreign permit is never shown as open."""
     write(client, forge(key))
     view = look(store, tmp_path)
     assert (view.state, view.cause) == (CLOSED, cause)
 
 
-def test_a_permit_that_never_expires_is_closed(store, client, key, tmp_path) -> None:
+def test_a_permit_that_never_expires_is_closed(store: Valkey, client: redis.Redis, key: SigningKey, tmp_path: Path) -> None:
     """A record without an expiry is not the monitor's writing, and no guard takes it."""
     write(client, permit().sign(key), px=None)
     assert look(store, tmp_path).state == CLOSED
 
 
-def test_without_keys_nothing_is_known(store, client, key, tmp_path) -> None:
+def test_without_keys_nothing_is_known(store: Valkey, client: redis.Redis, key: SigningKey, tmp_path: Path) -> None:
     """A screen without keys shows UNKNOWN, not open."""
     write(client, permit().sign(key))
     assert look(store, tmp_path, jwks=False).state == UNKNOWN
@@ -135,7 +137,7 @@ def test_without_keys_nothing_is_known(store, client, key, tmp_path) -> None:
     assert look(store, tmp_path).state == UNKNOWN
 
 
-def test_hints_that_cannot_be_read_hurt_nobody(store, client, key, tmp_path) -> None:
+def test_hints_that_cannot_be_read_hurt_nobody(store: Valkey, client: redis.Redis, key: SigningKey, tmp_path: Path) -> None:
     """A damaged status takes words from the screen, not the state."""
     write(client, permit().sign(key))
     for damaged in (b"\xff{", b"[]", b'{"readings": 3, "evidence_ms": "x"}', b'{"readings": [3, "ab"]}'):
@@ -143,7 +145,9 @@ def test_hints_that_cannot_be_read_hurt_nobody(store, client, key, tmp_path) -> 
         assert look(store, tmp_path).state == OPEN
 
 
-def test_the_age_of_evidence_is_that_of_the_oldest_partition(store, client, key, tmp_path) -> None:
+def test_the_age_of_evidence_is_that_of_the_oldest_partition(
+    store: Valkey, client: redis.Redis, key: SigningKey, tmp_path: Path
+) -> None:
     """Of several workers' reports the newest mark of each partition counts, and the oldest of those."""
     now_ms = int(time.time() * 1000)
     for name, marks in (("a", {"telemetry/0": now_ms, "telemetry/1": now_ms - 9_000}), ("b", {"telemetry/1": now_ms - 2_000})):
@@ -154,7 +158,9 @@ def test_the_age_of_evidence_is_that_of_the_oldest_partition(store, client, key,
     assert len(found.workers) == 2
 
 
-def test_an_open_transaction_is_named_as_what_evidence_waits_for(store, client, key, tmp_path) -> None:
+def test_an_open_transaction_is_named_as_what_evidence_waits_for(
+    store: Valkey, client: redis.Redis, key: SigningKey, tmp_path: Path
+) -> None:
     """A gate that lapsed behind an open transaction says which partition waits, for how long, and how many more do."""
     write(client, permit().sign(key))
     client.delete(NAMES.record(GATE))
@@ -173,7 +179,7 @@ def test_an_open_transaction_is_named_as_what_evidence_waits_for(store, client, 
     assert "telemetry/1 waits" in Looker(store.url, installation=NAMES.installation).look().waits
 
 
-def test_a_store_that_does_not_answer_is_unreachable(free_port) -> None:
+def test_a_store_that_does_not_answer_is_unreachable(free_port: Callable[[], int]) -> None:
     """Nobody there is status 3, and the message says what it means for gates."""
     with pytest.raises(Trouble) as told:
         Looker(f"redis://127.0.0.1:{free_port()}/0", installation=NAMES.installation).look()
@@ -181,7 +187,7 @@ def test_a_store_that_does_not_answer_is_unreachable(free_port) -> None:
     assert "runs out" in told.value.means
 
 
-def test_a_status_commands_no_terminal(store, client, key, tmp_path) -> None:
+def test_a_status_commands_no_terminal(store: Valkey, client: redis.Redis, key: SigningKey, tmp_path: Path) -> None:
     """Whoever can write the store can write what screens show; what cannot be printed is shown as its escape."""
     client.sadd(NAMES.gates, "\x1b[2J")
     write(client, permit().sign(key), because="\x1b[2J\x1b]0;owned\x07")
@@ -195,7 +201,7 @@ def test_a_status_commands_no_terminal(store, client, key, tmp_path) -> None:
     assert all(worker.id.isprintable() for worker in shown.workers)
 
 
-def test_without_an_installation_nothing_is_shown(store, client, key, tmp_path) -> None:
+def test_without_an_installation_nothing_is_shown(store: Valkey, client: redis.Redis, key: SigningKey, tmp_path: Path) -> None:
     """Unknown is said as unknown: no gate of any installation is shown as this one's."""
     key.write_jwks(tmp_path / "jwks.json")
     write(client, permit().sign(key))

@@ -7,7 +7,7 @@ from importlib import resources
 from pathlib import Path
 
 import pytest
-from console_support import GOOD, Failshut
+from console.console_support import GOOD, Failshut
 
 BAD = {
     "unknown detector": (GOOD.replace("adwin", "magic"), 6, "conditions.1.drift.detector", "no detector is named 'magic'"),

@@ -27,11 +27,12 @@ def test_a_log_gets_a_line_for_every_quarter(capsys: pytest.CaptureFixture[str])
 
 def test_a_terminal_gets_one_line_that_grows(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each download redraws the line, and the last ends it."""
-    monkeypatch.setattr(sys, "stderr", Terminal())
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
     progress = DownloadProgress()
     for done in range(1, 47):
         progress(done, 46, "kafka-clients")
-    text = sys.stderr.getvalue()  # type: ignore[attr-defined]
+    text = terminal.getvalue()
     assert text.count("\r") == 46
     assert text.count("\n") == 1
     assert text.endswith(f"[{'#' * 24}] 46/46 kafka-clients\n")

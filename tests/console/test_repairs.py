@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 
-import pytest
 import redis
-from console_support import Failshut
+from console.console_support import Failshut
 
 from failshut.epoch import epoch_of
 from failshut.keys import Names
@@ -14,7 +13,6 @@ from failshut_console.looking import Looker
 from failshut_console.screen import changes
 from failshut_streams.embedded import Valkey
 
-pytestmark = pytest.mark.store
 LATER = epoch_of(9, 7)
 NAMES = Names("i" * 32)
 

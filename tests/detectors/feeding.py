@@ -5,10 +5,13 @@ from __future__ import annotations
 import pickle
 import random
 from collections.abc import Callable, Sequence
+from typing import Any
 
-from failshut_detectors import Alarm, Detector
+from failshut_detectors import Alarm
 
 MINUTE_MS = 60_000
+Fed = Any
+"""A `Detector`, a `VectorDetector` or `Votes`: they are fed alike, and share no base."""
 
 
 def times_of(count: int, every_ms: int = 5 * MINUTE_MS, start_ms: int = 1_700_000_000_000) -> list[int]:
@@ -17,8 +20,8 @@ def times_of(count: int, every_ms: int = 5 * MINUTE_MS, start_ms: int = 1_700_00
 
 
 def feed(
-    detector: Detector,
-    values: Sequence[float],
+    detector: Fed,
+    values: Sequence[Any],
     times_ms: Sequence[int] | None = None,
     size: Callable[[], int] = lambda: 1 << 30,
     pickled: bool = False,
@@ -35,9 +38,7 @@ def feed(
     return alarms
 
 
-def assert_same_however_fed(
-    make: Callable[[], Detector], values: Sequence[float], times_ms: Sequence[int] | None = None
-) -> None:
+def assert_same_however_fed(make: Callable[[], Fed], values: Sequence[Any], times_ms: Sequence[int] | None = None) -> None:
     """One by one, in batches, whole, and through a pickle after each batch: the same alarms with the same words."""
     whole = feed(make(), values, times_ms)
     assert whole, "nothing to find"

@@ -8,7 +8,7 @@ from math import inf, nan
 from typing import Any
 
 import pytest
-from feeding import MINUTE_MS, times_of, where
+from detectors.feeding import MINUTE_MS, times_of, where
 
 from failshut_detectors import Contract, EventDetector, Reading, Unfit, VectorDetector, registry
 
@@ -99,6 +99,7 @@ def test_what_is_no_number_or_too_large_is_refused(name: str, value: object) -> 
     assert notices(detector, now_ms)
 
 
+@pytest.mark.slow
 @values_only
 @pytest.mark.parametrize("value", [1e100, -1e100, 1e30, 5e-324], ids=str)
 def test_one_absurd_value_that_is_taken_blinds_nothing(name: str, value: float) -> None:
@@ -136,6 +137,7 @@ def test_what_is_neither_one_nor_nought_is_no_event(name: str) -> None:
     assert notices(detector, now_ms)
 
 
+@pytest.mark.slow
 @each
 def test_a_constant_is_quiet_and_the_change_after_it_is_noticed(name: str) -> None:
     """A million equal records, or as many as CONSTANT_RECORDS says, then other ones."""

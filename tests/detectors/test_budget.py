@@ -8,7 +8,7 @@ from itertools import pairwise
 from math import sqrt
 
 import pytest
-from feeding import MINUTE_MS, assert_same_however_fed, feed, times_of, where
+from detectors.feeding import MINUTE_MS, assert_same_however_fed, feed, times_of, where
 
 from failshut_detectors import Cusum, FalseTripBudget
 from failshut_detectors.budget import _Expectation, _Reference
@@ -57,6 +57,7 @@ def test_scale_does_not_matter() -> None:
         assert where(feed(make(), [scale * value for value in stepped()])) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stream", [normal, heavy, carried], ids=["independent", "heavy-tailed", "autocorrelated"])
 def test_the_budget_is_kept(stream: object) -> None:
     """Where nothing changes, one alarm in a thousand records is allowed: there are as many, within a factor of two."""
@@ -68,6 +69,7 @@ def test_the_budget_is_kept(stream: object) -> None:
     assert detector.nominal_records == 1_000.0
 
 
+@pytest.mark.slow
 def test_a_stream_worse_than_theory_raises_its_threshold() -> None:
     """Jumps that no autoregression explains: a chart overdraws the same budget twice over, this keeps it nearly."""
     rng = random.Random(5)
@@ -81,6 +83,7 @@ def test_a_stream_worse_than_theory_raises_its_threshold() -> None:
     assert 60_000 / len(make(2_000.0).feed(values)) > 1_300
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("sigma", "within"), [(2.0, 40), (3.0, 12), (5.0, 6), (-5.0, 6)])
 def test_a_step_is_noticed_soon(sigma: float, within: int) -> None:
     """The median of eleven steps; the words say which way."""
@@ -149,6 +152,7 @@ def test_a_change_does_not_hide_itself() -> None:
     assert reference.bets(5.0) != largest
 
 
+@pytest.mark.slow
 def test_a_constant_says_nothing_until_it_changes() -> None:
     """Fifty thousand equal values, then others."""
     for level in (0.0, 0.1, -3e90):
@@ -165,6 +169,7 @@ def test_one_absurd_value_does_not_blind_it(garbage: float) -> None:
         assert any(index >= 2_501 for index in where(make().feed(values)))
 
 
+@pytest.mark.slow
 def test_few_different_values_are_ties_not_evidence() -> None:
     """Counts of 0 and 1 keep the budget too."""
     rng = random.Random(8)

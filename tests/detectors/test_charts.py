@@ -8,7 +8,7 @@ from collections.abc import Callable
 from statistics import fmean
 
 import pytest
-from feeding import assert_same_however_fed, where
+from detectors.feeding import assert_same_however_fed, where
 
 from failshut_detectors import Cusum, Detector, Ewma
 from failshut_detectors.run_lengths import cusum_arl, cusum_decision, ewma_arl, ewma_limit, two_sided_cusum_arl
@@ -50,6 +50,7 @@ def test_ewma_run_lengths_are_the_published_ones(weight: float, limit: float, sh
     assert ewma_arl(weight, limit, shift) == pytest.approx(published, rel=0.01)
 
 
+@pytest.mark.slow
 def test_run_lengths_are_what_charts_have() -> None:
     """Four thousand simulated one-sided CUSUM charts run, on average, as long as the equation says."""
     rng = random.Random(11)
@@ -62,6 +63,7 @@ def test_run_lengths_are_what_charts_have() -> None:
     assert fmean(lengths) == pytest.approx(cusum_arl(0.5, 3.0), rel=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arl", [100.0, 10_000.0, 1e8])
 def test_thresholds_have_the_run_length_that_was_asked_for(arl: float) -> None:
     """Asking for a run length and computing it again gives the same."""

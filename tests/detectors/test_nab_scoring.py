@@ -28,7 +28,8 @@ def alarms(*rows: int, length: int = 1000) -> list[scoring.Floats]:
 
 
 def raw(of: Corpus, *rows: int, profile: scoring.Profile = STANDARD) -> float:
-    return of.raw([0], alarms(*rows), 0.5, profile)
+    score: float = of.raw([0], alarms(*rows), 0.5, profile)
+    return score
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +40,7 @@ def nab() -> tuple[Path, Corpus]:
     return folder / "nab", scoring.load(folder / "nab")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("detector", ["numenta", "windowedGaussian"])
 def test_published_scores_are_reproduced(nab: tuple[Path, Corpus], detector: str) -> None:
     """From NAB's scores of every record follow NAB's totals, to nine digits."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from feeding import MINUTE_MS, times_of, where
+from detectors.feeding import MINUTE_MS, times_of, where
 from river import drift
 
 from failshut_breakers.conditions import Condition, Moment, Status, build

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from feeding import assert_same_however_fed, times_of
+from detectors.feeding import assert_same_however_fed, times_of
 
 from failshut_detectors import Alarm, Cusum, Detector, EventDetector, Kind, Mewma, SeasonalRecord, Unfit, VectorDetector
 from failshut_detectors.paced import RECORDS_MIN, WINDOW, Paced
@@ -164,7 +164,7 @@ def test_the_cut_of_batches_does_not_matter() -> None:
     times = times_of(2_700, every_ms=10_000)
     times += times_of(2_700, every_ms=50_000, start_ms=times[-1])
     times = [time_ms - rng.choice([0, 0, 0, 20_000]) for time_ms in times]
-    assert_same_however_fed(lambda: Paced(Cusum, {"learn": 200}, DAY_MS / 4), values, times)  # type: ignore[arg-type,return-value]
+    assert_same_however_fed(lambda: Paced(Cusum, {"learn": 200}, DAY_MS / 4), values, times)
 
 
 def test_a_chart_keeps_its_budget_in_time() -> None:

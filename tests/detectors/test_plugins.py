@@ -81,6 +81,7 @@ def declare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Declare
     forget()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("jump")
 def test_an_installed_package_brings_a_detector() -> None:
     """It has a name behind ours, parameters with their defaults, and a version that decisions may depend on."""
@@ -98,7 +99,7 @@ def test_a_policy_builds_it_with_its_own_parameters() -> None:
     """By name under the condition of its kind; what it refuses is a fault of the policy."""
     (condition,) = parse_policy(POLICY).conditions
     detector = condition.build_detector()  # type: ignore[union-attr]
-    assert (detector.name, detector._far) == ("jump", 30.0)
+    assert (detector.name, detector._far) == ("jump", 30.0)  # type: ignore[union-attr]
     for wrong in ("far: 0", "far: yes", "near: 3", "window: 2.5"):
         with pytest.raises(ValueError, match=wrong.split(":")[0]):
             parse_policy(POLICY.replace("far: 30", wrong))
@@ -106,6 +107,7 @@ def test_a_policy_builds_it_with_its_own_parameters() -> None:
         parse_policy(POLICY.replace("anomaly:", "drift:"))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("jump")
 def test_it_runs_through_the_suite() -> None:
     """The example keeps the contract, as a user's detector should."""

@@ -62,6 +62,7 @@ def fed(
     return alarms, detector
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("name", PAIRS)
 def test_alarms_are_rivers(name: str, seed: int) -> None:
@@ -84,6 +85,7 @@ def test_alarms_are_rivers(name: str, seed: int) -> None:
     assert len({detector.reading for _, detector in ways.values()}) == 1, f"readings differ, seed {seed}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("misses", [0, 3])
 @pytest.mark.parametrize("name", PAIRS)
 def test_long_good_times_are_passed_over_without_a_trace(name: str, misses: int) -> None:
@@ -100,6 +102,7 @@ def test_long_good_times_are_passed_over_without_a_trace(name: str, misses: int)
         assert [alarm.index for alarm in alarms] == expected
 
 
+@pytest.mark.slow
 def test_what_is_not_at_rest_is_not_passed_over() -> None:
     """With a long memory, shares still sink after thousands of conforming events, and alarms depend on it."""
     stream = events(random.Random(3), (0.5, 500)) + [1.0] * 3_000 + events(random.Random(4), (0.7, 3_000))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from statistics import fmean, stdev
 
 import pytest
-from feeding import assert_same_however_fed, where
+from detectors.feeding import assert_same_however_fed, where
 from river import anomaly, drift
 from scipy import stats
 
@@ -125,6 +125,7 @@ def test_page_hinkleys_promise_is_that_of_cusum(records: float) -> None:
     assert two_sided_cusum_arl(given["delta"], given["threshold"]) == pytest.approx(records, rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cls", [PageHinkley, Kswin, StandardAbsoluteDeviation])
 def test_a_promise_is_kept_on_independent_values(cls: type[Detector]) -> None:
     """Once in 500 records, over 40,000 normal ones: within a factor of two, or more seldom where a test is coarse."""
@@ -234,6 +235,7 @@ def test_half_space_trees_find_a_change_that_ends_within_the_range() -> None:
     assert where(detector.feed([19.0])) == [0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("heavy", [False, True])
 def test_anomalies_are_rare_in_streams_without_any(heavy: bool) -> None:
     """As they come: on normal values none in 6,000, on t with three degrees of freedom less than one in 500."""

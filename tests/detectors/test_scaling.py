@@ -9,7 +9,7 @@ from math import inf, nextafter
 from typing import Any
 
 import pytest
-from feeding import assert_same_however_fed, feed, where
+from detectors.feeding import assert_same_however_fed, feed, where
 from river import drift
 
 from failshut_detectors import Adwin, Detector, HalfSpaceTrees, Kswin, PageHinkley, StandardAbsoluteDeviation
@@ -43,12 +43,14 @@ def levels(seed: int = 1, *sigmas: float) -> list[float]:
     return [rng.gauss(48.0 + 2.0 * away, 2.0) for away in (0.0, *(sigmas or (20.0, -20.0, 40.0))) for _ in range(600)]
 
 
+@pytest.mark.slow
 @each
 def test_alarms_are_the_same_however_fed(make: Callable[[], Detector]) -> None:
     """One by one, in batches, whole and through pickles: the same alarms in the same words, the learning included."""
     assert_same_however_fed(make, levels())
 
 
+@pytest.mark.slow
 @each
 def test_readings_are_the_same_however_fed(make: Callable[[], Detector]) -> None:
     """Score, summary and whether it is ready depend on the records alone, wherever a batch ends."""
@@ -64,6 +66,7 @@ def test_readings_are_the_same_however_fed(make: Callable[[], Detector]) -> None
         assert (detector.reading, detector.summary()) == readings[at - 1]
 
 
+@pytest.mark.slow
 @each
 @pytest.mark.parametrize("factor", [2.0**-60, 2.0**-3, 2.0**40, 2.0**200])
 def test_powers_of_two_change_nothing(make: Callable[[], Detector], factor: float) -> None:
@@ -73,6 +76,7 @@ def test_powers_of_two_change_nothing(make: Callable[[], Detector], factor: floa
     assert where(make().feed([factor * value for value in levels()])) == expected
 
 
+@pytest.mark.slow
 @each
 @pytest.mark.parametrize("convert", [lambda v: 1000.0 * v, lambda v: v / 1000.0, lambda v: v + 1e6, lambda v: v - 273.15])
 def test_units_and_offsets_do_not_matter(make: Callable[[], Detector], convert: Callable[[float], float]) -> None:
@@ -127,6 +131,7 @@ def test_plain_river_stays_blind_after_a_nan() -> None:
         assert not [index for index in bare(plain, values) if index > 600]
 
 
+@pytest.mark.slow
 @each
 @pytest.mark.parametrize("constant", [0.0, 48.0, -1e15, 1e-300])
 def test_a_constant_says_nothing_until_it_changes(make: Callable[[], Detector], constant: float) -> None:
@@ -137,6 +142,7 @@ def test_a_constant_says_nothing_until_it_changes(make: Callable[[], Detector], 
     assert [index for index in where(detector.feed([another] * 300)) if index < 60]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [Adwin, PageHinkley, Kswin], ids=["adwin", "page_hinkley", "kswin"])
 def test_a_counter_that_begins_to_count_is_one_change(make: Callable[[], Detector]) -> None:
     """After 100,000 zeros 1, 0, 1, 0 ...: a drift that is found within 150 records, and is usual afterwards."""
@@ -146,6 +152,7 @@ def test_a_counter_that_begins_to_count_is_one_change(make: Callable[[], Detecto
     assert alarm.index < 150
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [Adwin, PageHinkley, Kswin], ids=["adwin", "page_hinkley", "kswin"])
 def test_a_rare_one_among_zeros_is_no_drift(make: Callable[[], Detector]) -> None:
     """A counter that is 1 once in a thousand records, from early on or after a long silence, drifts nowhere."""

@@ -6,7 +6,7 @@ import pickle
 import random
 
 import pytest
-from feeding import MINUTE_MS, assert_same_however_fed, feed, times_of, where
+from detectors.feeding import MINUTE_MS, assert_same_however_fed, feed, times_of, where
 
 from failshut_detectors import SeasonalRecord
 from failshut_detectors.seasonal import bucket_of
@@ -25,6 +25,7 @@ def alarms_after(values: list[float], row: int, **parameters: int) -> list[int]:
     return [index - row for index in found if index >= row]
 
 
+@pytest.mark.slow
 def test_the_same_however_fed() -> None:
     """Batches and pickles change nothing."""
     values = days(8)
@@ -34,6 +35,7 @@ def test_the_same_however_fed() -> None:
     assert_same_however_fed(SeasonalRecord, values)
 
 
+@pytest.mark.slow
 def test_scale_does_not_matter() -> None:
     """Milliseconds or (binary) seconds: the same records are noticed."""
     values = days(8)
@@ -43,6 +45,7 @@ def test_scale_does_not_matter() -> None:
         assert where(feed(SeasonalRecord(), [scale * value for value in values], times_of(len(values)))) == expected
 
 
+@pytest.mark.slow
 def test_a_value_never_seen_is_noticed_at_once() -> None:
     """A new highest and a new lowest value, and the words name them."""
     for value in (300.0, -300.0):
@@ -52,6 +55,7 @@ def test_a_value_never_seen_is_noticed_at_once() -> None:
         assert alarm.text.startswith(f"{value:.0f} is outside ")
 
 
+@pytest.mark.slow
 def test_a_day_that_does_not_come_is_noticed() -> None:
     """Values seen every night, at noon: no value is new, the hour is."""
     values = days(8)
@@ -62,11 +66,13 @@ def test_a_day_that_does_not_come_is_noticed() -> None:
     assert not [index for index in without_times if index >= 7 * DAY + 96]
 
 
+@pytest.mark.slow
 def test_an_ordinary_week_is_quiet() -> None:
     """Two weeks of days and nights raise only what the records of a young stream raise."""
     assert len(alarms_after(days(14), 2 * DAY)) <= 4
 
 
+@pytest.mark.slow
 def test_a_constant_says_nothing_until_it_changes() -> None:
     """A hundred thousand equal values, then another one."""
     for level in (0.0, 5.0, -1e-300, 1e90):
@@ -114,6 +120,7 @@ def test_times_must_be_as_many_as_values() -> None:
         SeasonalRecord().feed([1.0, 2.0], [1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("garbage", [1e100, -1e100, 5e-324])
 def test_one_absurd_value_does_not_blind_it(garbage: float) -> None:
     """After a single absurd value the next missing day is still noticed."""
@@ -124,6 +131,7 @@ def test_one_absurd_value_does_not_blind_it(garbage: float) -> None:
     assert alarms_after(values, 14 * DAY + 96)[0] < 120
 
 
+@pytest.mark.slow
 def test_its_state_does_not_grow() -> None:
     """As large after fifty days as after ten."""
     sizes = []

@@ -13,9 +13,9 @@ import uuid
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import broken
 import numpy as np
 import pytest
+from detectors import broken
 
 from failshut_detectors import Alarm, Contract, registry
 from failshut_detectors.paced import Paced
@@ -38,6 +38,7 @@ FAULTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", registry.OURS)
 def test_every_detector_of_ours_keeps_the_contract(name: str) -> None:
@@ -74,7 +75,7 @@ def test_what_the_broken_ones_stand_on_is_right() -> None:
 def test_a_broken_detector_is_found_and_its_fault_named(fault: Callable[[], Any]) -> None:
     """One finding, with the broken promise, and with where it showed."""
     (finding,) = check(fault, budget=RECORDS)
-    assert finding.promise is FAULTS[fault]
+    assert finding.promise is FAULTS[fault]  # type: ignore[index]
     assert finding.evidence
 
 

@@ -9,7 +9,7 @@ from statistics import fmean
 
 import numpy as np
 import pytest
-from feeding import assert_same_however_fed, where
+from detectors.feeding import assert_same_however_fed, where
 from scipy.special import chdtri, chndtr
 
 from failshut_detectors import Ewma, Mahalanobis, Mewma, VectorDetector
@@ -112,7 +112,7 @@ class TestPromises:
         alarms, records = 0, 0
         for seed in range(12):
             vectors = normal(seed, 8_000, width, 0.5)
-            found = cls(width=width, **cls.for_false_trips(1_000.0)).feed(vectors)
+            found = cls(width=width, **cls.for_false_trips(1_000.0)).feed(vectors)  # type: ignore[arg-type]
             alarms += len(found)
             records += len(vectors) - 200 * (1 if cls is Mahalanobis else 1 + len(found))
         assert 500 < records / alarms < 2_000

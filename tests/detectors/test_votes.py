@@ -7,7 +7,7 @@ import random
 from collections.abc import Sequence
 
 import pytest
-from feeding import assert_same_however_fed, feed, times_of, where
+from detectors.feeding import assert_same_however_fed, feed, times_of, where
 
 from failshut_detectors import Alarm, Contract, Cusum, Detector, Ewma, Fhddm, Kind, SeasonalRecord, Unfit
 from failshut_detectors.contract import StateVersionError
@@ -153,7 +153,7 @@ def test_detectors_of_events_vote_too() -> None:
     with pytest.raises(Unfit):
         votes.feed([1.0, 0.5])
     assert votes.feed([1.0] * 200) == []
-    assert len(feed(votes, [0.0] * 40)) >= 1  # type: ignore[arg-type]
+    assert len(feed(votes, [0.0] * 40)) >= 1
 
 
 def test_a_value_that_no_detector_may_see_reaches_none_of_them() -> None:

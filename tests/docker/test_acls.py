@@ -51,7 +51,7 @@ def bindings() -> list[AclBinding]:
     return found
 
 
-def client(port: int, user: str) -> dict[str, str | int]:
+def client(port: int, user: str) -> dict[str, str | int | float | bool]:
     """How a user of the table connects."""
     return {
         "bootstrap.servers": f"127.0.0.1:{port}",
@@ -83,10 +83,10 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     }
     everything = AclBindingFilter(
         ResourceType.ANY,
-        None,
+        None,  # type: ignore[arg-type]
         ResourcePatternType.ANY,
-        None,
-        None,
+        None,  # type: ignore[arg-type]
+        None,  # type: ignore[arg-type]
         AclOperation.ANY,
         AclPermissionType.ANY,
     )

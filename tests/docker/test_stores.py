@@ -34,7 +34,7 @@ SERVICES = {"refund-agent": ["payments.refund"], "autoscaler": ["fleet.scale", "
 KEY = SigningKey.generate()
 GATES = [gate for gates in SERVICES.values() for gate in gates]
 
-pytestmark = [pytest.mark.store, pytest.mark.slow]
+pytestmark = pytest.mark.slow
 Server = Valkey | Redis
 
 
@@ -69,7 +69,7 @@ def started(kind: type[Server], folder: Path, service: str, users: str) -> Serve
             except redis_py.RedisError:
                 return False
 
-    return WithUsers(folder)  # type: ignore[no-any-return]
+    return WithUsers(folder)
 
 
 @pytest.fixture(scope="module", params=[Valkey, Redis])
@@ -107,7 +107,9 @@ def test_a_service_reads_its_records_and_writes_none(stores: tuple[Server, Serve
     worker.set(mine, "token", px=60_000)
     worker.rpush(NAMES.probes("payments.refund"), "1:0:mac")
     with service.pipeline(transaction=True) as both:
-        record, left = both.getrange(mine, 0, 9).pttl(mine).execute()
+        both.getrange(mine, 0, 9)
+        both.pttl(mine)
+        record, left = both.execute()
     assert record == b"token"
     assert left > 0
     worker.hset(NAMES.fence("payments.refund"), "epoch", "9")
@@ -231,7 +233,7 @@ async def test_whatever_a_service_fills_closings_are_written_and_pushed(stores: 
     listener.get_message(timeout=10)
     async with Store(url_of(permits), timeout_s=5.0) as store:
         for offset in range(7, 27, 2):
-            assert await store.write([(permit(offset), b"{}"), (closing(offset + 1), b"{}")]) == [True, True]
+            assert await store.write([(permit(offset), b"{}"), (closing(offset + 1), b"{}")]) == [1, 1]
     heard = [message["data"] for _ in range(30) if (message := listener.get_message(timeout=0.5))]
     assert len(heard) == 10
     assert user_of(permits, "refund-agent").getrange(NAMES.record("payments.refund"), 0, 9_999) == closing(26).token.encode()
@@ -265,7 +267,7 @@ async def test_a_full_store_of_outcomes_is_free_again_after_one_pass(stores: tup
     with pytest.raises(OutOfMemoryError):
         user_of(outcomes, "autoscaler").xadd(NAMES.outcomes("fleet.scale"), {**other, "instance": "x" * 500_000})
     topic = Topic()
-    mover = OutcomeMover(url_of(outcomes), topic, "internal", "w", INSTALLATION, lambda: GATES, ProbeKey(KEY))  # type: ignore[arg-type]
+    mover = OutcomeMover(url_of(outcomes), topic, "internal", "w", INSTALLATION, lambda: GATES, ProbeKey(KEY))
     try:
         await mover.move_once()
         assert mover.dropped > 10

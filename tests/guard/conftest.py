@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from standin import FakeClocks, Monitor
+from guard.standin import FakeClocks, Monitor
 
 from failshut import Configuration, Gate, Guard
 from failshut_streams.embedded import Valkey
@@ -30,8 +30,8 @@ def make_guard(monitor: Monitor) -> Iterator[Callable[..., Guard]]:
     guards: list[Guard] = []
 
     def make(**settings: Any) -> Guard:
-        settings = {"store_url": monitor.url, "jwks": monitor.jwks, "deadline_ms": 2000} | settings
-        guard = Guard(Configuration(**settings))
+        usual: dict[str, Any] = {"store_url": monitor.url, "jwks": monitor.jwks, "deadline_ms": 2000}
+        guard = Guard(Configuration(**{**usual, **settings}))
         guards.append(guard)
         return guard
 

@@ -9,17 +9,16 @@ from typing import Any
 
 import pytest
 import redis
-from standin import SUBJECT, Monitor, admitted, denied_with, eventually, withheld
+from guard.standin import SUBJECT, Monitor, admitted, denied_with, eventually, withheld
 
 from failshut import Cause, Gate, Guard, Withheld
 from failshut.bounded import ANSWER_BYTES_MAX, VALUE_BYTES_MAX, BoundedParser, TooLong, check_length
+from failshut.connection import connect
 from failshut.signing import TOKEN_BYTES_MAX
-from failshut.store import Store, Unreachable, connect
+from failshut.store import Store, Unreachable
 from failshut_breakers.permits import Statement
 from failshut_breakers.store import Store as MonitorStore
 from failshut_streams.embedded import Redis, Valkey
-
-pytestmark = pytest.mark.store
 
 MB = 1024 * 1024
 
@@ -104,7 +103,7 @@ def test_a_record_of_exactly_the_bound_is_read_whole(monitor: Monitor, server: V
 @pytest.mark.parametrize("field", ["epoch", "offset", "kind"])
 def test_a_giant_fence_is_not_asked_for(monitor: Monitor, gate: Gate, other: Gate, field: str, refused: list[int]) -> None:
     """It is no fence of ours: it denies nothing, costs nothing and keeps nobody waiting."""
-    fence = {"epoch": monitor.epoch, "offset": "0" * 16, "kind": "permit", field: "9" * (40 * MB)}
+    fence: dict[Any, Any] = {"epoch": monitor.epoch, "offset": "0" * 16, "kind": "permit", field: "9" * (40 * MB)}
     monitor.client.hset(monitor.names.fence(monitor.gate), mapping=fence)
     monitor.issue()
     admitted(gate)
@@ -191,7 +190,7 @@ def test_the_parser_is_the_one_in_use(server: Valkey | Redis) -> None:
 
 
 def statement(monitor: Monitor, kind: str, token: str, offset: int, epoch: str, exp_ms: int = 0) -> tuple[Statement, bytes]:
-    return Statement(monitor.gate, kind, epoch, offset, token, exp_ms, 0, ""), b"{}"
+    return Statement(monitor.gate, kind, epoch, offset, token, exp_ms, 0, ""), b"{}"  # type: ignore[arg-type]
 
 
 async def test_a_permit_that_is_put_back_over_a_closing_opens_no_cold_guard(
@@ -216,10 +215,28 @@ async def test_a_permit_that_is_put_back_over_a_closing_opens_no_cold_guard(
     assert admitted(cold) == later
 
 
+def test_who_takes_the_fence_away_too_gains_the_permits_own_end_at_a_cold_guard(
+    monitor: Monitor, gate: Gate, make_guard: Callable[..., Guard]
+) -> None:
+    """The fence is unsigned: without it a guard that has seen nothing admits, and no longer than the permit says itself."""
+    old = monitor.issue(ttl_ms=8_000)
+    assert admitted(gate) == old
+    monitor.close(Cause.DRIFT)
+    denied_with(gate, Cause.DRIFT)
+    monitor.client.delete(monitor.names.fence(monitor.gate))
+    monitor.client.set(monitor.names.record(monitor.gate), old.sign(monitor.key))
+    monitor.client.pexpire(monitor.names.record(monitor.gate), 600_000)
+    cold = Gate(monitor.gate, guard=make_guard())
+    admitted(cold)
+    denied_with(gate, Cause.STALE)
+    denied_with(cold, Cause.LAPSED)
+    assert withheld(cold) is not None
+
+
 def test_a_permit_of_a_former_epoch_is_below_the_fence_of_a_later_permit(monitor: Monitor, gate: Gate) -> None:
     """A rolled-back record is refused, and a renewal of the fence's own epoch is not."""
     permit = monitor.issue()
-    fence = {"epoch": f"{int(monitor.epoch) + 1:016d}", "offset": "0" * 16, "kind": "permit"}
+    fence: dict[Any, Any] = {"epoch": f"{int(monitor.epoch) + 1:016d}", "offset": "0" * 16, "kind": "permit"}
     monitor.client.hset(monitor.names.fence(monitor.gate), mapping=fence)
     denied_with(gate, Cause.STALE)
     monitor.client.hset(monitor.names.fence(monitor.gate), mapping={"epoch": monitor.epoch, "offset": "9" * 15 + "0"})
@@ -238,7 +255,7 @@ def test_a_permit_of_a_former_epoch_is_below_the_fence_of_a_later_permit(monitor
     ],
     ids=lambda fence: "-".join(fence.values()),
 )
-def test_what_no_monitor_can_have_written_is_no_fence(monitor: Monitor, gate: Gate, fence: dict[str, str]) -> None:
+def test_what_no_monitor_can_have_written_is_no_fence(monitor: Monitor, gate: Gate, fence: dict[Any, Any]) -> None:
     """Garbage beside a good record takes nothing away: who may write it could as well take the record away."""
     monitor.client.hset(monitor.names.fence(monitor.gate), mapping=fence)
     monitor.issue()
@@ -256,13 +273,15 @@ def test_a_fence_of_another_type_is_no_fence(monitor: Monitor, gate: Gate, other
 def test_a_fence_that_grows_while_it_is_read_keeps_no_gate_unread(
     monitor: Monitor, server: Valkey | Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Measured small, read giant: the gates are read without their fences."""
+    """Measured small, read giant: that gate is read without its fence, and the others in the same read keep theirs."""
     monitor.client.hset(monitor.names.fence(monitor.gate), mapping={"epoch": "1" * MB, "offset": "1", "kind": "permit"})
+    monitor.client.hset(monitor.names.fence("other"), mapping={"epoch": "1" * 16, "offset": "1" * 16, "kind": "closing"})
     monitor.issue()
     monkeypatch.setattr("failshut.store._fenced", lambda client, names, gates: frozenset(gates))
     store = Store(server.url, 5_000)
-    (found,) = store.read(monitor.names, [monitor.gate])
+    found, other = store.read(monitor.names, [monitor.gate, "other"])
     assert found.record is not None
     assert found.fence is None
+    assert other.fence == ("1" * 16, "1" * 16, True)
     with pytest.raises(Unreachable):
         Store("redis://127.0.0.1:1/0", 500).read(monitor.names, [monitor.gate])

@@ -7,12 +7,10 @@ import threading
 from collections.abc import Callable
 
 import pytest
+from guard.standin import SUBJECT, Monitor, admitted, denied_with, eventually
 from patience import patient
-from standin import SUBJECT, Monitor, admitted, denied_with, eventually
 
 from failshut import Cause, Execution, Gate, Guard, Withheld
-
-pytestmark = pytest.mark.store
 
 
 def denial_of(gate: Gate, subject: str = SUBJECT, operation: str | None = None) -> Withheld:

@@ -8,9 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from standin import Monitor
-
-pytestmark = pytest.mark.store
+from guard.standin import Monitor
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 

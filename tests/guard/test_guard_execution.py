@@ -7,12 +7,10 @@ import pickle
 from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
+from guard.standin import POLICY, SUBJECT, Monitor, admitted, denied_with, eventually, withheld
 from patience import patient
-from standin import POLICY, SUBJECT, Monitor, admitted, denied_with, eventually, withheld
 
 from failshut import Cause, Check, Execution, Gate, Guard, Withheld
-
-pytestmark = pytest.mark.store
 
 
 def denial_of(gate: Gate, subject: str = SUBJECT, operation: str | None = None) -> Withheld:
@@ -104,7 +102,7 @@ def test_a_block_never_runs_before_all_five_checks(monitor: Monitor, gate: Gate)
 
 def test_those_admitted_are_bounded_and_still_judged(monitor: Monitor, gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
     """A flood of subjects is forgotten at the bound, not collected."""
-    monkeypatch.setattr("failshut.gate.ADMITTED_MAX", 10)
+    monkeypatch.setattr("failshut.guard.ADMITTED_MAX", 10)
     monitor.issue(ttl_ms=60_000)
     admitted(gate)
     for number in range(100):
@@ -184,4 +182,4 @@ def test_generators_are_not_decorated(gate: Gate) -> None:
 
     for function in (numbers, later):
         with pytest.raises(TypeError, match="generator"):
-            gate.guarded(subject=SUBJECT)(function)  # type: ignore[type-var]
+            gate.guarded(subject=SUBJECT)(function)

@@ -9,13 +9,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from standin import SUBJECT, FakeClocks, Monitor, admitted, denied_with, eventually, withheld
+from guard.standin import SUBJECT, FakeClocks, Monitor, admitted, denied_with, eventually, withheld
 
 from failshut import Cause, Gate, Guard, Withheld
 from failshut.lease import Denial, Lease
 from failshut_streams.embedded import Valkey
-
-pytestmark = pytest.mark.store
 
 
 def test_a_wall_clock_stepped_back_denies_and_prolongs_nothing(
@@ -169,14 +167,14 @@ def test_a_record_that_breaks_the_judging_closes_its_own_gate_alone(
         monitor.write(monitor.permit(gate=name), gate=name)
     admitted(gate)
     admitted(other)
-    good = guard._keys.verified
+    good = guard.slots._keys.verified
 
     def broken(token: bytes, name: str) -> Any:
         if name == monitor.gate:
             raise RecursionError("a bug")
         return good(token, name)
 
-    monkeypatch.setattr(guard._keys, "verified", broken)
+    monkeypatch.setattr(guard.slots._keys, "verified", broken)
     for name in (monitor.gate, other.name):
         monitor.write(monitor.permit(gate=name), gate=name)
     denied_with(gate, Cause.UNVERIFIED)

@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from standin import SUBJECT, Monitor, admitted, denied_with, eventually, withheld
+from guard.standin import SUBJECT, Monitor, admitted, denied_with, eventually, withheld
 
 from failshut import Cause, Configuration, Gate, Guard, Withheld, keys, verify
 from failshut.config import from_environment
 from failshut.permit import ForeignInstallation
 from failshut.signing import KeySet, SigningKey
 
-pytestmark = pytest.mark.store
 MakeGuard = Callable[..., Guard]
 
 

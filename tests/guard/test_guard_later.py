@@ -7,15 +7,16 @@ import concurrent.futures
 import contextlib
 import functools
 import io
+import threading
+from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
+from unittest.mock import Mock
 
 import pytest
-from standin import SUBJECT, Monitor, admitted, eventually
+from guard.standin import SUBJECT, Monitor, admitted, eventually
 
 from failshut import Execution, Gate, RunsLater
-
-pytestmark = pytest.mark.store
 
 done: list[str] = []
 
@@ -59,6 +60,24 @@ class Awaitable:
         yield
 
 
+class Pair(NamedTuple):
+    """A result with names."""
+
+    number: int
+    work: Any
+
+
+class TheirFuture:
+    """As gRPC, Dask and others have them."""
+
+    def add_done_callback(self, call: Callable[[Any], None]) -> None:
+        """Call when it is done."""
+
+    def cancel(self) -> bool:
+        """Stop it."""
+        return True
+
+
 class Rows:
     """Somebody's own iterator."""
 
@@ -86,7 +105,7 @@ LATER: dict[str, Callable[[], Any]] = {
     "a decorated async function": plainly(act),
     "a coroutine": lambda: act(),
     "a generator": lambda: acts(),
-    "a generator expression": lambda: (done.append("acted") for _ in range(3)),
+    "a generator expression": lambda: (done.append("acted") for _ in range(3)),  # type: ignore[func-returns-value]
     "a decorated generator": plainly(acts),
     "an asynchronous generator": lambda: acts_async(),
     "an awaitable": Awaitable,
@@ -101,6 +120,13 @@ LATER: dict[str, Callable[[], Any]] = {
     "an asynchronous context manager": managed_async,
     "a partial": functools.partial(lambda coroutine: coroutine(), act),
     "a future": lambda: concurrent.futures.Future[None](),
+    "a coroutine in lists in a dict": lambda: {"a": [[1], [act()]]},
+    "a coroutine in a named tuple": lambda: Pair(1, act()),
+    "coroutines in a dict of another kind": lambda: defaultdict(list, a=act()),
+    "coroutines that wait in a queue": lambda: deque([act()]),
+    "a coroutine as a key": lambda: {act(): 1},
+    "a future of another library": lambda: TheirFuture(),
+    "a thread that was not started": lambda: threading.Thread(target=done.append, args=("acted",)),
 }
 
 
@@ -189,11 +215,23 @@ def test_objects_that_generate_are_not_decorated(gate: Gate) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [None, 1, "text", b"bytes", [1, 2], {"a": 1}, (1,), {1}, range(3), io.BytesIO(b"x"), object()]
+    "value",
+    [None, 1, "text", b"bytes", [1, [2]], {"a": {"b": 1}}, Pair(1, 2), {1}, range(3), io.BytesIO(b"x"), object(), Mock()],
 )
 def test_what_is_done_is_returned(gate: Gate, value: Any) -> None:
     """Values, containers and open files come out as they are."""
     assert gate.guarded(subject=SUBJECT)(lambda: value)() is value
+
+
+def test_a_result_that_holds_itself_is_looked_at_within_a_bound(gate: Gate) -> None:
+    """A circle has an end here, and a thread that is done has no work left."""
+    circle: list[Any] = [1, {"a": 2}]
+    circle += [circle, circle]
+    thread = threading.Thread(target=lambda: None)
+    thread.start()
+    thread.join()
+    for value in (circle, thread):
+        assert gate.guarded(subject=SUBJECT)(lambda value=value: value)() is value
 
 
 # An execution is no answer ----------------------------------------------------------------------------------------

@@ -5,17 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from standin import POLICY
-from test_guard_permit import KEY
+from guard.standin import POLICY
+from guard.test_guard_permit import KEY
 
 from failshut import Cause, Closing, Permit
 from failshut.epoch import digits, epoch_of
-from failshut.lease import Denial, Fenced, Lease, Moment, Slot, verifier
+from failshut.keysource import KeySource
+from failshut.lease import Denial, Fenced, Lease, Moment, Slot
 from failshut.signing import SigningKey
 
 BASE_MS = 1_700_000_000_000
 INSTALLATION = "i" * 32
-VERIFIED = verifier(KEY.key_set().of(INSTALLATION))
+VERIFIED = KeySource(KEY.key_set().of(INSTALLATION).to_dict()).verified
 
 
 def permit(offset: int = 5, epoch: int = 5, evidence_ms: int = BASE_MS, ttl_ms: int = 3000) -> Permit:

@@ -7,12 +7,10 @@ import enum
 from typing import Any
 
 import pytest
-from standin import SUBJECT, Monitor, admitted, eventually
+from guard.standin import SUBJECT, Monitor, admitted, eventually
 
 from failshut import Cause, Gate, Withheld
 from failshut.naming import NAME_CHARS_MAX, matches
-
-pytestmark = pytest.mark.store
 
 
 class Equal(str):

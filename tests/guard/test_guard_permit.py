@@ -12,12 +12,12 @@ from typing import Any
 
 import jwt
 import pytest
+from guard.standin import POLICY
 from hypothesis import given
 from hypothesis import strategies as st
-from standin import POLICY
 
 from failshut import Cause, Check, Closing, Permit, keys, verify
-from failshut.epoch import digits, epoch_of, fence, is_epoch, offset_of, term_of
+from failshut.epoch import digits, epoch_of, fence, is_epoch, number_of, term_of
 from failshut.permit import ForeignGate
 from failshut.signing import (
     TYP_CLOSING,
@@ -149,7 +149,7 @@ def test_a_header_with_anything_but_the_pinned_values_is_refused(changed: dict[s
 
 def test_an_unsigned_token_is_refused() -> None:
     """`alg: none` with an empty signature opens nothing."""
-    unsigned = jwt.encode(PERMIT.claims(), None, algorithm="none", headers={"kid": KEY.kid, "typ": TYP_PERMIT})
+    unsigned = jwt.encode(PERMIT.claims(), None, algorithm="none", headers={"kid": KEY.kid, "typ": TYP_PERMIT})  # type: ignore[arg-type]
     with pytest.raises(WrongType):
         verify(unsigned, KEYS, PERMIT.gate)
 
@@ -262,7 +262,8 @@ def test_epochs_compare_as_text(term: int, offset: int) -> None:
     epoch = epoch_of(term, offset)
     assert is_epoch(epoch)
     assert len(epoch) == 16
-    assert (term_of(epoch), offset_of(epoch)) == (term, offset)
+    assert term_of(epoch) == term
+    assert int(epoch) == number_of(term, offset) == term * 2**40 + offset
     assert epoch < fence(epoch, 0) < fence(epoch, 1)
     if offset:
         assert epoch_of(term, offset - 1) < epoch
@@ -279,7 +280,7 @@ def test_numbers_that_do_not_fit_are_refused() -> None:
     assert not is_epoch(7)
 
 
-@pytest.mark.parametrize("name", ["", "a:b", "a{b}", "a\nb", "é", "a b", "-a", "x" * 201, 7])
+@pytest.mark.parametrize("name", ["", "a:b", "a{b}", "a\nb", "a\n", "é", "a b", "-a", "_a", ".a", "a/b", "x" * 129, 7])
 def test_a_name_that_could_reach_another_key_is_no_gate(name: Any) -> None:
     """A gate's name becomes part of keys and messages, so it has no room for their punctuation."""
     with pytest.raises(ValueError, match="not a gate's name"):
@@ -313,14 +314,8 @@ def test_keys_are_written_for_their_readers_alone(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["jwks.json", "keys"]
 
 
-def test_a_key_comes_from_the_environment_as_text_or_as_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """FAILSHUT_SIGNING_KEY holds a PEM or names its file; unset is an error, not a new key."""
-    with pytest.raises(ValueError, match="not set"):
-        SigningKey.from_env("FAILSHUT_TEST_KEY")
-    KEY.save(tmp_path / "key.pem")
-    for value in (KEY.to_pem().decode(), str(tmp_path / "key.pem")):
-        monkeypatch.setenv("FAILSHUT_TEST_KEY", value)
-        assert SigningKey.from_env("FAILSHUT_TEST_KEY").kid == KEY.kid
+def test_a_key_shows_its_name_alone() -> None:
+    """What a log or a traceback quotes of a private key is its public half's name."""
     assert KEY.kid in repr(KEY)
     assert "PRIVATE" not in repr(KEY)
 

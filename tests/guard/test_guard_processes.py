@@ -18,16 +18,15 @@ from typing import Any
 
 import psutil
 import pytest
+from guard.standin import SUBJECT, Monitor, admitted, denied_with, eventually, withheld
 from patience import patient
-from standin import SUBJECT, Monitor, admitted, denied_with, eventually, withheld
 
 import failshut
 from failshut import Cause, Configuration, Gate, Guard, Withheld, keys
 from failshut import guard as guard_module
+from failshut import slots as slots_module
 from failshut.config import from_environment, parse_context
 from failshut.lease import Denial
-
-pytestmark = pytest.mark.store
 
 
 class Child:
@@ -130,7 +129,7 @@ def test_a_fork_while_the_background_holds_its_lock(monitor: Monitor, gate: Gate
     """A lock that some thread holds at the fork is held for ever in the child; the guard's are new there."""
     monitor.issue(ttl_ms=60_000)
     admitted(gate)
-    with guard._lock, guard_module._default_lock, guard.outcomes._lock:
+    with guard._lock, guard.slots._lock, guard_module._default_lock, guard.outcomes._lock:
 
         def child() -> bool:
             admitted(gate)
@@ -149,7 +148,7 @@ def test_forks_at_any_moment_of_the_background(monitor: Monitor, gate: Gate, gua
     """Wherever the watcher is when the process forks, in the middle of a read or a verification: the child works."""
     monitor.keep_renewing(every=0.002)
     admitted(gate)
-    for slot in guard.slots():
+    for slot in guard.slots.all():
         slot.interval_ms = 1
     for _ in range(15):
         assert Child(lambda: bool(admitted(gate))).result()
@@ -353,7 +352,7 @@ def test_settings_that_cannot_be_meant_are_refused() -> None:
 
 def test_gates_of_one_guard_are_bounded(guard: Guard, monkeypatch: pytest.MonkeyPatch) -> None:
     """Names that come from requests cannot fill the memory: beyond the bound a gate denies."""
-    monkeypatch.setattr(guard_module, "SLOTS_MAX", 3)
+    monkeypatch.setattr(slots_module, "SLOTS_MAX", 3)
     for number in range(3):
         withheld(Gate(f"g{number}", guard=guard))
     withheld(Gate("g0", guard=guard))

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from guard.standin import SUBJECT, Monitor, admitted, denied_with, eventually, now_ms, withheld
+from guard.test_guard_permit import header, token_of
 from patience import PATIENCE, patient, within
-from standin import SUBJECT, Monitor, admitted, denied_with, eventually, now_ms, withheld
-from test_guard_permit import header, token_of
 
 from failshut import Cause, Check, Gate, Guard, Withheld
 from failshut.epoch import epoch_of
@@ -20,8 +20,6 @@ from failshut.keys import Names
 from failshut.signing import SigningKey
 from failshut.store import Store, Unreachable
 from failshut_streams.embedded import Redis, Valkey
-
-pytestmark = pytest.mark.store
 
 
 @pytest.fixture(params=["store", "redis_server"])

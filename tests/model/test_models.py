@@ -31,6 +31,7 @@ needs_spin = pytest.mark.skipif(
 )
 
 
+@pytest.mark.slow
 @needs_spin
 @pytest.mark.parametrize("case", QUICK, ids=[f"{case.model}: {case.name}" for case in QUICK])
 def test_a_model_says_what_is_expected(case: object) -> None:

@@ -21,6 +21,7 @@ from typing import Any, Self
 
 import redis
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from monitor.forked import ForkedProcess
 from patience import patient
 
 from failshut.keys import Names
@@ -60,29 +61,29 @@ class WorkerProcess:
         self.config, self.log, self.fault = config, log, fault
         self._path = [] if path is None else [str(path)]  # of packages that this worker alone has
         self.trigger = log.with_suffix(".fault")
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | ForkedProcess | None = None
 
     def start(self) -> Self:
-        module = "monitor.faulty_worker" if self.fault else "failshut_streams.worker"
-        with self.log.open("ab") as out:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", module, json.dumps(self.config)],
-                stdout=out,
-                stderr=subprocess.STDOUT,
-                env={
-                    **os.environ,
-                    "PYTHONUNBUFFERED": "1",
-                    "PYTHONPATH": os.pathsep.join(
-                        [str(Path(__file__).parents[1]), *self._path, os.environ.get("PYTHONPATH", "")]
-                    ),
-                    "FAILSHUT_TEST_FAULT": self.fault,
-                    "FAILSHUT_TEST_TRIGGER": str(self.trigger),
-                },
-            )
+        config = json.dumps(self.config)
+        self._process = self._anew(config) if self.fault or self._path else ForkedProcess(config, self.log)
         return self
 
+    def _anew(self, config: str) -> subprocess.Popen[bytes]:
+        module = "monitor.faulty_worker" if self.fault else "failshut_streams.worker"
+        path = os.pathsep.join([str(Path(__file__).parents[1]), *self._path, os.environ.get("PYTHONPATH", "")])
+        environment = {
+            **os.environ,
+            "PYTHONUNBUFFERED": "1",
+            "PYTHONPATH": path,
+            "FAILSHUT_TEST_FAULT": self.fault,
+            "FAILSHUT_TEST_TRIGGER": str(self.trigger),
+        }
+        command = [sys.executable, "-m", module, config]
+        with self.log.open("ab") as out:
+            return subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=environment)
+
     @property
-    def process(self) -> subprocess.Popen[bytes]:
+    def process(self) -> subprocess.Popen[bytes] | ForkedProcess:
         assert self._process is not None
         return self._process
 
@@ -157,7 +158,7 @@ class Installation:
         self.workers: list[WorkerProcess] = []
         self.decisions: list[Decision] = []
         self.decision_bytes: list[bytes] = []
-        self.redis = redis.Redis.from_url(self.store_url, socket_timeout=5)
+        self.redis: Any = redis.Redis.from_url(self.store_url, socket_timeout=5)  # its answers are bytes; its types say more
         self.producer: AIOKafkaProducer
         self.operator: Operator
         self._reader: asyncio.Task[None]
@@ -235,7 +236,7 @@ class Installation:
     def ended(self, gate: str, outcome: str = "ok", token: str = "", count: int = 1, epoch: str = "0" * 16) -> None:
         """Say how executions ended, as a guard does: an entry in the gate's stream."""
         said = {"epoch": token[:16] or epoch, "token": token, "outcome": outcome, "count": count, "lost": 0}
-        self.redis.xadd(self.names.outcomes(gate), said)  # type: ignore[arg-type]
+        self.redis.xadd(self.names.outcomes(gate), said)
 
     def command(self, kind: type[Any], **fields: Any) -> Any:
         """Make a command by a tester."""

@@ -17,7 +17,7 @@ from patience import patient
 from failshut_breakers.command import Hold
 from failshut_streams.embedded import Kafka, Valkey
 
-pytestmark = [pytest.mark.kafka, pytest.mark.store, pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 DIRECT_DEPENDENCIES_MAX = 5
@@ -75,14 +75,16 @@ async def test_a_function_is_guarded_against_a_monitor_in_another_environment(
             [base_python, "-c", SERVICE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
         )
         try:
-            assert service.stdin is not None
-            assert service.stdout is not None
+            ask, told = service.stdin, service.stdout
+            assert ask is not None
+            assert told is not None
 
             async def answer() -> dict[str, object]:
                 await monitor.send({"kind": "heartbeat", "service": "agent"})
-                service.stdin.write("7\n")
-                service.stdin.flush()
-                return json.loads(service.stdout.readline())  # type: ignore[no-any-return]
+                ask.write("7\n")
+                ask.flush()
+                said: dict[str, object] = json.loads(told.readline())
+                return said
 
             async def answers(wanted: dict[str, object]) -> bool:
                 return await answer() == wanted

@@ -23,7 +23,7 @@ from failshut_detectors import registry
 from failshut_detectors.contract import Detector, EventDetector, VectorDetector
 from failshut_streams.embedded import Kafka, Valkey
 
-pytestmark = [pytest.mark.kafka, pytest.mark.store, pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 NORMAL, AFTER, RULE, EVERY_MS = 1_200, 300, "value <= 53", 20
 PARAMETERS = {  # where the stream's own noise would be enough for the default

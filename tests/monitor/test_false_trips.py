@@ -7,15 +7,12 @@ import json
 import random
 from pathlib import Path
 
-import pytest
 from monitor.harness import Installation, until
 from typer.testing import CliRunner
 
 from failshut_breakers.decision import Breaker
 from failshut_console.app import app
 from failshut_streams.embedded import Kafka, Valkey
-
-pytestmark = [pytest.mark.kafka, pytest.mark.store]
 
 POLICY = """
 gate: pay

@@ -14,6 +14,7 @@ import shutil
 import subprocess
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -26,8 +27,6 @@ from failshut_breakers.decision import Kind
 from failshut_breakers.evidence import Place
 from failshut_streams.embedded import Kafka, Valkey
 from failshut_streams.marks import MARK_KEY
-
-pytestmark = [pytest.mark.kafka, pytest.mark.store]
 
 DATASETS = Path(os.environ.get("FAILSHUT_DATASETS", Path(__file__).parents[3] / "shared" / "datasets"))
 SERIES_FILE = DATASETS / "nab/data/realKnownCause/ec2_request_latency_system_failure.csv"
@@ -89,7 +88,7 @@ async def tripped_at(monitor: Installation) -> tuple[str, str, Place | None]:
     return trips[0].gate, str(trips[0].cause), trips[0].origin
 
 
-def installation(kafka: Kafka, store: Valkey, folder: Path, prefix: str, **config: object) -> Installation:
+def installation(kafka: Kafka, store: Valkey, folder: Path, prefix: str, **config: Any) -> Installation:
     # Values as they are, so that a bare river loop is what there is to compare with.
     policies = {"pay.yaml": drift("pay", SERIES, reset="").replace("detector: adwin", "detector: adwin, scale: 1.0")}
     return Installation(kafka, store, folder, prefix, policies, **config)

@@ -13,7 +13,7 @@ from monitor.trouble import SHIFTED, STEADY, back, bare_alarm, beating, one_stor
 
 from failshut_streams.embedded import Kafka, Valkey
 
-pytestmark = [pytest.mark.kafka, pytest.mark.store, pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture

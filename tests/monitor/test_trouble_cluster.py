@@ -10,10 +10,11 @@ import pytest
 from monitor.harness import Installation
 from monitor.policies import drift, heartbeat
 from monitor.trouble import SHIFTED, STEADY, back, bare_alarm, beating, one_story, outruns_nothing, place_of, renewed
+from patience import patient
 
 from failshut_streams.embedded import KafkaCluster, Valkey
 
-pytestmark = [pytest.mark.kafka, pytest.mark.store, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(patient(300))]
 
 
 @pytest.fixture

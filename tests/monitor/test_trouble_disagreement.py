@@ -21,7 +21,7 @@ from failshut_streams.embedded import Kafka, Valkey
 from failshut_streams.health import Report
 from failshut_streams.operator import Operator
 
-pytestmark = [pytest.mark.kafka, pytest.mark.store, pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 PLUGIN = Path(__file__).resolve().parents[2] / "examples" / "detector_plugin"
 TTL_MS = 2_000

@@ -17,7 +17,7 @@ from failshut_breakers.command import Activate
 from failshut_streams.embedded import Kafka, Valkey
 from failshut_streams.marks import MARK_KEY, encode_mark
 
-pytestmark = [pytest.mark.kafka, pytest.mark.store, pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 
 async def test_a_burst_of_marks_before_an_activation_closes_nothing_for_good(

@@ -18,7 +18,7 @@ from failshut_console.app import app
 from failshut_console.exits import Trouble
 from failshut_streams.embedded import Kafka, Valkey
 
-pytestmark = [pytest.mark.kafka, pytest.mark.store, pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 
 async def failshut(monitor: Installation, *arguments: object) -> tuple[int, str]:

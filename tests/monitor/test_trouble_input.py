@@ -20,7 +20,7 @@ from failshut_breakers.evidence import Faults, Place, Samples, Unreadable
 from failshut_streams.embedded import Kafka, Valkey
 from failshut_streams.marks import wall_ms
 
-pytestmark = [pytest.mark.kafka, pytest.mark.store, pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 TORN = """
 gate: torn

@@ -28,7 +28,7 @@ from failshut_breakers.command import AcceptGap
 from failshut_streams import topics as topic_setup
 from failshut_streams.embedded import Kafka, Valkey
 
-pytestmark = [pytest.mark.kafka, pytest.mark.store, pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 
 def _changelog(monitor: Installation) -> str:
@@ -83,7 +83,7 @@ async def test_a_missing_stale_or_forged_snapshot_changes_no_decision(
             one_story(monitor)
             return after
 
-        missing = {partition: (key, None) for partition, (key, _) in stale.items()}
+        missing: dict[int, tuple[bytes, bytes | None]] = {partition: (key, None) for partition, (key, _) in stale.items()}
         worker = await spoilt("missing", missing, 100)
         assert worker.stop() == 0
         worker = await spoilt("stale", dict(stale), 150)

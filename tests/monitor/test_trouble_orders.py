@@ -13,7 +13,7 @@ from failshut_breakers.command import Bypass, Reset
 from failshut_breakers.decision import Decision, Kind
 from failshut_streams.embedded import Kafka, Valkey
 
-pytestmark = [pytest.mark.kafka, pytest.mark.store, pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 
 async def test_orders_never_open_a_gate_over_what_they_had_not_seen(

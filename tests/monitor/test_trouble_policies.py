@@ -14,7 +14,7 @@ from failshut_breakers.command import Activate
 from failshut_streams.embedded import Kafka, Valkey
 from failshut_streams.operator import Operator, new_id
 
-pytestmark = [pytest.mark.kafka, pytest.mark.store, pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 GOOD = heartbeat("pay", grace="60s")
 RULE = """
@@ -51,7 +51,7 @@ async def test_a_bad_policy_closes_its_gates_and_names_the_fault(
                 status = monitor.status("pay")
                 return status is not None and status.cause == "bad_policy" and word in status.because
 
-            await until(named, lambda word=word: f"{word}: {monitor.status('pay')}")
+            await until(named, lambda word=word: f"{word}: {monitor.status('pay')}")  # type: ignore[misc]
             assert not monitor.open("pay")
         await monitor.operator.activate({"pay.yaml": GOOD, **kept})
         await monitor.opened("pay")

@@ -26,7 +26,7 @@ from failshut_breakers.command import Hold
 from failshut_streams.embedded import Kafka, Valkey
 from failshut_streams.marks import MARK_KEY, encode_mark, wall_ms
 
-pytestmark = [pytest.mark.kafka, pytest.mark.store, pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 
 async def test_a_lost_batch_is_never_passed_over(kafka: Kafka, store: Valkey, tmp_path: Path, suffix: str) -> None:

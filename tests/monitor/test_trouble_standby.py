@@ -13,7 +13,7 @@ from monitor.trouble import SHIFTED, STEADY, back, bare_alarm, beating, closings
 from failshut_breakers.decision import Kind
 from failshut_streams.embedded import Kafka, Valkey
 
-pytestmark = [pytest.mark.kafka, pytest.mark.store, pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 
 async def test_a_standby_that_starts_late_decides_the_same_bytes_and_takes_over(

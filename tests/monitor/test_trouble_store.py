@@ -16,7 +16,7 @@ from failshut.signing import SigningKey
 from failshut_breakers.command import Hold
 from failshut_streams.embedded import Kafka, Valkey
 
-pytestmark = [pytest.mark.kafka, pytest.mark.store, pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 
 NOT_BELIEVED = ("unverified", "foreign", "stale", "lapsed", "no_permit")

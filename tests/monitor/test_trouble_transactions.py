@@ -19,7 +19,7 @@ from failshut_console.looking import Look, Looker
 from failshut_streams.embedded import Kafka, Valkey
 from failshut_streams.health import Report
 
-pytestmark = [pytest.mark.kafka, pytest.mark.store, pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 POLICY = """
 gate: pay
@@ -77,7 +77,7 @@ async def test_what_was_aborted_is_no_evidence(kafka: Kafka, store: Valkey, tmp_
 
 
 async def _ends_with(judged: object, value: float) -> bool:
-    return (await judged())[-1:] == [value]  # type: ignore[operator]
+    return bool((await judged())[-1:] == [value])  # type: ignore[operator]
 
 
 async def test_an_open_transaction_holds_evidence_back_and_is_named(
@@ -100,7 +100,7 @@ async def test_an_open_transaction_holds_evidence_back_and_is_named(
 
             found = await until(look, "the screen names the transaction")
             assert "telemetry/0 waits for a transaction open for " in found.gates[0].because
-            report = msgspec.json.decode(monitor.redis.get(monitor.names.worker("a")), type=Report)  # type: ignore[arg-type]
+            report = msgspec.json.decode(monitor.redis.get(monitor.names.worker("a")), type=Report)
             assert list(report.transactions) == ["telemetry/0"]
             assert report.transactions["telemetry/0"][0] >= 60
             await asyncio.to_thread(producer.commit_transaction, 60)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 from monitor.harness import Installation, until
@@ -26,10 +27,10 @@ from monitor.trouble import (
 
 from failshut_breakers.command import Hold
 from failshut_breakers.decision import Kind
+from failshut_breakers.partition import partition_of
 from failshut_streams.embedded import Kafka, Valkey
-from failshut_streams.topics import partition_of
 
-pytestmark = [pytest.mark.kafka, pytest.mark.store, pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 
 async def test_a_killed_worker_costs_time_and_no_reading(kafka: Kafka, store: Valkey, tmp_path: Path, suffix: str) -> None:
@@ -104,7 +105,7 @@ async def test_a_stalled_router_and_a_partition_without_an_owner_stop_evidence_t
     """
     here, there = gate_in(0), gate_in(1)
     policies = {"a.yaml": heartbeat(here, grace="60s"), "b.yaml": heartbeat(there, grace="60s")}
-    session = {"session_timeout_ms": 8_000}
+    session: dict[str, Any] = {"session_timeout_ms": 8_000}
     async with Installation(kafka, store, tmp_path, f"{suffix}.", policies, **session) as monitor, beating(monitor, "agent"):
         workers = {name: monitor.worker(name) for name in "ab"}
         evidence, telemetry = monitor.topics.evidence, monitor.topics.telemetry

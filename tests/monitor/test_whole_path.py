@@ -6,7 +6,6 @@ import random
 from itertools import groupby
 from pathlib import Path
 
-import pytest
 from monitor.harness import Installation, until
 from monitor.policies import drift
 
@@ -14,8 +13,6 @@ from failshut_breakers.decision import Kind
 from failshut_breakers.evidence import Place
 from failshut_detectors import Adwin
 from failshut_streams.embedded import Kafka, Valkey
-
-pytestmark = [pytest.mark.kafka, pytest.mark.store]
 
 
 async def test_drift_closes_the_gate_at_the_reading_where_a_bare_detector_alarms(

@@ -11,11 +11,13 @@ from contextlib import asynccontextmanager
 
 from monitor.harness import Installation, WorkerProcess, until
 
+from failshut.epoch import term_of
 from failshut_breakers.command import Reset
 from failshut_breakers.decision import Decision, Kind
-from failshut_breakers.evidence import TERM_FACTOR, Place
+from failshut_breakers.evidence import Place
+from failshut_breakers.partition import partition_of
 from failshut_detectors import Adwin
-from failshut_streams.topics import FRONT_DOOR, partition_of
+from failshut_streams.topics import FRONT_DOOR
 
 _rng = random.Random(7)
 STEADY = [_rng.gauss(50, 5) for _ in range(200)]
@@ -133,7 +135,7 @@ async def outruns_nothing(monitor: Installation, term: int = 1) -> int:
             counts[partition][run.topic] = max(counts[partition][run.topic], run.mark.partitions)
         needed = [(topic, number) for topic in FRONT_DOOR for number in range(counts[partition][topic])]
         bound[partition, offset] = min(marks.get(key, 0) for key in needed)
-    permits = [decision for decision in monitor.decisions if decision.exp_ms and int(decision.epoch) // TERM_FACTOR == term]
+    permits = [decision for decision in monitor.decisions if decision.exp_ms and term_of(decision.epoch) == term]
     for permit in permits:
         limit_ms = bound.get((permit.partition, permit.offset))
         assert limit_ms is None or permit.evidence_ms <= limit_ms, f"a permit runs ahead of its evidence: {permit}"

@@ -12,7 +12,10 @@ CATALOGUE = run.read_catalogue()
 
 #: What decides whether a gate opens: each has at least one mutant.
 DECIDES = {
-    *(f"guard/failshut/{name}.py" for name in ("lease", "execution", "keysource", "guard", "gate", "permit", "signing")),
+    *(
+        f"guard/failshut/{name}.py"
+        for name in ("lease", "execution", "admission", "slots", "keysource", "guard", "gate", "permit", "signing")
+    ),
     "breakers/failshut_breakers/write.lua",
     *(
         f"breakers/failshut_breakers/{name}.py"

@@ -48,7 +48,7 @@ OURS = set(PACKAGES)
 
 #: Packages that decide, and their files at the edge, which are named for what they talk to. (suite/probes judges detectors.)
 PURE = ("failshut_detectors", "failshut_breakers")
-EDGE = re.compile(r"(^|/)(redis|store|issuer|ledger|files?|tiles|suite/probes)[a-z_]*(\.py$|/)")
+EDGE = re.compile(r"(^|/)(redis|store|suite/probes)[a-z_]*(\.py$|/)")
 IMPURE_MODULES = {
     *("asyncio", "concurrent", "multiprocessing", "queue", "sched", "select", "selectors", "signal", "threading"),
     *("ctypes", "fcntl", "http", "io", "mmap", "os", "shutil", "socket", "ssl", "subprocess", "tempfile", "urllib"),
@@ -157,7 +157,7 @@ def test_what_decides_touches_nothing(package: str) -> None:
     complain(
         faults,
         "The same evidence must lead to the same decisions, byte for byte: take `now` and records as arguments, return "
-        "values. What must talk to something stands in a file named for it (redis_store.py, ledger.py ...).",
+        "values. What must talk to something stands in a file named for it (store.py).",
     )
 
 
@@ -175,6 +175,30 @@ def test_every_consumer_says_what_it_makes_of_transactions(folder: str) -> None:
                     faults.append(f"{name(path)}:{node.lineno}")
     complain(
         faults, "These read records of aborted transactions, which are no evidence: see streams/failshut_streams/broker.py."
+    )
+
+
+#: Where connections to the store are made: for guards and screens, and for workers. The servers' own class has the name alone.
+CONNECTS = {
+    "guard/failshut/connection.py",
+    "breakers/failshut_breakers/store_connection.py",
+    "streams/failshut_streams/embedded/store.py",
+}
+
+
+def test_every_client_of_the_store_is_made_in_one_place() -> None:
+    """redis-py retries for seconds by default; a client is made by `connect`, which never does, and bounds what it reads."""
+    makes = re.compile(r"(^|\.)(Redis|StrictRedis|Connection|ConnectionPool|Sentinel)(\.from_\w+)?$|(^|\.)redis\.from_url$")
+    complain(
+        [
+            f"{name(path)}:{node.lineno} {ast.unparse(node.func)}"
+            for folder, _, _ in PACKAGES.values()
+            for path in code(folder)
+            if name(path) not in CONNECTS and "services" not in path.parts  # of the demonstration: they are a user's
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            if isinstance(node, ast.Call) and makes.search(ast.unparse(node.func))
+        ],
+        "A client with redis-py's own settings is a stall of seconds: use `connect` of one of these files.",
     )
 
 

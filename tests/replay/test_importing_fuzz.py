@@ -45,6 +45,7 @@ texts = st.text(max_size=12) | st.sampled_from(TIMES + VALUES)
 delimiters = st.sampled_from([",", ";", "\t", "|"])
 
 
+@pytest.mark.slow
 @often
 @given(
     st.lists(st.lists(texts, max_size=4), max_size=6),
@@ -97,6 +98,7 @@ def columns(draw: st.DrawFn, rows: int) -> Any:
     return array.dictionary_encode() if kind != "list" and kind != "null" and draw(st.booleans()) else array
 
 
+@pytest.mark.slow
 @often
 @given(st.data(), st.sampled_from(["a/b", "s"]), ZONES)
 def test_any_parquet(tmp_path: Path, data: st.DataObject, series: str, zone: Any) -> None:
@@ -146,6 +148,7 @@ PLACES: list[tuple[str | int, ...]] = [
 ]
 
 
+@pytest.mark.slow
 @often
 @given(trees, st.sampled_from(PLACES))
 def test_any_prometheus_answer(tmp_path: Path, tree: Any, place: tuple[str | int, ...]) -> None:
@@ -162,6 +165,7 @@ def test_any_prometheus_answer(tmp_path: Path, tree: Any, place: tuple[str | int
     take(tmp_path / "v.json", json.dumps(answer).encode("utf-8", "surrogatepass"))
 
 
+@pytest.mark.slow
 @often
 @given(st.lists(trees | st.just({"service": "a", "metric": "b", "value": 1, "time": T0}), max_size=4), st.integers(0, 400))
 def test_any_json_lines(tmp_path: Path, lines: list[Any], cut: int) -> None:

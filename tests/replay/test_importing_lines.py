@@ -89,7 +89,7 @@ def imported(path: Path) -> list[tuple[Any, ...]]:
 # What lines may hold. Each claims one time, so that the time at which a topic would have got it can be told.
 
 numbers = st.sampled_from([1, 2.5, -3, 1e308, 0]) | st.floats(allow_nan=False, allow_infinity=False)
-odd = st.sampled_from([None, True, "5", "NaN", [], {}]) | numbers
+odd: st.SearchStrategy[Any] = st.sampled_from([None, True, "5", "NaN", [], {}]) | numbers
 services = st.sampled_from(["a", "b/c", "", 5, None])
 
 
@@ -145,6 +145,7 @@ def otlp(draw: st.DrawFn, time_ms: int) -> Any:
     return {"resourceMetrics": [*draw(st.lists(resource, max_size=3)), last]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", [native, otlp], ids=["native-and-cloudevents", "otlp"])
 @settings(max_examples=60, deadline=None, phases=UNSHRUNK, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
@@ -156,6 +157,7 @@ def test_a_file_and_a_topic_give_the_same_readings(tmp_path: Path, form: Any, da
     assert imported(written(tmp_path, [line for line, _ in lines])) == live(lines, form is otlp)
 
 
+@pytest.mark.slow
 def test_every_kind_of_reading_is_compared() -> None:
     """The test above would see a difference in each: its messages lead to all kinds of readings."""
     found: set[str] = set()
@@ -227,7 +229,7 @@ def test_merging_needs_no_memory_for_it_all() -> None:
 def test_a_reading_without_a_time_counts_from_its_line(tmp_path: Path) -> None:
     """From the newest time in its line, else from the line above; it is told, and the future is no time either."""
     far = 11651379494838206464
-    lines = [
+    lines: list[Any] = [
         [{"service": "a", "metric": "m", "value": 0}],
         [{"service": "a", "metric": "m", "value": 1}, {"service": "a", "metric": "n", "value": 2, "time": T0_MS}],
         {"kind": "heartbeat", "service": "a"},

@@ -84,6 +84,7 @@ def test_what_cannot_be_read_is_refused_with_the_reason(tmp_path: Path, data: st
         read(written(tmp_path, data))
 
 
+@pytest.mark.slow
 def test_what_gzip_unpacks_to_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Kilobytes that unpack to more than the bound are refused while they are unpacked."""
     monkeypatch.setattr("failshut_replay.importing.opening.UNPACKED_BYTES_MAX", 1 << 20)

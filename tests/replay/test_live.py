@@ -8,19 +8,19 @@ import os
 import random
 import time
 from pathlib import Path
+from typing import Any
 
-import pytest
 from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from monitor.harness import Installation, until
 from monitor.policies import drift, heartbeat
 from typer.testing import CliRunner
 
-from failshut_breakers.decision import Kind
+from failshut_breakers.decision import Decision, Kind
 from failshut_breakers.evidence import decode_run
+from failshut_breakers.partition import partition_of
 from failshut_console.app import app
 from failshut_console.exits import Trouble
-from failshut_replay.partitions import partition_of
 from failshut_replay.reading import Recording
 from failshut_replay.replaying import check
 from failshut_streams.embedded import Kafka, Valkey
@@ -43,8 +43,6 @@ reset: {after: 2s, probes: 0}
 """
 
 DRIFT = Path(__file__).parents[2] / "replay" / "incidents" / "drift.parquet"
-
-pytestmark = [pytest.mark.kafka, pytest.mark.store]
 
 
 async def test_a_run_with_trouble_is_recorded_and_replays_to_the_same_bytes(
@@ -71,7 +69,7 @@ async def test_a_run_with_trouble_is_recorded_and_replays_to_the_same_bytes(
         await _late(monitor, [rng.gauss(48, 3) for _ in range(20)])
         await _values(monitor, [rng.gauss(97, 3) for _ in range(300)])
         for gate, cause in (("pay", "drift"), ("buy", "conformance")):
-            await until(lambda gate=gate, cause=cause: cause in _causes(monitor, gate), f"{gate} trips over {cause}")  # type: ignore[misc]
+            await until(lambda gate=gate, cause=cause: cause in _causes(monitor, gate), f"{gate} trips over {cause}")
         await _more_trouble(monitor, rng, time.monotonic() + SECONDS)
         beats.cancel()
         await asyncio.gather(beats, return_exceptions=True)
@@ -142,13 +140,14 @@ async def _more_trouble(monitor: Installation, rng: random.Random, until_s: floa
             rng.choice(alive).kill()
         if len(alive) < 3 or rng.random() < 0.1:
             number += 1
-            monitor.worker(f"more{number}", **({"group": "standby"} if number % 3 == 0 else {}))
+            others: dict[str, Any] = {"group": "standby"} if number % 3 == 0 else {}
+            monitor.worker(f"more{number}", **others)
         if len(alive) > 4:
             rng.choice(alive).stop()
 
 
-def _within(opened: Recording, decision: object) -> bool:
-    return decision.offset <= opened.manifest.decided(decision.partition)  # type: ignore[attr-defined]
+def _within(opened: Recording, decision: Decision) -> bool:
+    return decision.offset <= opened.manifest.decided(decision.partition)
 
 
 def _recorded(monitor: Installation, path: Path) -> None:

@@ -6,7 +6,6 @@ import asyncio
 import random
 from pathlib import Path
 
-import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from monitor.harness import Installation, until
@@ -29,8 +28,6 @@ conditions:
   - heartbeat: {source: agent, every: 500ms, grace: 3s}
 reset: {after: 1s, probes: 0}
 """
-
-pytestmark = [pytest.mark.kafka, pytest.mark.store]
 
 
 async def test_an_incident_after_the_logs_beginning_replays_byte_for_byte(

@@ -13,14 +13,13 @@ from pathlib import Path
 import msgspec
 import pyarrow.parquet as pq
 import pytest
-from aiokafka.partitioner import murmur2 as kafkas
 from patience import patient
 from replay import made
 
 from failshut_breakers.decision import decode_decision, encode_decision
 from failshut_breakers.evidence import decode_run, encode_run
 from failshut_breakers.governor import Governor
-from failshut_replay import partitions, writing
+from failshut_replay import writing
 from failshut_replay.errors import RecordingError
 from failshut_replay.front_door import evidence_of
 from failshut_replay.manifest import KEY, encode_manifest
@@ -88,14 +87,6 @@ def test_two_governors_that_differ_are_told_of(tmp_path: Path) -> None:
     assert not check(Recording(tmp_path / "a.parquet")).identical
 
 
-def test_the_partition_of_a_gate_is_kafkas() -> None:
-    """The hash that says where a gate lies is that of Kafka's partitioner."""
-    rng = random.Random(5)
-    for length in range(60):
-        data = rng.randbytes(length)
-        assert partitions.murmur2(data) == kafkas(data) & 0xFFFFFFFF
-
-
 def test_it_is_written_in_row_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A recording is written and read in pieces of bounded size, whatever its length."""
     monkeypatch.setattr(writing, "GROUP_ROWS", 50)
@@ -147,7 +138,7 @@ def test_every_column_is_covered_by_the_digest(incident: Recording, tmp_path: Pa
         elif isinstance(value, int):
             rows[-1][column] = value + 1
         else:
-            rows[-1][column] = value + type(value - value)(seconds=1)  # type: ignore[operator,call-arg]
+            rows[-1][column] = value + type(value - value)(seconds=1)  # type: ignore[operator]
         return rows
 
     opened = Recording(made.rewrite(incident.path, change, tmp_path / "forged.parquet"))
@@ -277,6 +268,7 @@ def test_interrupted_it_leaves_nothing(tmp_path: Path) -> None:
     assert left_behind(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_on_a_full_disk_it_leaves_nothing(tmp_path: Path) -> None:
     """A file that may not grow further is what a full disk looks like; a process of its own meets it for real."""
     script = (

@@ -58,7 +58,7 @@ def test_a_replay_decides_what_is_on_record(incident: Recording) -> None:
 def other_evidence(records: list[Evidence], at: int) -> list[Evidence]:
     """The same log, but for one sample's value in one record."""
     run = decode_run(records[at].record)
-    blocks = [msgspec.structs.replace(block, floats=block.floats[:-8] + bytes(8)) for block in run.readings["pay"]]  # type: ignore[call-arg,union-attr]
+    blocks = [msgspec.structs.replace(block, floats=block.floats[:-8] + bytes(8)) for block in run.readings["pay"]]  # type: ignore[union-attr]
     changed = encode_run(msgspec.structs.replace(run, readings={"pay": blocks}))
     return [*records[:at], records[at]._replace(record=changed), *records[at + 1 :]]
 

@@ -51,6 +51,7 @@ def test_the_first_divergence_is_where_they_part(incident: Recording) -> None:
     assert difference.trips == (1, 0)
 
 
+@pytest.mark.slow
 def test_what_is_alike_has_no_divergence(incident: Recording) -> None:
     """And stories of different times are not compared."""
     one = replayed(incident, "one")
@@ -60,6 +61,7 @@ def test_what_is_alike_has_no_divergence(incident: Recording) -> None:
         compare(one, other)
 
 
+@pytest.mark.slow
 def test_a_picture_is_a_picture(incident: Recording) -> None:
     """PNG for a chat message, SVG for a report; the same bytes each time."""
     stories = [replayed(incident, "one"), replayed(incident, "two", {"x.yaml": made.DEAF}, Assumed(True))]
@@ -87,6 +89,7 @@ class Outside(HTMLParser):
             self.found.append(tag)
 
 
+@pytest.mark.slow
 def test_a_report_needs_nothing_else(incident: Recording) -> None:
     """One file: no script, no picture or style from elsewhere; the digest, the policy and the verdict stand in it."""
     labels = [Incident("pay", made.START_MS + 40_000, made.START_MS + 70_000, "doubled")]
@@ -102,6 +105,7 @@ def test_a_report_needs_nothing_else(incident: Recording) -> None:
     assert "@media print" in html
 
 
+@pytest.mark.slow
 def test_what_came_from_outside_is_escaped(tmp_path: Path) -> None:
     """A note, a policy's comment or a cause cannot become part of the page."""
     evil = "# <script>alert(1)</script>\n" + made.DRIFT
@@ -123,6 +127,7 @@ def test_a_lead_needs_what_it_leads_up_to(tmp_path: Path) -> None:
         failshut("record", "-o", tmp_path / "a.parquet", "--from", "2026-03-02T09:00:00Z", "--lead", "soon")
 
 
+@pytest.mark.slow
 def test_the_words_of_the_readme_run(tmp_path: Path) -> None:
     """Replay, compare, score and report, on an incident that ships with the project."""
     drift = INCIDENTS / "drift.parquet"
@@ -142,6 +147,7 @@ def test_the_words_of_the_readme_run(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["c.png", "r.html", "r.png"]
 
 
+@pytest.mark.slow
 def test_two_versions_are_compared_by_what_each_decided(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same evidence, decided again by another version, and what is on record in each beside the other."""
     from failshut_breakers.conditions import on_series
@@ -158,6 +164,7 @@ def test_two_versions_are_compared_by_what_each_decided(tmp_path: Path, monkeypa
         failshut("compare", drift, INCIDENTS / "silent-death.parquet")
 
 
+@pytest.mark.slow
 def test_machines_get_json() -> None:
     """Each command's figures as JSON."""
     drift = INCIDENTS / "drift.parquet"
@@ -169,6 +176,7 @@ def test_machines_get_json() -> None:
     )
 
 
+@pytest.mark.slow
 def test_tune_runs_on_the_shipped_incidents(tmp_path: Path) -> None:
     """With few draws it leaves three policies and their figures."""
     policy = INCIDENTS / "policies" / "fleet-scale.yaml"
@@ -218,6 +226,7 @@ def test_a_replay_that_differs_ends_with_status_one(
     assert "First difference" in done.output
 
 
+@pytest.mark.slow
 def test_scores_are_1_where_a_condition_demands_and_nowhere_else(tmp_path: Path) -> None:
     """Each condition's way to its demand is kept, and is drawn between the series and the gate."""
     rule = made.policy(
@@ -239,6 +248,7 @@ def test_scores_are_1_where_a_condition_demands_and_nowhere_else(tmp_path: Path)
     assert len(svg) > len(picture([replace(story, scores={})], kind="svg")) + 1_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("gates", "long"), [(1, False), (12, True)])
 def test_a_printed_picture_stands_on_the_first_page_unless_it_is_too_long(incident: Recording, gates: int, long: bool) -> None:
     """Beside the heading where it can be read there; over several pages where it would be too small."""

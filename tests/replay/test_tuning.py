@@ -31,6 +31,7 @@ from failshut_replay.tuning import Tried, choose, held_out, pareto, tried, tune
 from failshut_replay.whatif import Assumed
 
 
+@pytest.mark.slow
 def test_every_draw_is_a_policy_that_can_be_used() -> None:
     """Within the bounds of the policy's own checks, and with nothing changed that people decide."""
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
@@ -61,6 +62,7 @@ def test_what_people_promised_each_other_is_not_drawn() -> None:
         assert isinstance(found[0].conditions[0], Drift)
 
 
+@pytest.mark.slow
 def test_two_conditions_on_one_series_keep_their_kinds() -> None:
     """One detector never takes the place, and the name, of the other's condition."""
     for policy in drawn(f"drift: {{series: {made.SERIES}, detector: adwin}}", f"anomaly: {{series: {made.SERIES}}}"):
@@ -135,9 +137,8 @@ def test_a_held_out_incident_has_no_say_in_the_choice() -> None:
 
 def test_the_front_holds_what_nothing_beats() -> None:
     """A draw that another equals or beats in everything is not on it."""
-    draws = [
-        Tried(number, "", outcome(delays, false)) for number, (delays, false) in enumerate([([1.0], 3), ([9.0], 0), ([9.0], 3)])
-    ]
+    drawn: list[tuple[list[float | None], int]] = [([1.0], 3), ([9.0], 0), ([9.0], 3)]
+    draws = [Tried(number, "", outcome(delays, false)) for number, (delays, false) in enumerate(drawn)]
     assert [one.number for one in pareto(draws)] == [0, 1]
 
 

@@ -6,7 +6,7 @@ from failshut.keys import Names
 from failshut.signing import SigningKey
 from failshut_breakers.probes import ProbeKey
 from failshut_streams.codecs import InternalDecoder, Outcome
-from failshut_streams.outcomes import Entry, record_of
+from failshut_streams.outcome_records import Entry, record_of
 
 EPOCH = "0001099511627776"
 GATE, OTHER = "payments.refund", "fleet.scale"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import random
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -129,7 +130,8 @@ def test_nobody_goes_back_to_the_first_mark_of_a_start() -> None:
 def test_a_burst_of_marks_before_an_activation_closes_nothing(burst: int) -> None:
     """However many marks a producer writes in the second before an activation, the new version gets evidence time."""
     coverage, front = of_term(), cutter(1)
-    ms, records = START_MS, []
+    ms = START_MS
+    records: list[Any] = []
     for _ in range(100):
         ms += 200
         records.append(forged(len(records), ms))
@@ -156,7 +158,8 @@ def test_marks_in_any_number_multiply_no_work() -> None:
 
 def test_a_forged_mark_holds_no_genuine_one_back() -> None:
     """Where marks that claim an old time are the first in every span, the time of a genuine one goes with the next of them."""
-    records, ms = [], START_MS
+    records: list[Any] = []
+    ms = START_MS
     for _ in range(40):
         records += [forged(len(records), ms, START_MS - 60_000), forged(len(records) + 1, ms + 1)]
         ms += MARK_EVERY_MS

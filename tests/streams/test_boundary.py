@@ -15,7 +15,6 @@ from failshut_streams.boundary import last_boundary_before
 from failshut_streams.embedded import Kafka
 from failshut_streams.marks import MARK_KEY, encode_mark
 
-pytestmark = [pytest.mark.kafka]
 START_MS = 1_700_000_000_000
 FAR_MS = 4_000_000_000_000
 """After everything, the markers of transactions too: their times are not a test's to say."""

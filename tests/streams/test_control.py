@@ -18,6 +18,7 @@ from failshut_breakers.coverage import BROKER_SKEW_MS
 from failshut_breakers.evidence import AcceptedGap, Activation, Commanded, Run, Term, encode_run
 from failshut_breakers.governor import Governor
 from failshut_streams import control
+from failshut_streams.codecs import DeadKind
 from failshut_streams.control import UNSIGNED, ControlCut, ControlCutter
 from failshut_streams.cutter import APPEND_TIME, Cut
 from failshut_streams.operators import OperatorsInForce
@@ -221,7 +222,8 @@ def test_what_is_not_an_operators_commands_nothing(token: Record) -> None:
     """It goes to the dead letters, and no governor hears of it."""
     at = started()
     cut = at.cut([token], 3)
-    assert [dead.record for dead in cut.dead] == [token]
+    kind = DeadKind.COMMAND if token.timestamp_type == APPEND_TIME else DeadKind.OTHER
+    assert [(dead.record, dead.kind) for dead in cut.dead] == [(token, kind)]
     assert not cut.runs
     assert not cut.applied
     assert at.term is not None
@@ -232,7 +234,7 @@ def test_a_command_for_a_gate_that_is_not_known_here_is_told_all_the_same() -> N
     """Another version may know the gate: its governor decides, and here the record is a dead letter as well."""
     at = started()
     cut = at.cut([record(2, Hold(**WHO, signed_ms=START_MS, gate="nobody"))], 3)
-    assert [dead.reason for dead in cut.dead] == ["a command for a gate that no policy speaks of: nobody"]
+    assert [dead[1:] for dead in cut.dead] == [("a command for a gate that no policy speaks of: nobody", DeadKind.COMMAND)]
     assert [gate for _, run in cut.runs for gate in run.readings] == ["nobody"]
 
 

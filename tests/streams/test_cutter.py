@@ -25,7 +25,7 @@ from streams.front_door import (
 
 from failshut_breakers.evidence import Mark, Run
 from failshut_breakers.routes import Routes
-from failshut_streams.codecs import NativeDecoder
+from failshut_streams.codecs import DeadKind, NativeDecoder, Sample
 from failshut_streams.cutter import Cut, LogReplaced, UnknownPartitions
 from failshut_streams.gathering import ROWS_MAX
 from failshut_streams.marks import MARK_KEY
@@ -67,9 +67,9 @@ def expected(records: Sequence[Record]) -> list[tuple[str, tuple[int, int, str, 
         if at.key == MARK_KEY:
             continue
         for index, item in enumerate(decoder.decode(at.key, at.value, at.headers, at.timestamp_ms)):
-            if type(item).__name__ == "Sample":
-                gates = ROUTES.series.get(item.series, ())  # type: ignore[union-attr]
-                found += [(gate, (at.offset, index, item.series, item.value)) for gate in gates]  # type: ignore[union-attr]
+            if isinstance(item, Sample):
+                gates = ROUTES.series.get(item.series, ())
+                found += [(gate, (at.offset, index, item.series, item.value)) for gate in gates]
     return sorted(found)
 
 
@@ -120,7 +120,7 @@ def test_the_short_path_says_what_the_decoder_says(given_kinds: list[tuple[str, 
     if not records:
         return
     short, careful = cutter(), cutter()
-    careful._decoder.samples = lambda _: None  # type: ignore[method-assign]
+    careful._decoder.samples = lambda _: None  # type: ignore[method-assign,assignment]
     cuts = short.cut(chunk(records), ROUTES), careful.cut(chunk(records), ROUTES)
     shapes = [[(at, run.previous, run.upto, run.append_ms, run.mark) for at, run in cut.runs] for cut in cuts]
     assert shapes[0] == shapes[1]
@@ -180,7 +180,7 @@ def test_a_count_that_no_broker_has_stops_nothing() -> None:
     """A forged mark of 9,999 partitions is a dead letter and no boundary; the mark behind it counts."""
     at = cutter(2)
     cut = at.cut(chunk([mark(0, partitions=9_999), mark(1)]), ROUTES, asked=True)
-    assert [dead.record.offset for dead in cut.dead] == [0]
+    assert [(dead.record.offset, dead.kind) for dead in cut.dead] == [(0, DeadKind.MARK)]
     assert cut.boundary == 2
     assert {run.mark.partitions for _, run in cut.runs if run.mark} == {2}
 

@@ -11,10 +11,10 @@ from aiokafka.errors import KafkaTimeoutError
 from patience import patient
 
 from failshut.cause import Cause
+from failshut.epoch import epoch_of
 from failshut.keys import Names
 from failshut.signing import SigningKey
-from failshut_breakers.decision import Breaker, Decision, Kind, decode_decision, epoch_text
-from failshut_breakers.evidence import TERM_FACTOR
+from failshut_breakers.decision import Breaker, Decision, Kind, decode_decision
 from failshut_breakers.permits import Statement
 from failshut_breakers.store import Store, StoreUnreachable
 from failshut_streams.effects import WRITES_MAX, Effects
@@ -34,7 +34,7 @@ def decision(kind: Kind = Kind.RENEW, gate: str = "pay", offset: int = 10, **mor
         "installation": "i" * 32,
         "kind": kind,
         "gate": gate,
-        "epoch": epoch_text(TERM_FACTOR + 1),
+        "epoch": epoch_of(1, 1),
         "partition": 0,
         "offset": offset,
         "breaker": Breaker.ARMED,
@@ -98,7 +98,7 @@ class Records:
 
 def made(store: Any = None, clock_ms: int = NOW_MS) -> tuple[Effects, Any, Records]:
     store, records = store or Answers(), Records()
-    return Effects(store, KEY, records, "decisions", Metrics(), lambda: clock_ms), store, records  # type: ignore[arg-type]
+    return Effects(store, KEY, records, "decisions", Metrics(), lambda: clock_ms), store, records
 
 
 def written(store: Answers) -> list[list[tuple[str, str, int]]]:
@@ -185,18 +185,17 @@ async def test_a_permit_with_life_left_is_signed() -> None:
         assert written(store) == [[("pay", "permit", 10)]]
 
 
-@pytest.mark.store
 @pytest.mark.parametrize(
     ("fence", "words"),
     [
         ({"epoch": "z", "offset": "z", "kind": "closing"}, "was written by no monitor"),
-        ({"epoch": epoch_text(9 * TERM_FACTOR + 7), "offset": f"{7:016d}", "kind": "permit"}, "of term 9"),
-        ({"epoch": epoch_text(TERM_FACTOR + 2**39), "offset": f"{2**40 - 1:016d}", "kind": "permit"}, "does not move"),
+        ({"epoch": epoch_of(9, 7), "offset": f"{7:016d}", "kind": "permit"}, "of term 9"),
+        ({"epoch": epoch_of(1, 2**39), "offset": f"{2**40 - 1:016d}", "kind": "permit"}, "does not move"),
     ],
     ids=["foreign", "later-term", "ahead"],
 )
 async def test_a_refusal_that_repeats_is_said_by_name(
-    store: Valkey, fence: dict[str, str], words: str, caplog: pytest.LogCaptureFixture
+    store: Valkey, fence: dict[Any, Any], words: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Once in the log, in what a worker reports, and no more once the gate is written."""
     async with Store(store.url) as there:
@@ -214,13 +213,12 @@ async def test_a_refusal_that_repeats_is_said_by_name(
         assert effects.refusals.words == {}
 
 
-@pytest.mark.store
 async def test_a_standby_that_is_behind_is_not_strange(store: Valkey, caplog: pytest.LogCaptureFixture) -> None:
     """Its permits are refused by a fence that moves on, and closings of long ago by one that need not: nobody is told."""
     async with Store(store.url) as there:
         effects, _, _ = made(there)
         for offset in range(10, 40):
-            ahead = {"epoch": epoch_text(TERM_FACTOR + 5), "offset": f"{offset + 5:016d}", "kind": "permit"}
+            ahead: dict[Any, Any] = {"epoch": epoch_of(1, 5), "offset": f"{offset + 5:016d}", "kind": "permit"}
             await there._redis.hset(Names("i" * 32).fence("pay"), mapping=ahead)
             old = decision(Kind.CLOSE, offset=offset, evidence_ms=NOW_MS - 3_600_000)
             await effects.take([decision(offset=offset) if offset % 2 else old])
@@ -300,7 +298,6 @@ async def test_writing_goes_on_after_the_store_comes_back() -> None:
     assert len(store.given) == 4
 
 
-@pytest.mark.store
 async def test_a_flushed_store_gets_the_closing_back(store: Valkey) -> None:
     """Written again, it is the same closing; an older permit that is written again does not take its place."""
     async with Store(store.url) as there:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from faust.types import TP
 from streams import test_control as control_test
@@ -234,7 +235,7 @@ async def test_evidence_of_another_log_stops_the_worker() -> None:
     """Nobody could replay what would be decided."""
     bench = Bench()
     await bench.start()
-    foreign = Run(*[getattr(RUNS[0], name) if name != "evidence_id" else "other" for name in Run.__struct_fields__])
+    foreign = msgspec.structs.replace(RUNS[0], evidence_id="other")
     with pytest.raises(EvidenceError):
         await bench.feed([foreign], 0, 0)
 

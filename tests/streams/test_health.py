@@ -89,7 +89,6 @@ async def test_a_worker_without_evidence_reports_too() -> None:
     assert (report.evidence, report.oldest, report.gaps) == ({}, "", [])
 
 
-@pytest.mark.store
 async def test_a_line_stays_for_a_while_and_a_flushed_closing_returns(store: Valkey) -> None:
     """The line expires by itself; a gate whose fence is gone has its last decision written again, the others do not."""
     there = Store(store.url)
@@ -111,6 +110,28 @@ async def test_a_line_stays_for_a_while_and_a_flushed_closing_returns(store: Val
     await there.close()
 
 
+@pytest.mark.store
+async def test_a_full_store_that_lost_a_closing_gets_it_back(store: Valkey) -> None:
+    """It takes no worker's line then; what it has lost is looked for all the same."""
+    there = Store(store.url)
+    effects, _, _ = made(there)
+    at = health(effects, store.url)
+    await effects.take([decision(Kind.CLOSE)])
+    await effects.write_pending()
+    with redis_py.Redis.from_url(store.url) as client:
+        client.flushall()
+        client.config_set("maxmemory", "1")
+        try:
+            await at._tell(at.report())
+            assert effects.closing_waits(["pay"])
+            await effects.write_pending()
+            assert client.pttl(NAMES.record("pay")) == -1
+        finally:
+            client.config_set("maxmemory", "0")
+    await at.stop()
+    await there.close()
+
+
 async def test_reporting_outlives_a_store_that_is_down(monkeypatch: pytest.MonkeyPatch, free_port: Any) -> None:
     """A report that finds no store is not a reason to stop a worker."""
     monkeypatch.setattr(health_module, "EVERY_SECONDS", 0.01)
@@ -118,7 +139,7 @@ async def test_reporting_outlives_a_store_that_is_down(monkeypatch: pytest.Monke
     at = health(effects, f"redis://127.0.0.1:{free_port()}")
     reports: list[Report] = []
     report = at.report
-    monkeypatch.setattr(at, "report", lambda: reports.append(report()) or reports[-1])
+    monkeypatch.setattr(at, "report", lambda: reports.append(report()) or reports[-1])  # type: ignore[func-returns-value]
     loop = asyncio.create_task(at.report_regularly())
     try:
         async with asyncio.timeout(patient(30)):

@@ -120,7 +120,6 @@ async def rig(kafka: Kafka, suffix: str) -> AsyncIterator[Rig]:
         await producer.stop()
 
 
-@pytest.mark.kafka
 async def test_committed_and_end_offsets_are_sampled(rig: Rig) -> None:
     """A sample has every partition: what was committed, -1 where nothing was, and where the partition ends."""
     await rig.produce(0, 5)
@@ -136,7 +135,6 @@ async def test_committed_and_end_offsets_are_sampled(rig: Rig) -> None:
     assert {(one.group, one.topic, one.time_ms) for one in await rig.written()} == {(rig.group, rig.topic, 1_000_000_000_000)}
 
 
-@pytest.mark.kafka
 async def test_a_group_that_nobody_knows_is_sampled_as_never_committed(rig: Rig) -> None:
     """A group that does not exist has committed nothing: that is for the condition to judge."""
     await rig.produce(0, 1)
@@ -147,7 +145,6 @@ async def test_a_group_that_nobody_knows_is_sampled_as_never_committed(rig: Rig)
     ]
 
 
-@pytest.mark.kafka
 async def test_a_topic_that_is_not_there_gets_no_sample(rig: Rig) -> None:
     """There is no sample of a topic that does not exist, and its gates are told why; the others are sampled all the same."""
     async with rig.sampler([(rig.group, "no-such-topic"), (rig.group, rig.topic)]) as sampler:
@@ -157,7 +154,6 @@ async def test_a_topic_that_is_not_there_gets_no_sample(rig: Rig) -> None:
     assert found == {"no-such-topic": (False, "no such topic"), rig.topic: (True, "")}
 
 
-@pytest.mark.kafka
 async def test_offsets_that_cannot_be_had_are_not_taken_for_none(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """An answer without the partitions (a coordinator that is loading) is a failed sample, not a group that never committed."""
 
@@ -179,7 +175,6 @@ async def test_offsets_that_cannot_be_had_are_not_taken_for_none(rig: Rig, monke
     assert found == [(False, "the coordinator did not tell the group's committed offsets"), (True, "")]
 
 
-@pytest.mark.kafka
 async def test_a_broker_that_is_down_writes_nothing_and_raises_nothing(rig: Rig, free_port: object) -> None:
     """Without a broker there is no sample, each watched group counts as failed, and the sampler lives."""
     port = free_port()  # type: ignore[operator]
@@ -190,7 +185,6 @@ async def test_a_broker_that_is_down_writes_nothing_and_raises_nothing(rig: Rig,
     assert await rig.written() == []
 
 
-@pytest.mark.kafka
 async def test_watched_groups_are_bounded(rig: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     """More groups than the bound are not sampled, always the same ones; the log says it once, and their gates are told."""
     monkeypatch.setattr(lag_module, "WATCHED_MAX", 2)
@@ -203,7 +197,6 @@ async def test_watched_groups_are_bounded(rig: Rig, monkeypatch: pytest.MonkeyPa
     assert len([record for record in caplog.records if "are watched" in record.message]) == 1
 
 
-@pytest.mark.kafka
 async def test_sampling_goes_on_by_itself(rig: Rig) -> None:
     """A started sampler samples again and again until it is stopped."""
     sampler = LagSampler(rig.kafka.url, rig.producer, rig.telemetry, lambda: [(rig.group, rig.topic)], every_ms=20)

@@ -19,8 +19,6 @@ from failshut_streams import lag_offsets
 from failshut_streams.embedded import Kafka
 from failshut_streams.lag_offsets import MAY_NOT_READ, GroupOffsets, Sample
 
-pytestmark = pytest.mark.kafka
-
 
 class Rig:
     """A topic, a group, and what librdkafka does with them. Its calls block, so tests make them in a thread."""
@@ -251,7 +249,7 @@ async def test_a_topic_that_may_not_be_read_counts_in_full(
 
     async def refuse(*_: object) -> None:
         tries.append(1)
-        raise lag_offsets.TopicAuthorizationFailedError(rig.topic)
+        raise lag_offsets.TopicAuthorizationFailedError(rig.topic)  # type: ignore[attr-defined]
 
     monkeypatch.setattr(lag_offsets, "_first_records", refuse)
     await asyncio.to_thread(rig.commit_transaction, 2)

@@ -103,7 +103,6 @@ async def until(condition: Callable[[], bool], seconds_max: float = 60.0) -> Non
             await asyncio.sleep(0.02)
 
 
-@pytest.mark.kafka
 async def test_every_front_door_partition_gets_marks(kafka: Kafka, suffix: str) -> None:
     """Each partition of the three topics gets marks with its topic's count and a time not later than its append time."""
     topics = Topics(f"marks-{suffix}.")
@@ -117,7 +116,6 @@ async def test_every_front_door_partition_gets_marks(kafka: Kafka, suffix: str) 
     assert writer.written > 0
 
 
-@pytest.mark.kafka
 async def test_a_new_partition_is_in_the_next_count(kafka: Kafka, suffix: str) -> None:
     """A mark whose time was taken after a partition was added counts it, and it gets marks itself."""
     topics = Topics(f"grow-{suffix}.")
@@ -135,7 +133,6 @@ async def test_a_new_partition_is_in_the_next_count(kafka: Kafka, suffix: str) -
     assert all(mark.partitions == 3 for mark in later)
 
 
-@pytest.mark.kafka
 async def test_a_partition_that_has_a_record_is_counted(kafka: Kafka, suffix: str) -> None:
     """A partition that took a record before the time was taken is in the count: nothing that was asked before is used."""
     topics = Topics(f"order-{suffix}.")
@@ -168,7 +165,6 @@ async def test_a_partition_that_has_a_record_is_counted(kafka: Kafka, suffix: st
         await producer.stop()
 
 
-@pytest.mark.kafka
 async def test_a_paused_clock_writes_old_time(kafka: Kafka, suffix: str) -> None:
     """A mark carries the writer's time, not the time at which it is sent."""
     topics = Topics(f"clock-{suffix}.")

@@ -15,7 +15,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from failshut.cause import Cause
 from failshut_breakers.decision import Breaker, Decision, Kind
 from failshut_breakers.tally import Tally
-from failshut_streams.metrics import GATES_MAX, OTHER, Metrics, MetricsUnavailable, reason_class
+from failshut_streams.codecs import DeadKind
+from failshut_streams.metrics import GATES_MAX, OTHER, Metrics, MetricsUnavailable
 
 
 def decision(gate: str, cause: Cause | None = Cause.DRIFT) -> Decision:
@@ -36,7 +37,7 @@ def metrics() -> Iterator[Metrics]:
 def filled(metrics: Metrics) -> str:
     """Everything used once; the text that Prometheus reads."""
     metrics.read("telemetry", 10, 100, 1)
-    metrics.dead_letter("telemetry", "not JSON: x")
+    metrics.dead_letter("telemetry", DeadKind.JSON)
     metrics.runs_written(3)
     metrics.router_chunk(0.01)
     metrics.judged(3)
@@ -120,24 +121,12 @@ def test_tallies_beyond_the_bound_add_up(metrics: Metrics) -> None:
     assert value(metrics, "failshut_unconfirmed_trips", gate="gate-0", condition="drift:s/x") is None
 
 
-@pytest.mark.parametrize(
-    ("reason", "name"),
-    [
-        ("not JSON: Expecting value", "json"),
-        ("JSON nests too deep", "json"),
-        ("not OTLP: x", "otlp"),
-        ("a CloudEvent inside a CloudEvent", "cloud_event"),
-        ("a mark of 40 bytes", "mark"),
-        ("not a command: kind: x", "command"),
-        ("BadSignature: the signature does not fit", "command"),
-        ("a value of 2000000 bytes, the limit is 1000000", "size"),
-        ("whatever a producer sends", OTHER),
-        ("", OTHER),
-    ],
-)
-def test_reasons_fall_into_classes(reason: str, name: str) -> None:
-    """A reason, which may quote a producer, becomes a label from a fixed list."""
-    assert reason_class(reason) == name
+def test_a_dead_letters_kind_is_its_label(metrics: Metrics) -> None:
+    """Every kind has a label of its own, from a fixed list, and "other" is one of them."""
+    for kind in DeadKind:
+        metrics.dead_letter("telemetry", kind)
+        assert value(metrics, "failshut_dead_letters_total", topic="telemetry", reason=kind.value) == 1
+    assert DeadKind.OTHER.value == OTHER
 
 
 def test_what_is_gone_is_shown_no_more(metrics: Metrics) -> None:

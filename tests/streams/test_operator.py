@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaProducer
@@ -37,7 +38,7 @@ from failshut_streams.topics import CONTROL_BYTES_MAX, BrokerUnreachable, Topics
 
 KEY = SigningKey.generate()
 INSTALLATION = "installationoftests"
-WHO = {"installation": INSTALLATION, "by": "ada", "why": "a test", "id": "1"}
+WHO: dict[str, Any] = {"installation": INSTALLATION, "by": "ada", "why": "a test", "id": "1"}
 COMMANDS: list[Command] = [
     Hold(**WHO, signed_ms=5, gate="a.gate"),
     Reset(**WHO, signed_ms=5, gate="a.gate", epoch=2**41),
@@ -46,7 +47,7 @@ COMMANDS: list[Command] = [
     Activate(**WHO, version=3, files={"a.yaml": "gate: ä"}),
     OpenTerm(**WHO, term=1, evidence_id="x" * 22, evidence_partitions=4, starts={"telemetry": {0: 0, 1: 7}, "control": {0: 0}}),
     AcceptGap(**WHO, signed_ms=5, topic="telemetry", partition=3, upto=99),
-]  # type: ignore[arg-type]
+]
 
 
 def signed(command: Command, key: SigningKey = KEY, typ: str = TYP_COMMAND) -> bytes:
@@ -91,7 +92,7 @@ def test_what_is_no_command_says_why(token: bytes | None, says: str) -> None:
 
 def test_a_bundle_may_be_longer_than_a_permit() -> None:
     """A policy bundle of a megabyte is read: the bound of permits is not that of commands."""
-    command = Activate(**WHO, version=1, files={"a.yaml": "#" * 1_000_000})  # type: ignore[arg-type]
+    command = Activate(**WHO, version=1, files={"a.yaml": "#" * 1_000_000})
     assert read_command(signed(command), KEY.key_set()) == command
 
 
@@ -115,7 +116,6 @@ async def put(kafka: Kafka, topic: str, value: bytes | None, key: bytes) -> None
         await producer.stop()
 
 
-@pytest.mark.kafka
 async def test_commands_are_read_back_in_order(kafka: Kafka, found: TopicsFound) -> None:
     """What was sent stands in control, in order and at the offsets that were returned; marks and forgeries are passed over."""
     control = found.topics.control
@@ -132,15 +132,14 @@ async def test_commands_are_read_back_in_order(kafka: Kafka, found: TopicsFound)
     assert all(one.time_ms > 1_700_000_000_000 for one in recorded)
 
 
-@pytest.mark.kafka
 async def test_versions_only_grow(kafka: Kafka, found: TopicsFound) -> None:
     """Each activation has a version above every believed one, even one from the future; a forged one counts for nothing."""
     async with Operator(kafka.url, KEY, found.topics.prefix, installation=INSTALLATION) as operator:
         assert await operator.last_activation() is None
         first = await operator.activate({"a.yaml": "x"})
         assert await operator.last_activation() == first
-        await operator.send(Activate(**WHO, version=2**52, files={}))  # type: ignore[arg-type]
-        forged = Activate(**WHO, version=2**53 - 1, files={})  # type: ignore[arg-type]
+        await operator.send(Activate(**WHO, version=2**52, files={}))
+        forged = Activate(**WHO, version=2**53 - 1, files={})
         await put(kafka, found.topics.control, signed(forged, SigningKey.generate()), b"forged")
         version, offset = await operator.activate({"a.yaml": "y"})
         assert version == 2**52 + 1 > first[0]
@@ -148,7 +147,6 @@ async def test_versions_only_grow(kafka: Kafka, found: TopicsFound) -> None:
         assert await operator.last_activation() == (version, offset)
 
 
-@pytest.mark.kafka
 async def test_a_command_that_is_too_long_is_refused_before_it_is_sent(kafka: Kafka, found: TopicsFound) -> None:
     """An oversized bundle is an error that says so; the largest that is allowed arrives."""
     async with Operator(kafka.url, KEY, found.topics.prefix, installation=INSTALLATION) as operator:
@@ -158,7 +156,6 @@ async def test_a_command_that_is_too_long_is_refused_before_it_is_sent(kafka: Ka
         assert (await operator.last_activation() or (0, 0))[0] == version
 
 
-@pytest.mark.kafka
 async def test_the_first_term_is_opened_once(kafka: Kafka, found: TopicsFound) -> None:
     """Term 1 names the evidence topic and starts everywhere at 0; asking again finds it open."""
     async with Operator(kafka.url, KEY, found.topics.prefix, installation=INSTALLATION) as operator:
@@ -176,11 +173,10 @@ async def test_the_first_term_is_opened_once(kafka: Kafka, found: TopicsFound) -
         assert (next_term.term, opened) == (2, True)
 
 
-@pytest.mark.kafka
 async def test_another_evidence_topic_needs_an_operators_word(kafka: Kafka, found: TopicsFound) -> None:
     """A term that names another evidence topic is not passed over in silence: only `renew` opens the next."""
     async with Operator(kafka.url, KEY, found.topics.prefix, installation=INSTALLATION) as operator:
-        old = OpenTerm(**WHO, term=1, evidence_id="x" * 22, evidence_partitions=4, starts={})  # type: ignore[arg-type]
+        old = OpenTerm(**WHO, term=1, evidence_id="x" * 22, evidence_partitions=4, starts={})
         await operator.send(old)
         with pytest.raises(TermError, match="Evidence was lost or replaced"):
             await operator.open_term(found)
@@ -188,7 +184,6 @@ async def test_another_evidence_topic_needs_an_operators_word(kafka: Kafka, foun
         assert (term.term, opened) == (2, True)
 
 
-@pytest.mark.kafka
 async def test_another_operators_term_is_believed_with_the_right_keys(kafka: Kafka, found: TopicsFound) -> None:
     """Whose commands are believed is the key set's to say: without the other's key its term is not seen."""
     other = SigningKey.generate()
@@ -221,7 +216,6 @@ async def test_a_command_without_an_answer_is_not_called_sent(tmp_path: Path) ->
             kafka.resume()
 
 
-@pytest.mark.kafka
 async def test_the_first_term_makes_the_installation_and_the_next_keeps_it(kafka: Kafka, found: TopicsFound) -> None:
     """Nobody has to choose an id; an operator who was told none finds it by the evidence topic."""
     async with Operator(kafka.url, KEY, found.topics.prefix) as operator:
@@ -236,12 +230,11 @@ async def test_the_first_term_makes_the_installation_and_the_next_keeps_it(kafka
         assert (await operator.last_activation() or (0, 0))[0] == version
 
 
-@pytest.mark.kafka
 async def test_a_copied_term_has_no_operator_sign_for_another_installation(kafka: Kafka, found: TopicsFound) -> None:
     """Whatever was copied into control, an operator's commands name the installation of the evidence topic."""
     async with Operator(kafka.url, KEY, found.topics.prefix) as operator:
         first, _, _ = await operator.open_term(found)
-        copied = OpenTerm(**{**WHO, "term": 99}, evidence_id="x" * 22, evidence_partitions=4, starts={})  # type: ignore[arg-type]
+        copied = OpenTerm(**{**WHO, "term": 99}, evidence_id="x" * 22, evidence_partitions=4, starts={})
         await put(kafka, found.topics.control, signed(copied), b"copied")
     async with Operator(kafka.url, KEY, found.topics.prefix) as operator:
         assert await operator.installation() == first.installation
@@ -253,7 +246,6 @@ async def test_a_copied_term_has_no_operator_sign_for_another_installation(kafka
             await operator.activate({"a.yaml": "x"})
 
 
-@pytest.mark.kafka
 async def test_a_term_of_an_older_version_is_followed_by_name(kafka: Kafka, found: TopicsFound) -> None:
     """It named no installation, so it counts for nothing; only an operator's word opens the next, with a higher number."""
     claims = {"kind": "term", "by": "ada", "why": "old", "id": "old", "term": 3, "evidence_id": found.evidence_id}

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import redis as redis_py
-from entries import EPOCH, GATE, INSTALLATION, NAMES, OTHER, PROBES, STREAM, decoded, fields, record
+from streams.entries import EPOCH, GATE, INSTALLATION, NAMES, OTHER, PROBES, STREAM, decoded, fields, record
 
 from failshut.outcomes import OutcomeQueue
 from failshut.signing import SigningKey
@@ -19,7 +19,7 @@ from failshut_breakers.routes import Routes
 from failshut_streams.codecs import InternalDecoder, Outcome
 from failshut_streams.embedded import Valkey
 from failshut_streams.gathering import Gathered
-from failshut_streams.outcomes import BadOutcome
+from failshut_streams.outcome_records import BadOutcome
 
 
 def test_an_entry_becomes_what_the_decoder_reads() -> None:

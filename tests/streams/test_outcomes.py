@@ -11,8 +11,8 @@ import pytest
 import redis.asyncio as redis
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaTimeoutError
-from entries import EPOCH, GATE, INSTALLATION, NAMES, OTHER, PROBES, STREAM, decoded, fields
 from patience import patient
+from streams.entries import EPOCH, GATE, INSTALLATION, NAMES, OTHER, PROBES, STREAM, decoded, fields
 
 from failshut.bounded import ANSWER_BYTES_MAX, VALUE_BYTES_MAX
 from failshut.keys import Names
@@ -106,8 +106,6 @@ async def by_hand(mover: OutcomeMover) -> AsyncIterator[OutcomeMover]:
         await mover.stop()
 
 
-@pytest.mark.kafka
-@pytest.mark.store
 async def test_a_guards_outcomes_arrive_and_leave_the_store(rig: Rig) -> None:
     """What a guard's store appends is evidence, once, and stands no longer in the stream."""
     guard = GuardStore(rig.store.url, 2_000)
@@ -127,8 +125,6 @@ async def test_a_guards_outcomes_arrive_and_leave_the_store(rig: Rig) -> None:
     ]
 
 
-@pytest.mark.kafka
-@pytest.mark.store
 async def test_malformed_entries_are_counted_and_removed(rig: Rig) -> None:
     """An entry that is no outcome holds nothing up and does not vanish uncounted."""
     await rig.append(epoch="not an epoch")
@@ -139,8 +135,6 @@ async def test_malformed_entries_are_counted_and_removed(rig: Rig) -> None:
     assert rig.counts == {"moved": 1, "malformed": 1}
 
 
-@pytest.mark.kafka
-@pytest.mark.store
 async def test_an_entry_of_any_length_holds_nothing_up(rig: Rig) -> None:
     """A guard's entry of 2 MB is dropped unread and counted; what stands around it and in other gates' streams is moved."""
     await rig.append()
@@ -153,8 +147,6 @@ async def test_an_entry_of_any_length_holds_nothing_up(rig: Rig) -> None:
     assert (mover.moved, mover.malformed, mover.dropped) == (4, 1, 0)
 
 
-@pytest.mark.kafka
-@pytest.mark.store
 async def test_entries_that_are_too_long_together_are_taken_a_few_at_a_time(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """None is too long by itself; each is judged, and none holds the others up. So it is where a stream outgrows its bound
     between the look at its size and its reading."""
@@ -170,8 +162,6 @@ async def test_entries_that_are_too_long_together_are_taken_a_few_at_a_time(rig:
     assert (mover.moved, mover.malformed) == (1, many)
 
 
-@pytest.mark.kafka
-@pytest.mark.store
 async def test_batches_are_bounded(rig: Rig) -> None:
     """A stream that has run full is moved a batch at a time."""
     pipe = rig.client.pipeline()
@@ -183,8 +173,6 @@ async def test_batches_are_bounded(rig: Rig) -> None:
         assert [await mover.move_once(), await mover.move_once()] == [BATCH_MAX, 10]
 
 
-@pytest.mark.kafka
-@pytest.mark.store
 async def test_nothing_is_acknowledged_before_kafka_has_it(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """While Kafka takes nothing the entry stays, and is moved by the same worker when Kafka does."""
     await rig.append()
@@ -205,8 +193,6 @@ async def test_nothing_is_acknowledged_before_kafka_has_it(rig: Rig, monkeypatch
     assert await rig.left() == 0
 
 
-@pytest.mark.kafka
-@pytest.mark.store
 async def test_entries_of_a_dead_worker_are_taken_over(rig: Rig) -> None:
     """What a worker read and never finished is moved by another."""
     await rig.append(3)
@@ -218,8 +204,6 @@ async def test_entries_of_a_dead_worker_are_taken_over(rig: Rig) -> None:
     assert len(await rig.moved()) == 3
 
 
-@pytest.mark.kafka
-@pytest.mark.store
 async def test_a_restarted_worker_finishes_what_it_had(rig: Rig) -> None:
     """A worker that comes back under its name begins with its own unfinished entries."""
     await rig.append(2)
@@ -230,8 +214,6 @@ async def test_a_restarted_worker_finishes_what_it_had(rig: Rig) -> None:
         assert await mover.move_once() == 2
 
 
-@pytest.mark.kafka
-@pytest.mark.store
 async def test_a_flushed_store_is_survived(rig: Rig) -> None:
     """After FLUSHALL the group is gone; the mover makes it anew and moves what comes then."""
     async with rig.mover() as mover:
@@ -242,8 +224,6 @@ async def test_a_flushed_store_is_survived(rig: Rig) -> None:
         await until(lambda: mover.moved == 3)
 
 
-@pytest.mark.kafka
-@pytest.mark.store
 async def test_a_restarted_store_is_survived(rig: Rig) -> None:
     """A store that goes and comes back empty costs what it held; the mover raises nothing and goes on."""
     async with rig.mover() as mover:
@@ -257,8 +237,6 @@ async def test_a_restarted_store_is_survived(rig: Rig) -> None:
         await until(lambda: mover.moved == 2)
 
 
-@pytest.mark.kafka
-@pytest.mark.store
 async def test_a_key_of_another_type_is_removed(rig: Rig) -> None:
     """What stands in a stream's place and is none is nobody's outcome; the gate goes on without it."""
     await rig.client.set(STREAM, "not a stream")
@@ -268,8 +246,6 @@ async def test_a_key_of_another_type_is_removed(rig: Rig) -> None:
         await until(lambda: mover.moved == 1)
 
 
-@pytest.mark.kafka
-@pytest.mark.store
 async def test_two_workers_share_the_stream(rig: Rig) -> None:
     """Two movers together move each entry once."""
     async with rig.mover("w1") as first, rig.mover("w2") as second:
@@ -279,8 +255,6 @@ async def test_two_workers_share_the_stream(rig: Rig) -> None:
     assert len(await rig.moved()) == 40
 
 
-@pytest.mark.kafka
-@pytest.mark.store
 @pytest.mark.parametrize(("bound", "most"), [("ENTRIES_MAX", 20), ("BYTES_MAX", 20_000)])
 async def test_a_stream_over_its_bound_is_deleted_unread(
     rig: Rig, monkeypatch: pytest.MonkeyPatch, bound: str, most: int
@@ -297,8 +271,6 @@ async def test_a_stream_over_its_bound_is_deleted_unread(
     assert sum(one.count for one in moved if one.gate == OTHER) == 6
 
 
-@pytest.mark.kafka
-@pytest.mark.store
 async def test_what_one_pass_reads_is_bounded(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many gates have something, a pass takes so much of the worker's memory; the next goes on."""
     monkeypatch.setattr(outcomes_module, "PASS_BYTES_MAX", 1)
@@ -308,8 +280,6 @@ async def test_what_one_pass_reads_is_bounded(rig: Rig, monkeypatch: pytest.Monk
         assert [await mover.move_once() for _ in range(3)] == [3, 2, 0]
 
 
-@pytest.mark.kafka
-@pytest.mark.store
 async def test_a_stream_of_a_gate_that_no_policy_names_is_swept_away(rig: Rig) -> None:
     """Nobody would read it, and nobody else would bound it; another installation's streams are left alone."""
     theirs = Names("anotherinstallation").outcomes("gone")
@@ -322,8 +292,6 @@ async def test_a_stream_of_a_gate_that_no_policy_names_is_swept_away(rig: Rig) -
     assert await rig.client.xlen(theirs) == 1
 
 
-@pytest.mark.kafka
-@pytest.mark.store
 async def test_a_gate_that_a_policy_names_later_is_read_from_then_on(rig: Rig) -> None:
     """Gates come and go with policies; what this worker's name left behind is read first."""
     async with rig.mover() as mover:

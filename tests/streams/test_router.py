@@ -112,7 +112,7 @@ class Bench:
         self.control = control_test.cutter()
         self.router = Router(self.app, config, Topics(), self.control, EVIDENCE_ID, partition_of, Metrics(), {})  # type: ignore[arg-type]
         self.router._producer = self.producer
-        self.router._writer = EvidenceWriter(self.producer, "evidence")  # type: ignore[arg-type]
+        self.router._writer = EvidenceWriter(self.producer, "evidence")
         self.searched: list[int] = []
         setattr(self.router, "_search", self._search)  # noqa: B010 - reads Kafka: tests/streams/test_boundary.py
         self.records = [control_test.record(0, control_test.TERM), control_test.record(1, control_test.activate(1)), *more]

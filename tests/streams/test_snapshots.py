@@ -69,7 +69,7 @@ def test_a_snapshot_stands_for_its_own_partition_alone() -> None:
     """Another partition's, another topic's and another key's are refused."""
     for other in ({"partition": 1}, {"evidence_id": "replaced"}, {"key": b"j" * 32}):
         with pytest.raises(BadSnapshot):
-            restore(SNAPSHOT, **other)  # type: ignore[arg-type]
+            restore(SNAPSHOT, **other)
 
 
 def test_keys_are_derived_from_the_signing_key() -> None:
@@ -110,7 +110,7 @@ def test_a_snapshot_by_another_version_of_a_library_is_refused(library: str, mon
     """What a condition computes with may compute otherwise in another version: the partition is replayed."""
     taken = take_snapshot(governor(), KEY)
     assert restore(taken).offset == 41
-    known = snapshots.version
+    known: Any = snapshots.version  # type: ignore[attr-defined]
     with monkeypatch.context() as patch:
         patch.setattr(snapshots, "version", lambda name: "99.9" if name == library else known(name))
         snapshots._code.cache_clear()

@@ -8,7 +8,6 @@ import re
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.partitioner import DefaultPartitioner
 from patience import patient
 
 from failshut_streams.embedded import Kafka
@@ -22,7 +21,6 @@ from failshut_streams.topics import (
     Topics,
     TopicsUnfit,
     ensure,
-    partition_of,
     problems_of,
     replicas,
     settings_of,
@@ -39,14 +37,6 @@ def test_names_go_there_and_back() -> None:
             topics.role(foreign)
     with pytest.raises(KeyError):
         topics.physical("orders")
-
-
-def test_a_gate_has_the_partition_of_kafkas_partitioner() -> None:
-    """A gate's partition is that of a record with its name as key."""
-    partitioner = DefaultPartitioner()
-    for partitions in (1, 4, 7):
-        for gate in ("payments.refund", "a", "fleet.scale-42", "x" * 128):
-            assert partition_of(gate, partitions) == partitioner(gate.encode(), list(range(partitions)), [])
 
 
 def test_replication_follows_the_brokers() -> None:
@@ -83,7 +73,6 @@ def test_each_unfit_setting_is_named(role: str, partitions: int, setting: dict[s
     assert says in problem
 
 
-@pytest.mark.kafka
 async def test_missing_topics_are_created_and_described(kafka: Kafka, suffix: str) -> None:
     """A fresh cluster gets every topic, with the counts asked for and an evidence id; a second look creates none."""
     topics = Topics(f"fresh-{suffix}.")
@@ -104,7 +93,6 @@ async def test_missing_topics_are_created_and_described(kafka: Kafka, suffix: st
     assert again.found == found.found
 
 
-@pytest.mark.kafka
 async def test_a_topic_made_anew_has_another_id(kafka: Kafka, suffix: str) -> None:
     """The id tells a topic from its successor of the same name."""
     topics = Topics(f"anew-{suffix}.")
@@ -121,7 +109,6 @@ async def test_a_topic_made_anew_has_another_id(kafka: Kafka, suffix: str) -> No
     assert (await ensure(kafka.url, topics)).evidence_id != before
 
 
-@pytest.mark.kafka
 async def test_two_workers_that_create_at_once_both_succeed(kafka: Kafka, suffix: str) -> None:
     """A topic that another worker makes meanwhile is no failure."""
     topics = Topics(f"both-{suffix}.")
@@ -129,7 +116,6 @@ async def test_two_workers_that_create_at_once_both_succeed(kafka: Kafka, suffix
     assert {one.evidence_id for one in found} == {found[0].evidence_id}
 
 
-@pytest.mark.kafka
 async def test_unfit_topics_are_refused_together(kafka: Kafka, suffix: str) -> None:
     """Telemetry without LogAppendTime and control with three partitions are refused in one message that says what to do."""
     topics = Topics(f"unfit-{suffix}.")
@@ -147,7 +133,6 @@ async def test_unfit_topics_are_refused_together(kafka: Kafka, suffix: str) -> N
     assert f"{topics.control} has 3 partitions and must have 1" in str(refusal.value)
 
 
-@pytest.mark.kafka
 async def test_front_door_times_are_the_brokers(kafka: Kafka, suffix: str) -> None:
     """A producer that claims the future does not get it: append time stands in the record."""
     topics = Topics(f"times-{suffix}.")
@@ -165,7 +150,6 @@ async def test_front_door_times_are_the_brokers(kafka: Kafka, suffix: str) -> No
     assert all(one.timestamp_type == 1 and one.timestamp < claimed_ms for one in sent)
 
 
-@pytest.mark.kafka
 async def test_compaction_keeps_every_command_and_drops_marks(kafka: Kafka, suffix: str) -> None:
     """After compaction control holds each command still, and few of the marks that were written before them."""
     topics = Topics(f"compact-{suffix}.")

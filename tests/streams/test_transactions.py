@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
@@ -30,7 +31,6 @@ async def made(kafka: Kafka, topic: str, **config: str) -> TopicPartition:
     return TopicPartition(topic, 0)
 
 
-@pytest.mark.kafka
 @pytest.mark.parametrize("stamped", ["LogAppendTime", "CreateTime"])
 async def test_the_age_is_that_of_the_first_record(kafka: Kafka, topic_name: Callable[[str], str], stamped: str) -> None:
     """Since when is the broker's append time of the first record; a producer's own time is not believed."""
@@ -50,7 +50,6 @@ async def test_the_age_is_that_of_the_first_record(kafka: Kafka, topic_name: Cal
         await producer.stop()
 
 
-@pytest.mark.kafka
 async def test_reading_control_says_what_it_waits_for(kafka: Kafka, topic_name: Callable[[str], str]) -> None:
     """A router reads control to the first open transaction, starts there, and says so until the transaction ends."""
     place = await made(kafka, topic_name("control"))
@@ -70,7 +69,7 @@ async def test_reading_control_says_what_it_waits_for(kafka: Kafka, topic_name: 
             while reader.awaited() != 1:
                 assert await reader.next_batch(timeout_ms=100) == []
             await producer.abort_transaction()
-            found = []
+            found: list[Any] = []
             while not found:
                 found = await reader.next_batch(timeout_ms=100)
             while reader.awaited() is not None or reader.position != 4:

@@ -1,17 +1,19 @@
 """What a worker reads, from a real broker."""
 
+from __future__ import annotations
+
 import json
+from collections.abc import Callable
 
 import pytest
-
-pytestmark = pytest.mark.kafka
+from transport.harness import Broker, Reader
 
 
 def numbers(count: int) -> list[str]:
     return [str(n) for n in range(count)]
 
 
-async def test_every_record_arrives_once_in_chunks_that_join(broker, reader):
+async def test_every_record_arrives_once_in_chunks_that_join(broker: Broker, reader: Callable[..., Reader]) -> None:
     """Chunks hold at most what was set, join, and bring every record once, partition by partition."""
     topic = await broker.topic(partitions=3)
     for partition in range(3):
@@ -27,7 +29,7 @@ async def test_every_record_arrives_once_in_chunks_that_join(broker, reader):
         assert chunks[0]["previous"] is None
 
 
-async def test_partitions_take_turns(broker, reader):
+async def test_partitions_take_turns(broker: Broker, reader: Callable[..., Reader]) -> None:
     """A long partition does not keep a short one waiting until it is read to its end."""
     topic = await broker.topic(partitions=2)
     await broker.produce(topic, numbers(2000), 0)
@@ -39,7 +41,7 @@ async def test_partitions_take_turns(broker, reader):
 
 
 @pytest.mark.parametrize("codec", ["gzip", "snappy", "lz4", "zstd"])
-async def test_every_codec_is_read(broker, reader, codec):
+async def test_every_codec_is_read(broker: Broker, reader: Callable[..., Reader], codec: str) -> None:
     """What producers compress with is no reason to stop."""
     topic = await broker.topic()
     values = [f"{n} {'x' * 100}" for n in range(50)]
@@ -49,7 +51,20 @@ async def test_every_codec_is_read(broker, reader, codec):
     assert [value for chunk in worker.events() for value in chunk["values"]] == values
 
 
-async def test_holes_are_read_past(broker, reader):
+async def test_a_batch_that_unpacks_to_more_than_it_may_is_read_past(broker: Broker, reader: Callable[..., Reader]) -> None:
+    """Brokers take a few kilobytes that unpack to 40 MiB. One record stands in for it, and what follows is read."""
+    topic = await broker.topic()
+    await broker.produce(topic, numbers(5))
+    await broker.produce(topic, ["x" * (40 * 1024 * 1024)], compression="zstd")
+    await broker.produce(topic, numbers(5))
+    worker = reader(topic, values=True)
+    await worker.until(lambda: len(worker.offsets()) >= 11)
+    assert worker.offsets() == list(range(11))
+    assert [len(value) for chunk in worker.events() for value in chunk["values"]] == [1] * 5 + [0] + [1] * 5
+    assert all(chunk["joins"] for chunk in worker.events())
+
+
+async def test_holes_are_read_past(broker: Broker, reader: Callable[..., Reader]) -> None:
     """Transaction markers have offsets and no records: chunks join over them, and the commit passes them."""
     topic = await broker.topic()
     await broker.transactions(topic, [3, 12, 1])
@@ -62,7 +77,7 @@ async def test_holes_are_read_past(broker, reader):
     assert await broker.committed("holes", topic) == (19, "upto 19")
 
 
-async def test_what_a_transaction_took_back_is_not_delivered(broker, reader):
+async def test_what_a_transaction_took_back_is_not_delivered(broker: Broker, reader: Callable[..., Reader]) -> None:
     """Records of aborted transactions are holes, at the end, in the middle and at the beginning; chunks join over them."""
     topic = await broker.topic()
     await broker.transactions(topic, [-4, 3, -12, 1, -2])
@@ -78,7 +93,7 @@ async def test_what_a_transaction_took_back_is_not_delivered(broker, reader):
     assert (inside.events()[0]["start"], inside.offsets()) == (10, [22])
 
 
-async def test_an_open_transaction_holds_back_what_stands_behind_it(broker, reader):
+async def test_an_open_transaction_holds_back_what_stands_behind_it(broker: Broker, reader: Callable[..., Reader]) -> None:
     """Nothing behind an open transaction is delivered before it ends, whoever wrote it, and the app says where that is."""
     topic = await broker.topic()
     await broker.produce(topic, numbers(5))
@@ -93,7 +108,7 @@ async def test_an_open_transaction_holds_back_what_stands_behind_it(broker, read
         await worker.until(lambda: worker.events("awaited")[-1]["at"] == {})
 
 
-async def test_a_slow_agent_bounds_what_is_read_ahead(broker, reader):
+async def test_a_slow_agent_bounds_what_is_read_ahead(broker: Broker, reader: Callable[..., Reader]) -> None:
     """No more chunks of a partition are in flight than was set."""
     topic = await broker.topic()
     await broker.produce(topic, numbers(500))
@@ -102,7 +117,7 @@ async def test_a_slow_agent_bounds_what_is_read_ahead(broker, reader):
     assert max(chunk["in_flight"] for chunk in worker.events()) == 2
 
 
-async def test_ordinary_topics_live_beside_batched_ones(broker, reader):
+async def test_ordinary_topics_live_beside_batched_ones(broker: Broker, reader: Callable[..., Reader]) -> None:
     """An ordinary agent in the same app gets its messages one by one, and Faust commits them."""
     topic, ordinary = await broker.topic(), await broker.topic()
     await broker.produce(topic, numbers(30))
@@ -111,10 +126,10 @@ async def test_ordinary_topics_live_beside_batched_ones(broker, reader):
     await worker.until(lambda: len(worker.offsets()) >= 30 and len(worker.events("ordinary")) >= 3)
     assert [event["value"] for event in worker.events("ordinary")] == ["a", "b", "c"]
     assert await worker.terminate() == 0
-    assert (await broker.committed("beside", ordinary))[0] == 3
+    assert (await broker.committed("beside", ordinary) or (0, ""))[0] == 3
 
 
-async def test_retention_shows_as_a_gap_in_the_data(broker, reader):
+async def test_retention_shows_as_a_gap_in_the_data(broker: Broker, reader: Callable[..., Reader]) -> None:
     """An agent that takes gaps as data sees where reading ended and where it went on."""
     topic = await broker.topic()
     await broker.produce(topic, numbers(20))
@@ -130,7 +145,7 @@ async def test_retention_shows_as_a_gap_in_the_data(broker, reader):
     assert chunk["offsets"][0] == 35
 
 
-async def test_a_gap_stops_the_worker(broker, reader):
+async def test_a_gap_stops_the_worker(broker: Broker, reader: Callable[..., Reader]) -> None:
     """By default a chunk that does not join ends the process, and nothing is committed past the gap."""
     topic = await broker.topic()
     await broker.produce(topic, numbers(20))
@@ -146,7 +161,7 @@ async def test_a_gap_stops_the_worker(broker, reader):
     assert await broker.committed("gap", topic) == (20, "upto 20")
 
 
-async def test_a_seek_is_no_gap_and_drops_what_was_on_its_way(broker, reader):
+async def test_a_seek_is_no_gap_and_drops_what_was_on_its_way(broker: Broker, reader: Callable[..., Reader]) -> None:
     """After a seek back reading goes on there, with a new number; the old chunk's commit is refused."""
     topic = await broker.topic()
     await broker.produce(topic, numbers(100))
@@ -160,7 +175,7 @@ async def test_a_seek_is_no_gap_and_drops_what_was_on_its_way(broker, reader):
     assert worker.events("stale commit")[0]["partitions"] == []
 
 
-async def test_the_hook_says_where_reading_starts(broker, reader):
+async def test_the_hook_says_where_reading_starts(broker: Broker, reader: Callable[..., Reader]) -> None:
     """Nothing is delivered before the hook has answered, and then from where it says; it sees the commit."""
     topic = await broker.topic()
     await broker.produce(topic, numbers(50))
@@ -176,7 +191,7 @@ async def test_the_hook_says_where_reading_starts(broker, reader):
     assert second.events()[0]["previous"] == 25
 
 
-async def test_a_hole_alone_is_a_chunk_without_records(broker, reader):
+async def test_a_hole_alone_is_a_chunk_without_records(broker: Broker, reader: Callable[..., Reader]) -> None:
     """When a full chunk ends right before a marker, the marker's place still arrives, and can be committed."""
     topic = await broker.topic()
     await broker.transactions(topic, [10])

@@ -1,8 +1,10 @@
 """Partitions that change hands."""
 
-import pytest
+from __future__ import annotations
 
-pytestmark = pytest.mark.kafka
+from collections.abc import Callable
+
+from transport.harness import Broker, Reader
 
 PARTITIONS = 4
 
@@ -11,7 +13,9 @@ def numbers(count: int) -> list[str]:
     return [str(n) for n in range(count)]
 
 
-async def test_nothing_is_lost_when_a_second_worker_comes_and_the_first_is_killed(broker, reader):
+async def test_nothing_is_lost_when_a_second_worker_comes_and_the_first_is_killed(
+    broker: Broker, reader: Callable[..., Reader]
+) -> None:
     """Every record is committed by somebody, in chunks that join, over a hand-over and a SIGKILL."""
     topic = await broker.topic(partitions=PARTITIONS)
     for partition in range(PARTITIONS):
@@ -37,7 +41,7 @@ async def test_nothing_is_lost_when_a_second_worker_comes_and_the_first_is_kille
     assert all(chunk["joins"] for worker in (first, second) for chunk in worker.events())
 
 
-async def test_chunks_of_a_revoked_partition_are_not_processed(broker, reader):
+async def test_chunks_of_a_revoked_partition_are_not_processed(broker: Broker, reader: Callable[..., Reader]) -> None:
     """What lay in the queue when the partition went is dropped: each worker's readings join, each in itself."""
     topic = await broker.topic(partitions=PARTITIONS)
     for partition in range(PARTITIONS):
@@ -55,7 +59,7 @@ async def test_chunks_of_a_revoked_partition_are_not_processed(broker, reader):
     await first.until(lambda: first.events("revoked"))
 
 
-async def test_a_new_partition_is_seen_soon(broker, reader):
+async def test_a_new_partition_is_seen_soon(broker: Broker, reader: Callable[..., Reader]) -> None:
     """A partition that is added is read, within the metadata age and not five minutes."""
     from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 

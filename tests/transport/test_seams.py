@@ -14,6 +14,8 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.consumer import fetcher as aiokafka_fetcher
 from aiokafka.consumer import subscription_state
 from aiokafka.consumer.group_coordinator import GroupCoordinator
+from aiokafka.record import default_records
+from aiokafka.record._crecords import default_records as c_default_records
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 from faust.agents import agent as faust_agent
@@ -24,6 +26,7 @@ from faust.transport.drivers import aiokafka as driver
 from mode.supervisors import CrashingSupervisor
 from mode.threads import ServiceThread
 
+from failshut_streams import unpacking
 from failshut_streams.transport import ChunkApp, Record, Settings
 from failshut_streams.transport.consumer import ChunkConsumer, ChunkTransport, _ReadOffsets
 from failshut_streams.transport.fetch import ChunkThread, light_record
@@ -64,6 +67,7 @@ def test_the_versions_are_the_ones_that_were_read() -> None:
         (aiokafka_fetcher.FetchResult, "has_more", ["self"]),
         (aiokafka_fetcher.FetchError, "check_raise", ["self"]),
         (aiokafka_fetcher.PartitionRecords, "_consumer_record", ["self", "tp", "record"]),
+        (aiokafka_fetcher.PartitionRecords, "_unpack_records", ["self"]),
         (subscription_state.SubscriptionState, "fetch_context", ["self"]),
         (subscription_state.SubscriptionState, "is_assigned", ["self", "tp"]),
         (GroupCoordinator, "check_errors", ["self"]),
@@ -92,6 +96,18 @@ def test_our_overrides_are_really_used() -> None:
     assert ChunkTransport.Consumer is ChunkConsumer
     assert issubclass(ChunkThread, ServiceThread)
     assert "thread_loop" in source(ServiceThread.__init__), "seam: mode.ServiceThread.thread_loop"
+
+
+def test_aiokafka_unpacks_where_it_is_told_to() -> None:
+    """Its batches call the codecs by their modules' names, and its fetcher makes PartitionRecords by its own."""
+    unpacking.install()
+    for module in (default_records, c_default_records):
+        for name in ("gzip_decode", "snappy_decode", "lz4_decode", "zstd_decode"):
+            assert getattr(module, name).__module__ == unpacking.__name__, f"seam: {module.__name__}.{name}"
+    assert "partition_records=PartitionRecords(tp,records," in source(aiokafka_fetcher.Fetcher), "seam: Fetcher"
+    unpack = source(aiokafka_fetcher.PartitionRecords.__mro__[0]._unpack_records)
+    for step in ("whilerecords.has_next():", "next_batch=records.next_batch()", "forrecordinnext_batch:"):
+        assert step in unpack, f"seam: aiokafka PartitionRecords._unpack_records: {step}"
 
 
 def test_faust_hands_over_whatever_the_thread_returns() -> None:
@@ -163,7 +179,7 @@ def test_an_agents_error_reaches_the_worker() -> None:
     """Faust tells the actor of the error, and the crashing supervisor does not restart it."""
     app = ChunkApp(Settings(group="seams", broker="kafka://127.0.0.1:1"))
     app.finalize()
-    assert app.conf.agent_supervisor is CrashingSupervisor, "seam: faust setting agent_supervisor"
+    assert app.conf.agent_supervisor is CrashingSupervisor, "seam: faust setting agent_supervisor"  # type: ignore[comparison-overlap]  # Faust's types do not know its own settings
     assert "awaitaref.crash(exc)" in source(faust_agent.Agent._execute_actor), "seam: faust Agent._execute_actor"
     assert "restart" not in source(CrashingSupervisor.wakeup), "seam: mode CrashingSupervisor.wakeup"
 

@@ -1,18 +1,19 @@
 """How a worker ends, and what is committed when it has."""
 
+from __future__ import annotations
+
 import json
 import time
+from collections.abc import Callable
 
-import pytest
-
-pytestmark = pytest.mark.kafka
+from transport.harness import Broker, Reader
 
 
 def numbers(count: int) -> list[str]:
     return [str(n) for n in range(count)]
 
 
-async def test_only_what_was_said_is_committed(broker, reader):
+async def test_only_what_was_said_is_committed(broker: Broker, reader: Callable[..., Reader]) -> None:
     """After SIGTERM the commit is what the agent said, inside a chunk, with its text; not what it was given."""
     topic = await broker.topic()
     await broker.produce(topic, numbers(50))
@@ -23,7 +24,7 @@ async def test_only_what_was_said_is_committed(broker, reader):
     assert await broker.committed("said", topic) == (43, "inside")
 
 
-async def test_nothing_is_committed_unsaid(broker, reader):
+async def test_nothing_is_committed_unsaid(broker: Broker, reader: Callable[..., Reader]) -> None:
     """An agent that reads and says nothing leaves no commit, neither while it runs nor when it stops."""
     topic = await broker.topic()
     await broker.produce(topic, numbers(50))
@@ -34,7 +35,7 @@ async def test_nothing_is_committed_unsaid(broker, reader):
     assert await broker.committed("unsaid", topic) is None
 
 
-async def test_the_revoked_hook_may_commit_before_a_clean_stop(broker, reader):
+async def test_the_revoked_hook_may_commit_before_a_clean_stop(broker: Broker, reader: Callable[..., Reader]) -> None:
     """At SIGTERM the hook is told what goes, and what it commits counts."""
     topic = await broker.topic()
     await broker.produce(topic, numbers(20))
@@ -45,7 +46,7 @@ async def test_the_revoked_hook_may_commit_before_a_clean_stop(broker, reader):
     assert await broker.committed("farewell", topic) == (20, "at revocation")
 
 
-async def test_hooks_find_no_agent_in_the_middle_of_a_chunk(broker, reader):
+async def test_hooks_find_no_agent_in_the_middle_of_a_chunk(broker: Broker, reader: Callable[..., Reader]) -> None:
     """When a partition is let go its agent is through with its chunk, and gets no other."""
     topic = await broker.topic()
     await broker.produce(topic, numbers(500))
@@ -58,7 +59,7 @@ async def test_hooks_find_no_agent_in_the_middle_of_a_chunk(broker, reader):
     assert order.count("chunk") == order.count("through") < 20
 
 
-async def test_an_agent_that_raises_ends_the_worker(broker, reader):
+async def test_an_agent_that_raises_ends_the_worker(broker: Broker, reader: Callable[..., Reader]) -> None:
     """The process ends with an error, the commit stays where it was, and no hook speaks for broken state."""
     topic = await broker.topic()
     await broker.produce(topic, numbers(20))
@@ -70,7 +71,7 @@ async def test_an_agent_that_raises_ends_the_worker(broker, reader):
     assert await broker.committed("raises", topic) is None
 
 
-async def test_a_commit_beyond_delivery_ends_the_worker(broker, reader):
+async def test_a_commit_beyond_delivery_ends_the_worker(broker: Broker, reader: Callable[..., Reader]) -> None:
     """A position that no chunk has brought cannot be committed."""
     topic = await broker.topic()
     await broker.produce(topic, numbers(20))
@@ -80,7 +81,7 @@ async def test_a_commit_beyond_delivery_ends_the_worker(broker, reader):
     assert await broker.committed("beyond", topic) is None
 
 
-async def test_records_that_cannot_be_unpacked_end_the_worker(broker, reader):
+async def test_records_that_cannot_be_unpacked_end_the_worker(broker: Broker, reader: Callable[..., Reader]) -> None:
     """A batch that cannot be read is an error with the place in it, not a silence."""
     topic = await broker.topic()
     await broker.produce(topic, numbers(20))
@@ -89,7 +90,7 @@ async def test_records_that_cannot_be_unpacked_end_the_worker(broker, reader):
     assert worker.events() == []
 
 
-async def test_a_dead_fetcher_ends_the_worker(broker, reader):
+async def test_a_dead_fetcher_ends_the_worker(broker: Broker, reader: Callable[..., Reader]) -> None:
     """When aiokafka's fetch task dies, the worker does too."""
     topic = await broker.topic()
     await broker.produce(topic, numbers(20))
@@ -98,7 +99,7 @@ async def test_a_dead_fetcher_ends_the_worker(broker, reader):
     assert "ReadFault" in worker.tail()
 
 
-async def test_no_position_and_no_policy_ends_the_worker(broker, reader):
+async def test_no_position_and_no_policy_ends_the_worker(broker: Broker, reader: Callable[..., Reader]) -> None:
     """With start `none` a partition without a commit is an error."""
     topic = await broker.topic()
     worker = reader(topic, settings={"start": "none"})
@@ -106,7 +107,7 @@ async def test_no_position_and_no_policy_ends_the_worker(broker, reader):
     assert "NoOffsetForPartition" in worker.tail()
 
 
-async def test_a_hook_that_raises_ends_the_worker(broker, reader):
+async def test_a_hook_that_raises_ends_the_worker(broker: Broker, reader: Callable[..., Reader]) -> None:
     """A start that cannot be found is not replaced by another."""
     topic = await broker.topic()
     worker = reader(topic, start_at=-1)

@@ -1,14 +1,20 @@
 """A broker that goes away and comes back."""
 
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
 import pytest
+from transport.harness import Broker, Reader
 
 from failshut_streams.embedded import Kafka
 
-pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def own_kafka(tmp_path):
+def own_kafka(tmp_path: Path) -> Iterator[Kafka]:
     """A broker that a test may stop."""
     kafka = Kafka(tmp_path / "own")
     kafka.start()
@@ -18,7 +24,7 @@ def own_kafka(tmp_path):
         kafka.stop()
 
 
-async def test_reading_goes_on_after_a_broker_restart(own_kafka, broker, reader):
+async def test_reading_goes_on_after_a_broker_restart(own_kafka: Kafka, broker: Broker, reader: Callable[..., Reader]) -> None:
     """A worker outlives a restart of its broker, and every record arrives, in chunks that join."""
     broker.bootstrap = own_kafka.bootstrap
     topic = await broker.topic()
@@ -35,7 +41,7 @@ async def test_reading_goes_on_after_a_broker_restart(own_kafka, broker, reader)
     assert await worker.terminate() == 0
 
 
-async def test_a_stop_without_a_broker_is_bounded(own_kafka, broker, reader):
+async def test_a_stop_without_a_broker_is_bounded(own_kafka: Kafka, broker: Broker, reader: Callable[..., Reader]) -> None:
     """SIGTERM ends a worker within its bound when the broker is gone; a stop that was cut off says so."""
     broker.bootstrap = own_kafka.bootstrap
     topic = await broker.topic()

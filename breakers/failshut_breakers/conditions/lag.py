@@ -90,8 +90,9 @@ def motionless(samples: Sequence[Sampled]) -> bool:
 
 
 def shrinking(samples: Sequence[Sampled]) -> bool:
-    """Rule 6: the lag is less than at the window's beginning."""
-    return len(samples) > 1 and lag_of(samples[-1]) < lag_of(samples[0])
+    """Rule 6: the lag is less than at the window's beginning, and would be if nothing had been removed: by commits, too."""
+    first, last = samples[0], samples[-1]
+    return lag_of(last) < lag_of(first) and last.end - last.committed < first.end - first.committed
 
 
 def lag_of(sample: Sampled) -> int:

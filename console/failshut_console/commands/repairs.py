@@ -30,6 +30,7 @@ from failshut_console.exits import Exit, Trouble, unreachable
 from failshut_console.looking import Looker
 from failshut_console.ordering import load_operator_key
 from failshut_console.state import Runtime, who
+from failshut_streams.broker import shown
 from failshut_streams.operator import Operator, Unacknowledged
 from failshut_streams.topics import INTERNAL, OTLP_METRICS, TELEMETRY, BrokerUnreachable
 
@@ -118,7 +119,9 @@ def accept_gap(
     try:
         position = asyncio.run(act())
     except (BrokerUnreachable, Unacknowledged, OSError) as error:
-        raise unreachable(f"Kafka at {at.broker} does not answer: {error}", "look at `failshut gap list` first") from error
+        raise unreachable(
+            f"Kafka at {shown(at.broker)} does not answer: {error}", "look at `failshut gap list` first"
+        ) from error
     if not _gone(at, place, wait):
         raise unreachable(
             f"{place} is accepted up to {position}, and the gap still stands after {wait:g} s",

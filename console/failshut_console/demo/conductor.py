@@ -18,6 +18,7 @@ from pathlib import Path
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
+from failshut.whole_file import write_whole
 from failshut_console.activating import FolderWatch
 from failshut_console.demo import names
 from failshut_console.demo.answers import Answer, closed_at, closed_for_good, slipped, steady_since
@@ -308,9 +309,7 @@ class PolicyFolder:
 
     def set_broken(self, broken: bool) -> float:
         """Write a policy file that is not valid, or the good one again; return when that was done."""
-        partial = self._file.with_suffix(".partial")
-        partial.write_text(BROKEN_POLICY if broken else self._good, encoding="utf-8")
-        partial.replace(self._file)
+        write_whole(self._file, (BROKEN_POLICY if broken else self._good).encode())
         return time.monotonic()
 
     def _follow(self) -> None:

@@ -10,8 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import redis
-
+from failshut.connection import connect
 from failshut.keys import Names
 from failshut_console.demo import names
 from failshut_console.demo.channel import Channel
@@ -145,7 +144,7 @@ class Troubles:
     def _flush(self) -> float:
         """FLUSHALL, right after a renewal: the monitor writes the next permit a third of a second later, and guards look four
         times a second, so this one is seen as an empty store and not only as a gap between two permits."""
-        with redis.Redis.from_url(self._stack.valkey.url, socket_timeout=1) as client:
+        with connect(self._stack.valkey.url, 1.0) as client:
             record = Names(self._stack.installation).record(names.ROUTE)
             before, ends = client.get(record), time.monotonic() + TTL_S
             while client.get(record) == before and time.monotonic() < ends:

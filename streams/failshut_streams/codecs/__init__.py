@@ -5,9 +5,9 @@ itself measures (`internal`); each has `decode(key, value, headers, append_ms) -
 docs/telemetry.md says what producers may send.
 """
 
-from .dead_letter import DeadLetter, Origin, decode_dead_letter, encode_dead_letter, unreadable_reason
+from .dead_letter import Dead, DeadLetter, Origin, decode_dead_letter, encode_dead_letter, why_dead
 from .internal import InternalDecoder
-from .items import Beat, Fault, Headers, Item, LagPoint, Outcome, Sample
+from .items import Beat, DeadKind, Fault, Headers, Item, LagPoint, Outcome, Sample
 from .names import BadName, series_id, split_series
 from .native import NativeDecoder
 from .otlp import OtlpDecoder
@@ -15,6 +15,8 @@ from .otlp import OtlpDecoder
 __all__ = [
     "BadName",
     "Beat",
+    "Dead",
+    "DeadKind",
     "DeadLetter",
     "Fault",
     "Headers",
@@ -30,5 +32,5 @@ __all__ = [
     "encode_dead_letter",
     "series_id",
     "split_series",
-    "unreadable_reason",
+    "why_dead",
 ]

@@ -6,10 +6,11 @@ record was. One envelope a record, not one an element.
 
 from base64 import b64encode
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import msgspec
 
-from .items import Fault, Item, fault
+from .items import DeadKind, Fault, Item, fault
 
 VERSION = 1
 VALUE_BYTES_KEPT = 4096
@@ -36,12 +37,20 @@ class DeadLetter(msgspec.Struct, frozen=True):
     size: int
 
 
-def unreadable_reason(items: Iterable[Item]) -> str | None:
-    """Why a record with these items belongs into the dead-letter topic, or None where it does not."""
-    reasons = [item.reason for item in items if type(item) is Fault and item.series is None]
-    if not reasons:
+class Dead(NamedTuple):
+    """Why a record belongs into the dead-letter topic: for a person, and in one word."""
+
+    reason: str
+    kind: DeadKind = DeadKind.OTHER
+
+
+def why_dead(items: Iterable[Item]) -> Dead | None:
+    """Why a record with these items belongs into the dead-letter topic, or None where it does not. The first is named."""
+    faults = [item for item in items if type(item) is Fault and item.series is None]
+    if not faults:
         return None
-    return reasons[0] if len(reasons) == 1 else f"{reasons[0]} (and {len(reasons) - 1} more elements)"
+    first, more = faults[0], len(faults) - 1
+    return Dead(f"{first.reason} (and {more} more elements)" if more else first.reason, first.kind)
 
 
 def encode_dead_letter(reason: str, origin: Origin, key: bytes | None, value: bytes | None) -> bytes:

@@ -9,7 +9,7 @@ Limits: who may write the topic is the broker's ACL to say. There is no lenient 
 
 import msgspec
 
-from .items import Headers, Item
+from .items import DeadKind, Headers, Item
 from .lenient import finish
 from .names import NAMES_MAX, Instances, SeriesNames
 from .native import REFUSED, VALUE_BYTES_MAX, refuse_value, unreadable
@@ -33,9 +33,9 @@ class InternalDecoder:
     def decode(self, key: bytes | None, value: bytes | None, headers: Headers, append_ms: int) -> list[Item]:
         """The one item of a record. Never raises."""
         if refusal := refuse_value(value, self._bytes_max):
-            return unreadable(key, refusal)
+            return unreadable(key, refusal, DeadKind.SIZE)
         assert value  # noqa: S101  # refuse_value refuses an empty one
         try:
             return [finish(_decode(value), self.names, self._instances, append_ms)]
         except REFUSED as error:
-            return unreadable(key, f"no event of Failshut's own: {error}")
+            return unreadable(key, f"no event of Failshut's own: {error}", DeadKind.OTHER)

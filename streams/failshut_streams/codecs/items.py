@@ -9,6 +9,7 @@ the producer claimed no time: the record's append time counts.
 """
 
 from collections.abc import Sequence
+from enum import StrEnum
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -18,6 +19,18 @@ from failshut_breakers.readings import Offsets
 Headers: TypeAlias = Sequence[tuple[str, bytes | None]]
 
 REASON_CHARS_MAX = 200
+
+
+class DeadKind(StrEnum):
+    """What is wrong with a record that goes to the dead-letter topic, in one word: a label of metrics, so a fixed list."""
+
+    JSON = "json"
+    OTLP = "otlp"
+    CLOUD_EVENT = "cloud_event"
+    MARK = "mark"
+    COMMAND = "command"
+    SIZE = "size"
+    OTHER = "other"
 
 
 class Sample(msgspec.Struct, frozen=True, gc=False):
@@ -78,18 +91,20 @@ class Fault(msgspec.Struct, frozen=True, gc=False):
     series: str | None
     reason: str
     time_ms: int | None = None
+    kind: DeadKind = DeadKind.OTHER
+    """Of what is unreadable: what is wrong with it, in one word."""
 
 
 Item: TypeAlias = Sample | Beat | LagPoint | Outcome | Fault
 
 
-def fault(series: str | None, reason: object, time_ms: int | None = None) -> Fault:
+def fault(series: str | None, reason: object, time_ms: int | None = None, kind: DeadKind = DeadKind.OTHER) -> Fault:
     """A fault whose reason is safe to print, to sign and to encode, whatever the producer sent.
 
-    >>> fault(None, "bad \\x1b[2J")
-    Fault(series=None, reason='bad ?[2J', time_ms=None)
+    >>> fault(None, "bad \\x1b[2J").reason
+    'bad ?[2J'
     """
     text = str(reason)[:REASON_CHARS_MAX]
     if not text.isprintable():
         text = "".join(char if char.isprintable() else "?" for char in text)
-    return Fault(series, text, time_ms)
+    return Fault(series, text, time_ms, kind)

@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from .items import Beat, Fault, Item, LagPoint, Outcome, Sample, fault
+from .items import Beat, DeadKind, Fault, Item, LagPoint, Outcome, Sample, fault
 from .names import Instances, SeriesNames, check_name
 from .times import Claim, bounded
 from .wire import BeatWire, LagWire, SampleWire, Wire
@@ -34,7 +34,11 @@ NAMING = frozenset(("service", "gate", "group", "specversion"))
 
 
 class Unreadable(Exception):
-    """A message that cannot be read as a whole. The text says why."""
+    """A message that cannot be read as a whole. The text says why, `kind` in one word."""
+
+    def __init__(self, reason: str, kind: DeadKind) -> None:
+        super().__init__(reason)
+        self.kind = kind
 
 
 def _integer(digits: str) -> int | float:
@@ -52,9 +56,9 @@ def parse(value: bytes) -> Any:
         text = value.removeprefix(BOM).decode("utf-8", "surrogateescape")
         return json.loads(text, parse_int=_integer, strict=False)
     except RecursionError:
-        raise Unreadable("JSON nests too deep") from None
+        raise Unreadable("JSON nests too deep", DeadKind.JSON) from None
     except ValueError as error:
-        raise Unreadable(f"not JSON: {error}") from None
+        raise Unreadable(f"not JSON: {error}", DeadKind.JSON) from None
 
 
 def finish(wire: Wire, names: SeriesNames, instances: Instances, append_ms: int, default_ms: int | None = None) -> Item:
@@ -137,16 +141,16 @@ class LenientReader:
 
     def _counted(self, elements: int) -> int:
         if elements > self._elements_max:
-            raise Unreadable(f"more than {self._elements_max} elements")
+            raise Unreadable(f"more than {self._elements_max} elements", DeadKind.SIZE)
         return elements
 
     def _item(self, element: Any, default: object, inside: bool, append_ms: int) -> Item:
         if isinstance(element, Unreadable):
-            return fault(None, element)
+            return fault(None, element, kind=element.kind)
         if not isinstance(element, dict):
             return fault(None, f"an element is an object, not {json_type(element)}")
         if inside and is_cloud_event(element):
-            return fault(None, "a CloudEvent inside a CloudEvent")
+            return fault(None, "a CloudEvent inside a CloudEvent", kind=DeadKind.CLOUD_EVENT)
         if default is not None and element.get("time") is None:
             element = {**element, "time": default}
         try:
@@ -192,17 +196,17 @@ def is_cloud_event(element: Any) -> bool:
 def cloud_event(event: dict[str, Any]) -> tuple[Any, object]:
     """Data and claimed time of a structured CloudEvent. Raises `Unreadable`."""
     if event["specversion"] != "1.0":
-        raise Unreadable("a CloudEvent of another version than 1.0")
+        raise Unreadable("a CloudEvent of another version than 1.0", DeadKind.CLOUD_EVENT)
     if not is_json(event.get("datacontenttype")):
-        raise Unreadable("the data of the CloudEvent are not JSON")
+        raise Unreadable("the data of the CloudEvent are not JSON", DeadKind.CLOUD_EVENT)
     data, encoded = event.get("data"), event.get("data_base64")
     if (data is None) == (encoded is None):
-        raise Unreadable("a CloudEvent has either data or data_base64")
+        raise Unreadable("a CloudEvent has either data or data_base64", DeadKind.CLOUD_EVENT)
     if encoded is not None:
         try:
             data = parse(base64.b64decode(encoded, validate=True))
         except (TypeError, ValueError):
-            raise Unreadable("data_base64 is not base64") from None
+            raise Unreadable("data_base64 is not base64", DeadKind.CLOUD_EVENT) from None
     return data, event.get("time")
 
 

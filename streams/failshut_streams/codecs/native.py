@@ -13,7 +13,7 @@ goes unnoticed by design.
 
 import msgspec
 
-from .items import Fault, Headers, Item, Sample, fault
+from .items import DeadKind, Fault, Headers, Item, Sample, fault
 from .lenient import LenientReader, Unreadable, finish, is_json
 from .names import NAMES_MAX, Instances, SeriesNames, series_of_key
 from .times import Zoned, bounded
@@ -99,7 +99,7 @@ class NativeDecoder:
             if b'"specversion"' in value:
                 event = _decode_cloud(value)
                 if not is_json(event.datacontenttype):
-                    return unreadable(key, "the data of the CloudEvent are not JSON")
+                    return unreadable(key, "the data of the CloudEvent are not JSON", DeadKind.CLOUD_EVENT)
                 default_ms = None if event.time is None else bounded(event.time, append_ms)
                 return self._samples(event.data, append_ms, default_ms)
             wires = _decode_others(value)
@@ -116,26 +116,26 @@ class NativeDecoder:
         try:
             items = self._lenient.read(value, append_ms, default_time, inside)
         except Unreadable as error:
-            return unreadable(key, error)
+            return unreadable(key, error, error.kind)
         return with_key_fault(key, items)
 
     def _decode_rare(self, key: bytes | None, value: bytes | None, headers: Headers, append_ms: int) -> list[Item]:
         """Everything that one comparison keeps off the fast path: no value, a giant one, headers."""
         if refusal := refuse_value(value, self._bytes_max):
-            return unreadable(key, refusal)
+            return unreadable(key, refusal, DeadKind.SIZE)
         assert value  # noqa: S101  # refuse_value refuses an empty one
         attributes = cloud_attributes(headers)
         media_type = attributes.get("content-type", "").partition(";")[0].strip().lower()
         structured = media_type.startswith(CLOUD_EVENTS)
         if structured and media_type not in CLOUD_EVENTS_JSON:
-            return unreadable(key, "a CloudEvent in another format than JSON")
+            return unreadable(key, "a CloudEvent in another format than JSON", DeadKind.CLOUD_EVENT)
         # The content type decides: attributes that a bridge repeats in headers do not make the event binary.
         if structured or "ce_specversion" not in attributes:
             return self.decode(key, value, (), append_ms)
         if attributes["ce_specversion"] != "1.0":
-            return unreadable(key, "a CloudEvent of another version than 1.0")
+            return unreadable(key, "a CloudEvent of another version than 1.0", DeadKind.CLOUD_EVENT)
         if not is_json(attributes.get("content-type")):
-            return unreadable(key, "the data of the CloudEvent are not JSON")
+            return unreadable(key, "the data of the CloudEvent are not JSON", DeadKind.CLOUD_EVENT)
         claim = attributes.get("ce_time")
         try:
             default_ms = None if claim is None else bounded(msgspec.convert(claim, Zoned), append_ms)
@@ -164,9 +164,9 @@ def refuse_value(value: bytes | None, bytes_max: int) -> str | None:
     return None
 
 
-def unreadable(key: bytes | None, reason: object) -> list[Item]:
+def unreadable(key: bytes | None, reason: object, kind: DeadKind) -> list[Item]:
     """The items of a record that cannot be read at all."""
-    return with_key_fault(key, [fault(None, reason)])
+    return with_key_fault(key, [fault(None, reason, kind=kind)])
 
 
 def with_key_fault(key: bytes | None, items: list[Item]) -> list[Item]:

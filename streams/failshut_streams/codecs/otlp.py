@@ -22,7 +22,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped] 
 from opentelemetry.proto.metrics.v1.metrics_pb2 import MetricsData
 
 from . import otlp_json
-from .items import Headers, Item
+from .items import DeadKind, Headers, Item
 from .lenient import Unreadable, parse
 from .names import NAMES_MAX, Instances, SeriesNames
 from .native import REFUSED, VALUE_BYTES_MAX, refuse_value, unreadable, with_key_fault
@@ -65,14 +65,14 @@ class OtlpDecoder:
     def decode(self, key: bytes | None, value: bytes | None, headers: Headers, append_ms: int) -> list[Item]:
         """The items of one record, in order. Never raises; an empty list for a message without points."""
         if refusal := refuse_value(value, self._bytes_max):
-            return unreadable(key, refusal)
+            return unreadable(key, refusal, DeadKind.SIZE)
         assert value  # noqa: S101  # refuse_value refuses an empty one
         try:
             return with_key_fault(key, self._items(value, append_ms))
         except (DecodeError, RecursionError) as error:
-            return unreadable(key, f"not OTLP metrics: {error}")
+            return unreadable(key, f"not OTLP metrics: {error}", DeadKind.OTLP)
         except Unreadable as error:
-            return unreadable(key, error)
+            return unreadable(key, error, error.kind)
 
     def _items(self, value: bytes, append_ms: int) -> list[Item]:
         # No OTLP message in protobuf begins with a brace: it would be a group, which the format does not have.
@@ -85,7 +85,7 @@ class OtlpDecoder:
                 raise
             return self._json(value, append_ms)
         if not resource_metrics:  # protobuf takes many other bytes for unknown fields, and no exporter writes this
-            raise Unreadable("not OTLP metrics: no resource_metrics")
+            raise Unreadable("not OTLP metrics: no resource_metrics", DeadKind.OTLP)
         walk = self._walk(append_ms)
         walk.resources(resource_metrics)
         return walk.items

@@ -2,6 +2,10 @@
 
 Damage costs the point, the metric or the resource that it is in, and no more. Good points are walked as always, so that
 the two readers cannot disagree.
+
+To find damage costs ten times what reading costs, so a message has a budget of it (`BAD_POINTS_MAX`, `BAD_HOLDERS_MAX`). Beyond
+it a metric's points are read together or not at all, and damage that names no series ends the reading of the message: what
+stood before it counts, and one more fault says that there was more.
 """
 
 from typing import Any
@@ -9,9 +13,10 @@ from typing import Any
 import msgspec
 
 from . import otlp_json
+from .items import DeadKind
 from .lenient import Unreadable
 from .native import REFUSED
-from .otlp_walk import SUFFIXES, Walk, suffixes_of
+from .otlp_walk import BAD_HOLDERS_MAX, SUFFIXES, Walk, suffixes_of
 
 # What a holder may have beside the list that is looked for. Anything else in an empty one was meant to be read.
 BESIDE = {
@@ -24,13 +29,32 @@ BESIDE = {
 NOT_READ = ("resource_metrics", "scope_metrics", "instrumentationLibraryMetrics", "instrumentation_library_metrics")
 
 
+class _Enough(Exception):
+    """The budget of damage that names no series is spent."""
+
+
 def walk_parsed(walk: Walk, message: Any) -> None:
     """Walk a parsed message of which something may be wrong. Raises `Unreadable` where it is no OTLP at all."""
     if not isinstance(message, dict) or not isinstance(message.get("resourceMetrics"), list):
-        raise Unreadable("not OTLP metrics: no list of resourceMetrics")
+        raise Unreadable("not OTLP metrics: no list of resourceMetrics", DeadKind.OTLP)
     walk.hold(message["resourceMetrics"])
     _not_read(walk, message)
-    for resource in message["resourceMetrics"]:
+    try:
+        _resources(walk, message["resourceMetrics"])
+    except _Enough:
+        walk.faults(None, (), f"more than {BAD_HOLDERS_MAX} damaged resources, scopes and metrics: the rest is not read")
+
+
+def _damaged(walk: Walk, why: object) -> None:
+    """Something that names no series is damaged."""
+    if walk.bad_holders_left <= 0:
+        raise _Enough
+    walk.bad_holders_left -= 1
+    walk.faults(None, (), why)
+
+
+def _resources(walk: Walk, resources: list[Any]) -> None:
+    for resource in resources:
         try:
             described = _field(resource, "resource", dict, {})
             walk.resource(msgspec.convert(described, otlp_json.Resource, strict=False).attributes or ())
@@ -38,14 +62,14 @@ def walk_parsed(walk: Walk, message: Any) -> None:
             if not _not_read(walk, resource):
                 _held(resource, "scopeMetrics")
         except REFUSED as error:
-            walk.faults(None, (), error)
+            _damaged(walk, error)
             continue
         walk.hold(scopes)
         for scope in scopes:
             try:
                 metrics = _held(scope, "metrics")
             except ValueError as error:
-                walk.faults(None, (), error)
+                _damaged(walk, error)
                 continue
             walk.hold(metrics)
             for metric in metrics:
@@ -62,36 +86,56 @@ def _not_read(walk: Walk, holder: dict[str, Any]) -> bool:
 def _metric(walk: Walk, metric: Any) -> None:
     """A metric of which something may be wrong: its good points are walked, its bad ones are faults."""
     if not isinstance(metric, dict):
-        walk.faults(None, (), "a metric is an object")
+        _damaged(walk, "a metric is an object")
         return
-    name = "" if metric.get("name") is None else metric["name"]
-    kind = next((kind for kind in SUFFIXES if metric.get(_camel(kind)) is not None), None)
-    if kind is None:
+    name = metric.get("name")
+    if name is None or not isinstance(name, str) or not name:
+        name = "" if name is None else name
+        if walk.bad_holders_left <= 0:
+            raise _Enough
+        walk.bad_holders_left -= 1  # its faults name no series
+    kind, camel = next(((kind, camel) for kind, camel in _KINDS if metric.get(camel) is not None), ("", ""))
+    if not kind:
         walk.faults(name, ("",), "a metric without data")
         return
+    body = metric[camel]
+    if not isinstance(body, dict) or not isinstance(body.get("dataPoints"), list | None):
+        walk.faults(name, SUFFIXES[kind], f"{camel}, or its dataPoints, is of the wrong type")
+        return
     try:
-        body = _field(metric, _camel(kind), dict, {})
         raw = _held(body, "dataPoints")
-        empty = {"name": name, _camel(kind): {**body, "dataPoints": None}}
+        empty = {"name": name, camel: {**body, "dataPoints": None}}
         shell = msgspec.convert(empty, otlp_json.Metric, strict=False)
     except REFUSED as error:
         walk.faults(name, SUFFIXES[kind], error)
         return
     walk.bound(len(raw))
-    good: list[Any] = []
-    bad: list[tuple[object, Any]] = []
-    for point in raw:
-        try:
-            if not isinstance(point, dict):
-                raise ValueError("a point is an object")
-            good.append(msgspec.convert(point, otlp_json.POINTS[kind], strict=False))
-        except REFUSED as error:
-            bad.append((error, point))
+    good, bad = _points(kind, raw, walk.bad_points_left)
     data = getattr(shell, kind)
     if good:
         data.data_points = good
         walk.metric(shell)
     _bad_points(walk, name, suffixes_of(kind, data) or SUFFIXES[kind], bad)
+
+
+def _points(kind: str, raw: list[Any], bad_max: int) -> tuple[list[Any], list[tuple[object, Any]]]:
+    """The good points, and the others with why; beyond `bad_max` of these the rest is good as a whole or bad as a whole."""
+    shape = otlp_json.POINTS[kind]
+    good: list[Any] = []
+    bad: list[tuple[object, Any]] = []
+    for place, point in enumerate(raw):
+        if len(bad) >= bad_max:
+            try:
+                return good + msgspec.convert(raw[place:], list[shape], strict=False), bad  # type: ignore[valid-type]
+            except REFUSED as error:
+                return good, bad + [(error, one) for one in raw[place:]]
+        try:
+            if not isinstance(point, dict):
+                raise ValueError("a point is an object")
+            good.append(msgspec.convert(point, shape, strict=False))
+        except REFUSED as error:
+            bad.append((error, point))
+    return good, bad
 
 
 def _bad_points(walk: Walk, name: object, suffixes: tuple[str, ...], bad: list[tuple[object, Any]]) -> None:
@@ -138,3 +182,6 @@ def _field(holder: Any, name: str, shape: type, default: Any) -> Any:
 def _camel(name: str) -> str:
     head, *tail = name.split("_")
     return head + "".join(part.title() for part in tail)
+
+
+_KINDS = tuple((kind, _camel(kind)) for kind in SUFFIXES)

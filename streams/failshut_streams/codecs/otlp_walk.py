@@ -19,7 +19,7 @@ from google.protobuf.unknown_fields import UnknownFieldSet  # type: ignore[impor
 from opentelemetry.proto.metrics.v1.metrics_pb2 import SummaryDataPoint
 
 from . import otlp_json
-from .items import Item, Sample, fault
+from .items import DeadKind, Item, Sample, fault
 from .lenient import Unreadable
 from .names import Instances, SeriesNames
 from .times import EARLIEST_NANO, NANO_BELOW, NANOSECONDS_A_MILLISECOND, NO_UNIX_NANO, nano_ms
@@ -35,6 +35,9 @@ HOLDERS_MAX = 30_000
 
 BAD_POINTS_MAX = 1_000
 """Points in JSON that are damaged, each with a fault of its own."""
+
+BAD_HOLDERS_MAX = 1_000
+"""Resources, scopes and metrics in JSON that are damaged and name no series, each with a fault of its own."""
 
 COUNT_BELOW = 1 << 64
 
@@ -61,6 +64,7 @@ class Walk:
         self.items: list[Item] = []
         self.append_ms = append_ms
         self.bad_points_left = BAD_POINTS_MAX
+        self.bad_holders_left = BAD_HOLDERS_MAX
         self._names = names
         self._instances = instances
         self._elements_max = elements_max
@@ -148,26 +152,26 @@ class Walk:
                 raise ValueError(reason)
             found = [fault(self._names[self._service, name + suffix], reason, time_ms) for suffix in suffixes]
         except ValueError as error:
-            found = [fault(None, error, time_ms)]
+            found = [fault(None, error, time_ms, DeadKind.OTLP)]
         self.bound(len(found))
         self.items.extend(found)
 
     def bound(self, more: int) -> None:
         """Refuse more items than a message may become."""
         if len(self.items) + more > self._elements_max:
-            raise Unreadable(f"more than {self._elements_max} elements")
+            raise Unreadable(f"more than {self._elements_max} elements", DeadKind.SIZE)
 
     def hold(self, holders: Sized) -> None:
         """Count what is about to be walked and is no point."""
         self._holders_left -= len(holders)
         if self._holders_left < 0:
-            raise Unreadable(f"more than {self._holders_max} resources, attributes, scopes and metrics")
+            raise Unreadable(f"more than {self._holders_max} resources, attributes, scopes and metrics", DeadKind.SIZE)
 
     def hold_points(self, points: Sized) -> None:
         """Count points that are about to be walked: those that are marked as no value become no items."""
         self._points_left -= len(points)
         if self._points_left < 0:
-            raise Unreadable(f"more than {self._elements_max} elements")
+            raise Unreadable(f"more than {self._elements_max} elements", DeadKind.SIZE)
 
     def _checked_instance(self) -> str | None:
         return None if self._instance is None else self._instances[self._instance]

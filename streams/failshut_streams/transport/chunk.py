@@ -7,15 +7,19 @@ starts); where it differs from `fetched_from`, something in between was never se
 
 A **reading** is one uninterrupted pass over a partition. Each assignment and each seek begins a new one, with
 a higher number, and what belongs to an older one is dropped.
+
+`Hooks` is what reading asks of the app that reads: how, which topics, from where, and what must be told.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from faust.types import TP
+
+from failshut_streams.transport.settings import Settings
 
 
 class TransportError(Exception):
@@ -120,6 +124,21 @@ class Assignment:
     generation: int
     tps: frozenset[TP]
     committed: Mapping[TP, Position]
+
+
+class Hooks(Protocol):
+    """What a consumer asks of its app. The app is one; a consumer knows no more of it than this."""
+
+    settings: Settings
+
+    def batched(self, topic: str) -> bool:
+        """Whether a topic is delivered in chunks."""
+
+    async def find_starts(self, assignment: Assignment) -> dict[TP, int]:
+        """Where the partitions of an assignment start. One that is left out starts at its commit, or as the policy says."""
+
+    async def tell_revoked(self, tps: frozenset[TP]) -> None:
+        """These partitions are about to go: returns when all who must be told were told."""
 
 
 @dataclass(slots=True, eq=False)

@@ -13,7 +13,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from itertools import count
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from aiokafka.errors import IllegalStateError
 from faust.tables.manager import TableManager
@@ -25,14 +25,12 @@ from failshut_streams.transport.chunk import (
     Chunk,
     Commit,
     CommitBeyondDelivery,
+    Hooks,
     Position,
     Reading,
 )
 from failshut_streams.transport.fetch import ChunkThread
 from failshut_streams.transport.settings import Settings
-
-if TYPE_CHECKING:
-    from failshut_streams.transport.app import ChunkApp
 
 
 class _ReadOffsets(defaultdict[TP, int | None]):
@@ -57,9 +55,9 @@ class ChunkConsumer(driver.Consumer):
     _thread: ChunkThread
 
     def __init__(self, transport: Any, *args: Any, **kwargs: Any) -> None:
-        app = cast("ChunkApp", transport.app)
-        self.settings: Settings = app.settings
-        self.batched: Callable[[str], bool] = app.batched
+        self._hooks: Hooks = transport.app
+        self.settings: Settings = self._hooks.settings
+        self.batched: Callable[[str], bool] = self._hooks.batched
         #: Assigned, but not begun: the generation and its batched partitions.
         self._waiting: tuple[int, frozenset[TP]] | None = None
         self._beginning: asyncio.Future[Any] | None = None
@@ -71,12 +69,8 @@ class ChunkConsumer(driver.Consumer):
         super().__init__(transport, *args, **kwargs)
         self._read_offset = _ReadOffsets(self.batched)
 
-    @property
-    def _chunk_app(self) -> ChunkApp:
-        return cast("ChunkApp", self.app)
-
     def _new_consumer_thread(self) -> ChunkThread:
-        return ChunkThread(self, loop=self.loop, beacon=self.beacon)
+        return ChunkThread(self, settings=self.settings, batched=self.batched, loop=self.loop, beacon=self.beacon)
 
     # -- assignment
 
@@ -101,7 +95,7 @@ class ChunkConsumer(driver.Consumer):
         try:
             async with asyncio.timeout(self.settings.hook_seconds_max):
                 committed = await self._thread.within(self._thread.committed(tps))
-                starts = await self._chunk_app.find_starts(Assignment(generation, tps, committed))
+                starts = await self._hooks.find_starts(Assignment(generation, tps, committed))
         except IllegalStateError as error:
             self.log.info("Generation %s was over before it began: %s", generation, error)
             return
@@ -143,7 +137,7 @@ class ChunkConsumer(driver.Consumer):
     async def _end_readings(self) -> None:
         try:
             async with asyncio.timeout(self.settings.hook_seconds_max):
-                await self._chunk_app.tell_revoked(frozenset(self._readings))
+                await self._hooks.tell_revoked(frozenset(self._readings))
         except Exception as error:  # noqa: BLE001 a hook's error of any kind ends the worker
             await self.crash(error)
         finally:

@@ -5,7 +5,7 @@ the fetch position read right before and right after, with nothing awaited in be
 in aiokafka's background is seen as what it is, a chunk that starts elsewhere.
 
 Only committed records are read: what a transaction wrote and took back is passed over as a hole, and what it may still take
-back is waited for, and with it everything behind it. `awaited` says where.
+back is waited for, and with it everything behind it. `awaited` says where. What a batch unpacks to is bounded: unpacking.py.
 
 Everything that is private in aiokafka and used here is listed in tests/transport/test_seams.py.
 """
@@ -16,7 +16,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from time import monotonic
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.consumer.fetcher import Fetcher, FetchResult
@@ -25,11 +25,10 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
 from faust.types import TP
 
+from failshut_streams import unpacking
 from failshut_streams.broker import READ_COMMITTED
 from failshut_streams.transport.chunk import Chunk, Position, ReadFault, Reading, Record
-
-if TYPE_CHECKING:
-    from failshut_streams.transport.consumer import ChunkConsumer
+from failshut_streams.transport.settings import Settings
 
 T = TypeVar("T")
 _REASSIGNMENT_POLL_SECONDS = 0.1
@@ -57,9 +56,19 @@ def light_record(
 
 
 class ChunkThread(AIOKafkaConsumerThread):
-    """Owns the aiokafka consumer. Its coroutines run in its own loop; `within` calls them from outside."""
+    """Owns the aiokafka consumer. Its coroutines run in its own loop; `within` calls them from outside.
 
-    consumer: ChunkConsumer
+    Args:
+        consumer: Faust's, whose thread this is.
+        settings: how to read.
+        batched: whether a topic is delivered in chunks.
+        options: of Faust's thread.
+    """
+
+    def __init__(self, consumer: Any, *, settings: Settings, batched: Callable[[str], bool], **options: Any) -> None:
+        self._settings = settings
+        self._batched = batched
+        super().__init__(consumer, **options)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -78,8 +87,9 @@ class ChunkThread(AIOKafkaConsumerThread):
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self.thread_loop))
 
     def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:
+        unpacking.install()
         consumer = super()._create_worker_consumer(transport)
-        consumer._fetch_max_wait_ms = self.consumer.settings.fetch_max_wait_ms
+        consumer._fetch_max_wait_ms = self._settings.fetch_max_wait_ms
         consumer._isolation_level = READ_COMMITTED  # Faust knows it for its own transactions alone
         return consumer
 
@@ -88,7 +98,7 @@ class ChunkThread(AIOKafkaConsumerThread):
     async def seek_to_committed(self) -> Mapping[TP, int]:
         """Seek ordinary topics. Where a batched one starts is the business of `ChunkConsumer` alone."""
         consumer = self._ensure_consumer()
-        plain = [tp for tp in consumer.assignment() if not self.consumer.batched(tp.topic)]
+        plain = [tp for tp in consumer.assignment() if not self._batched(tp.topic)]
         if not plain:
             return {}
         sought: Mapping[TP, int] = await self.call_thread(consumer.seek_to_committed, *plain)
@@ -228,7 +238,7 @@ class ChunkThread(AIOKafkaConsumerThread):
         return drained
 
     def _take_from(self, tp: TP, entry: FetchResult, consumer: AIOKafkaConsumer) -> list[Any]:
-        if not self.consumer.batched(tp.topic):
+        if not self._batched(tp.topic):
             records: list[Any] = entry.getall(consumer._max_poll_records)
             return records
         reading = self.readings.get(tp)
@@ -238,7 +248,7 @@ class ChunkThread(AIOKafkaConsumerThread):
         state = entry._assignment.state_value(_aiokafka(tp))
         if entry._partition_records is not None:
             entry._partition_records._consumer_record = light_record
-        size = self.consumer.settings.chunk_records_max
+        size = self._settings.chunk_records_max
         while reading.room > 0 and entry.has_more() and state.has_valid_position:
             fetched_from = state.position
             taken = entry.getall(size)

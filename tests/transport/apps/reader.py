@@ -3,8 +3,9 @@
 import asyncio
 import json
 import sys
+from typing import Any
 
-from failshut_streams.transport import ChunkApp, Commit, Settings, run
+from failshut_streams.transport import Assignment, Chunk, ChunkApp, Commit, Settings, run
 
 spec = json.loads(sys.argv[1])
 app = ChunkApp(
@@ -27,7 +28,7 @@ if spec.get("break_codec"):
     import aiokafka.record._crecords as crecords
     import aiokafka.record.default_records as default_records
 
-    class Broken(crecords.DefaultRecordBatch):
+    class Broken(crecords.DefaultRecordBatch):  # type: ignore[misc]  # untyped
         def __init__(self, *_args: object) -> None:
             raise RuntimeError("no codec")
 
@@ -51,7 +52,7 @@ if spec.get("table"):
     snapshots = app.Table("snapshots", partitions=spec["table"])
 
     @app.on_assigned(spec["topic"])
-    async def start_at_snapshot(assignment):
+    async def start_at_snapshot(assignment: Assignment) -> dict[Any, int]:
         say("assigned", held={tp.partition: snapshots.get(str(tp.partition)) for tp in assignment.tps})
         return {tp: snapshots[str(tp.partition)]["next"] for tp in assignment.tps if str(tp.partition) in snapshots}
 
@@ -59,14 +60,14 @@ if spec.get("table"):
 if spec.get("start_at") is not None:
 
     @app.on_assigned(spec["topic"])
-    async def start_where_told(assignment):
+    async def start_where_told(assignment: Assignment) -> dict[Any, int]:
         await asyncio.sleep(0.5)
         say("assigned", committed={tp.partition: list(at) for tp, at in assignment.committed.items()})
         return dict.fromkeys(assignment.tps, spec["start_at"])
 
 
 @app.on_revoked(spec["topic"])
-async def let_go(tps):
+async def let_go(tps: Any) -> None:
     say("revoked", partitions=sorted(tp.partition for tp in tps))
     if spec.get("commit_at_revocation"):
         done = await app.commit_chunks(Commit(tp, *last[tp], "at revocation") for tp in tps if tp in last)
@@ -77,9 +78,9 @@ last: dict[object, tuple[int, int]] = {}
 
 
 @app.agent(topic)
-async def read(stream):
+async def read(stream: Any) -> None:
     async for chunk in app.chunks(stream, gaps=gaps):
-        reading = app.consumer._readings[chunk.tp]
+        reading = app.consumer._readings[chunk.tp]  # type: ignore[attr-defined]  # ours, not Faust's
         say(
             "chunk",
             partition=chunk.partition,
@@ -88,7 +89,7 @@ async def read(stream):
             previous=chunk.previous,
             joins=chunk.joins,
             offsets=[record.offset for record in chunk.records],
-            values=[record.value.decode() for record in chunk.records] if spec.get("values") else [],
+            values=[(record.value or b"").decode() for record in chunk.records] if spec.get("values") else [],
             reading=chunk.reading,
             in_flight=reading.taken - reading.released,
         )
@@ -96,7 +97,7 @@ async def read(stream):
         say("through")
 
 
-async def act(chunk) -> None:
+async def act(chunk: Chunk) -> None:
     last[chunk.tp] = (chunk.reading, chunk.upto)
     if agent_does == "commit":
         done = await app.commit_chunks([chunk.done(metadata=f"upto {chunk.upto}")])
@@ -122,7 +123,7 @@ async def act(chunk) -> None:
         snapshots[str(chunk.partition)] = {
             "next": chunk.upto,
             "count": held["count"] + len(chunk.records),
-            "sum": held["sum"] + sum(int(record.value) for record in chunk.records),
+            "sum": held["sum"] + sum(int(record.value or 0) for record in chunk.records),
         }
         await asyncio.sleep(0.005)
 
@@ -131,15 +132,15 @@ if spec.get("ordinary"):
     ordinary = app.topic(spec["ordinary"], value_type=bytes, value_serializer="raw")
 
     @app.agent(ordinary)
-    async def read_one_by_one(stream):
+    async def read_one_by_one(stream: Any) -> None:
         async for value in stream:
             say("ordinary", value=value.decode())
 
 
 if spec.get("tell_awaited"):
 
-    @app.timer(0.05)
-    async def tell_awaited():
+    @app.timer(0.05)  # type: ignore[untyped-decorator]
+    async def tell_awaited() -> None:
         say("awaited", at={tp.partition: at for tp, at in app.awaited_transactions().items()})
 
 

@@ -1,7 +1,7 @@
 """Which evidence partition a gate lies in: murmur2, as Kafka's own partitioner has it.
 
-Source: A. Appleby's MurmurHash2 as in Apache Kafka, `org.apache.kafka.common.utils.Utils.murmur2`. It stands here once
-more because a replay must know it without Kafka's client.
+Source: A. Appleby's MurmurHash2 as in Apache Kafka, `org.apache.kafka.common.utils.Utils.murmur2`. It stands here and
+not in Kafka's client, because a replay must know it without that.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def murmur2(data: bytes) -> int:
 
 
 def partition_of(gate: str, partitions: int) -> int:
-    """Return the evidence partition of a gate.
+    """Return the evidence partition of a gate, which Kafka's own partitioner chooses for a record with that key.
 
     >>> partition_of("payments.refund", 4)
     0

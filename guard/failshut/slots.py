@@ -1,0 +1,175 @@
+"""What one guard knows of its gates: a table of slots, and the keys by which their records are judged.
+
+The guard asks it for callers, the watcher's threads write into it what the store said, and neither needs the other for
+that. A slot is written under one lock, and read without it. A fault in judging one gate's record is that gate's alone:
+it withholds, is counted, and no other gate waits for it.
+
+Limits: it asks no store and keeps no time of its own. What a fork leaves of it is what was seen, which only ever denies.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from failshut.cause import Cause
+from failshut.config import Configuration
+from failshut.keys import Names
+from failshut.keysource import Counts, KeySource
+from failshut.lease import Denial, Fenced, Moment, Slot
+from failshut.signing import TokenError
+
+SLOTS_MAX: Final = 4096
+
+#: What tells gates apart: name, context, pinned policy.
+SlotKey = tuple[str, tuple[tuple[str, str], ...], str]
+
+
+class Slots:
+    """The slots of one guard. All methods may be called from any thread.
+
+    Args:
+        configuration: the guard's.
+        keys_changed: called after the key file has changed and what rested on a withdrawn key has ended; without the lock.
+    """
+
+    def __init__(self, configuration: Configuration, keys_changed: Callable[[], None]) -> None:
+        self.faults = 0
+        """Errors in the background threads that nobody foresaw; each ended a turn and opened nothing."""
+        self.last_fault = ""
+        self._tolerance_ms = configuration.clock_tolerance_ms
+        self._clocks = configuration.clocks
+        self._keys = KeySource(configuration.jwks, configuration.installation)
+        self._keys_changed = keys_changed
+        self._slots: dict[SlotKey, Slot] = {}
+        self._closed = False
+        self._lock = threading.Lock()
+
+    def slot(self, gate: str, context: Mapping[str, str], policy: str) -> Slot:
+        """The slot of a gate; gates that say the same share it. Raises ValueError beyond 4,096 of them."""
+        key = (gate, tuple(sorted(context.items())), policy)
+        with self._lock:
+            slot = self._slots.get(key)
+            if slot is None:
+                if len(self._slots) >= SLOTS_MAX:
+                    raise ValueError(f"more than {SLOTS_MAX} gates in one guard")
+                slots = dict(self._slots)  # readers go through the old one meanwhile
+                slot = slots[key] = Slot(gate, self._tolerance_ms, policy, dict(context))
+                self._slots = slots
+            return slot
+
+    def all(self) -> list[Slot]:
+        """All slots; a copy."""
+        return list(self._slots.values())
+
+    def moment(self) -> Moment:
+        """Both clocks, now."""
+        return Moment(self._clocks.monotonic(), self._clocks.wall())
+
+    def close(self) -> None:
+        """From now on nothing that a read or a push brings is taken."""
+        with self._lock:
+            self._closed = True
+
+    # What the store said -------------------------------------------------------------------------------------------
+
+    def take(self, slot: Slot, record: bytes | None, pttl_ms: int, before: Moment, fence: Fenced | None = None) -> None:
+        """What a read found for one gate. A fault here is this gate's alone."""
+        self._look_for_key(slot, record)
+        with self._lock:
+            if self._closed:
+                return
+            try:
+                slot.take(record, pttl_ms, before, self._keys.verified, fence)
+            except Exception as error:  # noqa: BLE001 - one gate's record must not blind the guard for the others
+                self.note_fault(error)
+                slot.withhold(Denial(Cause.UNVERIFIED, f"a record that cannot be judged: {type(error).__name__}"))
+            slot.concluded_mono = time.monotonic()
+        slot.interrupt_if_withheld()
+
+    def unreachable(self, slots: list[Slot], why: str) -> None:
+        """A read failed: leases stay what they are, and run out."""
+        with self._lock:
+            for slot in slots:
+                slot.unreachable = why
+                slot.concluded_mono = time.monotonic()
+
+    def nameless(self, slots: list[Slot], error: TokenError) -> None:
+        """Nothing can be read for these gates, because nobody knows under which names: they deny, whatever they had."""
+        with self._lock:
+            for slot in slots:
+                slot.unreachable = ""
+                slot.withhold(Denial(error.cause, str(error)))
+                slot.concluded_mono = time.monotonic()
+        for slot in slots:
+            slot.interrupt_if_withheld()
+
+    def pushed(self, gate: str, token: bytes) -> list[Slot]:
+        """What a push says; returns the slots that must be read again."""
+        again = []
+        for slot in self.all():
+            if slot.gate != gate:
+                continue
+            self._look_for_key(slot, token)
+            with self._lock:
+                if self._closed:
+                    return []
+                try:
+                    settled = slot.push(token, self._keys.verified)
+                except Exception as error:  # noqa: BLE001 - as in take
+                    self.note_fault(error)
+                    slot.withhold(Denial(Cause.UNVERIFIED, "a push that cannot be judged"))
+                    settled = False
+            slot.interrupt_if_withheld()
+            if not settled:
+                again.append(slot)
+        return again
+
+    # Keys ----------------------------------------------------------------------------------------------------------
+
+    def names(self) -> Names:
+        """The names of this guard's installation in the store. Raises TokenError where none is known."""
+        return self._keys.names()
+
+    @property
+    def follows_keys(self) -> bool:
+        """Whether the keys come from a file that may change."""
+        return self._keys.follows
+
+    def counts(self, kid: str) -> bool:
+        """Whether what this key signed counts now."""
+        return self._keys.counts(kid)
+
+    def refresh_keys(self, at_once: bool = False) -> None:
+        """Follow the key file, from any thread. Where it changed, what rests on a withdrawn key has ended on return."""
+        if not self._keys.refresh(self._withdraw, at_once):
+            return
+        for slot in self.all():
+            slot.interrupt()
+        self._keys_changed()
+
+    def _withdraw(self, counts: Counts) -> None:
+        with self._lock:
+            for slot in self._slots.values():
+                slot.withdraw(counts)
+
+    def _look_for_key(self, slot: Slot, token: bytes | None) -> None:
+        """A token with an unknown key may be the first one after a rotation. The file is read without the lock."""
+        if token and self._keys.follows and not slot.has_verified(token) and not self._keys.knows(token):
+            self.refresh_keys()
+
+    # Trouble and forks ---------------------------------------------------------------------------------------------
+
+    def note_fault(self, error: Exception) -> None:
+        """Count an error that nobody foresaw."""
+        self.faults += 1
+        self.last_fault = f"{type(error).__name__}: {error}"[:300]
+
+    def after_fork(self) -> None:
+        """In the child: the parent's threads may have held the locks, and no lease is the child's."""
+        self._lock = threading.Lock()
+        self._keys.after_fork()
+        for slot in self._slots.values():
+            slot.after_fork()

@@ -1,0 +1,59 @@
+"""A what-if policy is fed what its conditions ask for, wherever in the recording that stands."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from replay import made
+
+from failshut_breakers.evidence import SCHEMA, Outcomes, Run, Unreadable
+from failshut_replay.whatif import WhatIf
+
+ROWS = [(5, 0, made.START_MS, "not JSON")]
+NEW = made.policy(
+    "unreadable: {at_least: 1, window: 10s}",
+    "failure_rate: {over: 0.5, at_least: 1, window: 10s}",
+    f"heartbeat: {{series: {made.SERIES}, grace: 3s}}",
+)
+
+
+def run(**readings: Any) -> Run:
+    """A run of telemetry with these readings by gate."""
+    return Run(
+        schema=SCHEMA,
+        evidence_id="e",
+        evidence_partitions=1,
+        term=1,
+        routing=1,
+        router="r",
+        topic="telemetry",
+        partition=0,
+        previous=0,
+        upto=10,
+        append_ms=made.START_MS,
+        mark=None,
+        readings=readings,
+        notices=[],
+        made=b"m",
+    )
+
+
+def what_if() -> WhatIf:
+    """Another policy for the gate pay."""
+    manifest: Any = SimpleNamespace(gates={"pay": None, "other": None})
+    return WhatIf(manifest, {"new.yaml": NEW})
+
+
+def test_records_that_nobody_can_read_are_taken_from_gates_that_asked() -> None:
+    """The recorded policy of the gate did not ask about them; another gate's did."""
+    what = what_if()
+    after = what.apply(run(other=[Unreadable(ROWS)]))
+    assert after.readings["pay"] == [Unreadable(ROWS)]
+    assert what.complaints() == [f"pay: the recording holds nothing of series {made.SERIES}: that condition never had evidence"]
+
+
+def test_outcomes_of_another_gate_are_nobody_elses() -> None:
+    """A gate's executions are its own."""
+    outcomes = Outcomes([(5, 0, made.START_MS, 1, "", "failed", 3)])
+    assert "pay" not in what_if().apply(run(other=[outcomes])).readings
