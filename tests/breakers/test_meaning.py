@@ -8,6 +8,8 @@ from play import Play, beats, lags, once_in, share, values
 
 from failshut_breakers.decision import Breaker, Kind
 
+pytestmark = pytest.mark.slow
+
 RESET = {"reset": "{after: 30s, probes: 3}"}
 ADWIN_X, ADWIN_Y = (f"drift: {{series: s/{name}, detector: adwin}}" for name in "xy")
 RULE_X, RULE_Y, RULE_Z = (f'conformance: {{series: s/{name}, rule: "value <= 500"}}' for name in "xyz")

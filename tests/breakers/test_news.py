@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from log import World, policy
 
+from failshut_breakers.conditions import Moment, Status, build
 from failshut_breakers.decision import Breaker as State
 from failshut_breakers.decision import Kind
+from failshut_breakers.evidence import Samples
+from failshut_breakers.policy import parse_policy
 
 RULE = 'conformance: {series: s/x, rule: "value <= 500", window: 10}'
 GOOD, BAD = [1.0] * 30, [900.0] * 10
@@ -93,3 +96,18 @@ def test_a_cooldown_that_an_edit_adds_counts_from_the_closing() -> None:
     world.samples(GOOD)
     world.marks(400)
     assert world.gate().breaker.state is State.ARMED
+
+
+def test_a_limit_that_was_passed_is_kept_again_by_later_readings_alone() -> None:
+    """Good readings whose own times are from before the demand do not end it, however many."""
+    one = build(parse_policy(policy(RULE.replace("}", ", stale: 1h, confidence: 1e-9}"))).conditions[0])
+
+    def feed(value: float, own_ms: int, now_ms: int) -> Status:
+        rows = [(now_ms + n, 0, own_ms, value) for n in range(20)]
+        one.feed(Samples.of("s/x", rows), 0, Moment(now_ms, now_ms))
+        return one.status
+
+    assert feed(1.0, 1_000_000, 1_000_000) is Status.HOLDS
+    assert feed(900.0, 1_001_000, 1_001_000) is Status.DEMANDS
+    assert feed(1.0, 1_000_500, 1_002_000) is Status.DEMANDS
+    assert feed(1.0, 1_003_000, 1_003_000) is Status.HOLDS

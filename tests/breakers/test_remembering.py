@@ -87,6 +87,7 @@ class Fed:
         raise AssertionError("it never ended")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DETECTORS)
 def test_a_demand_stands_for_as_long_as_its_cause(name: str) -> None:
     """Through a thousand bad readings, and old good ones; not beyond some sixty good ones, and then it is ready again."""
@@ -100,6 +101,7 @@ def test_a_demand_stands_for_as_long_as_its_cause(name: str) -> None:
     assert one.memory.ready
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["adwin", "seasonal_record", "fhddm", "mahalanobis"])
 def test_cuts_and_snapshots_change_nothing(name: str) -> None:
     """One by one, in batches, and through a pickle after each: the same demands, ends, and words."""
@@ -159,3 +161,15 @@ def test_a_small_change_takes_more_readings(away: float, readings: int) -> None:
     assert reference.readings in (readings, readings + 1, readings - 1) or (readings == 50 and reference.readings > 40)
     assert reference.back([[rng.gauss(0.0, 1.0) for _ in range(reference.readings)]])
     assert not reference.back([[rng.gauss(away, 1.0) for _ in range(reference.readings)]])
+
+
+def test_a_window_nearer_to_the_fault_than_to_what_was_is_not_back() -> None:
+    """Whatever the detector says: half of the change is the border, and two deviations."""
+    before = [48.0 + n % 5 for n in range(100)]
+    reference = Reference.of([before], [[value + 4.0 for value in before[:50]]])
+    window = before[: reference.readings]
+    assert reference.back([window])
+    assert reference.back([[value + 1.5 for value in window]])
+    assert not reference.back([[value + 2.5 for value in window]])
+    far = Reference.of([before], [[value + 400.0 for value in before[:50]]])
+    assert not far.back([[value + 4.0 for value in window]]), "two deviations of some 1.4"

@@ -21,6 +21,8 @@ from failshut_breakers.gate import Gate, Record
 from failshut_breakers.policy import Entry, Policy, parse_policy
 from failshut_breakers.units import format_ms
 
+pytestmark = pytest.mark.slow
+
 STORIES = int(os.environ.get("FAILSHUT_STORIES", "10000"))
 SHARDS = 20
 STEPS = 12
