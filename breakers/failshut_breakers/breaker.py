@@ -5,13 +5,15 @@ policy's own after its cooldown, leads to PROVING, where a bounded number of pro
 HELD is an operator's word, or a fault inside the gate's own step, and only an operator leads out of it.
 
 `Breaker.move` is the one function that changes the state, and `LEGAL` the one list of what may follow what.
+`Breaker.amend` is the one that changes what is known of a closing or of PROVING while the state stays. Nothing else writes a
+breaker: its parts are read-only, and closings and PROVINGs are values.
 Times are newest marks: a cooldown that counted from evidence time would pass while a lagging partition
 catches up.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 from failshut.cause import Cause
 from failshut_breakers.decision import Breaker as State
@@ -40,7 +42,7 @@ class IllegalMove(Exception):
     """A transition that is not in LEGAL: a fault in this code, which makes the gate HELD."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Closing:
     """Why a breaker does not let the gate open: what a reset must answer."""
 
@@ -51,14 +53,14 @@ class Closing:
     at_ms: int = 0  # the newest mark in any partition at that moment
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Proving:
     """A bounded number of probe executions, whose outcomes decide."""
 
     epoch: int
     probes: int
     deadline_ms: int
-    passed: set[str] = field(default_factory=set)
+    passed: frozenset[str] = frozenset()
     announced: bool = False  # its tokens were handed out
 
     def knows(self, token: str) -> bool:
@@ -75,14 +77,40 @@ class Proving:
             and int(number) < self.probes
         )
 
+    def passed_by(self, token: str) -> Proving:
+        """Return it with one more token whose probe succeeded."""
+        return replace(self, passed=self.passed | {token})
 
-@dataclass(slots=True)
+    def handed_out(self, epoch: int) -> Proving:
+        """Return it with its tokens handed out, under the epoch of the permit that brings them."""
+        return replace(self, epoch=epoch, announced=True)
+
+
 class Breaker:
-    """State and what belongs to it."""
+    """State and what belongs to it. Read it as you like; change it through `move` and `amend`."""
 
-    state: State = State.ARMED
-    closing: Closing | None = None
-    proving: Proving | None = None
+    __slots__ = ("_closing", "_proving", "_state")
+
+    def __init__(self, state: State = State.ARMED, closing: Closing | None = None, proving: Proving | None = None) -> None:
+        self._state, self._closing, self._proving = state, closing, proving
+
+    def __repr__(self) -> str:
+        return f"Breaker({self._state!r}, {self._closing!r}, {self._proving!r})"
+
+    @property
+    def state(self) -> State:
+        """Return ARMED, TRIPPED, PROVING or HELD."""
+        return self._state
+
+    @property
+    def closing(self) -> Closing | None:
+        """Return why the gate was closed, until the breaker is ARMED again."""
+        return self._closing
+
+    @property
+    def proving(self) -> Proving | None:
+        """Return the probes, while PROVING."""
+        return self._proving
 
     def move(self, to: State, closing: Closing | None = None, proving: Proving | None = None) -> None:
         """Change the state.
@@ -90,13 +118,21 @@ class Breaker:
         Raises:
             IllegalMove: `to` may not follow the state.
         """
-        if (self.state, to) not in LEGAL:
-            raise IllegalMove(f"{self.state} to {to}")
+        if (self._state, to) not in LEGAL:
+            raise IllegalMove(f"{self._state} to {to}")
         if to in (State.TRIPPED, State.HELD) and closing is None:
             raise IllegalMove(f"{to} without a closing")
         if (to is State.PROVING) != (proving is not None):
             raise IllegalMove(f"{to} and probes do not go together")
-        self.state = to
         # A closing stays known through PROVING: falling back names what it falls back to.
-        self.closing = None if to is State.ARMED else closing or self.closing
-        self.proving = proving
+        self._state, self._closing, self._proving = to, None if to is State.ARMED else closing or self._closing, proving
+
+    def amend(self, *, closing: Closing | None = None, proving: Proving | None = None) -> None:
+        """Replace what is known of the closing, or of PROVING, and leave the state as it is.
+
+        Raises:
+            IllegalMove: there is none to replace.
+        """
+        if (closing is not None and self._closing is None) or (proving is not None and self._proving is None):
+            raise IllegalMove(f"{self._state} has nothing of this kind to amend")
+        self._closing, self._proving = closing or self._closing, proving or self._proving

@@ -1,23 +1,23 @@
 """What operators, probes and time do to a gate's breaker: resets, holds, bypasses, outcomes of probes,
 deadlines.
 
-Each function takes the gate and changes it through `Gate.trip`, `Gate.prove` and `Breaker.move` alone. A
+Each function takes the gate and the record's turn. It changes the breaker through `Gate.hold`, `Gate.trip`, `Breaker.move` and
+`Breaker.amend` alone, and says in the turn what happened; a reset that it grants there begins PROVING at the conclusion. A
 command that is refused says why, in words that go back to the operator.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
 
 from failshut.cause import Cause
 from failshut_breakers.breaker import Closing
 from failshut_breakers.command import Accept, Bypass, Confirm, GateCommand, Hold, Reset
 from failshut_breakers.conditions import Moment
 from failshut_breakers.decision import Breaker as State
-from failshut_breakers.evidence import Place
-
-if TYPE_CHECKING:
-    from failshut_breakers.gate import Gate
+from failshut_breakers.evidence import OutcomeRow, Place
+from failshut_breakers.gate_state import Gate
+from failshut_breakers.gate_turn import Turn
 
 MAX_BYPASS_MS = 24 * 3_600_000
 """A bypass ends within a day."""
@@ -25,30 +25,28 @@ MAX_BYPASS_MS = 24 * 3_600_000
 DOUBLED_MAX = 6
 """A cooldown doubles for each time that probes succeeded and executions failed again, so often at most."""
 
-OutcomeRow = tuple[int, int, int, int, str, str, int]
 
-
-def take(gate: Gate, command: GateCommand, place: Place, moment: Moment) -> str:
+def take(gate: Gate, turn: Turn, command: GateCommand, place: Place, moment: Moment) -> str:
     """Take a command; return why it is refused, or "" where it is not."""
     match command:
         case Hold():
-            gate.hold(Cause.HOLD, f"held by {command.by}: {command.why}", place, moment.newest_ms)
+            gate.hold(Cause.HOLD, f"held by {command.by}: {command.why}", place, moment.newest_ms, turn)
             return ""
         case Reset():
-            return _reset(gate, command, moment)
+            return _reset(gate, turn, command, moment)
         case Bypass():
-            return _bypass(gate, command, moment)
+            return _bypass(gate, turn, command, moment)
         case Confirm():
             return _confirm(gate, command)
         case Accept():
-            return _accept(gate, command, moment)
+            return _accept(gate, turn, command, moment)
 
 
-def _reset(gate: Gate, command: Reset, moment: Moment) -> str:
+def _reset(gate: Gate, turn: Turn, command: Reset, moment: Moment) -> str:
     state, closing = gate.breaker.state, gate.breaker.closing
     if state not in (State.TRIPPED, State.HELD) or closing is None:
         return f"the breaker is {state}"
-    if gate.renewed or command.epoch != gate.epoch:
+    if turn.renewed or command.epoch != gate.epoch:
         return f"it answers epoch {command.epoch}, the gate is at {gate.epoch}: something came after what you saw"
     standing = cause_of(gate)
     if standing:
@@ -58,7 +56,7 @@ def _reset(gate: Gate, command: Reset, moment: Moment) -> str:
     lacking = lacks_news(gate, closing) or could_not_open(gate, moment)
     if lacking:
         return f"nothing reopens without news: it waits for {lacking}"
-    gate.prove_at_conclusion = True
+    turn.prove = True
     return ""
 
 
@@ -107,28 +105,28 @@ def waits_for(gate: Gate, closing: Closing, moment: Moment) -> tuple[str, str]:
     return ("open", lacking) if lacking else ("", "")
 
 
-def _accept(gate: Gate, command: Accept, moment: Moment) -> str:
+def _accept(gate: Gate, turn: Turn, command: Accept, moment: Moment) -> str:
     condition = next((one for one in gate.conditions if one.name == command.condition), None)
     if condition is None:
         return f"no condition is named {command.condition!r}"
-    if gate.renewed or gate.prove_at_conclusion or command.epoch != gate.epoch:
+    if turn.renewed or turn.prove or command.epoch != gate.epoch:
         return f"it answers epoch {command.epoch}, the gate is at {gate.epoch}: something came after what you saw"
     refusal = condition.accept(moment)
     closing = gate.breaker.closing
     if not refusal and closing is not None and condition.needs_probes:
         # The operator's word stands in for executions, which a closed gate has none of.
-        closing.conditions -= {condition.name}
+        gate.breaker.amend(closing=replace(closing, conditions=closing.conditions - {condition.name}))
     return refusal
 
 
-def _bypass(gate: Gate, command: Bypass, moment: Moment) -> str:
+def _bypass(gate: Gate, turn: Turn, command: Bypass, moment: Moment) -> str:
     known = {condition.name for condition in gate.conditions}
     unknown = sorted(set(command.conditions) - known)
     if gate.breaker.state is State.HELD:
         return "the breaker is HELD: a hold is reset, never bypassed"
     if unknown:
         return f"no condition is named {unknown[0]!r}"
-    if gate.renewed or gate.prove_at_conclusion or command.epoch != gate.epoch:
+    if turn.renewed or turn.prove or command.epoch != gate.epoch:
         return f"it answers epoch {command.epoch}, the gate is at {gate.epoch}: something came after what you saw"
     if gate.breaker.state is State.TRIPPED and gate.breaker.closing is not None:
         left_out = sorted(gate.breaker.closing.conditions - set(command.conditions))
@@ -139,7 +137,7 @@ def _bypass(gate: Gate, command: Bypass, moment: Moment) -> str:
     if not moment.newest_ms < command.until_ms <= moment.newest_ms + MAX_BYPASS_MS:
         return "its end is not within the next 24 hours"
     gate.bypass = command
-    gate.renewed = True
+    turn.renewed = True
     return ""
 
 
@@ -149,59 +147,60 @@ def _confirm(gate: Gate, command: Confirm) -> str:
     return ""
 
 
-def on_outcome(gate: Gate, row: OutcomeRow, place: Place, moment: Moment) -> None:
+def on_outcome(gate: Gate, turn: Turn, row: OutcomeRow, place: Place, moment: Moment) -> None:
     """Take the outcome of a probe: it counts with this PROVING's token alone, and once."""
     proving = gate.breaker.proving
     if gate.breaker.state is not State.PROVING or proving is None:
         return
-    token, outcome = row[4], row[5]
     policy = gate.entry.policy
     ignored = {"cancelled", "interrupted"} if policy and policy.reset.interrupted == "ignored" else {"cancelled"}
-    if not proving.knows(token) or outcome in ignored:
+    if not proving.knows(row.token) or row.outcome in ignored:
         return  # a probe that was not carried out proves nothing, and PROVING has a deadline
-    if outcome != "ok":
-        how = "was interrupted" if outcome == "interrupted" else "failed"
-        _fall_back(gate, Cause.PROVING_FAILED, f"probe {token.partition(':')[2]} {how}", place, moment)
+    if row.outcome != "ok":
+        how = "was interrupted" if row.outcome == "interrupted" else "failed"
+        _fall_back(gate, turn, Cause.PROVING_FAILED, f"probe {row.token.partition(':')[2]} {how}", place, moment)
         return
-    proving.passed.add(token)
+    proving = proving.passed_by(row.token)
+    gate.breaker.amend(proving=proving)
     if len(proving.passed) >= proving.probes:
         gate.breaker.move(State.ARMED)
-        gate.renewed, gate.origin = True, place
+        turn.renew(place)
 
 
-def on_time(gate: Gate, place: Place, moment: Moment) -> None:
+def on_time(gate: Gate, turn: Turn, place: Place, moment: Moment) -> None:
     """Take note of the time: a bypass ends, PROVING runs out, a cooldown has passed."""
     if gate.bypass is not None and moment.newest_ms >= gate.bypass.until_ms:
         gate.bypass = None
-        gate.renewed, gate.origin = True, place
+        turn.renew(place)
         closing = gate.breaker.closing
         if closing is not None and gate.breaker.state is State.TRIPPED:
-            closing.because, closing.cause = f"bypass ended; {closing.because}", Cause.BYPASS_ENDED
+            ended = replace(closing, cause=Cause.BYPASS_ENDED, because=f"bypass ended; {closing.because}")
+            gate.breaker.amend(closing=ended)
     proving, closing, policy = gate.breaker.proving, gate.breaker.closing, gate.entry.policy
     if proving is not None and moment.newest_ms >= proving.deadline_ms:
         because = f"{len(proving.passed)} of {proving.probes} probes came back before the deadline"
-        _fall_back(gate, Cause.PROVING_DEADLINE, because, place, moment)
+        _fall_back(gate, turn, Cause.PROVING_DEADLINE, because, place, moment)
         return
     if policy is None or policy.reset.after is None or gate.breaker.state is not State.TRIPPED or closing is None:
         return
     relapses = max((one.relapses for one in gate.conditions if one.name in closing.conditions), default=0)
     cooled_ms = closing.at_ms + policy.reset.after * 2 ** min(relapses, DOUBLED_MAX)
-    if moment.evidence_ms < cooled_ms or gate.bypass is not None or gate.renewed:
+    if moment.evidence_ms < cooled_ms or gate.bypass is not None or turn.renewed:
         return
     key, words = waits_for(gate, closing, moment)
     if not key:
-        gate.prove_at_conclusion, gate.origin = True, place
+        turn.prove, turn.origin = True, place
     elif key != gate.waits:
-        gate.notes.append((closing.cause, f"a reset waits for {words}", place, ""))
+        turn.note(closing.cause, f"a reset waits for {words}", place, "")
     gate.waits = key
 
 
-def interrupt(gate: Gate, because: str, place: Place | None, moment: Moment) -> None:
+def interrupt(gate: Gate, turn: Turn, because: str, moment: Moment) -> None:
     """End a PROVING whose gate had to close meanwhile: its tokens went with the permit, and it begins anew."""
-    _fall_back(gate, Cause.PROVING_FAILED, f"PROVING was interrupted: {because}", place, moment)
+    _fall_back(gate, turn, Cause.PROVING_FAILED, f"PROVING was interrupted: {because}", turn.origin, moment)
 
 
-def _fall_back(gate: Gate, cause: Cause, because: str, place: Place | None, moment: Moment) -> None:
+def _fall_back(gate: Gate, turn: Turn, cause: Cause, because: str, place: Place | None, moment: Moment) -> None:
     """PROVING did not prove: back to TRIPPED, for the conditions that tripped it before."""
     before = gate.breaker.closing
-    gate.trip(Closing(cause, because, place, before.conditions if before else frozenset(), moment.newest_ms))
+    gate.trip(Closing(cause, because, place, before.conditions if before else frozenset(), moment.newest_ms), turn)

@@ -19,7 +19,6 @@ from collections.abc import Callable
 
 from failshut.cause import Cause
 from failshut_breakers.agreement import Agreement
-from failshut_breakers.command import CommandError, GateCommand, parse_command
 from failshut_breakers.conditions import Moment
 from failshut_breakers.coverage import CONTROL, Admission, Coverage
 from failshut_breakers.decision import Breaker, Decision
@@ -33,7 +32,9 @@ from failshut_breakers.evidence import (
     Run,
     Term,
 )
-from failshut_breakers.gate import Gate, Record
+from failshut_breakers.gate_state import Gate
+from failshut_breakers.gate_step import Record, Step
+from failshut_breakers.gate_turn import Turn
 from failshut_breakers.policy import PolicyBook
 
 FORKS_MAX = 64
@@ -69,6 +70,38 @@ class Governor:
         self.forks: list[Coverage] = []  # of gates for which some router's runs do not count
         self.agreement = Agreement()
         self._forked = 0
+        self._turns: dict[str, Turn] = {}  # of gates that a notice changed, until their next record is judged
+
+    @classmethod
+    def lost(cls, partition: int, evidence_id: str, evidence_partitions: int, owns: Owns) -> Governor:
+        """Return a governor of a log of which a part is gone: it knows nothing, and its gates start HELD."""
+        governor = cls(partition, evidence_id, evidence_partitions, owns)
+        governor.whole = False
+        return governor
+
+    @classmethod
+    def resumed(
+        cls, partition: int, term: Term, owns: Owns, offset: int, place: Place, activation: Activation | None
+    ) -> Governor:
+        """Return a governor that goes on behind `offset` in the middle of a log: what a replay of what is left begins with.
+
+        `term` names the log and from where on it is covered. `activation` brought the policies in force, from `place` in
+        control; the conditions of their gates start without evidence. Where no term was open yet (0), nothing more is known.
+        """
+        governor = cls(partition, term.evidence_id, term.evidence_partitions, owns)
+        governor.offset = offset
+        if not term.term:
+            return governor
+        governor.term, governor.installation, governor.whole = term.term, term.installation, term.term == 1
+        if activation is not None:
+            governor.book.apply(activation.offset, activation.version, activation.files, activation.fault)
+        routing = governor.book.routing
+        governor.coverages = [Coverage.of_term(term, routing)]
+        governor._agree()
+        for name in sorted(filter(owns, governor.book.entries)):
+            gate = governor.gates[name] = Gate(name)
+            gate.activate(governor.book.entries[name], routing, place, "", governor._turn(name))
+        return governor
 
     def __getstate__(self) -> dict[str, object]:
         return {name: value for name, value in self.__dict__.items() if name != "owns"}
@@ -110,11 +143,6 @@ class Governor:
     def coverage_of(self, gate: Gate) -> Coverage:
         """Return the coverage that a gate's evidence counts on."""
         return next(coverage for coverage in (*self.coverages, *self.forks) if coverage.lane == gate.lane)
-
-    def begin(self, coverages: list[Coverage]) -> None:
-        """Start from coverages, with what the policies in force ask to be fed."""
-        self.coverages, self.forks = coverages, []
-        self._agree()
 
     def pass_over(self, offset: int) -> None:
         """Take note of a record that counts for nobody: what it told is not known, so nothing here is whole."""
@@ -242,30 +270,22 @@ class Governor:
         record = Record(self.installation, self.term, self.partition, offset, run.topic, run.partition)
         moment = self._moment(gate, coverage)
         place = Place(run.topic, run.partition, max(0, run.upto - 1), 0)
+        step = Step(gate, self._turns.pop(gate.name, Turn()), record, moment)
         try:
-            gate.read(record, readings, lo, moment)
+            step.read(readings, lo)
             for reading in readings:
                 if isinstance(reading, Commanded) and reading.offset >= lo:
-                    self._order(gate, reading, Place(run.topic, run.partition, reading.offset, 0), moment)
+                    step.order(reading, Place(run.topic, run.partition, reading.offset, 0))
             if run.mark is not None:
-                gate.tick(place, moment)
-            return gate.conclude(record, moment)
+                step.tick(place)
+            return step.conclude()
         except Exception as error:  # noqa: BLE001 - whatever fails inside one gate's step closes that gate, and no other
-            gate.fault(error, place, moment)
-            return gate.conclude(record, moment)
+            step.fault(error, place)
+            return step.conclude()
 
-    def _order(self, gate: Gate, commanded: Commanded, place: Place, moment: Moment) -> None:
-        try:
-            command = parse_command(commanded.claims)
-        except CommandError as error:
-            gate.notes.append((None, str(error), place, commanded.kid))
-            return
-        if command.installation != self.installation:
-            gate.notes.append((None, f"{command.kind} refused: it is of another installation", place, commanded.kid))
-        elif isinstance(command, GateCommand) and command.gate == gate.name:
-            gate.order(command, commanded.time_ms, place, moment, commanded.kid)
-        else:
-            gate.notes.append((None, f"{command.kind} refused: it is not for this gate", place, commanded.kid))
+    def _turn(self, gate: str) -> Turn:
+        """Return the turn of a gate's next record, which a notice begins."""
+        return self._turns.setdefault(gate, Turn())
 
     def _merge(self) -> None:
         """Let go of a coverage that the next one has caught up with, or that no gate counts on."""
@@ -313,9 +333,10 @@ class Governor:
         self.term, self.term_offset = term.term, term.offset
         self.coverages, self.forks = [Coverage.of_term(term, self.book.routing)], []
         self.agreement.operators = None  # all of control is told anew
-        for gate in self.gates.values():
+        place = Place(CONTROL, 0, term.offset, 0)
+        for name, gate in self.gates.items():
             gate.version, gate.fork = self.book.routing, 0
-            gate.hold(Cause.TERM, f"term {term.term} began: {TRUST}", Place(CONTROL, 0, term.offset, 0), 0)
+            gate.hold(Cause.TERM, f"term {term.term} began: {TRUST}", place, 0, self._turn(name))
         return True
 
     def _take_notices(self, run: Run) -> set[str]:
@@ -348,7 +369,7 @@ class Governor:
             mine = changed & self.gates.keys()
             for name in sorted(mine):
                 gate, fork = self.gates[name], self.gates[name].fork
-                gate.activate(self.book.entries[name], gate.version, place, activation.signer)
+                gate.activate(self.book.entries[name], gate.version, place, activation.signer, self._turn(name))
                 gate.fork = fork
             return mine
         self.coverages.append(self.coverages[-1].succeeded_by(activation.offset, activation.time_ms))
@@ -359,10 +380,10 @@ class Governor:
                 self.gates[name] = Gate(name)
                 if not self.whole:
                     because = f"the log before this point is not known: {TRUST}"
-                    self.gates[name].hold(Cause.TERM, because, place, self.coverages[-1].newest_ms)
+                    self.gates[name].hold(Cause.TERM, because, place, self.coverages[-1].newest_ms, self._turn(name))
             gate = self.gates[name]
             before = gate.lane
-            gate.activate(self.book.entries[name], activation.offset, place, activation.signer)
+            gate.activate(self.book.entries[name], activation.offset, place, activation.signer, self._turn(name))
             if before[1]:  # what was not told to it is still owed: its next policy may ask for the same series
                 gate.fork = forks.get(before[1]) or self._succeed(before, activation, forks)
         self._forget()
@@ -384,3 +405,4 @@ class Governor:
         for name in [name for name in self.gates if name not in self.book.entries]:
             if self.gates[name].breaker.state is Breaker.ARMED:
                 del self.gates[name]
+                self._turns.pop(name, None)

@@ -89,11 +89,20 @@ def _at(column: bytes, row: int) -> int:
 _int64 = struct.Struct("<q")
 
 
+class FaultRow(NamedTuple):
+    """One reading that could not be read, by its place: the record's offset, and which of its items."""
+
+    offset: int
+    item: int
+    time_ms: int
+    reason: str
+
+
 class Faults(msgspec.Struct, frozen=True, array_like=True, tag="f"):
-    """Readings of a known series that no detector may see: NaN, infinity, a wrong type. Rows: offset, index, time, reason."""
+    """Readings of a known series that no detector may see: NaN, infinity, a wrong type."""
 
     series: str
-    rows: list[tuple[int, int, int, str]]
+    rows: list[FaultRow]
 
 
 class Beats(msgspec.Struct, frozen=True, array_like=True, tag="h"):
@@ -150,14 +159,27 @@ class Lags(msgspec.Struct, frozen=True, array_like=True, tag="l"):
     rows: list[LagRow]
 
 
-class Outcomes(msgspec.Struct, frozen=True, array_like=True, tag="o"):
-    """Outcomes of executions of the gate. Rows: offset, index, time_ms, epoch, token, outcome, count.
+class OutcomeRow(NamedTuple):
+    """How many executions ended in one way, by its place: the record's offset, and which of its items.
 
-    The outcome is `ok`, `failed`, `interrupted` (somebody else's timeout or cancellation ended it after its admission) or
-    `cancelled`: an execution that was not carried out, or that its gate ended, says nothing of the action.
+    `token` is a probe's, and empty elsewhere. The outcome is `ok`, `failed`, `interrupted` (somebody else's timeout or
+    cancellation ended it after its admission) or `cancelled`: an execution that was not carried out, or that its gate ended,
+    says nothing of the action.
     """
 
-    rows: list[tuple[int, int, int, int, str, str, int]]
+    offset: int
+    item: int
+    time_ms: int
+    epoch: int
+    token: str
+    outcome: str
+    executions: int
+
+
+class Outcomes(msgspec.Struct, frozen=True, array_like=True, tag="o"):
+    """Outcomes of executions of the gate."""
+
+    rows: list[OutcomeRow]
 
 
 class Sent(msgspec.Struct, frozen=True, array_like=True, tag="n"):
@@ -171,9 +193,9 @@ class Sent(msgspec.Struct, frozen=True, array_like=True, tag="n"):
 
 
 class Unreadable(msgspec.Struct, frozen=True, array_like=True, tag="u"):
-    """Records that could not be read at all, for every gate that asks about them. Rows: offset, index, time_ms, reason."""
+    """Records that could not be read at all, for every gate that asks about them."""
 
-    rows: list[tuple[int, int, int, str]]
+    rows: list[FaultRow]
 
 
 class Commanded(msgspec.Struct, frozen=True, array_like=True, tag="c"):

@@ -20,10 +20,12 @@ from failshut_breakers.evidence import (
     Activation,
     Beats,
     Commanded,
+    FaultRow,
     Faults,
     Lags,
     Mark,
     Notice,
+    OutcomeRow,
     Outcomes,
     Reading,
     Run,
@@ -197,14 +199,14 @@ class _Door:
             case ("sample", series):
                 return routes.series.get(series, ()), Samples.of(series, rows)
             case ("fault", series):
-                return routes.series.get(series, ()), Faults(series, rows)
+                return routes.series.get(series, ()), Faults(series, [FaultRow(*row) for row in rows])
             case ("beat", source):
                 return routes.sources.get(source, ()), Beats(source, rows)
             case ("lag", group, topic):
                 return routes.lags.get((group, topic), ()), Lags(group, topic, rows)
             case ("unreadable",):
-                return routes.unreadable, Unreadable(rows)
-        return (key[1],), Outcomes(rows)
+                return routes.unreadable, Unreadable([FaultRow(*row) for row in rows])
+        return (key[1],), Outcomes([OutcomeRow(*row) for row in rows])
 
 
 def _row(offset: int, event: Event) -> tuple[tuple[Any, ...], tuple[Any, ...]]:

@@ -99,16 +99,18 @@ class Replay:
         manifest = self.recording.manifest
         gates = manifest.gates
         owns: Callable[[str], bool] = lambda gate: gates.get(gate) == partition  # noqa: E731
-        governor = Governor(partition, run.evidence_id, run.evidence_partitions, owns)
+        start = manifest.start(partition)
+        if start is None:
+            governor = Governor(partition, run.evidence_id, run.evidence_partitions, owns)
+        else:
+            activation = activation_at(manifest, start)
+            in_force = activation and self.what_if.activation(activation)
+            governor = begin(partition, run, owns, start, in_force, manifest.installation)
+            follow = {gate for gate in gates if owns(gate) and gate not in self.what_if.texts}
+            self.followers[partition] = Follower(follow, Decided(self.recording.decisions(partition)))
         if self.what_if.texts:  # what a router made of the recorded policies is no ground to refuse what it forwarded
             governor.agreement = Unquestioned()
         self.governors[partition], self._answers[partition] = governor, Answers(self._assumed)
-        start = manifest.start(partition)
-        if start is not None:
-            activation = activation_at(manifest, start)
-            begin(governor, start, activation and self.what_if.activation(activation), manifest.installation)
-            follow = {gate for gate in gates if owns(gate) and gate not in self.what_if.texts}
-            self.followers[partition] = Follower(follow, Decided(self.recording.decisions(partition)))
         return governor
 
 

@@ -18,35 +18,27 @@ from __future__ import annotations
 
 import msgspec
 
-from failshut_breakers.breaker import Breaker
 from failshut_breakers.conditions import Moment
 from failshut_breakers.coverage import CONTROL, Coverage
 from failshut_breakers.decision import Breaker as State
 from failshut_breakers.decision import Decision, Kind, decode_decision
-from failshut_breakers.evidence import Activation, Place, Term
-from failshut_breakers.gate import Gate, Wanted
-from failshut_breakers.governor import Governor
+from failshut_breakers.evidence import Activation, Place, Run, Term
+from failshut_breakers.gate_state import Gate, Wanted
+from failshut_breakers.governor import Governor, Owns
 from failshut_replay.manifest import Activated, Manifest, Start
 from failshut_replay.reading import Decided
 
 
-def begin(governor: Governor, start: Start, activation: Activation | None, installation: str) -> None:
-    """Let a new governor begin where a recording does: covered up to there, under the policies then in force."""
-    governor.offset = start.offset - 1
-    if not start.term:
-        return
-    governor.term, governor.installation = start.term, installation
-    governor.whole = start.term == 1
-    if activation is not None:
-        governor.book.apply(activation.offset, activation.version, activation.files, activation.fault)
+def begin(partition: int, run: Run, owns: Owns, start: Start, activation: Activation | None, installation: str) -> Governor:
+    """Return a governor that begins where a recording does: covered up to there, under the policies then in force.
+
+    `run` is the first one that is left; its log is the governor's.
+    """
     positions: dict[str, dict[int, int]] = {}
-    for topic, partition, position in start.positions:
-        positions.setdefault(topic, {})[partition] = position
-    term = Term(-1, 0, start.term, governor.evidence_id, governor.evidence_partitions, positions, "", installation)
-    governor.begin([Coverage.of_term(term, governor.book.routing)])
-    for name in sorted(filter(governor.owns, governor.book.entries)):
-        gate = governor.gates[name] = Gate(name)
-        gate.activate(governor.book.entries[name], governor.book.routing, Place(CONTROL, 0, start.routing, 0), "")
+    for topic, number, position in start.positions:
+        positions.setdefault(topic, {})[number] = position
+    term = Term(-1, 0, start.term, run.evidence_id, run.evidence_partitions, positions, "", installation)
+    return Governor.resumed(partition, term, owns, start.offset - 1, Place(CONTROL, 0, start.routing, 0), activation)
 
 
 def activation_at(manifest: Manifest, start: Start) -> Activation | None:
@@ -75,7 +67,13 @@ class Follower:
             if decision.gate in self.following:
                 kept.append(decision)
                 self.count += 1
-                if self._agrees(governor, decision):
+                gate = _armed(governor, decision)
+                if gate is None:
+                    continue
+                gate.arm_as_recorded()
+                if _agrees(governor, gate, decision):
+                    shown = Wanted(decision.mode, decision.cause, decision.because)
+                    gate.go_on_from(int(decision.epoch), decision.evidence_ms, shown)
                     self.following.discard(decision.gate)
         return sorted(kept, key=lambda one: one.gate)
 
@@ -85,21 +83,20 @@ class Follower:
             self._decided.at(offset)
         self.following |= gates
 
-    @staticmethod
-    def _agrees(governor: Governor, decision: Decision) -> bool:
-        """Take over the state on record; return whether all that is visible of it is known, and the gate would be open too."""
-        gate = governor.gates.get(decision.gate)
-        if gate is None or decision.kind is Kind.NOTE or decision.breaker is not State.ARMED or decision.mode != "armed":
-            return False
-        if gate.entry.digest != decision.policy or not (coverage := _coverage(governor, gate)):
-            return False
-        gate.breaker, gate.bypass = Breaker(), None
-        wanted = gate.wanted(Moment(coverage.evidence_ms, coverage.newest_ms))
-        if wanted.mode != decision.mode or coverage.evidence_ms != decision.evidence_ms:
-            return False
-        gate.epoch, gate.permit_ms = int(decision.epoch), decision.evidence_ms
-        gate.shown = Wanted(decision.mode, decision.cause, decision.because)
-        return True
+
+def _armed(governor: Governor, decision: Decision) -> Gate | None:
+    """Return the gate of a permit on record that shows its breaker to have been ARMED, under the policy that is known."""
+    gate = governor.gates.get(decision.gate)
+    if gate is None or decision.kind is Kind.NOTE or decision.breaker is not State.ARMED or decision.mode != "armed":
+        return None
+    return gate if gate.entry.digest == decision.policy and _coverage(governor, gate) else None
+
+
+def _agrees(governor: Governor, gate: Gate, decision: Decision) -> bool:
+    """Return whether the gate would be open now as well, over the evidence time of a permit on record."""
+    coverage = governor.coverage_of(gate)
+    wanted = gate.wanted(Moment(coverage.evidence_ms, coverage.newest_ms))
+    return wanted.mode == decision.mode and coverage.evidence_ms == decision.evidence_ms
 
 
 def _coverage(governor: Governor, gate: Gate) -> Coverage | None:

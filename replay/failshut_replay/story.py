@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from failshut_breakers.decision import Decision, Kind, decode_decision
 from failshut_breakers.evidence import Beats, Lags, Reading, Samples
-from failshut_breakers.gate import Gate
+from failshut_breakers.gate_state import Gate
 from failshut_replay.manifest import Manifest
 from failshut_replay.reading import Recording
 from failshut_replay.replaying import Replay, Step

@@ -24,6 +24,7 @@ from failshut_breakers.evidence import (
     Commanded,
     Faults,
     Lags,
+    OutcomeRow,
     Outcomes,
     Reading,
     Run,
@@ -177,7 +178,7 @@ class Answers:
             return run
         at, added = run.upto - 1, {}
         for gate, (epoch, tokens) in self._probes.items():
-            rows = [(at, 1 + n, run.append_ms, int(epoch), f"{epoch}:{n}", "ok", 1) for n in range(tokens)]
+            rows = [OutcomeRow(at, 1 + n, run.append_ms, int(epoch), f"{epoch}:{n}", "ok", 1) for n in range(tokens)]
             added[gate] = [Outcomes(rows)]
         self._probes = {}
         for gate, (since_ms, epoch_number) in list(self._tripped.items()):

@@ -21,9 +21,11 @@ from typing import Any
 
 from failshut_breakers.evidence import (
     Beats,
+    FaultRow,
     Faults,
     LagRow,
     Lags,
+    OutcomeRow,
     Outcomes,
     Packer,
     Reading,
@@ -250,13 +252,13 @@ class Gathered:
             case Fault(series, reason):
                 if series is None:
                     self.dead = Dead(reason, item.kind)
-                    self._add(("u",), routes.unreadable, Unreadable, (), (offset, index, append_ms, reason))
+                    self._add(("u",), routes.unreadable, Unreadable, (), FaultRow(offset, index, append_ms, reason))
                     return
                 # Samples and faults of a series are judged in their order: each ends the block of the other.
                 if self._samples.pop(series, None) is not None:
                     self._pairs.clear()
                 gates = routes.series.get(series, ())
-                self._add(("f", series), gates, Faults, (series,), (offset, index, append_ms, reason))
+                self._add(("f", series), gates, Faults, (series,), FaultRow(offset, index, append_ms, reason))
             case Beat(source, time_ms, instance):
                 beat = (offset, index, append_ms if time_ms is None else time_ms)
                 gates = routes.sources.get(source, ())
@@ -273,7 +275,7 @@ class Gathered:
             self.dead = Dead(f"an outcome of a gate without a policy: {item.gate}")
             return
         epoch = int(item.epoch) if item.epoch.isascii() and item.epoch.isdigit() else 0
-        row = (offset, index, append_ms, epoch, item.token, item.outcome, item.count)
+        row = OutcomeRow(offset, index, append_ms, epoch, item.token, item.outcome, item.count)
         self._add(("o", item.gate), (item.gate,), Outcomes, (), row)
         if item.guard or item.lost:
             sent = (offset, index, append_ms, item.guard, item.total, item.count, item.lost)

@@ -20,7 +20,7 @@ from typing import Any
 from faust.types import TP
 
 from failshut_breakers.evidence import Activation, OlderWire, Run, decode_run
-from failshut_breakers.governor import Governor
+from failshut_breakers.governor import Governor, Owns
 from failshut_breakers.policy import prepare
 from failshut_streams.config import WorkerConfig
 from failshut_streams.effects import Effects
@@ -173,12 +173,13 @@ class Governing:
                     partition,
                     error,
                 )
-        return self._empty(partition)
+        return Governor(*self._log_of(partition))
 
-    def _empty(self, partition: int) -> Governor:
-        return Governor(partition, self.evidence_id, self.config.evidence_partitions, self._owns(partition))
+    def _log_of(self, partition: int) -> tuple[int, str, int, Owns]:
+        """Return what a governor is made for: the log, its part of it, and which gates are its own."""
+        return partition, self.evidence_id, self.config.evidence_partitions, self._owns(partition)
 
-    def _owns(self, partition: int) -> Callable[[str], bool]:
+    def _owns(self, partition: int) -> Owns:
         return lambda gate: self._partition_of(gate) == partition
 
     async def _lost(self, chunk: Chunk) -> None:
@@ -191,7 +192,5 @@ class Governing:
         )
         governor = self.governors[chunk.partition]
         self.effects.forget(list(governor.gates))
-        empty = self._empty(chunk.partition)
-        empty.whole = False
-        self.governors[chunk.partition] = empty
+        self.governors[chunk.partition] = Governor.lost(*self._log_of(chunk.partition))
         await self._tell_again(chunk.partition)

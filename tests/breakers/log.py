@@ -23,11 +23,13 @@ from failshut_breakers.evidence import (
     Activation,
     Beats,
     Commanded,
+    FaultRow,
     Faults,
     Feeds,
     Lags,
     Mark,
     Notice,
+    OutcomeRow,
     Outcomes,
     Reading,
     Run,
@@ -38,7 +40,7 @@ from failshut_breakers.evidence import (
     decode_run,
     encode_run,
 )
-from failshut_breakers.gate import Gate
+from failshut_breakers.gate_state import Gate
 from failshut_breakers.governor import Governor
 from failshut_breakers.policy import Entry as PolicyEntry
 from failshut_breakers.policy import PolicyBook
@@ -242,18 +244,19 @@ class Router:
             case ("sample", series, value):
                 gates, reading = routes.series.get(series, ()), Samples.of(series, [(*at, value)])
             case ("fault", series, reason):
-                gates, reading = routes.series.get(series, ()), Faults(series, [(*at, reason)])
+                gates, reading = routes.series.get(series, ()), Faults(series, [FaultRow(*at, reason)])
             case ("beat", source, time_ms, *instance):
                 row = (offset, index, entry.append_ms if time_ms is None else time_ms)
                 gates, reading = routes.sources.get(source, ()), Beats(source, [row], *instance)
             case ("lag", group, topic, partitions):
                 gates, reading = routes.lags.get((group, topic), ()), Lags(group, topic, [(*at, partitions)])
             case ("outcome", gate, epoch, token, ok, count):
-                gates, reading = (gate,), Outcomes([(*at, epoch, token, {True: "ok", False: "failed"}.get(ok, ok), count)])
+                outcome = {True: "ok", False: "failed"}.get(ok, ok)
+                gates, reading = (gate,), Outcomes([OutcomeRow(*at, epoch, token, outcome, count)])
             case ("sent", gate, guard, total, count, lost):
                 gates, reading = (gate,), Sent([(*at, guard, total, count, lost)])
             case ("unreadable", reason):
-                gates, reading = routes.unreadable, Unreadable([(*at, reason)])
+                gates, reading = routes.unreadable, Unreadable([FaultRow(*at, reason)])
             case ("command", claims, kid):
                 named = {"installation": INSTALLATION, "id": f"c{offset}.{index}", "signed_ms": entry.append_ms}
                 claims = named | claims

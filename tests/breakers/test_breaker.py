@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import pickle
 
 import pytest
 
@@ -72,5 +73,38 @@ def test_a_token_proves_once() -> None:
     proving = Proving(7, 3, 100)
     token = f"{epoch_text(7)}:2"
     assert proving.knows(token)
-    proving.passed.add(token)
-    assert not proving.knows(token)
+    assert not proving.passed_by(token).knows(token)
+    assert proving.knows(token), "it is a value: the other one is another"
+
+
+class TestAmending:
+    """What is known of a closing or of PROVING changes in the same state, through one function."""
+
+    def test_it_replaces_what_it_is_given_and_nothing_else(self) -> None:
+        """A closing that is amended leaves the state and PROVING as they are, and the other way round."""
+        old, new, proving = Closing(Cause.DRIFT, "old", None), Closing(Cause.DRIFT, "new", None), Proving(1, 3, 100)
+        breaker = Breaker(State.PROVING, old, proving)
+        breaker.amend(closing=new)
+        assert (breaker.state, breaker.closing, breaker.proving) == (State.PROVING, new, proving)
+        breaker.amend(proving=proving.handed_out(7))
+        assert (breaker.state, breaker.closing, breaker.proving) == (State.PROVING, new, Proving(7, 3, 100, announced=True))
+
+    def test_what_is_not_there_is_not_amended(self) -> None:
+        """An ARMED breaker gets no closing and no probes this way."""
+        with pytest.raises(IllegalMove, match="nothing of this kind"):
+            Breaker().amend(closing=Closing(Cause.DRIFT, "x", None))
+        with pytest.raises(IllegalMove, match="nothing of this kind"):
+            Breaker(State.TRIPPED, Closing(Cause.DRIFT, "x", None)).amend(proving=Proving(1, 3, 100))
+
+    @pytest.mark.parametrize(("part", "name"), [("", "state"), ("", "closing"), ("", "proving"), ("closing", "because")])
+    def test_nothing_else_writes_a_breaker(self, part: str, name: str) -> None:
+        """Its parts are read-only, and so is what they hold."""
+        breaker = Breaker(State.TRIPPED, Closing(Cause.DRIFT, "x", None))
+        with pytest.raises(AttributeError):
+            setattr(getattr(breaker, part) if part else breaker, name, None)
+
+    def test_it_survives_a_snapshot(self) -> None:
+        """A breaker that was pickled is what it was."""
+        breaker = Breaker(State.PROVING, Closing(Cause.DRIFT, "x", None), Proving(1, 3, 100).passed_by("t"))
+        again = pickle.loads(pickle.dumps(breaker, protocol=5))
+        assert (again.state, again.closing, again.proving) == (breaker.state, breaker.closing, breaker.proving)

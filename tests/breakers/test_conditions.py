@@ -10,7 +10,7 @@ import pytest
 from log import policy
 
 from failshut_breakers.conditions import Condition, Demand, Moment, Status, build
-from failshut_breakers.evidence import Beats, Faults, Lags, Outcomes, Samples, Unreadable
+from failshut_breakers.evidence import Beats, FaultRow, Faults, Lags, OutcomeRow, Outcomes, Samples, Unreadable
 from failshut_breakers.policy import parse_policy
 from failshut_detectors import Adwin
 
@@ -26,11 +26,11 @@ def later(ms: int) -> Moment:
 
 
 def samples(values: list[float], first: int = 0, ms: int = 0) -> Samples:
-    return Samples.of("s/x", [(first + n, 0, NOW.evidence_ms + ms, value) for n, value in enumerate(values)])
+    return Samples.of("s/x", [FaultRow(first + n, 0, NOW.evidence_ms + ms, value) for n, value in enumerate(values)])
 
 
 def faults(count: int, first: int = 0) -> Faults:
-    return Faults("s/x", [(first + n, 0, NOW.evidence_ms, "not a number") for n in range(count)])
+    return Faults("s/x", [FaultRow(first + n, 0, NOW.evidence_ms, "not a number") for n in range(count)])
 
 
 @pytest.mark.parametrize(
@@ -205,7 +205,7 @@ class TestHeartbeat:
         one.feed(faults(1), 0, NOW)
         assert one.status is Status.INSUFFICIENT
         one.feed(samples([1.0]), 0, NOW)
-        one.feed(Faults("s/x", [(1, 0, NOW.evidence_ms + 3_001, "nan")]), 0, later(3_001))
+        one.feed(Faults("s/x", [FaultRow(1, 0, NOW.evidence_ms + 3_001, "nan")]), 0, later(3_001))
         assert one.tick(later(3_001))
 
     def test_one_instance_that_lives_does_not_speak_for_another(self) -> None:
@@ -235,7 +235,7 @@ class TestHeartbeat:
     def test_other_readings_are_no_sign_of_life(self) -> None:
         """What is of another kind is left alone."""
         one = condition(self.TEXT)
-        one.feed(Unreadable([(1, 0, NOW.evidence_ms, "x")]), 0, NOW)
+        one.feed(Unreadable([FaultRow(1, 0, NOW.evidence_ms, "x")]), 0, NOW)
         assert one.status is Status.INSUFFICIENT
 
 
@@ -245,7 +245,9 @@ class TestFailureRate:
     TEXT = "failure_rate: {window: 10s, at_least: 4, over: 0.5}"
 
     def outcome(self, one: Condition, ok: bool, count: int = 1, ms: int = 0, offset: int = 1) -> list[Demand]:
-        return one.feed(Outcomes([(offset, 0, NOW.evidence_ms + ms, 1, "", "ok" if ok else "failed", count)]), 0, later(ms))
+        return one.feed(
+            Outcomes([OutcomeRow(offset, 0, NOW.evidence_ms + ms, 1, "", "ok" if ok else "failed", count)]), 0, later(ms)
+        )
 
     def test_few_executions_say_nothing(self) -> None:
         """Three failures of three are too few; the fourth execution is the demand."""
@@ -279,9 +281,9 @@ class TestFailureRate:
     def test_whatever_was_carried_out_and_did_not_succeed_failed(self) -> None:
         """An outcome that this code does not know is no success; what was cancelled was not carried out."""
         one = condition(self.TEXT)
-        one.feed(Outcomes([(0, 0, NOW.evidence_ms, 1, "", "cancelled", 9)]), 0, NOW)
+        one.feed(Outcomes([OutcomeRow(0, 0, NOW.evidence_ms, 1, "", "cancelled", 9)]), 0, NOW)
         assert one.status is Status.HOLDS
-        assert one.feed(Outcomes([(1, 0, NOW.evidence_ms, 1, "", "interrupted", 4)]), 0, NOW)
+        assert one.feed(Outcomes([OutcomeRow(1, 0, NOW.evidence_ms, 1, "", "interrupted", 4)]), 0, NOW)
 
     def test_quiet_closes_where_the_policy_says_so(self) -> None:
         """A gate that is open for a whole window with fewer executions than can be judged: absence."""
@@ -329,7 +331,7 @@ class TestUnreadable:
     def test_so_many_in_the_window_demand(self) -> None:
         """The third within ten seconds demands; then they pass."""
         one = condition("unreadable: {at_least: 3, window: 10s}")
-        rows = [(n, 0, NOW.evidence_ms + n, "not JSON") for n in range(3)]
+        rows = [FaultRow(n, 0, NOW.evidence_ms + n, "not JSON") for n in range(3)]
         assert [demand.offset for demand in one.feed(Unreadable(rows), 0, NOW)] == [2]
         assert one.status is Status.DEMANDS
         one.tick(later(10_002))

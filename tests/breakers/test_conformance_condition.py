@@ -9,7 +9,7 @@ import pytest
 from log import policy
 
 from failshut_breakers.conditions import Condition, Demand, Moment, Status, build
-from failshut_breakers.evidence import Faults, Samples
+from failshut_breakers.evidence import FaultRow, Faults, Samples
 from failshut_breakers.policy import parse_policy
 
 NOW = Moment(1, 1_000_000)  # so nothing that comes is old, and nothing is from after a closing
@@ -32,7 +32,7 @@ def samples(values: list[float], first: int = 0, every_ms: int = 1_000) -> Sampl
 
 
 def faults(count: int, first: int = 0) -> Faults:
-    return Faults("s/x", [(first + n, 0, 1_000 * (first + n), "not a number") for n in range(count)])
+    return Faults("s/x", [FaultRow(first + n, 0, 1_000 * (first + n), "not a number") for n in range(count)])
 
 
 def places(demands: list[Demand]) -> list[int]:

@@ -13,7 +13,8 @@ from failshut_breakers.conditions.on_series import DriftCondition
 from failshut_breakers.decision import Breaker as State
 from failshut_breakers.decision import Kind
 from failshut_breakers.evidence import EvidenceError, Place
-from failshut_breakers.gate import Gate
+from failshut_breakers.gate_state import Gate
+from failshut_breakers.gate_step import Step
 from failshut_detectors import Adwin
 
 BEAT = "heartbeat: {source: a, grace: 1s}"
@@ -299,7 +300,8 @@ class TestFaults:
     def test_a_fault_anywhere_in_the_step_holds(self, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
         """Also a fault in the conclusion, which is concluded again, ends in HELD."""
         world = opened(policy(DRIFT))
-        real, failed = getattr(Gate, where), []
+        owner = Gate if where == "wanted" else Step
+        real, failed = getattr(owner, where), []
 
         def once(*arguments: object) -> object:
             if not failed:
@@ -307,7 +309,7 @@ class TestFaults:
                 raise RuntimeError("boom")
             return real(*arguments)
 
-        monkeypatch.setattr(Gate, where, once)
+        monkeypatch.setattr(owner, where, once)
         world.mark(1_000)
         assert failed
         assert (world.last().kind, world.last().cause, world.last().breaker) == (Kind.CLOSE, Cause.FAULT, State.HELD)

@@ -15,14 +15,14 @@ from failshut.cause import Cause
 from failshut_breakers.conditions import Condition, Status
 from failshut_breakers.conditions.sent import GRACE_MS, GUARDS_MAX, HOLES_MAX, LOST_MAX, Holes
 from failshut_breakers.decision import Breaker as State
-from failshut_breakers.evidence import Outcomes, Sent
+from failshut_breakers.evidence import OutcomeRow, Outcomes, Sent
 from failshut_breakers.policy import PolicyError, parse_policy
 
 RATE = "window: 120s, at_least: 4, over: 0.5"
 
 
 def outcomes(one: Condition, outcome: str, count: int, ms: int = 0) -> None:
-    one.feed(Outcomes([(1, 0, NOW.evidence_ms + ms, 1, "", outcome, count)]), 0, later(ms))
+    one.feed(Outcomes([OutcomeRow(1, 0, NOW.evidence_ms + ms, 1, "", outcome, count)]), 0, later(ms))
 
 
 def sent(one: Condition, total: int, count: int, *, lost: int = 0, guard: str = "a", ms: int = 0, offset: int = 2) -> int:

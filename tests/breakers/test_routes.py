@@ -5,7 +5,8 @@ from __future__ import annotations
 from log import policy
 
 from failshut_breakers.evidence import Place
-from failshut_breakers.gate import Gate
+from failshut_breakers.gate_state import Gate
+from failshut_breakers.gate_turn import Turn
 from failshut_breakers.policy import PolicyBook
 from failshut_breakers.routes import Routes, keys_of
 
@@ -75,7 +76,7 @@ def test_a_gate_gives_its_conditions_what_routers_forward_for_them() -> None:
     entry = book.entries["g"]
     assert entry.policy is not None, entry.fault
     gate = Gate("g")
-    gate.activate(entry, 7, Place("control", 0, 7, 0), "")
+    gate.activate(entry, 7, Place("control", 0, 7, 0), "", Turn())
     routed = {key: [] for condition in entry.policy.conditions for key in keys_of(condition)}
     for condition in entry.policy.conditions:
         for key in keys_of(condition):

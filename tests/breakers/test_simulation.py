@@ -16,13 +16,13 @@ from log import Key
 from stories import LIMIT, Fleet, Story
 
 from failshut_breakers.agreement import Agreement
-from failshut_breakers.conditions import Moment
 from failshut_breakers.conditions.conformance import ConformanceCondition
 from failshut_breakers.coverage import BROKER_SKEW_MS, Coverage
 from failshut_breakers.decision import Breaker as State
 from failshut_breakers.decision import Decision, Kind
 from failshut_breakers.evidence import Reading, Samples, decode_run
-from failshut_breakers.gate import Gate, Record
+from failshut_breakers.gate_state import Gate
+from failshut_breakers.gate_step import Step
 
 SEEDS = [int(seed) for seed in os.environ.get("FAILSHUT_SEEDS", "").split(",") if seed] or range(6)
 STEPS = 600
@@ -42,9 +42,10 @@ class Witness:
 
     def watch(self) -> None:
         """Feed the governor what was written since, and judge what it says."""
-        real, told = Gate.read, self.told
+        real, told = Step.read, self.told
 
-        def read(gate: Gate, record: Record, readings: list[Reading], lo: int, moment: Moment) -> None:
+        def read(step: Step, readings: list[Reading], lo: int) -> None:
+            gate, record = step.gate, step.record
             if self.conditions.get(gate.name) is not gate.conditions:  # a policy was taken up: nothing was fed to these
                 self.conditions[gate.name] = gate.conditions
                 told[gate.name].clear()
@@ -53,9 +54,9 @@ class Witness:
                     told[gate.name] |= {
                         ((record.topic, record.partition), row[0]) for row in block.rows if row[3] > LIMIT and row[0] >= lo
                     }
-            real(gate, record, readings, lo, moment)
+            real(step, readings, lo)
 
-        with mock.patch.object(Gate, "read", read):
+        with mock.patch.object(Step, "read", read):
             while self.fed < len(self.log.records[0]):
                 for decision in self.governor.step(self.fed, decode_run(self.log.records[0][self.fed])):
                     self._check(decision)

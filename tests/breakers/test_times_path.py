@@ -9,7 +9,7 @@ import pytest
 from log import policy
 
 from failshut_breakers.conditions import Moment, build
-from failshut_breakers.evidence import Faults, Samples
+from failshut_breakers.evidence import FaultRow, Faults, Samples
 from failshut_breakers.policy import parse_policy
 from failshut_detectors import Alarm, Detector, Kind
 from failshut_detectors.registry import OURS
@@ -80,5 +80,5 @@ def test_events_come_with_the_times_of_their_readings() -> None:
     """Judged by a rule, unjudged because nothing stands before them, or unreadable: each event has its reading's time."""
     one = condition('conformance: {series: s/x, rule: "change < 5", detector: eventful}')
     one.feed(block([1.0, 2.0, 30.0]), 0, NOW)
-    one.feed(Faults("s/x", [(9, 0, 950, "not a number")]), 0, NOW)
+    one.feed(Faults("s/x", [FaultRow(9, 0, 950, "not a number")]), 0, NOW)
     assert one._memory.detector.fed == [(1.0, 500), (0.0, 700), (0.0, 950)]

@@ -14,7 +14,7 @@ from failshut_breakers.conditions import Moment, Status
 from failshut_breakers.conditions.staleness import Staleness
 from failshut_breakers.conditions.together import AHEAD_MS, MISSED_MAX, PENDING_MAX, WAIT_MS, TogetherCondition
 from failshut_breakers.decision import Breaker
-from failshut_breakers.evidence import Faults, SampleRow, Samples
+from failshut_breakers.evidence import FaultRow, Faults, SampleRow, Samples
 from failshut_breakers.policy import parse_policy
 from failshut_detectors import Alarm, Kind, VectorDetector
 
@@ -252,7 +252,7 @@ class TestEvidence:
         """Rows before `lo` were judged before, faults as well as values."""
         one = recording()
         one.feed(Samples.of("s/x", [(n, 0, START_MS + n * EVERY_MS, 1.0) for n in range(4)]), 2, at(0))
-        one.feed(Faults("s/y", [(n, 0, START_MS, "nan") for n in range(9)]), 5, at(0))
+        one.feed(Faults("s/y", [FaultRow(n, 0, START_MS, "nan") for n in range(9)]), 5, at(0))
         assert len(one._pending) == 2
         assert one.status is Status.INSUFFICIENT
 
@@ -260,7 +260,7 @@ class TestEvidence:
         """A gate may watch more than these."""
         one = recording()
         give(one, "s/z", (0, 1.0))
-        one.feed(Faults("s/z", [(n, 0, START_MS, "nan") for n in range(9)]), 0, at(0))
+        one.feed(Faults("s/z", [FaultRow(n, 0, START_MS, "nan") for n in range(9)]), 0, at(0))
         assert not one._pending
         assert one.status is Status.INSUFFICIENT
 
@@ -311,7 +311,7 @@ class TestDemands:
     def test_unreadable_readings_of_one_series_demand_when_they_do_not_end(self) -> None:
         """Five in a row demand at the fifth; another series' good readings are no end of it, its own are."""
         one = recording()
-        faults = [(offset, 0, START_MS, "not a number") for offset in range(6)]
+        faults = [FaultRow(offset, 0, START_MS, "not a number") for offset in range(6)]
         assert one.feed(Faults("s/y", faults[:4]), 0, at(0)) == []
         give(one, "s/x", (0, 1.0))
         demands = one.feed(Faults("s/y", faults[4:]), 0, at(0))
@@ -365,10 +365,10 @@ def story(seed: int) -> list[tuple[str, int, float]]:
 def blocks(rows: Iterable[tuple[int, str, int, float]]) -> list[Samples | Faults]:
     """The blocks of one run, one for each series and kind, as a router makes them."""
     samples: dict[str, list[SampleRow]] = {}
-    faults: dict[str, list[tuple[int, int, int, str]]] = {}
+    faults: dict[str, list[FaultRow]] = {}
     for offset, what, ms, value in rows:
         if what.startswith("fault "):
-            faults.setdefault(what.removeprefix("fault "), []).append((offset, 0, START_MS + ms, "nan"))
+            faults.setdefault(what.removeprefix("fault "), []).append(FaultRow(offset, 0, START_MS + ms, "nan"))
         else:
             samples.setdefault(what, []).append((offset, 0, START_MS + ms, value))
     return [Samples.of(series, some) for series, some in samples.items()] + [Faults(*item) for item in faults.items()]

@@ -16,8 +16,10 @@ from log import INSTALLATION, START_MS, policy
 from reading import LIMIT, Reader, Told
 
 from failshut_breakers.conditions import Moment
-from failshut_breakers.evidence import Beats, Faults, Place, Reading, Samples
-from failshut_breakers.gate import Gate, Record
+from failshut_breakers.evidence import Beats, FaultRow, Faults, Place, Reading, Samples
+from failshut_breakers.gate_state import Gate
+from failshut_breakers.gate_step import Record, Step
+from failshut_breakers.gate_turn import Turn
 from failshut_breakers.policy import Entry, Policy, parse_policy
 from failshut_breakers.units import format_ms
 
@@ -72,7 +74,7 @@ class Story:
         self.rng, self.now_ms, self.offset = rng, START_MS, 0
         self.reader = Reader({name: Told(own["kind"], own) for name, own in settings.items()}, wanted, after_ms)
         self.gate = Gate("g")
-        self.gate.activate(Entry("g", "p.yaml", "sha256:0", text, ""), 0, Place("control", 0, 0, 0), "operator")
+        self.gate.activate(Entry("g", "p.yaml", "sha256:0", text, ""), 0, Place("control", 0, 0, 0), "operator", Turn())
         self.modes = dict.fromkeys(settings, "good")
 
     def step(self) -> tuple[bool, bool]:
@@ -91,9 +93,10 @@ class Story:
             )
         record = Record(INSTALLATION, 1, 0, self.offset, "telemetry", 0)
         self.offset += 1
-        self.gate.read(record, readings, 0, moment)
-        self.gate.tick(Place("telemetry", 0, self.offset, 0), moment)
-        self.gate.conclude(record, moment)
+        step = Step(self.gate, Turn(), record, moment)
+        step.read(readings, 0)
+        step.tick(Place("telemetry", 0, self.offset, 0))
+        step.conclude()
         return bool(self.gate.shown.mode), self.reader.mark(moment.evidence_ms, moment.newest_ms)
 
     def _beats(self, told: Told, mode: str, sent_ms: int) -> list[Reading]:
@@ -117,7 +120,7 @@ class Story:
             told.take(time_ms, None if unread else LIMIT + 1 if bad else 1.0, self.now_ms, self.now_ms)
             at = (self.offset, index, time_ms)
             readings.append(
-                Faults(series, [(*at, "nan")]) if unread else Samples.of(series, [(*at, LIMIT + 1 if bad else 1.0)])
+                Faults(series, [FaultRow(*at, "nan")]) if unread else Samples.of(series, [(*at, LIMIT + 1 if bad else 1.0)])
             )
         return readings
 

@@ -9,7 +9,7 @@ from detectors.feeding import MINUTE_MS, times_of, where
 from river import drift
 
 from failshut_breakers.conditions import Condition, Moment, Status, build
-from failshut_breakers.evidence import Faults, Samples
+from failshut_breakers.evidence import FaultRow, Faults, Samples
 from failshut_breakers.policy import parse_policy
 from failshut_detectors import EventDetector, Unfit, VectorDetector, registry
 
@@ -86,7 +86,7 @@ def test_one_nan_blinds_no_condition(name: str) -> None:
     one.feed(block(calm, 0), 0, moment(CALM))
     one.tick(moment(CALM + 10))
     assert one.status is Status.HOLDS, one.text
-    demands = one.feed(Faults("s/x", [(CALM, 0, moment(CALM).newest_ms, "not a number")]), 0, moment(CALM + 1))
+    demands = one.feed(Faults("s/x", [FaultRow(CALM, 0, moment(CALM).newest_ms, "not a number")]), 0, moment(CALM + 1))
     demands += one.feed(block(changed, CALM + 1), 0, moment(CALM + 1 + CHANGED))
     assert demands, f"{name} is blind after one NaN"
     assert demands[0].offset < CALM + 1 + LIMIT_FROM, f"not {name} demands, but the condition's own limit"

@@ -20,8 +20,9 @@ DECIDES = {
     *(
         f"breakers/failshut_breakers/{name}.py"
         for name in (
-            "gate",
+            "gate_state",
             "gate_orders",
+            "gate_step",
             "coverage",
             "boundaries",
             "agreement",

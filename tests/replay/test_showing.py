@@ -218,9 +218,9 @@ def test_a_replay_that_differs_ends_with_status_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, incident: Recording
 ) -> None:
     """A script can tell "not identical" from "could not be read"."""
-    from failshut_breakers import gate
+    from failshut_breakers import gate_step
 
-    monkeypatch.setattr(gate, "RENEWALS_PER_TTL", 1)
+    monkeypatch.setattr(gate_step, "RENEWALS_PER_TTL", 1)
     done = CliRunner().invoke(app, ["replay", str(incident.path), "-q"])
     assert done.exit_code == 1
     assert "First difference" in done.output

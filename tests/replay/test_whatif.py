@@ -7,10 +7,10 @@ from typing import Any
 
 from replay import made
 
-from failshut_breakers.evidence import SCHEMA, Outcomes, Run, Unreadable
+from failshut_breakers.evidence import SCHEMA, FaultRow, OutcomeRow, Outcomes, Run, Unreadable
 from failshut_replay.whatif import WhatIf
 
-ROWS = [(5, 0, made.START_MS, "not JSON")]
+ROWS = [FaultRow(5, 0, made.START_MS, "not JSON")]
 NEW = made.policy(
     "unreadable: {at_least: 1, window: 10s}",
     "failure_rate: {over: 0.5, at_least: 1, window: 10s}",
@@ -55,5 +55,5 @@ def test_records_that_nobody_can_read_are_taken_from_gates_that_asked() -> None:
 
 def test_outcomes_of_another_gate_are_nobody_elses() -> None:
     """A gate's executions are its own."""
-    outcomes = Outcomes([(5, 0, made.START_MS, 1, "", "failed", 3)])
+    outcomes = Outcomes([OutcomeRow(5, 0, made.START_MS, 1, "", "failed", 3)])
     assert "pay" not in what_if().apply(run(other=[outcomes])).readings

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from failshut.signing import SigningKey
 from failshut_breakers.evidence import Place
-from failshut_breakers.gate import Gate
+from failshut_breakers.gate_state import Gate
+from failshut_breakers.gate_turn import Turn
 from failshut_breakers.governor import Governor
 from failshut_breakers.policy import Entry, parse_policy
 from failshut_detectors import Cusum
@@ -125,7 +126,7 @@ def test_a_detector_of_another_state_version_makes_a_snapshot_unusable(monkeypat
         holding = governor()
         gate = holding.gates.setdefault("mine", Gate("mine"))
         policy = parse_policy(f"gate: mine\npermit: {{ttl: 3s}}\nconditions: [drift: {text}]\n")
-        gate.activate(Entry("mine", "mine.yaml", "digest", policy, ""), 1, Place("control", 0, 0, 0), "operator")
+        gate.activate(Entry("mine", "mine.yaml", "digest", policy, ""), 1, Place("control", 0, 0, 0), "operator", Turn())
         taken = take_snapshot(holding, KEY)
         assert restore(taken).gates["mine"].conditions[0].name == "drift:s/x"
         with monkeypatch.context() as patch:

@@ -14,7 +14,7 @@ from failshut.cause import Cause
 from failshut_breakers.conditions.base import Demand, Moment
 from failshut_breakers.conditions.on_series import OnSeries
 from failshut_breakers.conditions.reference import EVENTS
-from failshut_breakers.evidence import Samples
+from failshut_breakers.evidence import FaultRow, Samples
 from failshut_breakers.policy import Conformance
 
 
@@ -48,9 +48,9 @@ class ConformanceCondition(OnSeries):
         unjudged = len(values) - len(conforming)  # the first reading ever may not be judged
         return self._events(conforming, times_ms[unjudged:], lambda row: samples.place(skip + unjudged + row), moment)
 
-    def _faults(self, rows: list[tuple[int, int, int, str]], moment: Moment) -> list[Demand]:
+    def _faults(self, rows: list[FaultRow], moment: Moment) -> list[Demand]:
         # Unreadable readings are non-conforming events, on top of counting in a row.
-        events = self._events([0.0] * len(rows), [row[2] for row in rows], lambda row: rows[row][:2], moment)
+        events = self._events([0.0] * len(rows), [row.time_ms for row in rows], lambda row: rows[row][:2], moment)
         return sorted(super()._faults(rows, moment) + events)
 
     def _events(

@@ -15,7 +15,7 @@ from failshut.cause import Cause
 from failshut_breakers.conditions.base import Condition, Demand, Moment, Status
 from failshut_breakers.conditions.remembering import Remembering
 from failshut_breakers.conditions.staleness import Staleness
-from failshut_breakers.evidence import Faults, Reading, Samples
+from failshut_breakers.evidence import FaultRow, Faults, Reading, Samples
 from failshut_breakers.policy import Anomaly, Conformance, Drift
 from failshut_breakers.units import format_ms
 from failshut_detectors.contract import MAGNITUDE_MAX, Unfit
@@ -61,7 +61,7 @@ class OnSeries(Condition):
             if skip < reading.count:
                 demands = self._samples(reading, skip, moment)
         elif isinstance(reading, Faults):
-            demands = self._faults([row for row in reading.rows if row[0] >= lo], moment)
+            demands = self._faults([row for row in reading.rows if row.offset >= lo], moment)
         self._settle(moment)
         return demands
 
@@ -96,7 +96,7 @@ class OnSeries(Condition):
         """Return why the condition demands whatever the detector says, or nothing."""
         return ""
 
-    def _faults(self, rows: list[tuple[int, int, int, str]], moment: Moment) -> list[Demand]:
+    def _faults(self, rows: list[FaultRow], moment: Moment) -> list[Demand]:
         demands = []
         for offset, index, _, reason in rows:
             demanded = self._cannot_read()
@@ -200,7 +200,7 @@ class _OnValues(OnSeries):
                 part = Samples.of(self.series, rows)
                 demands += self._values(part, 0, part.times_ms(), moment)
             else:
-                demands += self._faults([(offset, index, time_ms, "too large") for offset, index, time_ms, _ in rows], moment)
+                demands += self._faults([FaultRow(*row[:3], "too large") for row in rows], moment)
         return demands
 
 

@@ -1,0 +1,243 @@
+"""One gate's state: its policy, its conditions, its breaker, and what these make of it.
+
+A condition demands a trip or a lapse. Trips latch in the breaker. Lapses are interlocks: the gate is closed
+while they stand and comes back when their cause is gone. Missing evidence is an interlock too, whatever `trip_on` says.
+Votes are the demands of tripping conditions that have evidence; one that is bypassed counts as demanding.
+
+Another policy leaves a condition that it does not change as it was, with what it knows and demands.
+
+What changes the state takes the record's `Turn`, which says what happened. Who changes it, and when, stands in gate_orders
+(commands, probes, time) and gate_step (one record).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import NamedTuple
+
+from failshut.cause import Cause
+from failshut_breakers.breaker import Breaker, Closing, Proving
+from failshut_breakers.command import Bypass
+from failshut_breakers.conditions import Condition, Moment, Status, build
+from failshut_breakers.decision import Breaker as State
+from failshut_breakers.evidence import Place
+from failshut_breakers.feeding import budget_of_ms, keys_of_policy
+from failshut_breakers.gate_turn import Turn
+from failshut_breakers.policy import MAX_FAULT_CHARS, ConditionPolicy, Entry
+from failshut_breakers.taken import Taken
+from failshut_breakers.tally import Tally
+
+
+class Wanted(NamedTuple):
+    """What the gate should be now, by its evidence."""
+
+    mode: str  # "" is closed
+    cause: Cause | None
+    because: str
+    lacking: str = ""  # the condition that has not enough evidence, where that is why
+
+
+class Gate:
+    """The state of one gate. Picklable; owned by the governor of its evidence partition."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.entry = Entry(name, "", "", None, "no policy yet")
+        self.version = -1  # routing version from which its evidence counts
+        self.fork = 0  # of that version's coverage, where routers disagree about this gate
+        self.conditions: list[Condition] = []
+        self.by_key: dict[tuple[str, ...], list[Condition]] = {}
+        self.breaker = Breaker()
+        self.bypass: Bypass | None = None
+        self.epoch = 0
+        self.shown = Wanted("", None, "")  # what the last decision made of the gate
+        self.permit_ms = 0  # evidence time of the last permit
+        self.tallies: dict[str, Tally] = {}  # by condition, of those with a budget of false trips
+        self.taken = Taken()  # ids of commands
+        self.waits = ""  # what a reset was last said to wait for
+        self.known: dict[str, tuple[ConditionPolicy, Condition]] = {}  # conditions of the last policy that had any, by name
+        self.kept: frozenset[str] = frozenset()  # those of them that the last activation left as they were
+        self.reach: dict[tuple[str, int], int] = {}  # by front-door partition: the offset up to which it has read
+        self.kept_from: dict[tuple[str, int], int] = {}  # the same at the last activation
+
+    @property
+    def lane(self) -> tuple[int, int]:
+        """Which coverage its evidence counts on."""
+        return self.version, self.fork
+
+    # --- the policy ---
+
+    def activate(self, entry: Entry, version: int, place: Place, signer: str, turn: Turn) -> None:
+        """Take up another policy: a breaker that is tripped or held stays so, and a condition that it does not change."""
+        same = entry.policy is not None and entry.policy == self.entry.policy
+        self.entry, self.version, self.fork = entry, version, 0
+        self._build_conditions()
+        if not same:
+            self.bypass = None
+        turn.renew(place)
+        turn.by = signer
+
+    def begin_anew(self) -> None:
+        """Build all conditions again, with no evidence: what a fault left half-changed is not to be relied on."""
+        self.known = {}
+        self._build_conditions()
+
+    def _build_conditions(self) -> None:
+        policies = self.entry.policy.conditions if self.entry.policy else ()
+        self.kept = frozenset(policy.name for policy in policies if self._knows(policy))
+        # An activation goes back to the last mark before it: what a condition has read, it reads once.
+        self.kept_from = dict(self.reach)
+        try:
+            self.conditions = [self._condition(policy) for policy in policies]
+        except Exception as error:  # noqa: BLE001 - a policy that cannot be built closes its own gate, and no other
+            fault = f"{self.entry.file}: its conditions cannot be built: {type(error).__name__}: {error}"[:MAX_FAULT_CHARS]
+            self.entry = Entry(self.entry.gate, self.entry.file, self.entry.digest, None, fault)
+            self.conditions, policies = [], ()
+        if policies:  # while there is no policy, what the last one knew is kept
+            self.known = {one.name: (policy, one) for policy, one in zip(policies, self.conditions, strict=True)}
+        self.tallies = {
+            policy.name: self._tally(policy.name, budget_ms) for policy in policies if (budget_ms := budget_of_ms(policy))
+        }
+        self.by_key = {}
+        for policy, condition in zip(policies, self.conditions, strict=True):
+            for key in keys_of_policy(policy):
+                self.by_key.setdefault(key, []).append(condition)
+
+    def _knows(self, policy: ConditionPolicy) -> bool:
+        return policy.name in self.known and self.known[policy.name][0] == policy
+
+    def _condition(self, policy: ConditionPolicy) -> Condition:
+        """Return the condition that a policy asks for: the same as before, one that inherits a demand, or a new one."""
+        before = self.known[policy.name][1] if policy.name in self.known else None
+        if before is not None and self._knows(policy):
+            return before
+        condition = build(policy)
+        if before is not None:
+            condition.inherit(before)
+        return condition
+
+    def _tally(self, name: str, per_ms: float) -> Tally:
+        """Go on with the tally of a condition whose budget another policy leaves as it was."""
+        before = self.tallies.get(name)
+        return before if before is not None and before.per_ms == per_ms else Tally(per_ms)
+
+    # --- the breaker ---
+
+    def hold(self, cause: Cause, because: str, place: Place, at_ms: int, turn: Turn) -> None:
+        """Make the gate HELD: only an operator leads out of it. What had closed it before has to be answered as well."""
+        before = self.breaker.closing.conditions if self.breaker.closing else frozenset()
+        self.breaker.move(State.HELD, Closing(cause, because, place, before, at_ms))
+        if cause is Cause.TERM:  # offsets may begin again
+            self.reach, self.kept, self.kept_from = {}, frozenset(), {}
+        self.bypass = None
+        turn.renew(place)
+
+    def trip(self, closing: Closing, turn: Turn) -> None:
+        """Trip the breaker, or say again why it is tripped or held: a later demand voids a reset that had not seen it.
+
+        The first closing of a record stands; what demands later in the same record is only named with it.
+        """
+        standing = self.breaker.closing
+        if turn.tripped and standing is not None:
+            self.breaker.amend(closing=replace(standing, conditions=standing.conditions | closing.conditions))
+            return
+        turn.tripped = True
+        turn.counts = self.breaker.state is State.ARMED
+        if self.breaker.state is State.HELD:
+            because = closing.because
+            if standing and "; and " not in standing.because:
+                because = f"{standing.because}; and {closing.because}"
+            cause = standing.cause if standing else closing.cause
+            self.breaker.move(State.HELD, replace(closing, cause=cause, because=because))
+        else:
+            self.breaker.move(State.TRIPPED, closing)
+        self.bypass = None
+        turn.renew(closing.origin)
+
+    def prove(self, record_epoch: int, moment: Moment, turn: Turn) -> None:
+        """Begin PROVING, or arm at once where the policy wants no probes."""
+        policy = self.entry.policy
+        if policy is None or policy.reset.probes == 0:
+            self.breaker.move(State.ARMED)
+        else:
+            proving = Proving(record_epoch, policy.reset.probes, moment.newest_ms + policy.reset.deadline)
+            self.breaker.move(State.PROVING, proving=proving)
+        self.bypass = None
+        turn.renewed = True
+
+    def arm_as_recorded(self) -> None:
+        """Begin with an ARMED breaker and no bypass, because a permit on record says that this is what it was."""
+        self.breaker, self.bypass = Breaker(), None
+
+    def go_on_from(self, epoch: int, permit_ms: int, shown: Wanted) -> None:
+        """Take over what a permit on record has made of the gate."""
+        self.epoch, self.permit_ms, self.shown = epoch, permit_ms, shown
+
+    # --- what its conditions say ---
+
+    def bypasses(self, name: str) -> bool:
+        """Return whether an operator's bypass covers a condition."""
+        return self.bypass is not None and name in self.bypass.conditions
+
+    def bypassed(self) -> int:
+        """How many tripping conditions are bypassed: an operator accepted what they demand, and not what others do."""
+        return sum(condition.trips and self.bypasses(condition.name) for condition in self.conditions)
+
+    def persists(self) -> bool:
+        """Return whether what trips the breaker still stands, so that a reset is refused."""
+        policy, votes = self.entry.policy, len(self.votes())
+        return policy is None or (votes > 0 and votes + self.bypassed() >= policy.demands_to_trip)
+
+    def votes(self, bypassed: bool = False) -> list[Condition]:
+        """Return the conditions whose demands count towards a trip, those that are bypassed as well if asked for.
+
+        Where one demand trips, each counts; otherwise those that have evidence.
+        """
+        lone = self.entry.policy is not None and self.entry.policy.demands_to_trip == 1
+        return [
+            condition
+            for condition in self.conditions
+            if condition.trips
+            and condition.status is Status.DEMANDS
+            and (lone or not condition.interlocks)
+            and (bypassed or not self.bypasses(condition.name))
+        ]
+
+    def interlock(self) -> Condition | None:
+        """Return the first condition that closes the gate by itself, if one does."""
+        for condition in self.conditions:
+            if condition.interlocks and not self.bypasses(condition.name):
+                return condition
+        return None
+
+    def wanted(self, moment: Moment) -> Wanted:
+        """Return what the gate should be, by everything that it knows."""
+        policy, closing = self.entry.policy, self.breaker.closing
+        if policy is None:
+            return Wanted("", Cause.BAD_POLICY if self.entry.digest else Cause.NO_POLICY, self.entry.fault)
+        mode = "proving" if self.breaker.state is State.PROVING else "armed"
+        if self.breaker.state in (State.TRIPPED, State.HELD):
+            cause, because = (closing.cause, closing.because) if closing else (Cause.FAULT, "no closing is known")
+            demanded = closing.conditions if closing else frozenset()
+            covered = self.bypass is not None and bool(demanded) and demanded <= set(self.bypass.conditions)
+            if self.breaker.state is State.HELD or not covered:
+                return Wanted("", cause, because)
+        if self.persists():
+            standing = self.votes()[0]  # ARMED and PROVING have tripped: a bypass that leaves this one out opens nothing
+            return Wanted("", standing.cause, standing.text)
+        if moment.routing:
+            return Wanted("", Cause.ROUTING, moment.routing)
+        if self.bypass is not None and mode != "proving":
+            mode = "bypass"
+        if not moment.evidence_ms:
+            return Wanted("", Cause.INSUFFICIENT, "no evidence time yet: not every partition has been marked")
+        condition = self.interlock()
+        if condition is not None and condition.status is Status.INSUFFICIENT:
+            return Wanted("", Cause.INSUFFICIENT, condition.text, condition.name)
+        if condition is not None:
+            return Wanted("", condition.cause, condition.text)
+        return Wanted(mode, None, self._holding())
+
+    def _holding(self) -> str:
+        holds = sum(condition.status is Status.HOLDS for condition in self.conditions)
+        return f"{holds} of {len(self.conditions)} conditions hold"

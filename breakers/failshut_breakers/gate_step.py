@@ -1,0 +1,271 @@
+"""One evidence record of one gate: evidence to conditions, conditions to breaker, breaker to a decision.
+
+For each evidence record a gate feeds its conditions whole blocks, merges what they demand with the outcomes of the record
+by their place, applies these in order, then the commands, then the time, and then concludes once: at most one decision about
+the gate's state for a record. Everything here is a function of the evidence: no clock, no I/O, no randomness, no order that
+a hash decides.
+"""
+
+from __future__ import annotations
+
+import heapq
+import re
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from failshut.cause import Cause
+from failshut_breakers import gate_orders
+from failshut_breakers.breaker import Closing
+from failshut_breakers.command import Accept, CommandError, Confirm, GateCommand, parse_command
+from failshut_breakers.conditions import Condition, Demand, Moment, Status
+from failshut_breakers.decision import Breaker as State
+from failshut_breakers.decision import Brief, Decision, Kind, epoch_text
+from failshut_breakers.evidence import Commanded, OutcomeRow, Outcomes, Place, Reading, epoch_of
+from failshut_breakers.feeding import key_of, upto_of
+from failshut_breakers.gate_state import Gate, Wanted
+from failshut_breakers.gate_turn import Turn
+from failshut_breakers.tally import ACCEPTED, CONFIRMED
+from failshut_breakers.words import printable
+
+DECISION_SCHEMA = 2
+RENEWALS_PER_TTL = 6
+"""A permit is renewed when evidence time has come this fraction of its ttl further, so that renewals are bounded."""
+
+
+class Record(NamedTuple):
+    """The evidence record that a gate is judging: whose it is, where it stands, and where it came from."""
+
+    installation: str
+    term: int
+    evidence_partition: int
+    offset: int
+    topic: str
+    partition: int
+
+
+class Raised(NamedTuple):
+    """A demand, by its place at the front door, with the condition that raised it."""
+
+    offset: int
+    item: int  # of the record there
+    condition: Condition
+    demand: Demand
+
+
+class Step:
+    """One record's step of one gate. Short-lived: what lasts is the gate's, what happened is the turn's."""
+
+    def __init__(self, gate: Gate, turn: Turn, record: Record, moment: Moment) -> None:
+        self.gate, self.turn, self.record, self.moment = gate, turn, record, moment
+
+    # --- evidence ---
+
+    def read(self, readings: list[Reading], lo: int) -> None:
+        """Judge what a run holds for this gate, in order. `lo` is the first front-door offset that counts."""
+        # Before they are fed: what only begins to demand later in this run does not yet count at its first readings.
+        demanding = self._demanding()
+        raised = self._feed(readings, lo)
+        outcomes = [row for reading in readings if isinstance(reading, Outcomes) for row in reading.rows]
+        probes = [row for row in outcomes if row.offset >= lo and row.token]
+        for event in _in_order(raised, probes):
+            place = Place(self.record.topic, self.record.partition, event.offset, event.item)
+            if isinstance(event, Raised):
+                self._demand(event.condition, event.demand, demanding, place)
+            else:
+                gate_orders.on_outcome(self.gate, self.turn, event, place, self.moment)
+
+    def _feed(self, readings: list[Reading], lo: int) -> list[Raised]:
+        """Feed the conditions; return what they demand."""
+        gate, key = self.gate, (self.record.topic, self.record.partition)
+        kept_lo = max(lo, gate.kept_from.get(key, 0))
+        raised: list[Raised] = []
+        for reading in readings:
+            gate.reach[key] = max(gate.reach.get(key, 0), upto_of(reading))
+            for condition in gate.by_key.get(key_of(reading), ()):
+                for demand in condition.feed(reading, kept_lo if condition.name in gate.kept else lo, self.moment):
+                    raised.append(Raised(demand.offset, demand.index, condition, demand))
+        return raised
+
+    def order(self, commanded: Commanded, place: Place) -> None:
+        """Take an operator's command. What is refused is noted, never dropped in silence."""
+        try:
+            command = parse_command(commanded.claims)
+        except CommandError as error:
+            self.turn.note(None, str(error), place, commanded.kid)
+            return
+        if command.installation != self.record.installation:
+            self.turn.note(None, f"{command.kind} refused: it is of another installation", place, commanded.kid)
+        elif isinstance(command, GateCommand) and command.gate == self.gate.name:
+            self._obey(command, commanded, place)
+        else:
+            self.turn.note(None, f"{command.kind} refused: it is not for this gate", place, commanded.kid)
+
+    def _obey(self, command: GateCommand, commanded: Commanded, place: Place) -> None:
+        turn, signer = self.turn, f"{command.by} ({commanded.kid[:12]})"
+        refusal = self.gate.taken.take(command.id, command.signed_ms, commanded.time_ms)
+        refusal = refusal or gate_orders.take(self.gate, turn, command, place, self.moment)
+        if refusal:
+            turn.note(None, f"{command.kind} refused: {refusal}", place, signer)
+        elif isinstance(command, Accept):
+            turn.note(None, f"{ACCEPTED}{command.condition} takes what it reads now for normal: {command.why}", place, signer)
+        elif isinstance(command, Confirm):
+            turn.note(None, f"{CONFIRMED}the trip of epoch {command.epoch} had a cause: {command.why}", place, signer)
+        else:
+            turn.origin, turn.by = place, f"{signer}: {command.why}"
+
+    def tick(self, place: Place) -> None:
+        """Take note that evidence time has come further."""
+        demanding = self._demanding()
+        for condition in self.gate.conditions:
+            if condition.tick(self.moment):
+                self._demand(condition, Demand(place.offset, place.index, condition.text), demanding, place)
+        gate_orders.on_time(self.gate, self.turn, place, self.moment)
+
+    def fault(self, error: Exception, place: Place) -> None:
+        """Hold the gate: its own step failed, and nothing that it says can be relied on."""
+        text = re.sub(r"0x[0-9a-fA-F]+", "0x..", str(error))  # an address differs from one governor to the next
+        because = f"a fault in this gate's step: {type(error).__name__}: {text}"[:300]
+        if self.gate.breaker.state is not State.HELD:
+            self.gate.hold(Cause.FAULT, because, place, self.moment.newest_ms, self.turn)
+        self.turn.notes, self.turn.prove = [], False
+        self.gate.begin_anew()
+
+    def _demanding(self) -> set[str]:
+        return {condition.name for condition in self.gate.votes()}
+
+    def _demand(self, condition: Condition, demand: Demand, demanding: set[str], place: Place) -> None:
+        gate, policy = self.gate, self.gate.entry.policy
+        if policy is None or not condition.trips or gate.bypasses(condition.name):
+            return
+        if policy.demands_to_trip > 1 and condition.interlocks:
+            return  # it closes the gate by itself, and is no vote
+        demanding.add(condition.name)
+        if len(demanding) + gate.bypassed() >= policy.demands_to_trip:
+            closing = Closing(condition.cause, demand.text, place, frozenset(demanding), self.moment.newest_ms)
+            gate.trip(closing, self.turn)
+
+    # --- the decision ---
+
+    def conclude(self) -> list[Decision]:
+        """Return the decisions of this record: notes, and at most one about the gate's state."""
+        gate, turn, moment = self.gate, self.turn, self.moment
+        decisions = [self._decision(Kind.NOTE, *note) for note in turn.notes]
+        turn.notes = []  # a fault behind this point says them no second time
+        self._watch()
+        for condition in gate.conditions:
+            condition.held = condition.held or condition.status is Status.HOLDS
+        if gate.breaker.state in (State.ARMED, State.PROVING) and gate.votes() and gate.persists():
+            standing = gate.votes()
+            names = frozenset(condition.name for condition in standing)
+            gate.trip(Closing(standing[0].cause, standing[0].text, turn.origin, names, moment.newest_ms), turn)
+        if turn.prove and not turn.renewed:
+            gate.prove(epoch_of(self.record.term, self.record.offset), moment, turn)
+        turn.prove = False
+        wanted = gate.wanted(moment)
+        proving = gate.breaker.proving
+        if proving is not None and proving.announced and not wanted.mode:
+            gate_orders.interrupt(gate, turn, wanted.because, moment)
+            wanted = gate.wanted(moment)
+        for condition in gate.conditions:
+            condition.gate_is_open(wanted.mode in ("armed", "bypass"), moment)
+        kind = self._kind(wanted)
+        if kind is not None:
+            if kind is not Kind.RENEW:
+                gate.epoch = epoch_of(self.record.term, self.record.offset)
+                self._count()
+            if wanted.mode:
+                gate.permit_ms = moment.evidence_ms
+            gate.shown = wanted
+            decisions.append(self._decision(kind, wanted.cause, wanted.because, turn.origin, turn.by))
+        return decisions
+
+    def _watch(self) -> None:
+        """Let the tallies take note of time in which their conditions could have tripped the breaker."""
+        if not self.gate.tallies:
+            return
+        armed = self.gate.breaker.state is State.ARMED
+        for condition in self.gate.conditions:
+            tally = self.gate.tallies.get(condition.name)
+            if tally is not None:
+                tally.watch(self.moment.evidence_ms, armed and condition.status is not Status.INSUFFICIENT)
+
+    def _count(self) -> None:
+        """Count a trip of an ARMED breaker for every condition that demanded it."""
+        closing = self.gate.breaker.closing
+        if self.turn.counts and closing is not None:
+            for name in sorted(closing.conditions & self.gate.tallies.keys()):
+                self.gate.tallies[name].trip(self.gate.epoch)
+
+    def _brief(self, condition: Condition) -> Brief:
+        tally, brief = self.gate.tallies.get(condition.name), condition.brief()
+        text = brief.text if tally is None else f"{brief.text}; {tally.words}"
+        return Brief(printable(brief.name), brief.status, printable(text))
+
+    def _kind(self, wanted: Wanted) -> Kind | None:
+        gate, renewed = self.gate, self.turn.renewed
+        shown, policy = gate.shown, gate.entry.policy
+        if not wanted.mode:
+            # What is not enough evidence is said anew when it is another condition's; other reasons only vary in their numbers.
+            other = shown.cause is not wanted.cause or (wanted.cause is Cause.INSUFFICIENT and shown.lacking != wanted.lacking)
+            return Kind.CLOSE if renewed or shown.mode or other else None
+        if wanted.mode != shown.mode or renewed:
+            return Kind.OPEN
+        if policy is None or self.moment.evidence_ms - gate.permit_ms < max(1, policy.permit.ttl // RENEWALS_PER_TTL):
+            return None
+        return Kind.RENEW
+
+    def _decision(self, kind: Kind, cause: Cause | None, because: str, origin: Place | None, by: str) -> Decision:
+        gate, record, moment = self.gate, self.record, self.moment
+        policy = gate.entry.policy
+        opens = kind in (Kind.OPEN, Kind.RENEW) and policy is not None
+        tokens, probe_epoch = self._tokens() if opens else (0, "")
+        ttl_ms = policy.permit.ttl if policy else 0
+        exp_ms = moment.evidence_ms + ttl_ms if opens else 0
+        if opens and gate.bypass is not None:
+            exp_ms = min(exp_ms, gate.bypass.until_ms)
+        return Decision(
+            schema=DECISION_SCHEMA,
+            kind=kind,
+            installation=record.installation,
+            gate=gate.name,
+            epoch=epoch_text(gate.epoch),
+            partition=record.evidence_partition,
+            offset=record.offset,
+            breaker=gate.breaker.state,
+            cause=cause,
+            because=printable(because),
+            evidence_ms=moment.evidence_ms,
+            policy=gate.entry.digest,
+            mode=gate.shown.mode if opens else "",
+            exp_ms=exp_ms,
+            ttl_ms=ttl_ms,
+            in_flight=policy.in_flight if policy else "cancel",
+            origin=origin,
+            readings=[self._brief(condition) for condition in gate.conditions],
+            subjects=list(policy.subjects) if opens and policy else [],
+            operations=list(policy.operations) if opens and policy else [],
+            context=dict(policy.context) if opens and policy else {},
+            tokens=tokens,
+            probe_epoch=probe_epoch,
+            by=printable(by),
+        )
+
+    def _tokens(self) -> tuple[int, str]:
+        """Return how many probe tokens this permit brings, and of which PROVING. They are said once: lost ones stay lost."""
+        breaker = self.gate.breaker
+        if breaker.proving is None:
+            return 0, ""
+        if breaker.proving.announced:
+            return 0, epoch_text(breaker.proving.epoch)
+        proving = breaker.proving.handed_out(self.gate.epoch)  # tokens are of the permit that brings them
+        breaker.amend(proving=proving)
+        return proving.probes, epoch_text(proving.epoch)
+
+
+def _in_order(raised: list[Raised], probes: list[OutcomeRow]) -> Iterable[Raised | OutcomeRow]:
+    """Merge demands and outcomes by their place. At one place demands come first."""
+    return heapq.merge(sorted(raised, key=_place), sorted(probes, key=_place), key=_place)
+
+
+def _place(event: Raised | OutcomeRow) -> tuple[int, int]:
+    return event.offset, event.item
