@@ -86,6 +86,12 @@ class Step:
                     raised.append(Raised(demand.offset, demand.index, condition, demand))
         return raised
 
+    def obey(self, readings: list[Reading], lo: int) -> None:
+        """Take the operators' commands, in order."""
+        for reading in readings:
+            if isinstance(reading, Commanded) and reading.offset >= lo:
+                self.order(reading, Place(self.record.topic, self.record.partition, reading.offset, 0))
+
     def order(self, commanded: Commanded, place: Place) -> None:
         """Take an operator's command. What is refused is noted, never dropped in silence."""
         try:
@@ -96,11 +102,11 @@ class Step:
         if command.installation != self.record.installation:
             self.turn.note(None, f"{command.kind} refused: it is of another installation", place, commanded.kid)
         elif isinstance(command, GateCommand) and command.gate == self.gate.name:
-            self._obey(command, commanded, place)
+            self._take(command, commanded, place)
         else:
             self.turn.note(None, f"{command.kind} refused: it is not for this gate", place, commanded.kid)
 
-    def _obey(self, command: GateCommand, commanded: Commanded, place: Place) -> None:
+    def _take(self, command: GateCommand, commanded: Commanded, place: Place) -> None:
         turn, signer = self.turn, f"{command.by} ({commanded.kid[:12]})"
         refusal = self.gate.taken.take(command.id, command.signed_ms, commanded.time_ms)
         refusal = refusal or gate_orders.take(self.gate, turn, command, place, self.moment)

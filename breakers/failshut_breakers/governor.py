@@ -22,16 +22,7 @@ from failshut_breakers.agreement import Agreement
 from failshut_breakers.conditions import Moment
 from failshut_breakers.coverage import CONTROL, Admission, Coverage
 from failshut_breakers.decision import Breaker, Decision
-from failshut_breakers.evidence import (
-    AcceptedGap,
-    Activation,
-    Commanded,
-    EvidenceError,
-    Place,
-    Reading,
-    Run,
-    Term,
-)
+from failshut_breakers.evidence import AcceptedGap, Activation, EvidenceError, Place, Reading, Run, Term
 from failshut_breakers.gate_state import Gate
 from failshut_breakers.gate_step import Record, Step
 from failshut_breakers.gate_turn import Turn
@@ -273,9 +264,7 @@ class Governor:
         step = Step(gate, self._turns.pop(gate.name, Turn()), record, moment)
         try:
             step.read(readings, lo)
-            for reading in readings:
-                if isinstance(reading, Commanded) and reading.offset >= lo:
-                    step.order(reading, Place(run.topic, run.partition, reading.offset, 0))
+            step.obey(readings, lo)
             if run.mark is not None:
                 step.tick(place)
             return step.conclude()
