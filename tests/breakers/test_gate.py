@@ -342,6 +342,21 @@ class TestLog:
         world.marks(4_000)
         assert not world.is_open()
 
+    def test_what_happened_in_a_record_ends_with_it(self) -> None:
+        """A policy, a demand, a command and a term are said once: the next record of the gate begins with nothing."""
+        world = opened(policy(LOW))
+        for happens in (
+            lambda: world.activate(policy(LOW, LOW_Y)),
+            lambda: world.samples([500.0]),
+            lambda: world.command("hold"),
+            lambda: world.open_term(2, {topic: {0: len(world.door.logs[topic, 0])} for topic in world.door.counts}),
+        ):
+            happens()
+            said = world.last()
+            assert world.governors[0]._turns == {}
+            world.mark()
+            assert world.last() is said, "said a second time"
+
     def test_a_log_whose_beginning_is_lost_holds_its_gates(self) -> None:
         """A governor that does not see the first record trusts nothing that it has not seen."""
         world = World(policy(FAILURES))
