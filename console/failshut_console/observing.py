@@ -16,7 +16,7 @@ from itertools import pairwise
 from statistics import median
 from typing import Protocol
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 
 from failshut_breakers.policy import Anomaly, Conformance, Drift, Heartbeat, Policy
@@ -166,9 +166,10 @@ async def _read(consumer: AIOKafkaConsumer, decoders: dict[str, _Decoder]) -> Ob
             "name the monitor's: --broker, and --prefix if it has one",
         )
     consumer.subscribe(list(decoders))
-    found = [TopicPartition(topic, number) for topic in decoders for number in consumer.partitions_for_topic(topic) or ()]
-    consumer.unsubscribe()
-    consumer.assign(found)
+    # Within the time limit of the whole look.
+    while {partition.topic for partition in consumer.assignment()} != set(decoders):  # noqa: ASYNC110 - there is no event for it
+        await asyncio.sleep(0.05)
+    found = sorted(consumer.assignment())
     ends = await consumer.end_offsets(found)
     starts = await consumer.beginning_offsets(found)
     left = {}
@@ -179,7 +180,7 @@ async def _read(consumer: AIOKafkaConsumer, decoders: dict[str, _Decoder]) -> Ob
             left[partition] = ends[partition]
     observed = Observed()
     while left:
-        for partition, records in (await consumer.getmany(*left, timeout_ms=500)).items():
+        for partition, records in (await consumer.getmany(timeout_ms=500)).items():
             decoder = decoders[partition.topic]
             for record in records:
                 mark = record.key == MARK_KEY

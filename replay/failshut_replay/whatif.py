@@ -51,6 +51,9 @@ class Assumed:
 
 NOTHING = Assumed()
 
+RETRY_MS = 10_000
+"""An operator whose reset was refused tries again after so long: a demand stands until its cause is gone."""
+
 
 class WhatIf:
     """Other policies for gates of a recording.
@@ -153,6 +156,7 @@ class Answers:
         self.assumed = assumed
         self._probes: dict[str, tuple[str, int]] = {}  # gate -> epoch text, tokens
         self._tripped: dict[str, tuple[int, int]] = {}  # gate -> since, epoch
+        self._tried: dict[str, int] = {}  # gate -> when it was last reset, in vain or not
         self.given = 0
         self._installation = ""
 
@@ -182,7 +186,9 @@ class Answers:
             added[gate] = [Outcomes(rows)]
         self._probes = {}
         for gate, (since_ms, epoch_number) in list(self._tripped.items()):
-            if self.assumed.reset_after_ms and run.append_ms >= since_ms + self.assumed.reset_after_ms:
+            due_ms = max(since_ms + self.assumed.reset_after_ms, self._tried.get(gate, 0) + RETRY_MS)
+            if self.assumed.reset_after_ms and run.append_ms >= due_ms:
+                self._tried[gate] = run.append_ms
                 reset = Reset(
                     installation=self._installation,
                     gate=gate,

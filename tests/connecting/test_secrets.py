@@ -324,7 +324,6 @@ def test_a_private_key_in_place_of_its_path_is_not_quoted(key: str, tmp_path: Pa
         assert not any(part in text for part in KEY_PARTS), text
 
 
-@pytest.mark.store
 def test_a_repair_that_reaches_no_broker_does_not_quote_it(store: Any, tmp_path: Path) -> None:
     """Not even an address without a scheme, which is taken too: as an option, or in the environment."""
     State(tmp_path / ".failshut").ensure_keys()

@@ -22,6 +22,7 @@ class ForkedProcess:
     """A worker that was forked; what the tests use of `subprocess.Popen`, and nothing else."""
 
     def __init__(self, config: str, log: Path) -> None:
+        log.touch()  # tests read it at once
         self._process = _context.Process(target=_work, args=(config, str(log)), daemon=True)
         self._process.start()
 

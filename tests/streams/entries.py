@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from failshut.keys import Names
 from failshut.signing import SigningKey
 from failshut_breakers.probes import ProbeKey
@@ -17,7 +19,7 @@ STREAM = NAMES.outcomes(GATE)
 GOOD = {"epoch": EPOCH, "token": "", "outcome": "ok", "count": "3", "instance": "pod-1", "lost": "0"}
 
 
-def fields(**changes: str | None) -> dict[bytes, bytes]:
+def fields(**changes: str | None) -> dict[Any, Any]:
     merged = GOOD | changes
     return {name.encode(): value.encode() for name, value in merged.items() if value is not None}
 

@@ -110,7 +110,6 @@ async def test_a_line_stays_for_a_while_and_a_flushed_closing_returns(store: Val
     await there.close()
 
 
-@pytest.mark.store
 async def test_a_full_store_that_lost_a_closing_gets_it_back(store: Valkey) -> None:
     """It takes no worker's line then; what it has lost is looked for all the same."""
     there = Store(store.url)

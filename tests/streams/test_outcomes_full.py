@@ -16,8 +16,6 @@ from failshut_streams.codecs import Outcome
 from failshut_streams.embedded import Valkey
 from failshut_streams.outcomes import BYTES_MAX, OutcomeMover
 
-pytestmark = pytest.mark.store
-
 
 class Topic:
     """Stands in for Kafka: it notes what is written and acknowledges it."""
