@@ -190,6 +190,7 @@ class TestBypass:
         self.bypass(world)
         world.samples(BAD, "s/y")
         assert (world.last().kind, world.last().breaker) == (Kind.CLOSE, State.TRIPPED)
+        assert world.gate().bypass is None
         world.marks(2_000)
         assert not world.is_open()
 
