@@ -63,7 +63,7 @@ class Coverage:
     """How far the runs of one routing version (and newer ones) vouch for the front door."""
 
     version: int
-    # Every version since some old one, with the time before which all was appended that it cannot lack.
+    # Recent routing versions, oldest first, each with a time: an older version's runs from before it are complete.
     chain: tuple[tuple[int, int], ...] = ()
     starts: dict[Key, int] = field(default_factory=dict)  # where covering began; 0 for partitions added later
     covered: dict[Key, int] = field(default_factory=dict)

@@ -43,7 +43,7 @@ _BUCKETS = 2 * _HALF_HOURS  # the half hours of working days, then those of week
 
 _SEASON_RATE = 0.1  # how fast a half hour's mean and spread follow, once they were seen ten times
 _SPREAD_SHARE = (
-    0.05  # of the whole stream's spread, added to a half hour's own: what was always the same is not infinitely sure
+    0.05  # of the whole stream's spread, added to a half hour's own: one without any spread would alarm at every change
 )
 _SLOW_RATE, _FAST_RATE = 0.0005, 0.01  # of the stream's own mean and spread: some 2000 and 100 records
 _SMOOTH_RATE = 0.3

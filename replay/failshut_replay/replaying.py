@@ -165,7 +165,7 @@ class Verdict:
                 )
         elif self.never_compared:
             gates = ", ".join(self.never_compared)
-            said = f"The replay says nothing about {gates}: no permit is on record that it would have given as well."
+            said = f"{gates} could not be compared: the replay reached no permit that the recording also contains."
         elif self.in_other_words:
             said = (
                 f"The replay takes the decisions on record: {self.decisions - self.in_other_words} byte for byte, and "

@@ -25,7 +25,7 @@ Resets = Annotated[
     str, typer.Option("--reset-after", help="In a what-if, an operator resets what only an operator can, after so long.")
 ]
 Policies = Annotated[list[Path] | None, typer.Option("--policy", metavar="FILE", help="A policy; again for more.")]
-Output = Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Where it is to stand.")]
+Output = Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The file to write.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace a file that is there.")]
 
 
@@ -35,7 +35,7 @@ def record(
     begin: Annotated[str, typer.Option("--from", help="What it is about begins here, such as 2026-03-02T09:00:00Z.")] = "",
     end: Annotated[str, typer.Option("--to", help="Evidence appended later is left out.")] = "",
     lead: Annotated[
-        str, typer.Option("--lead", help="Begin so long before --from, such as 6h, and not with the log: less is identical.")
+        str, typer.Option("--lead", help=LEAD)
     ] = "",
     imported: Annotated[
         Path | None,
