@@ -50,8 +50,10 @@ from failshut_streams.transport import run as run_app
 logger = logging.getLogger(__name__)
 
 SWITCH_SECONDS = 0.0005
-"""The interpreter's switch interval: how long the fetching thread and the deciding thread wait for each other. Python's default
-is 5 ms, which would be most of a trip's time."""
+"""The interpreter's switch interval: how long the fetching and the deciding thread wait for each other.
+
+Python's default is 5 ms, which would be most of a trip's time.
+"""
 
 STOP_SECONDS_MAX = 3.0
 """How long each part may take to stop."""
