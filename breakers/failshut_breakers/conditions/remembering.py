@@ -6,9 +6,9 @@ alarm, or after a time, reopened its gate into the fault.
 The idea: beside the detector stands a bounded memory of its last readings, with a copy of the detector every `BLOCK` of
 them. At an alarm the memory says where the change began (`reference.onset`), and the detector is put back to how it was
 there. It then reads nothing while the demand stands, so it does not learn the fault, and needs not learn anew
-afterwards. The demand ends when, of the readings whose own time is after it, a window is back within the
-reference, and the detector as it was, fed with that window, does not alarm. Then it goes on from there. Or an operator
-accepts the new level, or the policy adopts it after so long: then it begins anew with what was read meanwhile.
+afterwards. A window of readings whose own time is after the demand ends it, under two conditions. The window is back
+within the reference. And the restored detector, fed with that window, does not alarm. Then it goes on from there. Or an
+operator accepts the new level, or the policy adopts it after so long: then it begins anew with what was read meanwhile.
 
 This asks nothing of a detector but what its contract says: it pickles, and it is fed. So it holds for plug-ins.
 
