@@ -1,8 +1,8 @@
 """The operator's side of the control topic: signed commands in, and what control holds now.
 
 A command counts because of its signature, not because of who could write to the topic. Each command has a key of its own there,
-so compaction removes none. If compaction dropped a command because a later one had the same key, a router that starts later
-would load other policies than the routers that run.
+so compaction removes none. Suppose that compaction dropped a command because a later one had the same key. Then a router that
+starts later would load other policies than the routers that run.
 
 Limits: an acknowledged command is on the log. Whether a governor obeyed it is in the decisions. Anybody who may write
 to control can use a command's key again; routers then write the command again if it must last (belonging.py). If no

@@ -5,8 +5,8 @@ router that agrees has taken over, its first run for the gate does not join: wha
 reach the router, which may run anywhere, so its worker writes to control where the router should go back to. Routers
 read control whole; the one that has the partition goes back. What is told twice counts once.
 
-Bounds: a place is asked for after it has been owed for a while, then less and less often, and not for ever: what the
-front door no longer holds cannot be told again, and an operator signs for it.
+Bounds: a place is requested after it has been owed for a while, then less and less often, and not for ever. Evidence
+that the front door no longer holds cannot be written again, and an operator signs for it.
 """
 
 from __future__ import annotations
