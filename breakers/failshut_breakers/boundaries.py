@@ -1,8 +1,8 @@
 """Which marks of a partition count as boundaries, and which of them are remembered: one rule for routers and governors.
 
 A boundary is the position behind a mark. Routers end runs there, governors start the coverage of a new version there, and a
-router that takes up an activation goes back to one. Whoever may write telemetry may write marks, thousands in a second. So
-both halves are bounded by append time, which no producer can choose:
+router that applies an activation goes back to one. Whoever may write telemetry may write marks, thousands in a second. So both
+halves are bounded by append time, which no producer can choose:
 
 - A mark ends a run if the mark before it in the partition was appended in another `MARK_EVERY_MS`. What a router needs to
   judge that is the mark before, so that wherever it starts it agrees from its second mark on. The time and the count of a

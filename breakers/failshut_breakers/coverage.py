@@ -11,7 +11,7 @@ Append times are compared, never a mark's own time: a writer that was paused put
 records.
 
 A coverage may be forked. If a router reads a gate's policy differently, that gate goes on with a copy that does not
-count the router's runs. It rejoins when the same evidence was told by a router that agrees.
+count the router's runs. It rejoins when a router that agrees has written the same evidence.
 """
 
 from __future__ import annotations

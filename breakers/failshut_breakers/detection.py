@@ -1,4 +1,4 @@
-"""Which detector a condition stands on, as its policy says.
+"""Which detector a condition uses, as its policy says.
 
 There are three forms. One detector by name, with its own parameters flat beside it. One with a budget of false trips,
 from which its threshold follows. Or several that vote. Every fault of a policy here is found while it is read. The

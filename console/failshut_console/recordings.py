@@ -1,6 +1,6 @@
 """`failshut record`, carried out: evidence and decisions of a monitor, or a file of somebody else's, as a recording.
 
-The signature of the command stands in commands/replaying.py; what is here needs the extra `replay`.
+The signature of the command is in commands/replaying.py. This module needs the extra `replay`.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ Annals of Statistics 3 (1975)) and ours in this place. No random number is drawn
 
 Parameters: `per_records` (records) is the time in which one false alarm is allowed. If `per_ms` (milliseconds) is above 0, it
 replaces `per_records`: the number of records in that time is learnt from the records' times. No alarm is raised in the first
-`warm_up` (records), nor in the `rest` (records) after an alarm, while the expectation is learnt anew.
+`warm_up` (records), nor in the `rest` (records) after an alarm, while the expectation is learnt again.
 
 Limits: a change slower than the reference (1000 records) is learnt, not noticed. A stream that keeps having real
 incidents raises its own threshold, as the budget asks. A budget of one in fewer than 500 records is kept as one

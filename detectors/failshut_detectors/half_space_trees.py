@@ -1,12 +1,12 @@
-"""Half-space trees: a value, or a change from the value before, that lies where hardly any have lain.
+"""Half-space trees: a value, or a change from the value before, in a place with hardly any others.
 
 Source: S. C. Tan, K. M. Ting and T. F. Liu, Fast Anomaly Detection for Streaming Data, IJCAI 2011; the implementation is
 river's. Trees cut the unit square at random and count what falls where; counts of one window judge the next.
 
 The square is value and change of one series, each in its own spreads z in the first window (scaling.py). The map 1/2 +
 z / (2 |z| + 16) brings both between 0 and 1. The first 8 spreads to either side have half of the space, so far tails
-share few cells. The map is fixed once learnt and knows no range. Where the stream stays more than 8 spreads away, a
-window long, scale and trees are learnt anew.
+share few cells. The map is fixed once learnt and knows no range. If the stream stays more than 8 spreads away for a
+whole window, scale and trees are learnt again.
 
 Parameters: `threshold` (0 to 1) is the score, river's, from which on a place is too empty. `window` (records) is the
 number of records that are counted, and the warm-up. `trees` and `height` (cuts, one below the other) say how finely the

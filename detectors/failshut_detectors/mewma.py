@@ -10,7 +10,7 @@ widened for what is not known after `learn` records as Hotelling's quantile is f
 
 Parameters: `arl` (records) is the mean run length without a change. `weight` (0.01 to 1) is how fast the average
 follows: 0.1 finds shifts of one deviation, 0.4 those of two. Centre and covariance are learnt from `learn` (records).
-After an alarm they are learnt anew, because what follows may be another stream.
+After an alarm they are learnt again, because the stream may be another one.
 
 Limits: the run length holds for independent normal vectors; memory from one record to the next and hours of the day
 shorten it. One absurd vector is a shift, too. It does not follow: what creeps is found.

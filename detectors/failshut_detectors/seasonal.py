@@ -1,4 +1,4 @@
-"""Seasonal record: a value, or a stretch of values, such as this stream never had at this hour.
+"""Seasonal record: a value, or a stretch of values, that this stream never had at this hour.
 
 Thresholds in a stream's own units do not travel, and a fixed count of sigmas is wrong for most telemetry. So
 every signal here is compared with its own past: it speaks when it breaks the record. A stationary stream of n
@@ -6,7 +6,7 @@ records breaks a record some ln(n) times, so that such a detector grows quieter 
 
 Four signals, each from one pass and constant memory:
 
-- range: the value lies outside everything seen, by a share of the range so far;
+- range: the value is outside all values so far, by a share of their range;
 - smoothed: the same for a short moving average, so that a run of high values counts that no single one breaks;
 - level: the running mean of how unusual values are for their half hour of the day (weekends apart), against its
   slowly fading maximum. It shows a shape that is wrong for the hour, or missing, though each value was seen

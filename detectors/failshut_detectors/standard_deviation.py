@@ -1,7 +1,7 @@
-"""Standard absolute deviation: a value that lies too many standard deviations from the mean of all before it.
+"""Standard absolute deviation: a value that is too many standard deviations from the mean of all before it.
 
 Source: J. Hochenbaum, O. S. Vallis and A. Kejariwal, Automatic Anomaly Detection in the Cloud Via Statistical Learning
-(2017), the rule of so many sigmas; the implementation of mean and deviation is river's.
+(2017), the rule of several sigmas; the implementation of mean and deviation is river's.
 
 A value beyond the threshold teaches nothing. A single 1e9 would make everything after it normal. Even clipped at the
 threshold, a few dozen in a row would widen the deviation so fast that none of them is unusual any more. If unusual

@@ -8,7 +8,7 @@ this one is strict, quotes nothing, and raises no error inside another, whose te
 
 - One `@`, and none behind the hosts; no `#`, no blank, no control character; every `%` starts two hexadecimal digits.
 - Hosts are names or addresses, ports are numbers; what is left over is refused, never guessed at.
-- A setting is known, stands there once, and is not empty. Its name is quoted only if it is a known one.
+- A setting is known, appears once, and is not empty. Its name is quoted only if it is a known one.
 
 Settings may also stand beside the address, in the environment: `with_settings` adds them. `redact` is for texts of others.
 """

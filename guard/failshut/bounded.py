@@ -4,7 +4,7 @@ A server says how long an answer is before it sends it. redis-py accepts any len
 key, one pushed message or one element of a list would fill the memory of every guard. The guard could then serve no other gate.
 This parser refuses a longer one than anything of ours, unread; the connection is thrown away, as after any other failure.
 
-Limit: it stands on two names inside redis-py (`_RESP2Parser`, and `read` of its buffer), which tests hold in place.
+Limit: it depends on two names inside redis-py (`_RESP2Parser`, and `read` of its buffer), which tests hold in place.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The guard's connections to the store: where they lead, what is refused at their beginning, when they are made anew.
+"""The guard's connections to the store: where they lead, what is refused at their beginning, when they are made again.
 
 Every client of the guard and of the screens is made here. A connection asks for the server's role when it is made, and again
 every two seconds of use. If the server is a replica or a cluster, the connection is closed with an error that names it

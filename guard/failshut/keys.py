@@ -1,4 +1,4 @@
-"""Names in the store: the one place that says under which key a gate's record lies.
+"""Names in the store: the one place that says which key holds a gate's record.
 
 Several installations may share a store, by database number or not, and a channel knows no database number at
 all. So every name carries the installation: what one writes, pops or pushes is never another's. The braces are

@@ -1,8 +1,8 @@
 """Replay: the very governor that runs live, over a recording, in virtual time.
 
 A governor uses no time except the time in the evidence. So a replay runs as fast as the code, or as slowly as somebody
-wants to watch. Partitions are merged by the time at which their records were appended; within one the log's order
-stands. `check` compares what is decided now with what is on record, byte for byte, and reports the first difference in
+wants to watch. Partitions are merged by the time at which their records were appended; within one, the log's order is
+kept. `check` compares what is decided now with what is on record, byte for byte, and reports the first difference in
 words.
 """
 

@@ -4,7 +4,7 @@ An incident is noticed if a condition closes its open gate between its start and
 nothing: otherwise one that is always closed would be the best of all. A false trip is a time for which a condition closed an
 open gate outside of every incident. A trip within `settle_ms` after an incident's end is its tail, and counts as neither. Rates
 come with an exact 95 % Poisson interval, because three false trips in a week's recording say little about a year. Every score
-stands beside two that cost nothing: a gate that never closes and one that is always closed.
+is shown beside two that cost nothing: a gate that never closes and one that is always closed.
 
 Source of the interval: F. Garwood, Fiducial Limits for the Poisson Distribution, Biometrika 28 (1936). Source of NAB's
 score: A. Lavin and S. Ahmad, Evaluating Real-Time Anomaly Detection Algorithms, ICMLA 2015; here incidents are the windows

@@ -1,6 +1,6 @@
 """Finds the last boundary before a time in a front-door partition, by reading it.
 
-A router that takes up a policy goes back to the last boundary before the activation. It remembers its own; one
+A router that applies a policy goes back to the last boundary before the activation. It remembers its own; one
 that has just started, or that has forgotten, looks them up here. boundaries.py says which marks are boundaries.
 For the first mark of a read stretch, that is known only once the mark before it was read too. The search widens
 from a few seconds before that time to the beginning of the partition.

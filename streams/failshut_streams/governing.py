@@ -5,7 +5,7 @@ it. If a snapshot is missing or does not verify, the governor replays from the b
 is gone, or the log does not follow the snapshot, the governor knows nothing. Its gates then start HELD, and
 routers are asked to write all of control to its partition once more.
 
-Snapshots lie in a Faust table, in the changelog's partition of the same number. Kafka's commit is a hint for
+Snapshots are in a Faust table, in the changelog's partition of the same number. Kafka's commit is a hint for
 people who look at lag: it names the snapshot before the last, and nothing ever starts from it.
 """
 

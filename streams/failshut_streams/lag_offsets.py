@@ -5,9 +5,9 @@ start, the last stable offset, and the end. `Offsets` says what each means.
 
 An offset is not a record. A transaction ends with a marker, which has an offset and is delivered to no consumer. So a group
 that has read everything stays one offset before the end, or many after an aborted transaction. No broker says so; the log
-itself does. Where a group stands still short of the last stable offset, a consumer that reads committed records looks what
-comes first behind its commit. The answer stays true: below the last stable offset nothing changes, except that compaction
-removes more. So each place is read once.
+itself does. If a group stops before the last stable offset, a consumer that reads committed records looks what comes first
+behind its commit. The answer stays true: below the last stable offset nothing changes, except that compaction removes more. So
+each place is read once.
 
 Limits: a group is taken to read committed records. A group that reads uncommitted ones may be behind by records of aborted
 transactions. That is not noticed until there is a record behind them that counts. Looking takes the right to read the topic;

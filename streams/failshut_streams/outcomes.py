@@ -11,7 +11,7 @@ The cap is the guard's courtesy, and the store cannot enforce it. So each pass b
 (outcomes.lua): one over `ENTRIES_MAX` or `BYTES_MAX` is deleted unread, and its length reported as lost. So are streams of
 gates that no policy names, by a sweep.
 
-A store that is down, flushed or restarted empty costs what it held: the group is made anew. An entry that is no outcome is
+A store that is down, flushed or restarted empty costs what it held: the group is made again. An entry that is no outcome is
 counted, logged and deleted. An entry that is longer than any of ours is dropped unread, and costs no other gate its outcomes.
 What was not read leaves a hole in its guard's count, which the gate's condition finds.
 

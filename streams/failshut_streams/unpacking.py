@@ -9,7 +9,7 @@ So every consumer of Failshut unpacks here. What a batch unpacks to is bounded b
 damaged, or exceeds the bound, one record at the batch's last offset replaces the part that could not be read. It has no key and
 no value, and says why (`why_unreadable`). Whoever reads telemetry makes an unreadable record of it.
 
-Limits: nobody knows which series such a batch names, so it is told to the gates that ask about unreadable records. A codec
+Limits: nobody knows which series such a batch names, so it is reported to the gates that ask about unreadable records. A codec
 whose library is missing is no damage: it raises, because a worker that read less than the others would vouch for it.
 """
 

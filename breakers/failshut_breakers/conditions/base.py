@@ -6,7 +6,7 @@ blocks, because that is fast, and returns only the moments at which it began a d
 of all its conditions by their place. So the order between series counts, although they are fed one after the
 other.
 
-A demand stands until its cause is gone. One that stands on missing evidence is `absent`: it closes the gate by itself
+A demand lasts until its cause is gone. One that is due to missing evidence is `absent`: it closes the gate by itself
 and is no vote. After a closing `news` says what the condition has yet to read before a reset may be believed.
 
 Pure: no I/O, no clock, no randomness. Time comes in with the evidence.

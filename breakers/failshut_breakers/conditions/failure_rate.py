@@ -11,7 +11,7 @@ than half way from `over` to all. Lost outcomes have no place in a row: they cou
 Fewer than `at_least` executions say nothing, and the condition holds and says so: a gate that has not executed yet must be
 able to begin. With `quiet: closes` a gate that is open for a whole window with fewer is a demand: absence, which is no vote.
 
-A closed gate has no executions, so only probes can bring news; a lapse, which has none, stands until an operator accepts.
+A closed gate has no executions, so only probes can bring news. A lapse has none, so it lasts until an operator accepts.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ Times must not go backwards within a table or a Prometheus series. Other tools s
 evidence, nobody would see that the source was not sorted. Lines of a collector are merged by time: they hold batches of several
 services side by side, and nobody can sort them. Readings that this moves within a series are reported.
 
-A file that yields nothing but faults is told before it is recorded, and refused where its values were not even understood.
+A file that yields nothing but faults is reported before it is recorded, and refused if its values were not even understood.
 """
 
 from __future__ import annotations
