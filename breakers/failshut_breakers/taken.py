@@ -4,9 +4,9 @@ Whoever can write to control can write a signed command there a second time. A r
 void by then; a hold would close the gate again after every reset. So the first command with an id uses it up. Routers
 and governors refuse every further one, as a function of the log.
 
-Ids need not be kept for ever. A command about a gate says when it was signed, and counts only near that time: at most
-`VALID_MS` before or after, by the broker's clock. What is remembered is bounded by time and by number. At the number's
-bound new commands are refused: only an operator's own key can reach it.
+Ids need not be kept for ever. A command about a gate says when it was signed, and counts only near that time. That is
+at most `VALID_MS` before or after, by the broker's clock. What is remembered is bounded by time and by number. At the
+number's bound new commands are refused: only an operator's own key can reach it.
 """
 
 from __future__ import annotations

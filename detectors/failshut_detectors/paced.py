@@ -2,7 +2,7 @@
 
 People say `1 per 30d`; a chart knows its average run length in records. Only the stream shows how many records 30 days have. So
 its pace is learnt from the times of its first records. The detector is then built for the budget in records, and is fed those
-first records too. The pace may change by more than a factor of 2, for long enough to matter to the budget: a tenth of its
+first records too. The pace may change by more than a factor of 2, for long enough to matter. That is a tenth of the budget's
 records, and at least a thousand. Then the pace is learnt again, and the detector starts again.
 
 The pace is a mean of intervals, each with its sign, so times that repeat or go back cancel out. Intervals that are far

@@ -20,11 +20,11 @@ Detection Algorithms: the Numenta Anomaly Benchmark, ICMLA 2015; records as a di
 to K. N. Chandler, The Distribution and Frequency of Record Values, J. R. Stat. Soc. B 14 (1952). The combination
 is ours; docs/detectors.md says what it reaches and what was chosen while looking at NAB.
 
-Parameters: four are thresholds, and larger is quieter: `range_share` and `smoothed_share` (shares of the range so far),
-`level_ratio` (to the fading record) and `spike` (standard deviations of the measure). No alarm is raised for `rest_ms`
-(milliseconds) after an alarm, or for `rest` (records) if there are no times or they do not advance. `warm_up` (records)
-comes before the first alarm. Times are milliseconds since 1970; hours and weekends are UTC's. Without times all hours
-are one.
+Parameters: four are thresholds, and larger is quieter. `range_share` and `smoothed_share` are shares of the range so
+far. `level_ratio` is a ratio to the fading record. `spike` is in standard deviations of the measure. No alarm is raised
+for `rest_ms` (milliseconds) after an alarm, or for `rest` (records) if there are no times or they do not advance.
+`warm_up` (records) comes before the first alarm. Times are milliseconds since 1970; hours and weekends are UTC's.
+Without times all hours are one.
 
 Limits: it is made for a record every minute to every hour. It notices what is new, so a fault that returns
 every day at the same hour becomes normal.

@@ -6,10 +6,10 @@ guard denies, and the reason says so. The document also says whose keys these ar
 guard has a setting for it. Without an installation no name in the store is known, nothing is read and nothing verifies.
 Another installation is as another key set: no key of the former counts.
 
-The thread that first sees a change does three things. It puts the remaining former keys in force, lets `withdraw` end
-everything that depends on the removed ones, and then puts the new keys in force. In between no removed key verifies
-anything. So nothing signed with one is left at the end. The file is read without the guard's lock, because a file
-system that hangs must hold up no caller. Limit: such a file system hides a change as well.
+The thread that first sees a change does three things. First it puts the remaining former keys in force. Then it lets
+`withdraw` end everything that depends on the removed ones. At last it puts the new keys in force. In between no removed
+key verifies anything. So nothing signed with one is left at the end. The file is read without the guard's lock, because
+a file system that hangs must hold up no caller. Limit: such a file system hides a change as well.
 """
 
 from __future__ import annotations

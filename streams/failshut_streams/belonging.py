@@ -5,8 +5,8 @@ says which installation this is. Nothing of another installation counts, whoever
 for several installations, and anybody can copy a signed command from one control topic into another.
 
 Control is compacted, and who can write to it can use a command's key again. For routers that run nothing follows from that; one
-that starts later would find other policies, or no term. So as soon as a router sees the key of the term, or of the bundle in
-force, used for something else, it writes the term or bundle again.
+that starts later would find other policies, or no term. So a router watches the keys of the term and of the bundle in force. If
+it sees one used for something else, it writes the term or bundle again.
 
 Bounds: ids of bundles and terms are kept for the last `IDS_MAX`, and a bundle's version and a term's number say
 the same beyond that.

@@ -1,8 +1,8 @@
 """Cuts the front door into runs of evidence: the pure core of a router.
 
 For each front-door partition a cutter knows up to which offset it has written runs for every evidence
-partition. A chunk of records becomes runs. There is one for each evidence partition that has readings in it,
-and one for every evidence partition at each mark that ends a run (see boundaries.py). Every run ends at the
+partition. A chunk of records becomes runs. There is one for each evidence partition that has readings in it. At
+each mark that ends a run (see boundaries.py) there is one for every evidence partition. Every run ends at the
 next such mark at the latest, whichever router cuts it. So when routers go back to one mark, governors know it
 as the end of a run. A run starts where the previous run for that evidence partition ended. If reading resumed
 somewhere else, the run starts at the offset that was really fetched, so the governor sees the gap.

@@ -5,8 +5,8 @@ removes commands, or compaction removes evidence. So a worker creates missing to
 fit. It says what that means for the gates and what to do.
 
 Control is compacted, because time marks arrive there several times a second for ever. All marks share one key, so only the
-newest stays. Every command has a key of its own (`operator.command_key`), so compaction removes none: no term, no reset, and no
-activation because of a later one that was refused or forged.
+newest stays. Every command has a key of its own (`operator.command_key`), so compaction removes none. It removes no term and no
+reset, and no activation because of a later one that was refused or forged.
 """
 
 from __future__ import annotations

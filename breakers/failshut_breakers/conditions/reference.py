@@ -7,7 +7,7 @@ things are true. Its mean is no further from the reference than half of the chan
 is at most two and a half times that of the reference. Readings are cut off at five deviations first, so that one of a billion
 moves neither.
 
-The size of the window follows from the change: 20 readings tell a change of many deviations from normal, and 50 a
+The size of the window follows from the change. 20 readings tell a change of many deviations from normal, and 50 a
 change of a single deviation.
 
 Source of the split: the likelihood ratio of one change of mean, D. V. Hinkley, Inference about the Change-Point in a
