@@ -1,13 +1,13 @@
 """Agreement: whether a router made of control what this governor makes of it.
 
 Two workers may read one activation differently: an older version does not know a detector, a library or a plug-in is
-not installed. The router that cannot read a policy feeds its gate nothing, and its marks would vouch for that
-nothing. So every run carries a digest of what its router feeds each gate, and a gate counts a run only if the router
-feeds it what the gate's own policy asks for.
+not installed. The router that cannot read a policy feeds its gate nothing, and its marks would vouch for that nothing.
+So every run carries a digest of what its router feeds each gate. A gate counts a run only if the router feeds it what
+the gate's own policy needs.
 
-A run carries one digest for all gates of its evidence partition. Where it is not the governor's own, the table behind
-it, which the router wrote before, says which gates are meant: the others go on counting. A run of control carries
-another digest: whose commands its router believed.
+A run carries one digest for all gates of its evidence partition. If it is not the governor's own digest, the table that
+the router wrote before says which gates differ. The other gates go on counting. A run of control carries another
+digest: whose commands its router believed.
 
 Limits: the digest names series, sources and groups, and says nothing of how records are decoded. `RULES` does.
 """

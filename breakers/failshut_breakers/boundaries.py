@@ -1,19 +1,19 @@
 """Which marks of a partition count as boundaries, and which of them are remembered: one rule for routers and governors.
 
 A boundary is the position behind a mark. Routers end runs there, governors start the coverage of a new version there, and a
-router that takes up an activation goes back to one. Whoever may write telemetry may write marks, thousands in a second. So
-both halves are bounded by append time, which no producer can choose:
+router that applies an activation goes back to one. Whoever may write telemetry may write marks, thousands in a second. So both
+halves are bounded by append time, which no producer can choose:
 
 - A mark ends a run if the mark before it in the partition was appended in another `MARK_EVERY_MS`. What a router needs to
   judge that is the mark before, so that wherever it starts it agrees from its second mark on. The time and the count of a
   mark that ends no run go with the next one that does.
-- Of the boundaries in a span of append time the last is remembered, and spans grow with age: `SPAN_MS` at first, then never
-  more than a hundredth of how long ago it was. Nothing is forgotten that has no later one beside it.
+- Of the boundaries in a span of append time only the last is remembered. Spans grow with age: `SPAN_MS` at first, then never
+  more than a hundredth of the age. Nothing is forgotten that has no later one beside it.
 - A router goes back to a boundary that is older than the activation by a margin that no span reaches. So the one that a
   governor remembers is the same or a later one, and the router's next run joins.
 
-Limits: a router reckons age by its own clock. A clock that is behind by more than half a minute makes the margin too small
-only for an activation that is taken up long after it was appended, in a partition whose marks stood still since.
+Limits: a router reckons age by its own clock. A clock may be behind by more than half a minute. That makes the margin too small
+only for an activation that is applied long after it was appended, in a partition without newer marks.
 """
 
 from __future__ import annotations

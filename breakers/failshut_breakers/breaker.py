@@ -1,8 +1,9 @@
 """The breaker of a gate: a state machine that latches.
 
-ARMED lets the conditions decide. A demand trips it; TRIPPED stays tripped until a reset, an operator's or the
-policy's own after its cooldown, leads to PROVING, where a bounded number of probe executions must succeed.
-HELD is an operator's word, or a fault inside the gate's own step, and only an operator leads out of it.
+ARMED lets the conditions decide. A demand trips it. TRIPPED lasts until a reset, by an operator or by the
+policy after its cooldown. The reset leads to PROVING, in which a bounded number of probe executions must
+succeed. HELD is an operator's word, or a fault inside the gate's own step, and only an operator leads out of
+it.
 
 `Breaker.move` is the one function that changes the state, and `LEGAL` the one list of what may follow what.
 `Breaker.amend` is the one that changes what is known of a closing or of PROVING while the state stays. Nothing else writes a

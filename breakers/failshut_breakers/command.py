@@ -1,9 +1,9 @@
 """Operator commands: signed, by name, with a reason.
 
-Commands travel through the control topic like all evidence, so a replay sees them where the live governor
-did. Each names what it answers: a reset and a bypass name the epoch of the closing that the operator saw, so
-that a later demand voids them. A router verifies the signature (it holds the operators' public keys); what
-does not verify goes to the dead-letter topic.
+Commands travel through the control topic like all evidence, so a replay sees them where the live governor did.
+Each names what it answers. A reset and a bypass name the epoch of the closing that the operator saw, so a later
+demand voids them. A router verifies the signature (it holds the operators' public keys); what does not verify
+goes to the dead-letter topic.
 
 A signature says who, not where and not how often: operators may hold one key for several installations, and
 a signed command can be copied. So each names its installation, and counts once, by its id (taken.py). A

@@ -1,17 +1,17 @@
 """What has been vouched for: joins runs, and says how far evidence time has come.
 
-Per front-door partition a coverage knows the position up to which runs join without a hole, and the newest
-mark below it. Evidence time is the oldest of those marks over all partitions, as many as the largest
-partition count seen in any mark says there are: a partition that nobody vouches for holds it back.
+Per front-door partition a coverage knows the position up to which runs join without a hole, and the newest mark
+below it. Evidence time is the oldest of those marks over all partitions. Their number is the largest partition
+count seen in any mark. So a partition that nobody vouches for holds evidence time back.
 
-A coverage belongs to a routing version. It counts runs that were cut under that version or a newer one, and
-older runs all of whose records were appended before the activation: they could not have held what only the
-new policy asks for. It starts at the newest mark boundary before the activation that the version before has
-covered. Append times are compared, never a mark's own time: a writer that was paused puts an old time behind
-new records.
+A coverage belongs to a routing version. It counts runs that were cut under that version or a newer one. It also
+counts older runs whose records were all appended before the activation: they lack nothing that only the new
+policy needs. It starts at the newest mark boundary before the activation that the version before has covered.
+Append times are compared, never a mark's own time: a writer that was paused puts an old time behind new
+records.
 
-A coverage may be forked: gates for which a router reads the policy differently go on with a copy that does not count that
-router's runs. It rejoins when the same evidence was told by a router that agrees.
+A coverage may be forked. If a router reads a gate's policy differently, that gate goes on with a copy that does not
+count the router's runs. It rejoins when a router that agrees has written the same evidence.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Coverage:
     """How far the runs of one routing version (and newer ones) vouch for the front door."""
 
     version: int
-    # Every version since some old one, with the time before which all was appended that it cannot lack.
+    # Recent routing versions, oldest first, each with a time: an older version's runs from before it are complete.
     chain: tuple[tuple[int, int], ...] = ()
     starts: dict[Key, int] = field(default_factory=dict)  # where covering began; 0 for partitions added later
     covered: dict[Key, int] = field(default_factory=dict)

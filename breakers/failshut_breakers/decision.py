@@ -1,8 +1,8 @@
 """Decisions: what a governor says about a gate, as values.
 
-A decision is the final state that one evidence record leads to, or a note that something happened that left
-the gate as it was. Its bytes are a function of the log: two governors over the same evidence write the same
-ones, and a reader of the decisions topic drops a second copy by (gate, epoch, offset, kind, origin).
+A decision is the final state that one evidence record leads to, or a note that something happened that left the
+gate as it was. Its bytes are a function of the log: two governors over the same evidence write the same ones. A
+reader of the decisions topic drops a second copy by (gate, epoch, offset, kind, origin).
 """
 
 from __future__ import annotations

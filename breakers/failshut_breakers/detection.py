@@ -1,9 +1,9 @@
-"""Which detector a condition stands on, as its policy says.
+"""Which detector a condition uses, as its policy says.
 
-One detector, by name, with its own parameters flat beside it; or one with a budget of false trips, from which its
-threshold follows; or several that vote. Whatever a policy may get wrong here is found while it is read: names and
-types by the registry, and bounds by building the detector once. A detector that cannot be built in the middle of
-a log would close a gate that nobody was told of.
+There are three forms. One detector by name, with its own parameters flat beside it. One with a budget of false trips,
+from which its threshold follows. Or several that vote. Every fault of a policy here is found while it is read. The
+registry checks names and types, and building the detector once checks bounds. A detector that cannot be built in the
+middle of a log would close a gate that nobody was told of.
 """
 
 from __future__ import annotations

@@ -1,15 +1,15 @@
 """Evidence: everything that a decision may depend on, as records in one ordered log.
 
-The problem: a governor must decide the same whoever runs it, whenever, from a log that several routers write,
-some of them late, restarted or stalled. So an evidence record is not a sample but a *run*: it vouches that of
-one front-door partition, from `previous` up to `upto`, this is all that concerns this evidence partition. A
-governor that joins runs knows what it has not seen, and a mark (the time up to which a front-door partition
-was vouched for) reaches a gate only behind everything that stood before it.
+The problem: a governor must decide the same whoever runs it, and whenever. It reads a log that several routers
+write, and some of them are late, restarted or stalled. So an evidence record is not a sample but a *run*. It
+vouches for one front-door partition from `previous` up to `upto`: this is all that concerns this evidence
+partition. A governor that joins runs knows what it has not seen. A mark is the time up to which a front-door
+partition was vouched for. It reaches a gate only after everything that was before it.
 
-The wire form is MessagePack arrays, tagged and versioned. Readings of one series are kept together as a block
-of rows, because a governor feeds one detector at a time; a reading's own place in the front-door topic
-(offset, index) is kept in each row, so that order between series can be restored where it matters. A block
-travels once, with the gates that it feeds (`Packed`): what a run weighs does not grow with their number.
+The wire form is MessagePack arrays, tagged and versioned. Readings of one series are stored together as a block
+of rows, because a governor feeds one detector at a time. Each row stores the reading's own place in the
+front-door topic (offset, index). So the order between series can be restored where it matters. A block travels
+once, with the gates that it feeds (`Packed`): what a run weighs does not grow with their number.
 
 Limits: a run says nothing of what producers never sent; that is a heartbeat's business.
 """

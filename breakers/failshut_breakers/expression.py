@@ -1,17 +1,17 @@
 """Expressions of conformance, in the Common Expression Language (CEL), for what a rule's comparisons cannot say.
 
-`math.abs(change) <= 0.1 * value`, `value > 500.0 ? rate < 1.0 : rate < 10.0`. The same four names as in a rule (rule.py says
-what they are), all of type double, so numbers are written with a point; CEL's operators, conversions and macros, and its
-math functions. Types are checked when the policy is read, and the result must be bool.
+`math.abs(change) <= 0.1 * value`, `value > 500.0 ? rate < 1.0 : rate < 10.0`. An expression may use the same four names as a
+rule (see rule.py), all of type double, so numbers are written with a point. It may also use CEL's operators, conversions and
+macros, and its math functions. Types are checked when the policy is read, and the result must be bool.
 
 The library is the CEL project's own, cel-expr-python around its C++ implementation; docs/decisions/ says why. It is part
 of the extra `monitor` and is loaded when the first expression is read: where it is missing, an expression is a fault.
 
-Limits: an evaluation that ends in an error (whole numbers divided by zero, a conversion out of range) does not conform. As
-CEL has it, an error on one side of || or && counts only where the other side leaves it open, and division of doubles is no
-error but infinity or NaN. There is no clock, and texts are refused: numbers need none, and what they would bring (regular
-expressions, time zones from the machine's own tables) can differ between machines. The library bounds nesting at 32 and
-the steps of macros at 10,000 for one evaluation; `length_max` bounds the rest.
+Limits: an evaluation that ends in an error (whole numbers divided by zero, a conversion out of range) does not conform. In CEL,
+an error on one side of || or && counts only if the other side does not decide. Division of doubles by zero is no error, but
+infinity or NaN. There is no clock, and texts are refused. Numbers need none, and texts bring things that differ between
+machines: regular expressions, and time zones from the machine's own tables. The library bounds nesting at 32 and the steps of
+macros at 10,000 for one evaluation; `length_max` bounds the rest.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Which evidence partition a gate lies in: murmur2, as Kafka's own partitioner has it.
+"""Which evidence partition holds a gate: murmur2, as in Kafka's own partitioner.
 
-Source: A. Appleby's MurmurHash2 as in Apache Kafka, `org.apache.kafka.common.utils.Utils.murmur2`. It stands here and
-not in Kafka's client, because a replay must know it without that.
+Source: A. Appleby's MurmurHash2 as in Apache Kafka, `org.apache.kafka.common.utils.Utils.murmur2`. It is here and not
+in Kafka's client, because a replay must know it without that.
 """
 
 from __future__ import annotations

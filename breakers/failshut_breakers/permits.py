@@ -1,7 +1,7 @@
 """Decisions become statements: permits that open a gate, closings that stay.
 
-A permit is a function of the decision and the key, so two governors over the same log write the same bytes. Only one thing here
-looks at a wall clock, and it can only refuse: a governor does not sign for evidence that lies in its own future.
+A permit is a function of the decision and the key, so two governors over the same log write the same bytes. Only one check here
+reads a wall clock, and it can only refuse: a governor does not sign for evidence from its own future.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Policies: which conditions a gate has, and what each does.
 
 A policy is one YAML document for one gate; a bundle is a signed, versioned set of files with one policy each.
-Reading is strict: an unknown field, detector or unit, a rule that cannot be evaluated, or two policies for
-one gate is a fault that names what is wrong and where. A fault closes its gates; the policy that was in force
+Reading is strict. A fault is an unknown field, detector or unit, a rule that cannot be evaluated, or two
+policies for one gate. It names what is wrong and where. A fault closes its gates; the policy that was in force
 before is not kept alive in its place.
 """
 

@@ -1,9 +1,9 @@
 """What was read of policy files is kept by digest: nobody reads the same text twice.
 
-A bundle of hundreds of files is read by the router and by the governor of every evidence partition, and the log brings it
-again at each restart, while one file in it has changed. Reading is a function of the text, so one reading serves all in a
-process. A worker reads in a thread before it takes a bundle up, so that time marks are written meanwhile; two threads that
-come to one text at a time may both read it, to the same effect.
+The router and the governor of every evidence partition read a bundle of hundreds of files. They read it from the log again at
+each restart, although only one file in it has changed. Reading is a function of the text, so one reading serves all in a
+process. A worker reads a bundle in a thread before it applies it, so time marks are written meanwhile. Two threads may read one
+text at the same time, with the same result.
 
 Limits: what is kept is bounded in number, and each text is bounded. Beyond it the oldest go and are read again.
 """

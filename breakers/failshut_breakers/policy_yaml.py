@@ -1,9 +1,9 @@
 """Reads the YAML of a policy, in time that its size bounds.
 
 YAML lets a few bytes cost much: brackets in brackets, aliases of aliases, a hundred thousand empty lists. So a text is
-looked through first, as events and without building anything, and is given up at the first alias, at the depth or at the
-number of nodes that no policy has. Only what passes is built. A key that is given twice is refused, because the second
-would silently win.
+scanned first, as events and without building anything. The scan ends at the first alias, and at a depth or a number of
+nodes that no policy has. Only what passes is built. A key that is given twice is refused, because the second would
+silently win.
 
 Both passes are libyaml's where PyYAML was built with it (its packages are), which is eight times as fast.
 """

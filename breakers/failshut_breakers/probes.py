@@ -1,13 +1,12 @@
 """Probe tokens: what an execution at a proving gate must hold, and what an outcome must show to count as a probe's.
 
-A token that could be computed from what everybody may read (the epoch stands in permits, decisions and the store) could be
-reported as a success by anybody, without an execution. So a token carries a MAC under a key that is derived from the
-monitor's signing key: two governors write the same tokens, nobody else can, and the worker that moves outcomes into
-evidence checks it there. What it writes on names the epoch and the number alone, so that a decision, its status and a
-replay hold no secret and need none.
+Everybody may read the epoch: it is in permits, decisions and the store. If a token could be computed from it, anybody could
+report a success without an execution. So a token carries a MAC under a key that is derived from the monitor's signing key. Two
+governors write the same tokens, and nobody else can. The worker that moves outcomes into evidence checks the MAC. It writes
+only the epoch and the number to the topic. So a decision, its status and a replay hold no secret and need none.
 
-Limits: while workers with two signing keys run side by side, as in a rotation, probes that one of them issued do not count at
-the other; PROVING then ends at its deadline and begins anew.
+Limits: during a rotation, workers with two signing keys run side by side. Probes that one of them issued do not count at the
+other. PROVING then ends at its deadline and begins again.
 """
 
 from __future__ import annotations

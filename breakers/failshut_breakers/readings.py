@@ -1,8 +1,8 @@
 """Readings: what producers and Failshut's own parts say, in blocks of one series each, as a run carries them.
 
-Nearly all evidence is samples, so a block of them is columns: a governor feeds one detector at a time, and where a value
-stood is looked up only when a decision cites it. A block travels once, with the gates that it feeds (`Packed`): what a run
-weighs does not grow with their number.
+Nearly all evidence is samples, so a block of them is columns. A governor feeds one detector at a time, and looks up a value's
+place only when a decision cites it. A block travels once, with the gates that it feeds (`Packed`): what a run weighs does not
+grow with their number.
 """
 
 from __future__ import annotations

@@ -5,14 +5,15 @@ text is parsed by Python's own parser and only the forms above are taken; nothin
 code. A rule that names anything else is refused when the policy is read, so that none can fail in the middle
 of a stream.
 
-A rule speaks of `value`; of `change`, the value less the one before; of `interval`, the seconds since the one before
-by the readings' own times, which is 0 where a time repeats and less where it goes back; and of `rate`, the change per
-second. The first reading has none before it: a rule that needs one does not judge it, and it is no event. Where no time
-passed there is no rate, and where numbers overflow no change: whatever speaks of them does not conform, also where the
-rest of the rule would let it.
+A rule may use four names. `value` is the reading's value. `change` is the value less the one before. `interval` is the
+seconds since the one before, by the readings' own times: 0 if a time repeats, and negative if it goes back. `rate` is
+the change per second. The first reading has none before it: a rule that needs one does not judge it, and it is no
+event. If no time passed there is no rate, and if numbers overflow there is no change. A rule that uses them then does
+not conform, even if the rest of the rule is satisfied.
 
-The reading before is the last one that could be read. An unreadable one does not conform and is stepped over: if it
-stood between, every jump could be hidden behind one, and a stream that alternates would never be judged.
+The reading before is the last one that could be read. An unreadable reading does not conform, and is not the reading
+before the next one. Otherwise every jump could be hidden behind one, and a stream that alternates would never be
+judged.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The store: permits, closings and probe tokens in Redis or Valkey, written by compare and swap.
 
-Every write goes through one script that compares (epoch, offset) as zero-padded text, so that old authority never wins, whoever
-writes late, twice, or after a fail-over to a replica that knew less. A write that was lost is no danger (the permit that stands
-expires); a write whose answer was lost is repeated, and the repetition changes nothing.
+Every write goes through one script that compares (epoch, offset) as zero-padded text. So old authority never wins, even if
+somebody writes late, twice, or after a fail-over to a replica that was behind. A lost write is no danger: the permit in the
+store expires. A write whose answer was lost is repeated, and the repetition changes nothing.
 
 Absent, refused and unreachable are three results: `written`, `refused` and StoreUnreachable. No driver's exception leaves here.
 
@@ -10,7 +10,7 @@ A fence that no monitor can have written (see write.lua) refuses what opens, and
 monitor's and is ahead refuses everything: nobody here can know that it is not of a later term. Who is refused is told what
 the store holds, and an operator who knows better removes it (`clear_fence`).
 
-A store that others have filled takes statements all the same: the script may go beyond the store's memory, by a few kilobytes
+A store that others have filled accepts statements all the same. The script may exceed the store's memory, by a few kilobytes
 for each gate. Before Redis 7 that is so for closings alone; permits wait there until there is room.
 """
 

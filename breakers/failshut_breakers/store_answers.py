@@ -1,6 +1,6 @@
 """Answers of the store to the monitor, bounded before they are read, as failshut.bounded does for guards.
 
-Guards write the stream of outcomes, so what lies there may be of any length.
+Guards write the stream of outcomes, so its entries may have any length.
 """
 
 from __future__ import annotations

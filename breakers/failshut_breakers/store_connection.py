@@ -1,8 +1,8 @@
 """The monitor's connections to the store: the same rules as a guard's (failshut.connection), in an event loop.
 
-Every asyncio client of a worker is made here. A connection asks whom it talks to when it is made, and again every two seconds
-of use; a node that is no primary, is loading or belongs to a cluster is let go of, by name, and the next try goes where the
-address leads by then. No command is tried twice, and every wait has a limit.
+Every asyncio client of a worker is made here. A connection asks for the server's role when it is made, and again every two
+seconds of use. If the node is no primary, is loading or belongs to a cluster, the connection is closed with an error that names
+it. The next try resolves the address again. No command is tried twice, and every wait has a limit.
 """
 
 from __future__ import annotations

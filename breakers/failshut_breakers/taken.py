@@ -1,10 +1,10 @@
 """A command counts once: ids that were taken, for as long as a copy of one could count again.
 
-Whoever can write to control can write a signed command there a second time. A reset and a bypass name an epoch and
-are void by then; a hold would close the gate again after every reset. So an id is taken by the first command that has
-it, and every further one is refused, by routers and by governors, as a function of the log.
+Whoever can write to control can write a signed command there a second time. A reset and a bypass name an epoch and are
+void by then; a hold would close the gate again after every reset. So the first command with an id uses it up. Routers
+and governors refuse every further one, as a function of the log.
 
-Ids need not be kept for ever, because a command about a gate says when it was signed and counts near that time alone:
+Ids need not be kept for ever. A command about a gate says when it was signed, and counts only near that time. That is
 at most `VALID_MS` before or after, by the broker's clock. What is remembered is bounded by time and by number. At the
 number's bound new commands are refused: only an operator's own key can reach it.
 """

@@ -1,10 +1,10 @@
 """False trips: how many a policy allows, and how many there were.
 
-A condition with `false_trips: 1 per 30d` promises to trip its breaker for nothing no more often than that. Whether it
-keeps the promise on this stream only the stream can show, so a gate counts: the trips that such a condition
-caused while the breaker was ARMED, less those whose cause an operator has confirmed (`failshut confirm`), beside
-what the budget allows for the time in which it could have tripped. A trip that nobody confirms counts as false:
-a detector is not acquitted by silence.
+A condition with `false_trips: 1 per 30d` promises to trip its breaker for nothing no more often than that. Only the
+stream itself can show whether the promise is kept on it, so a gate counts. It counts the trips that such a condition
+caused while the breaker was ARMED, less those whose cause an operator has confirmed (`failshut confirm`). Beside that
+is what the budget allows for the time in which it could have tripped. A trip that nobody confirms counts as false: a
+detector is not acquitted by silence.
 
 Everything is evidence time, so a replay counts the same.
 """

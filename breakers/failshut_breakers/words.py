@@ -1,7 +1,7 @@
 """Words that a person reads: on a terminal, in a log, in a denial. They may not command the terminal.
 
-What a decision says comes from operators, policies and producers. It becomes part of signed statements, of services' logs
-and of screens, so what cannot be printed is written as its escape before it goes there.
+What a decision says comes from operators, policies and producers. It becomes part of signed statements, of services'
+logs and of screens. So unprintable characters are written as escapes before that.
 """
 
 from __future__ import annotations

@@ -21,9 +21,10 @@ logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
 app = typer.Typer(
     name="failshut",
     cls=RedactingGroup,
-    help="Failshut holds an execution gate open only while it can prove that it should be.\n\n"
+    help="Failshut keeps an execution gate open only while it can prove that it should be.\n\n"
     "Start with `failshut demo` to see it work, or `failshut up` to have a monitor on this machine. `failshut gates` and "
-    "`failshut watch` show what each gate does and why; `hold`, `reset` and `bypass` are an operator's signed word.\n\n" + HELP,
+    "`failshut watch` show what each gate does and why. `hold`, `reset` and `bypass` are an operator's signed commands.\n\n"
+    + HELP,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",

@@ -1,7 +1,7 @@
 """Checking policies without a monitor: what is wrong, where, and on which line.
 
-A policy that does not hold up closes its gates, so it is worth asking before it is activated. The judge is the very code that
-governors use (`failshut_breakers.policy`); this adds the line, and looks at every condition by itself, so that one run names
+A policy that does not hold up closes its gates, so it is worth asking before it is activated. The check itself is the code that
+governors use (`failshut_breakers.policy`). This module adds the line, and checks every condition by itself. So one run names
 all faults and not only the first.
 """
 

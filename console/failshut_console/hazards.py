@@ -1,9 +1,8 @@
 """What looks safe in a policy and is not: warnings of `failshut policy check`, each with the line to add.
 
 A policy may be right in every field and still leave its gate open in a fault that it names, or closed for ever. Each rule below
-is one such kind, as a pure function from a policy to warnings. Whether a detector can speak at all, and whether a rule
-tells readings apart, is tried out rather than reasoned about: the detector is fed what it should notice, the rule with
-numbers about its own.
+is one such kind, as a pure function from a policy to warnings. Can a detector raise an alarm at all, and does a rule
+distinguish readings? Both are tested by trying: the detector is fed what it should notice, and the rule numbers around its own.
 
 Limits: without a monitor nobody knows how often a series is sent; only `every` of several series says so. With one,
 observing.py asks.

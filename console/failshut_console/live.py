@@ -1,7 +1,7 @@
 """A screen that is redrawn in place: no flicker, no scrolling, and the terminal as it was when it ends.
 
-rich's Live does the drawing. It is told to draw by us and not by a thread of its own, so that a picture is never half of one
-look and half of the next; and the picture is always of one height at least, so that rows do not jump.
+rich's Live does the drawing. It draws when we call it, and not in a thread of its own, so a picture never mixes two readings of
+the store. The picture always has a minimum height, so rows do not jump.
 """
 
 from __future__ import annotations

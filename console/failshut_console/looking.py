@@ -1,8 +1,8 @@
 """What the store says about the gates, as a guard would judge it: for screens, never for deciding.
 
-A gate is shown as open only where a guard would admit: a permit is there, it verifies with the monitor's keys, it is
-this gate's and it has life left. Everything else is shown as closed, with its cause; and where the keys or the store
-are missing, so that nothing can be known, the gate is shown as unknown.
+A gate is shown as open only if a guard would admit. There is a permit for this gate, it verifies with the monitor's
+keys, and it has not run out. Everything else is shown as closed, with its cause. If the keys or the store are missing,
+nothing can be known, and the gate is shown as unknown.
 """
 
 from __future__ import annotations

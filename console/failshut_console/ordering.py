@@ -1,8 +1,8 @@
 """An operator's command, from the signature to the decision that answers it.
 
-Sending is not doing: a command is done when a governor's decision names it, and refused when a decision says so and why. So the
-answer is looked for in the decisions topic, by the command's own place in control, from before the command was sent. A command
-that no policy's gate or no known operator stands behind never reaches a governor: the dead-letter topic says why.
+Sending is not doing. A command is done when a governor's decision names it. It is refused when a decision says so and why. So
+this module reads the decisions topic, from before the command was sent, and looks for the command's own offset in control. A
+command for an unknown gate, or one that no known operator signed, never reaches a governor. The dead-letter topic says why.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""How commands reach Kafka and the store: options for what does not stand in an address, and one check before anything is done.
+"""How commands reach Kafka and the store: options for what is not in an address, and one check before anything is done.
 
-`reaching` gives a command that takes --broker or --store the options of TLS and login beside it, adds them and the
-environment's FAILSHUT_BROKER_* and FAILSHUT_STORE_* to the address, and refuses what cannot be meant: with the option's
-name, and without a word of the address, which may hold a password wherever it is broken. Passwords are no options, because
+`reaching` gives a command with --broker or --store the options for TLS and login as well. It adds them, and the environment's
+FAILSHUT_BROKER_* and FAILSHUT_STORE_*, to the address. It refuses settings that make no sense. The error names the option and
+quotes nothing of the address, because any part of a malformed address may be a password. No option takes a password, because
 everybody on a machine can read a command line.
 """
 

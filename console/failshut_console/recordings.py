@@ -1,6 +1,6 @@
 """`failshut record`, carried out: evidence and decisions of a monitor, or a file of somebody else's, as a recording.
 
-The signature of the command stands in commands/replaying.py; what is here needs the extra `replay`.
+The signature of the command is in commands/replaying.py. This module needs the extra `replay`.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ def _tell(output: Path, manifest: Manifest) -> None:
     typer.echo(f"{manifest.digest}   (keep it: by it you know the recording again)")
     if manifest.starts:
         typer.echo(
-            "it does not begin with the log: a gate is compared from the first permit on that a replay gives as well",
+            "this recording starts mid-log: each gate is compared from the first permit that a replay reproduces",
             err=True,
         )
     for differing in manifest.differing:

@@ -1,8 +1,7 @@
 """How gates look on a terminal: a table that fits 80 columns, and plain lines where there is no terminal.
 
-The order of columns is the order of questions of whoever is on call: which gate, may it execute, what does its
-breaker say, why, for how long. Text that does not fit is cut with an ellipsis, never wrapped: a row that jumps cannot
-be read.
+The columns follow the questions of whoever is on call: which gate, may it execute, what does its breaker say, why, for
+how long. Text that does not fit is cut with an ellipsis, never wrapped: a row that jumps cannot be read.
 """
 
 from __future__ import annotations

@@ -3,10 +3,10 @@
 Source: A. Bifet and R. Gavalda, Learning from Time-Changing Data with Adaptive Windowing, SDM 2007; the
 implementation is river's. The window grows while its halves agree and drops its older part when they do not.
 
-Parameters: `delta` (0 to 1) is the bound on a false alarm at one test; `clock` (records) is how often the
-window is tested; `grace_period` (records) is how many must have been seen before the first test; `warm_up`
-(records) is how many must have been seen before its silence counts, and what its scale is learnt from; `scale` (units
-of the stream) is what values are divided by instead, where it is not 0: with 1 it is river's own detector.
+Parameters: `delta` (0 to 1) is the bound on a false alarm at one test. `clock` (records) is the distance of two tests
+of the window. `grace_period` (records) comes before the first test. `warm_up` (records) comes before its silence
+counts, and its scale is learnt from these records. If `scale` (units of the stream) is not 0, values are divided by it
+instead: with 1 it is river's own detector.
 
 Limits: values that are independent; with memory or hours it speaks too often. It is slower to be wrong than delta
 promises: on independent normal values 0.002 means no alarm in hundreds of thousands of records. Those of scaling.py.

@@ -1,18 +1,19 @@
 """False-trip budget: the user says how often it may be wrong, and the detector finds its threshold.
 
-Most detectors promise a false-alarm rate for independent, normal values. Telemetry has hours, memory and
-heavy tails, and the promise is off by orders of magnitude. Here the promise is made where it can be kept:
+Most detectors promise a false-alarm rate for independent, normal values. Telemetry has daily patterns, memory
+and heavy tails, so that promise is wrong by orders of magnitude. This detector promises a rate that it can
+keep:
 
-1. A record is compared with what its half hour and the records before it let expect: a seasonal mean and an
-   autoregression of order two, both learnt online. What remains is close to exchangeable.
-2. Its rank among the last thousand remainders is a conformal p-value: uniform whatever the distribution was.
-   As a normal score it looks the same for every stream.
-3. Bets on shifts of several sizes, up and down, are e-values of that score; a Shiryaev-Roberts sum for each
-   grows when the bet wins. Their mean is an e-detector: under exchangeability it needs on average at least A
-   records to reach A, for any distribution.
-4. How far real telemetry departs from that is measured: the peaks of the sum over a low level follow 1/A in
-   theory; their observed number and mean excess, shrunk towards theory, correct the threshold. What was spent
-   beyond the budget all the same is saved again by a higher one, until time has paid for it.
+1. A record is compared with its expected value: a seasonal mean for its half hour, and an autoregression of
+   order two. Both are learnt online. What remains is close to exchangeable.
+2. Its rank among the last thousand remainders is a conformal p-value, which is uniform for any distribution. As
+   a normal score it looks the same for every stream.
+3. Bets on shifts of several sizes, up and down, are e-values of that score. A Shiryaev-Roberts sum for each bet
+   grows when the bet wins. The mean of the sums is an e-detector. Under exchangeability it needs on average at
+   least A records to reach A, for any distribution.
+4. The detector measures how far real telemetry departs from that. In theory the peaks of the sum over a low
+   level follow 1/A. Their observed number and mean excess, shrunk towards theory, correct the threshold. If
+   more alarms were raised than the budget allows, the threshold stays higher until time has paid for them.
 
 Sources: J. Shin, A. Ramdas and A. Rinaldo, E-detectors: a nonparametric framework for sequential change
 detection, New England J. Stat. Data Sci. 2 (2024); V. Vovk, I. Nouretdinov and A. Gammerman, Testing
@@ -20,9 +21,9 @@ exchangeability on-line, ICML 2003, and V. Vovk, Testing randomness online, Stat
 conformal test martingales and Shiryaev-Roberts; step 4 is the peaks-over-threshold method (J. Pickands,
 Annals of Statistics 3 (1975)) and ours in this place. No random number is drawn: ties count half.
 
-Parameters: `per_records` (records) is the time in which one false alarm is allowed, or, where it is above 0, `per_ms`
-(milliseconds): with `per_ms` the number of records in it is learnt from the times. `warm_up` (records) comes before the first
-alarm. `rest` (records) follows an alarm in silence, while the expectation is learnt anew.
+Parameters: `per_records` (records) is the time in which one false alarm is allowed. If `per_ms` (milliseconds) is above 0, it
+replaces `per_records`: the number of records in that time is learnt from the records' times. No alarm is raised in the first
+`warm_up` (records), nor in the `rest` (records) after an alarm, while the expectation is learnt again.
 
 Limits: a change slower than the reference (1000 records) is learnt, not noticed. A stream that keeps having real
 incidents raises its own threshold, as the budget asks. A budget of one in fewer than 500 records is kept as one

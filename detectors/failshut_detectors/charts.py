@@ -1,12 +1,12 @@
 """What control charts share: learn how the stream is, then judge standardised values by it.
 
-Mean and standard deviation come from the first `learn` records, without the absurd ones; after an alarm they
-are learnt anew, because what follows may be another stream. The threshold comes from the average run length
+Mean and standard deviation are learnt from the first `learn` records, without the absurd ones. After an alarm
+they are learnt again, because the stream may be another one. The threshold comes from the average run length
 that is asked for (run_lengths.py), so that nobody has to look up a table.
 
-Limits: the run length is exact for independent normal values whose mean and deviation are known. Learnt from a
-few hundred records they are not known well enough for run lengths beyond some thousand; with hours, memory or
-heavy tails take FalseTripBudget.
+Limits: the run length is exact for independent normal values whose mean and deviation are known. A few hundred
+records do not determine them well enough for run lengths beyond some thousand. With daily patterns, memory or
+heavy tails use FalseTripBudget.
 """
 
 from __future__ import annotations

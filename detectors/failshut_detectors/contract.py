@@ -1,9 +1,9 @@
 """What every detector promises, ours or a plug-in.
 
-A detector reads one stream, in order, in one pass and in constant memory. It looks at no clock, draws no random
-number but from a seed that is one of its parameters, and sees no value before its turn, so that feeding records
-one by one or in batches gives the same alarms and the same readings. What it may not see (NaN, infinity, a value
-whose square overflows, a text) is refused before it: nothing of that batch is taken, and the next batch is read.
+A detector reads one stream, in order, in one pass and in constant memory. It reads no clock, and draws random numbers
+only from a seed that is one of its parameters. It sees no value before its turn. So records one by one or in batches
+give the same alarms and the same readings. Unfit values (NaN, infinity, a value whose square overflows, a text) are
+refused before they reach it. The whole batch is refused, and the next batch is read.
 
 Detectors pickle: a snapshot of a governor holds them, and the restored one goes on as if nothing had happened. Their
 state has a version; state of another version is refused, never guessed at.

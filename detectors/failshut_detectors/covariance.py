@@ -1,22 +1,23 @@
 """How several metrics usually move together: what is needed to say how far a vector is from usual.
 
-Each metric is measured in its own standard deviations, so that milliseconds or seconds are the same; their correlation
-says which of these deviations belong together. The first `learn` vectors are learnt from at once and robustly: what lies
-beyond four times the reach of nine tenths of the examples counts as if it lay there. Afterwards vectors can be followed,
-a block at a time, by the update of a weighted mean and covariance; the last `memory` records count.
+Each metric is measured in its own standard deviations, so milliseconds and seconds give the same result. The
+correlation says which of these deviations belong together. It learns from the first `learn` vectors at once and
+robustly. A value beyond four times the range of nine tenths of the examples counts as if it were at that limit.
+Afterwards vectors can be followed, a block at a time, by the update of a weighted mean and covariance; the last
+`memory` records count.
 
-Two metrics that are copies would make the correlation singular: what correlates is taken 0.1 % less seriously
-(shrinkage towards independence), so that the directions in which nothing ever moved have a small deviation, not none. A
-metric that stood still while it was learnt has no deviation: its first two moves are infinitely unusual, and from then
-on the smaller of them is its deviation. None falls below a tenth of what was learnt.
+Two metrics that are copies would make the correlation singular. So correlations are reduced by 0.1 % (shrinkage towards
+independence). Directions in which nothing ever moved then have a small deviation, not none. A metric that never moved
+during learning has no deviation. Its first two moves are infinitely unusual, and from then on the smaller of them is
+its deviation. None falls below a tenth of what was learnt.
 
 Sources: H. Hotelling, Multivariate Quality Control, in Techniques of Statistical Analysis (1947); D. H. D. West, Updating
 Mean and Variance Estimates: An Improved Method, Comm. ACM 22 (1979), and T. Finch, Incremental calculation of
 weighted mean and variance (2009), for the update; P. J. Huber, Robust Statistics (1981), for bounding what one
 observation can teach.
 
-Sums are `fsum`'s, which are correctly rounded whatever their order, and there is no BLAS: the same values lead to the same
-bits on every machine, with every number of threads and every version of Python.
+Sums use `fsum`, which is correctly rounded in any order, and there is no BLAS. So the same values lead to the same bits on
+every machine, with every number of threads and every version of Python.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@ Source: E. S. Page, Continuous Inspection Schemes, Biometrika 41 (1954); D. C. M
 Statistical Quality Control, chapter 9. The sums of what exceeds the mean by more than `reference`, upwards and
 downwards, must pass a decision interval, which follows from `arl`.
 
-Parameters: `arl` (records) is the mean run length without a change; `reference` (standard deviations) is half of
-the shift that is found fastest; `learn` (records) is how many mean and deviation are taken from.
+Parameters: `arl` (records) is the mean run length without a change. `reference` (standard deviations) is half of the
+shift that is found fastest. Mean and deviation are learnt from `learn` (records).
 
 Limits: those of charts.py.
 """

@@ -1,15 +1,15 @@
 """DDM: a share of non-conforming events that rises above its lowest, by standard deviations.
 
-Source: J. Gama, P. Medas, G. Castillo and P. Rodrigues, Learning with Drift Detection, SBIA 2004; the implementation
-is river's. It keeps the share p of all events since the last alarm with its deviation s, remembers both where p + s was
-lowest, and speaks when p + s exceeds that p by `threshold` of that s.
+Source: J. Gama, P. Medas, G. Castillo and P. Rodrigues, Learning with Drift Detection, SBIA 2004; the implementation is
+river's. It computes the share p of failures among all events since the last alarm, with its deviation s. It remembers
+both where p + s was lowest. It raises an alarm when p + s exceeds that p by `threshold` of that s.
 
 Parameters: `warm_up` (events) comes before the first test, and again after each alarm; `threshold` (standard deviations).
 
-Limits: where no event failed during the warm-up the lowest deviation is 0, and the next failure, a single one, is an alarm
-at once, however long the stream was good: take it where some events always fail. It makes no promise of how often it is
-wrong, and tests after every event: where nothing changes it speaks every 1,400 (1 % failing) to 13,000 events (10 %). The
-share is that of all events since the last alarm: the longer all was well, the later it speaks.
+Limits: if no event failed during the warm-up, the lowest deviation is 0. Then a single failure is an alarm at once, however
+long the stream was good. Use it for streams in which some events always fail. It makes no promise of how often it is wrong, and
+tests after every event. If nothing changes, it alarms every 1,400 (1 % failing) to 13,000 events (10 %). The share is that of
+all events since the last alarm: the longer all was well, the later it speaks.
 """
 
 from __future__ import annotations

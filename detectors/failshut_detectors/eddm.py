@@ -1,15 +1,15 @@
 """EDDM: non-conforming events that come closer together.
 
 Source: M. Baena-Garcia and others, Early Drift Detection Method, Fourth International Workshop on Knowledge Discovery
-from Data Streams, 2006; the implementation is river's. It keeps mean and deviation of the distances (in events) between
-failures, and speaks when their mean plus two deviations falls below `ratio` of its greatest.
+from Data Streams, 2006; the implementation is river's. It computes mean and deviation of the distances (in events)
+between failures. It raises an alarm when the mean plus two deviations falls below `ratio` of its greatest value.
 
 Parameters: `warm_up` (failures, and events) comes before the first test, and again after each alarm; `ratio` (0 to 1).
 
-Limits: it looks only at failures, and needs 30 of them: after an alarm, or on a stream that never failed, it speaks with the
+Limits: it looks only at failures, and needs 30 of them. After an alarm, or on a stream that never failed, it alarms with the
 31st at the earliest. Distances are averaged since the last alarm: with one failure in ten for 50,000 events, it takes some 800
-failures in a row to speak. It makes no promise of how often it is wrong, and deviations of distances vary as much as
-the distances: where nothing changes it speaks every 700 (10 % failing) to 5,000 events (1 %).
+failures in a row to speak. It makes no promise of how often it is wrong, and deviations of distances vary as much as the
+distances. If nothing changes, it alarms every 700 (10 % failing) to 5,000 events (1 %).
 """
 
 from __future__ import annotations

@@ -3,9 +3,9 @@
 Source: S. W. Roberts, Control Chart Tests Based on Geometric Moving Averages, Technometrics 1 (1959). The average
 must leave limits that hold for its steady state; they follow from `arl`.
 
-Parameters: `arl` (records) is the mean run length without a change; `weight` (0 to 1) is how fast the average
-follows: 0.1 finds shifts of one deviation, 0.4 those of two; `learn` (records) is how many mean and deviation
-are taken from.
+Parameters: `arl` (records) is the mean run length without a change. `weight` (0 to 1) is how fast the average
+follows: 0.1 finds shifts of one deviation, 0.4 those of two. Mean and deviation are learnt from `learn`
+(records).
 
 Limits: those of charts.py.
 """

@@ -5,9 +5,9 @@ ECML-PKDD 2016; the implementation is river's. The stream is 1 for a conforming 
 
 Parameters: `window` (events) is the sliding window, and its warm-up; `confidence` (0 to 1) bounds a false alarm at one test.
 
-Limits: events that are independent. It is quick, and blind to what is small: the share in the window must fall by
-sqrt(ln(1 / confidence) / (2 window)), 0.26 at the defaults, so that 1 % failing becoming 10 % is never found; where that is
-1 or more (a window of 6 events at the default confidence) it never speaks at all. A stream that never conformed does not fall.
+Limits: events that are independent. It is quick, and blind to small changes. The share in the window must fall by sqrt(ln(1 /
+confidence) / (2 window)), 0.26 at the defaults. So a change from 1 % failing to 10 % is never found. If that number is 1 or
+more (a window of 6 events at the default confidence), it never alarms at all. A stream that never conformed does not fall.
 """
 
 from __future__ import annotations

@@ -1,19 +1,19 @@
-"""Half-space trees: a value, or a change from the value before, that lies where hardly any have lain.
+"""Half-space trees: a value, or a change from the value before, in a place with hardly any others.
 
 Source: S. C. Tan, K. M. Ting and T. F. Liu, Fast Anomaly Detection for Streaming Data, IJCAI 2011; the implementation is
 river's. Trees cut the unit square at random and count what falls where; counts of one window judge the next.
 
-The square is value and change of one series, each in its own spreads z in the first window (scaling.py), and brought
-between 0 and 1 by 1/2 + z / (2 |z| + 16): the first 8 spreads to either side have half of the room, so that far tails
-share few cells. The map is fixed once learnt and knows no range. Where the stream stays more than 8 spreads away, a
-window long, scale and trees are learnt anew.
+The square is value and change of one series, each in its own spreads z in the first window (scaling.py). The map 1/2 +
+z / (2 |z| + 16) brings both between 0 and 1. The first 8 spreads to either side have half of the space, so far tails
+share few cells. The map is fixed once learnt and knows no range. If the stream stays more than 8 spreads away for a
+whole window, scale and trees are learnt again.
 
-Parameters: `threshold` (0 to 1) is the score, river's, from which on a place is too empty; `window` (records) is what the
-counts are taken over, and the warm-up; `trees` and `height` (cuts, one below the other) are how finely the square is
-divided; `seed` is that of the cuts.
+Parameters: `threshold` (0 to 1) is the score, river's, from which on a place is too empty. `window` (records) is the
+number of records that are counted, and the warm-up. `trees` and `height` (cuts, one below the other) say how finely the
+square is divided. `seed` is that of the cuts.
 
-Limits: no promise of how often it is wrong. As they come: no alarm in 15,500 independent or autocorrelated (.7) normal
-records, one in some 7,750 of t with three degrees of freedom; a step of 20 sigma is noticed at its first records, one of 10
+Limits: no promise of how often it is wrong. With the defaults: no alarm in 15,500 independent or autocorrelated (.7) normal
+records, and one in some 7,750 of t with three degrees of freedom. A step of 20 sigma is noticed at its first records, one of 10
 mostly, one of 5 hardly ever. What lasts is usual after a window. It costs more than all others here.
 """
 

@@ -4,11 +4,11 @@ Source: I. Frias-Blanco and others, Online and Non-Parametric Drift Detection Me
 Transactions on Knowledge and Data Engineering 27 (2015); the implementation is river's. It compares exponentially
 weighted shares before and after the point where that of all events was lowest; recent events weigh more.
 
-Parameters: `confidence` (0 to 1) bounds a false alarm at one test; `weight` (0 to 1) is that of the newest event;
-`warm_up` (events) before its silence counts.
+Parameters: `confidence` (0 to 1) bounds a false alarm at one test. `weight` (0 to 1) is that of the newest event.
+`warm_up` (events) comes before its silence counts.
 
-Limits: events that are independent. It is quick, and blind to what is small: at the defaults the weighted share must rise
-by 0.42, so that 1 % failing becoming 10 % is never found.
+Limits: events that are independent. It is quick, and blind to small changes. At the defaults the weighted share must
+rise by 0.42, so a change from 1 % failing to 10 % is never found.
 """
 
 from __future__ import annotations

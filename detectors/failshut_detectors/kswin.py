@@ -6,14 +6,14 @@ that are drawn from the older part of the window. Of two samples of one size the
 probabilities are a table here (J. L. Hodges, The Significance Probability of the Smirnov Two-Sample Test, Arkiv foer
 Matematik 3, 1958): the alarms are those of river, which asks scipy at every record, at an eighth of the cost.
 
-Parameters: `alpha` (0 to 1) is the probability of one test below which it alarms; `window` (records) is what is
-remembered, and the warm-up; `recent` (records, at most half of the window) is what may have changed; `seed` is that of
-the draws, the same again after each alarm.
+Parameters: `alpha` (0 to 1) is the probability of one test below which it alarms. `window` (records) is the memory, and
+the warm-up. `recent` (records, at most half of the window) is the part that may have changed. `seed` is that of the
+draws, the same again after each alarm.
 
-Limits: values that are independent; then it is wrong at most once in 1/alpha records, and up to four times less often,
-because the test has few outcomes and each record is in many tests. A change is seen while the window still holds what was
-before: one that takes longer than `window` records is not. Only ranks count, so scale and outliers do not matter, and
-ties weigh against an alarm.
+Limits: values must be independent. Then it is wrong at most once in 1/alpha records. It may be wrong four times less
+often, because the test has few outcomes and each record is in many tests. A change is seen while the window still holds
+what was before: one that takes longer than `window` records is not. Only ranks count, so scale and outliers do not
+matter, and ties weigh against an alarm.
 """
 
 from __future__ import annotations

@@ -1,15 +1,16 @@
 """Mahalanobis distance: one vector of metrics unlike all seen, though each metric may be within its usual range.
 
 Many requests and a busy processor are usual, few and an idle one as well; few requests and a busy processor are not.
-The distance from the centre is measured in deviations that know what moves together; its limit is the quantile
-that a normal vector exceeds once in `per_records`, in view of how few records the centre was learnt from.
+The distance from the centre is measured in deviations, and includes which metrics move together. Its limit is the
+quantile that a normal vector exceeds once in `per_records`. The limit considers how few records the centre was learnt
+from.
 
 Source: P. C. Mahalanobis, On the generalized distance in statistics, Proc. Natl. Inst. Sci. India 2 (1936); H. Hotelling,
 Multivariate Quality Control (1947), and N. D. Tracy, J. C. Young and R. L. Mason, Multivariate Control Charts for
 Individual Observations, J. Quality Technology 24 (1992), for the limit; covariance.py for what is learnt.
 
-Parameters: `per_records` (records) is the time in which one false alarm is allowed; `learn` (records) come before the
-first judgement; `memory` (records) is how slowly what is usual follows: a shift that stays is usual after about as
+Parameters: `per_records` (records) is the time in which one false alarm is allowed. `learn` (records) come before the
+first judgement. `memory` (records) is how slowly the normal level follows: a shift that stays is normal after about as
 many. A vector beyond twice the limit teaches no more than one at twice the limit.
 
 Limits: the promise holds for normal values, one record like the next; heavy tails and hours of the day make it speak more

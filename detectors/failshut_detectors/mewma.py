@@ -1,16 +1,16 @@
 """MEWMA chart: a small lasting shift of several metrics together, by a moving average that forgets.
 
-A shift of half a deviation in each of four metrics is a whole one for their vector: judged together it is found
-sooner than by four charts that share their false alarms. The average's distance from the centre must exceed a
-limit that holds for its steady state and follows from `arl`.
+A shift of half a deviation in each of four metrics is a whole one for their vector. Judged together, it is
+found sooner than by four charts that share their false alarms. The average's distance from the centre must
+exceed a limit that holds for its steady state and follows from `arl`.
 
 Source: C. A. Lowry, W. H. Woodall, C. W. Champ and S. E. Rigdon, A Multivariate Exponentially Weighted Moving Average
 Control Chart, Technometrics 34 (1992); run_lengths.py for the limit, covariance.py for what is learnt. The limit is
 widened for what is not known after `learn` records as Hotelling's quantile is for a single vector (our approximation).
 
-Parameters: `arl` (records) is the mean run length without a change; `weight` (0.01 to 1) is how fast the average
-follows: 0.1 finds shifts of one deviation, 0.4 those of two; `learn` (records) is how many centre and covariance are
-taken from. After an alarm they are learnt anew, because what follows may be another stream.
+Parameters: `arl` (records) is the mean run length without a change. `weight` (0.01 to 1) is how fast the average
+follows: 0.1 finds shifts of one deviation, 0.4 those of two. Centre and covariance are learnt from `learn` (records).
+After an alarm they are learnt again, because the stream may be another one.
 
 Limits: the run length holds for independent normal vectors; memory from one record to the next and hours of the day
 shorten it. One absurd vector is a shift, too. It does not follow: what creeps is found.

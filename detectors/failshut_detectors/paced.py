@@ -1,12 +1,12 @@
 """A budget of false trips in time, for detectors that keep one in records.
 
-People say `1 per 30d`; a chart knows its average run length in records. How many records 30 days are only the stream
-can tell, so its pace is learnt from the times of its first records, the detector is built for what the budget comes to
-in records, and is fed those records after all. A pace that departs from that by more than a factor of 2, for long
-enough to matter to the budget (a tenth of its records, and at least a thousand), is learnt anew, and the detector with it.
+People say `1 per 30d`; a chart knows its average run length in records. Only the stream shows how many records 30 days have. So
+its pace is learnt from the times of its first records. The detector is then built for the budget in records, and is fed those
+first records too. The pace may change by more than a factor of 2, for long enough to matter. That is a tenth of the budget's
+records, and at least a thousand. Then the pace is learnt again, and the detector starts again.
 
-The pace is a mean of intervals, each with its sign, so that times which repeat or go back cancel out, and without those
-that are far longer than most: a gap says nothing of the pace.
+The pace is a mean of intervals, each with its sign, so times that repeat or go back cancel out. Intervals that are far
+longer than most are left out: a gap says nothing about the pace.
 
 Limits: a promise holds as far as the wrapped detector's does (docs/detectors.md). Where a detector cannot keep a budget
 in so few or so many records, it stays without evidence and says so. Without times there is no pace.

@@ -3,16 +3,16 @@
 Source: E. S. Page, Continuous Inspection Schemes, Biometrika 41 (1954); the implementation is river's. It is a CUSUM
 whose mean is that of all values so far.
 
-Parameters: `threshold` (standard deviations of the stream, times records) is how much deviation must add up;
-`delta` (standard deviations) is the deviation that is tolerated; `warm_up` (records) comes before the first test, and
-is what the scale is learnt from; `alpha` (0 to 1) is what a record leaves of the sum before it; `scale` (units of the
-stream) is what values are divided by instead, where it is not 0: with 1 it is river's own detector, and `threshold` and
-`delta` are in the units of the stream.
+Parameters: `threshold` (standard deviations of the stream, times records) is how much deviation must add up. `delta`
+(standard deviations) is the deviation that is tolerated. `warm_up` (records) comes before the first test, and the scale
+is learnt from it. `alpha` (0 to 1) is the share of the sum that a record leaves. If `scale` (units of the stream) is
+not 0, values are divided by it instead. With 1 it is river's own detector, and `threshold` and `delta` are in the units
+of the stream.
 
 Scaled values end at half of the threshold, if that is less than 16 deviations: no single record is a shift.
 
-Limits: river's defaults, which these are, alarm every 1,700 records or so where nothing changes; `for_false_trips` sets
-the threshold by CUSUM's run lengths, for independent normal values, and heavy tails do not shorten them. Those of scaling.py.
+Limits: the defaults are river's, which alarm every 1,700 records or so if nothing changes. `for_false_trips` sets the threshold
+by CUSUM's run lengths, for independent normal values. Heavy tails do not shorten them. Those of scaling.py.
 """
 
 from __future__ import annotations

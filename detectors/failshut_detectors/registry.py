@@ -5,10 +5,10 @@ A package brings a detector by an entry point in the group `failshut.detectors`,
     [project.entry-points."failshut.detectors"]
     my_detector = "my_package.detectors:MyDetector"
 
-Its constructor's signature says what a policy may set: every parameter has a default, is an int, float, bool or
-str, and has none of the RESERVED names. Bounds are the constructor's to check, by raising ValueError. A plug-in is
-code: whoever installs it on a worker trusts it, all workers of a group must have the same version, and suite/ says
-whether it keeps the contract.
+Its constructor's signature says what a policy may set. Every parameter has a default, is an int, float, bool or str,
+and has none of the RESERVED names. Bounds are the constructor's to check, by raising ValueError. A plug-in is code, and
+whoever installs it on a worker trusts it. All workers of a group must have the same version. suite/ says whether it
+keeps the contract.
 """
 
 from __future__ import annotations

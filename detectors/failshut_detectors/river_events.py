@@ -1,7 +1,7 @@
 """What river's detectors of errors share here: which way events come, words, and how much was seen.
 
 river's DDM, EDDM and HDDM watch a learner: 1 is an error. Here 1 is an event that conforms, so they are given the
-opposite. Each begins anew after an alarm, and is silent until it has learnt again.
+opposite. Each starts again after an alarm, and is silent until it has learnt again.
 
 Limits: they see a fall of the share that conforms. A stream that never conformed has none, and is what the `over`
 of a policy's conformance is for.

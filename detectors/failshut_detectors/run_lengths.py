@@ -1,8 +1,8 @@
 """Exact average run lengths of CUSUM, EWMA and MEWMA charts on independent normal values.
 
 The average run length (ARL) is the mean number of records until a chart speaks: long while nothing has changed, short
-afterwards. For all of them it solves a Fredholm integral equation of the second kind; Gauss-Legendre quadrature
-turns that into a few dozen linear equations (Nystroem's method), exact to many digits.
+afterwards. For all of them it solves a Fredholm integral equation of the second kind. Gauss-Legendre quadrature turns
+that into a few dozen linear equations (Nystroem's method), exact to many digits.
 
 Sources: E. S. Page, Continuous Inspection Schemes, Biometrika 41 (1954), the equation for CUSUM; D. Brook and D. A.
 Evans, An approach to the probability distribution of CUSUM run length, Biometrika 59 (1972); S. V. Crowder, A Simple

@@ -1,17 +1,17 @@
 """The scale of a stream, learnt from its first records, so that milliseconds and seconds are judged alike.
 
-Some methods assume a unit: ADWIN's cut has a term for values from 0 to 1, Page-Hinkley's threshold is a sum of
-values. Here they are handed (value - centre) / spread. Centre and spread are mean and standard deviation of the first
-`warm_up` records, without the absurd ones; those records are judged once the scale is known, so nothing is lost, and what
-they show stands at the record that completed the learning.
+Some methods assume a unit: ADWIN's cut has a term for values from 0 to 1, Page-Hinkley's threshold is a sum of values.
+Here they are handed (value - centre) / spread. Centre and spread are mean and standard deviation of the first `warm_up`
+records, without the absurd ones. Those records are judged once the scale is known, so nothing is lost. Their alarms are
+at the record that completed the learning.
 
-Scaled values end at `CLIP` spreads, so that one finite 1e9 cannot blind a method for thousands of records. Sixteen is the
-most that one record may weigh: five records, the fewest that ADWIN compares, then move by 3.2 spreads, which its cut at
-a delta of 0.002 just forgives, whatever the window; two such records it does not. A step beyond it stays one.
+Scaled values end at `CLIP` spreads, so that one finite 1e9 cannot blind a method for thousands of records. Sixteen is
+the most that one record may weigh. Five records, the fewest that ADWIN compares, then move by 3.2 spreads. Its cut at a
+delta of 0.002 just tolerates that, whatever the window, but not two such records. A step beyond it stays one.
 
-Examples that do not differ have no spread: then a deviation of any size counts as one, in its direction. More would
-make an alarm of the first 1 that a counter shows after a million zeros; so counts of 0 and 1 stay what they are, and
-a change that lasts is found within some dozens of records. Differences that are a number's own rounding count as none.
+Examples that do not differ have no spread: then a deviation of any size counts as one, in its direction. With more, the
+first 1 of a counter after a million zeros would be an alarm. So counts of 0 and 1 are unchanged, and a change that
+lasts is found within some dozens of records. Differences that are a number's own rounding count as none.
 
 Limits: thirty examples know the spread to some 13 %; where only a minority of the examples (a tenth) is wide, that is
 not seen.

@@ -1,4 +1,4 @@
-"""Seasonal record: a value, or a stretch of values, such as this stream never had at this hour.
+"""Seasonal record: a value, or a stretch of values, that this stream never had at this hour.
 
 Thresholds in a stream's own units do not travel, and a fixed count of sigmas is wrong for most telemetry. So
 every signal here is compared with its own past: it speaks when it breaks the record. A stationary stream of n
@@ -6,10 +6,11 @@ records breaks a record some ln(n) times, so that such a detector grows quieter 
 
 Four signals, each from one pass and constant memory:
 
-- range: the value lies outside everything seen, by a share of the range so far;
+- range: the value is outside all values so far, by a share of their range;
 - smoothed: the same for a short moving average, so that a run of high values counts that no single one breaks;
-- level: the running mean of how unusual values are for their half hour of the day (weekends apart) against
-  its slowly fading maximum: a shape that is wrong for the hour, or missing, though each value was seen before;
+- level: the running mean of how unusual values are for their half hour of the day (weekends apart), against its
+  slowly fading maximum. It shows a shape that is wrong for the hour, or missing, though each value was seen
+  before;
 - spike: one value is very unusual for its half hour, by the usual size of that measure.
 
 After an alarm it rests, because an incident breaks many records in a row.
@@ -19,14 +20,14 @@ Detection Algorithms: the Numenta Anomaly Benchmark, ICMLA 2015; records as a di
 to K. N. Chandler, The Distribution and Frequency of Record Values, J. R. Stat. Soc. B 14 (1952). The combination
 is ours; docs/detectors.md says what it reaches and what was chosen while looking at NAB.
 
-Parameters: `range_share` and `smoothed_share` (shares of the range so far), `level_ratio` (to the fading record)
-and `spike` (standard deviations of the measure) are thresholds: larger is quieter. `rest_ms` (milliseconds)
-follows an alarm in silence, or `rest` (records) where there are no times or they stand still; `warm_up` (records)
-comes before the first alarm. Times are milliseconds since 1970; hours and weekends are UTC's. Without times all hours
-are one.
+Parameters: four are thresholds, and larger is quieter. `range_share` and `smoothed_share` are shares of the range so
+far. `level_ratio` is a ratio to the fading record. `spike` is in standard deviations of the measure. No alarm is raised
+for `rest_ms` (milliseconds) after an alarm, or for `rest` (records) if there are no times or they do not advance.
+`warm_up` (records) comes before the first alarm. Times are milliseconds since 1970; hours and weekends are UTC's.
+Without times all hours are one.
 
-Limits: made for a record every minute to every hour; it notices what is new, so a fault that comes back
-every day at the same hour becomes usual.
+Limits: it is made for a record every minute to every hour. It notices what is new, so a fault that returns
+every day at the same hour becomes normal.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ _BUCKETS = 2 * _HALF_HOURS  # the half hours of working days, then those of week
 
 _SEASON_RATE = 0.1  # how fast a half hour's mean and spread follow, once they were seen ten times
 _SPREAD_SHARE = (
-    0.05  # of the whole stream's spread, added to a half hour's own: what was always the same is not infinitely sure
+    0.05  # of the whole stream's spread, added to a half hour's own: one without any spread would alarm at every change
 )
 _SLOW_RATE, _FAST_RATE = 0.0005, 0.01  # of the stream's own mean and spread: some 2000 and 100 records
 _SMOOTH_RATE = 0.3

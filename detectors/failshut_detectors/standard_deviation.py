@@ -1,16 +1,16 @@
-"""Standard absolute deviation: a value that lies too many standard deviations from the mean of all before it.
+"""Standard absolute deviation: a value that is too many standard deviations from the mean of all before it.
 
 Source: J. Hochenbaum, O. S. Vallis and A. Kejariwal, Automatic Anomaly Detection in the Cloud Via Statistical Learning
-(2017), the rule of so many sigmas; the implementation of mean and deviation is river's.
+(2017), the rule of several sigmas; the implementation of mean and deviation is river's.
 
-A value beyond the threshold teaches nothing: a single 1e9 would make everything after it usual, and even clipped at the
-threshold a few dozen in a row widen the deviation so fast that none of them is unusual any more. Where what is unusual
-goes on, it is a new stream: after `warm_up` unusual values in a row, or some more with usual ones between them (but fewer
-than ten to one), mean and deviation are learnt anew. Values are scaled first (scaling.py), so that a small constant of
-river's does not matter.
+A value beyond the threshold teaches nothing. A single 1e9 would make everything after it normal. Even clipped at the
+threshold, a few dozen in a row would widen the deviation so fast that none of them is unusual any more. If unusual
+values go on, it is a new stream, and mean and deviation are learnt again. That is after `warm_up` unusual values in a
+row, or some more with usual ones between them (but fewer than ten to one). Values are scaled first (scaling.py), so
+that a small constant of river's does not matter.
 
-Parameters: `sigmas` (standard deviations) is how far is too far; `warm_up` (records) is what mean and deviation are first
-taken from, before which nothing is judged.
+Parameters: `sigmas` (standard deviations) is the distance that is too far. Mean and deviation are first learnt from
+`warm_up` (records), and nothing is judged before that.
 
 Limits: each record is judged alone, so a small lasting shift is none of its business, and hours widen the deviation.
 `for_false_trips` is exact for independent normal values. A count that is nearly always 0 alarms at its rare 1.

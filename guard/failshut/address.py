@@ -2,13 +2,13 @@
 
     SCHEME://[USER:PASSWORD@]HOST[:PORT][,HOST[:PORT]...][/PATH][?SETTING=VALUE&...]
 
-An address holds a password, and a broken one holds it anywhere: a `/`, `?` or `#` that was not percent-encoded moves half of
-it into a port, a path or a setting. The usual parsers then quote that half in their errors, or connect to it. So this one
-is strict, quotes nothing, and raises no error inside another, whose text could be printed after all.
+An address holds a password, and a malformed one may hold it anywhere. A `/`, `?` or `#` that was not percent-encoded moves half
+of the password into a port, a path or a setting. The usual parsers then quote that half in their errors, or connect to it. So
+this one is strict, quotes nothing, and raises no error inside another, whose text could be printed after all.
 
 - One `@`, and none behind the hosts; no `#`, no blank, no control character; every `%` starts two hexadecimal digits.
 - Hosts are names or addresses, ports are numbers; what is left over is refused, never guessed at.
-- A setting is known, stands there once, and is not empty. Its name is quoted only if it is a known one.
+- A setting is known, appears once, and is not empty. Its name is quoted only if it is a known one.
 
 Settings may also stand beside the address, in the environment: `with_settings` adds them. `redact` is for texts of others.
 """

@@ -1,9 +1,9 @@
 """Who is admitted under a permit: the checks that a permit answers by itself, as pure functions.
 
-Admission asks five questions, in this order: identity (may this subject execute?), policy (is the permit for the policy
-that the gate expects?), environment (does the guard run where the permit says?), operation (may this be done?), and proof
-(is the permit in force, and is a probe token needed?). The first four follow from the permit and from what the caller and
-the gate say of themselves, and are here. Proof depends on clocks and on the store, and is the guard's.
+Admission asks five questions, in this order. Identity: may this subject execute? Policy: is the permit for the policy
+that the gate expects? Environment: does the guard run where the permit says? Operation: may this be done? Proof: is the
+permit in force, and is a probe token needed? The first four follow from the permit and from what the caller and the
+gate say of themselves, and are here. Proof depends on clocks and on the store, and is the guard's.
 
 Each function returns the denial, or None where it finds nothing against the execution. Nothing here waits or changes.
 """

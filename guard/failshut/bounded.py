@@ -1,10 +1,10 @@
 """Answers of the store, bounded before they are read.
 
-A server says how long an answer is before it sends it. redis-py takes any length, so that one value of 400 MB under one gate's
-key, one pushed message or one element of a list would fill the memory of every guard and keep it from all other gates. This
-parser refuses a longer one than anything of ours, unread; the connection is thrown away, as after any other failure.
+A server says how long an answer is before it sends it. redis-py accepts any length. So one value of 400 MB under one gate's
+key, one pushed message or one element of a list would fill the memory of every guard. The guard could then serve no other gate.
+This parser refuses a longer one than anything of ours, unread; the connection is thrown away, as after any other failure.
 
-Limit: it stands on two names inside redis-py (`_RESP2Parser`, and `read` of its buffer), which tests hold in place.
+Limit: it depends on two names inside redis-py (`_RESP2Parser`, and `read` of its buffer), which tests hold in place.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""The guard's connections to the store: where they lead, what is refused at their beginning, when they are made anew.
+"""The guard's connections to the store: where they lead, what is refused at their beginning, when they are made again.
 
-Every client of the guard and of the screens is made here. A connection asks who it talks to when it is made, and again
-every two seconds of use: a primary that became a replica, or a cluster, is let go of, by name (`WrongStore`). No command is
-tried twice, every wait has a limit. Behind Sentinels the primary is asked for each time that a connection is made, over
-connections that end with the question: nothing of it is inherited by a fork or outlives a fail-over.
+Every client of the guard and of the screens is made here. A connection asks for the server's role when it is made, and again
+every two seconds of use. If the server is a replica or a cluster, the connection is closed with an error that names it
+(`WrongStore`). No command is tried twice, every wait has a limit. Behind Sentinels, the primary's address is asked for before
+each connection, over connections that end with the question. So a fork inherits none of them, and none outlives a fail-over.
 """
 
 from __future__ import annotations

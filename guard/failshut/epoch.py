@@ -1,9 +1,9 @@
 """The fencing number of a gate: one integer that only grows, as text of fixed width.
 
-An epoch is `term * 2**40 + offset`: the term of the evidence log, which only an operator's signed act
-raises, and the offset of the decision that last changed the gate. It stays below 2**53, where Lua and
-JavaScript stop counting, and it travels as 16 zero-padded digits because Lua prints only 14 of them; texts
-of one width compare as the numbers do.
+An epoch is `term * 2**40 + offset`. The term is that of the evidence log; only an operator's signed act raises
+it. The offset is that of the decision that last changed the gate. It stays below 2**53, where Lua and
+JavaScript stop counting. It is sent as 16 zero-padded digits, because Lua prints only 14. Texts of one width
+compare as the numbers do.
 """
 
 from __future__ import annotations

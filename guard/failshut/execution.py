@@ -1,15 +1,15 @@
 """One admitted piece of work: from its admission to its outcome.
 
-`with` runs it where it stands; it learns of a closing when it calls `check()`. `async with` is cancelled:
-the task gets a CancelledError at its next await, and leaving the block turns that into Withheld, just as
-`asyncio.timeout` turns its own into TimeoutError; a cancellation that somebody else asked for stays one.
-Whether a closing or a lapse reaches what already runs is the policy's to say (`in_flight`). A permit whose key
-was withdrawn says nothing: what it admitted goes on only where a permit that counts covers it.
+`with` runs it in place; it learns of a closing when it calls `check()`. `async with` is cancelled: the task
+gets a CancelledError at its next await. Leaving the block turns that into Withheld, as `asyncio.timeout` turns
+its own into TimeoutError. A cancellation by somebody else stays a cancellation. Whether a closing or a lapse
+reaches what already runs is the policy's to say (`in_flight`). A permit whose key was withdrawn says nothing:
+what it admitted goes on only where a permit that counts covers it.
 
-The order in `__aenter__` is what makes it safe: first register, then look at the lease. A closing first
-takes the lease away and then tells those registered, so it is seen on one of the two ways. Limit: an
-execution that never awaits and never calls `check()` cannot be stopped; hand `epoch` to the resource, so
-that it can refuse an old one.
+The order in `__aenter__` is what makes it safe: first register, then look at the lease. A closing first ends
+the lease and then notifies the registered executions, so each sees it in one of the two ways. Limit: an
+execution that never awaits and never calls `check()` cannot be stopped. Give `epoch` to the resource, so that
+it can refuse an old one.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """A gate: the named point of execution where a service asks before each side effect.
 
-The hot path is one set look-up and two comparisons: who was admitted under the current lease is admitted
-until the lease ends by either clock. It touches no socket, no signature and no lock. Everything else, such
-as a first call, a lapsed lease or a subject not seen before, goes the slow way, which waits for the guard's
-background at most the deadline.
+The hot path is one set look-up and two comparisons. A caller who was admitted under the current lease is
+admitted until the lease ends by either clock. It touches no socket, no signature and no lock. Everything else
+is the slow path, for example a first call, a lapsed lease or a new subject. It waits for the guard's
+background, at most until the deadline.
 """
 
 from __future__ import annotations

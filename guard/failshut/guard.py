@@ -1,9 +1,9 @@
 """A configured guard: its gates' slots, its queue of outcomes and its watcher, in one process.
 
-Callers come here only off the hot path: when there is no lease, they wait for the watcher, never longer than the deadline,
-and get a lease or a denial. What is known of gates and keys is in `slots.py`. A process has one default guard, from
-`configure()` or the environment; more can be made by hand. Forking is normal: the child drops leases, connections and waiting
-outcomes, keeps the epochs that it has seen, and starts threads of its own when a gate is first asked for.
+Callers come here only off the hot path, when there is no lease. They wait for the watcher, never longer than the deadline, and
+get a lease or a denial. What is known of gates and keys is in `slots.py`. A process has one default guard, from `configure()`
+or the environment; more can be made by hand. Forking is normal. The child drops leases, connections and waiting outcomes, and
+keeps the epochs that were seen. It starts threads of its own when a gate is first used.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Names in the store: the one place that says under which key a gate's record lies.
+"""Names in the store: the one place that says which key holds a gate's record.
 
 Several installations may share a store, by database number or not, and a channel knows no database number at
-all. So every name carries the installation: what one writes, pops or pushes is never another's. The braces
-are a hash tag: on a cluster all keys of one gate lie in one slot, so one script or one MULTI may touch them
-together. A gate's name and an installation's id are checked here because they become parts of a key, of a
-token's id and of a message's first line.
+all. So every name carries the installation: what one writes, pops or pushes is never another's. The braces are
+a hash tag: on a cluster all keys of one gate are in one slot. So one script or one MULTI may use them together.
+A gate's name and an installation's id become parts of a key, of a token's id and of a message's first line. So
+they are checked here.
 """
 
 from __future__ import annotations

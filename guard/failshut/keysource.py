@@ -1,15 +1,15 @@
 """Where a guard's public keys come from: a document given once, or a JWKS file that is followed as it changes.
 
-Rotation is a new file. The file's bytes are compared, not its times: a file with the same size and time, a link
-that points elsewhere and a file written in place are changes like any other. What cannot be read holds no key:
-nothing verifies, every gate of the guard denies, and the reason says so. The document also says whose keys these
-are (`failshut_installation`), unless the guard was told otherwise; without an installation no name in the store is
-known, nothing is read and nothing verifies. Another installation is as another key set: no key of the former counts.
+Rotation is a new file. The file's bytes are compared, not its times. So a file with the same size and time, a changed
+link and a file written in place are all noticed. What cannot be read holds no key: nothing verifies, every gate of the
+guard denies, and the reason says so. The document also says whose keys these are (`failshut_installation`), unless the
+guard has a setting for it. Without an installation no name in the store is known, nothing is read and nothing verifies.
+Another installation is as another key set: no key of the former counts.
 
-Whoever sees a change first, of all threads, puts what is left of the former keys in force, has `withdraw` end what
-rests on the others, and then puts the new keys in force: in between nothing that was taken out verifies, so nothing
-signed with it is left when it returns. The file is read without the guard's lock, because a file system that hangs
-must hold up no caller. Limit: such a file system hides a change as well.
+The thread that first sees a change does three things. First it puts the remaining former keys in force. Then it lets
+`withdraw` end everything that depends on the removed ones. At last it puts the new keys in force. In between no removed
+key verifies anything. So nothing signed with one is left at the end. The file is read without the guard's lock, because
+a file system that hangs must hold up no caller. Limit: such a file system hides a change as well.
 """
 
 from __future__ import annotations

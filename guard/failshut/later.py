@@ -1,8 +1,8 @@
 """Results whose work has not been done yet: what a guarded function must not return.
 
-An execution ends when its function returns. Who returns a coroutine, a generator, a future or a lazy iterator hands out work
-that would run after that, with the gate perhaps closed and the outcome already told. Such a result is stopped, as far as it
-can be, and refused by `RunsLater`.
+An execution ends when its function returns. A function that returns a coroutine, a generator, a future or a lazy iterator
+returns work that runs later. By then the gate may be closed, and the outcome is already reported. Such a result is stopped, as
+far as it can be, and refused by `RunsLater`.
 
 Limits: a result is looked at, and what lists, tuples, sets, dicts and queues in it hold, up to 1,000 elements in all. A
 function, an object of one's own, or work that was handed to another process looks like any other value. Files are iterators

@@ -1,16 +1,15 @@
 """When a guard may act on a permit: leases, and what takes them away.
 
-A permit is true until it ends, but a guard cannot know that its own clock is right. So a lease ends at the
-earlier of two clocks: the monotonic one, at the moment before the read plus the life that the store still
-gave the permit, and the wall clock, at the permit's own end less the tolerance. The monotonic end of one
-permit only ever shrinks and `nbf` is compared at each read, so a wall clock that is stepped back prolongs
-nothing. A `Slot` remembers, per gate, the newest verified statement; whatever is older is refused, and any
-read that is not a valid, current permit takes the lease away. A key that is withdrawn takes along what it signed:
-the lease, what was verified, and what the slot remembers as newest.
+A permit is true until it ends, but a guard cannot know that its own clock is right. So a lease ends when the first of
+two clocks says so. The monotonic clock counts from the moment before the read, for the life that the store still gave
+the permit. The wall clock ends it at the permit's own end less the tolerance. The monotonic end of one permit only ever
+moves earlier, and `nbf` is compared at each read. So a wall clock that is stepped back prolongs nothing. A `Slot`
+remembers the newest verified statement of a gate. Older ones are refused. Any read that is not a valid, current permit
+ends the lease. A key that is withdrawn takes along what it signed: the lease, what was verified, and what the slot
+remembers as newest.
 
-Everything here is a function of arguments and memory: no clock, no I/O. Limit: an absent record and an
-older epoch both deny, so a store that is restored from a backup closes its gates until the monitor writes
-anew.
+Everything here is a function of arguments and memory: no clock, no I/O. Limit: an absent record and an older
+epoch both deny. So a store that is restored from a backup closes its gates until the monitor writes again.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Who executes, and what: the texts that a caller names, and the patterns of a permit that they must match.
 
-A name is exactly a `str` of 1 to 512 printable characters. Anything else is refused before it is compared: a tuple that
-equals what another call was admitted under, a subclass that says it equals everything, a newline behind an honest name.
-In a pattern `*` stands for any run of characters and `?` for one; every other character, brackets included, stands for
-itself, and case counts. Limit: two spellings of one letter (composed, decomposed) are two names.
+A name is exactly a `str` of 1 to 512 printable characters. Anything else is refused before it is compared. Examples are
+a tuple that equals another call's subject, a subclass that claims to equal everything, and a newline after an honest
+name. In a pattern `*` matches any run of characters and `?` matches one. Every other character, brackets included,
+matches itself, and case matters. Limit: two spellings of one letter (composed, decomposed) are two names.
 """
 
 from __future__ import annotations

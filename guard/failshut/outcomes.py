@@ -1,9 +1,9 @@
 """How executions ended, on their way to the monitor: a bounded queue that a caller never waits for.
 
-A caller appends and goes on; a background thread counts what is alike and writes it to the store in
-batches. At the bound, and where a batch may or may not have arrived, outcomes are dropped and counted per
-gate, and the next entry of that gate carries the number, if need be one of its own: an outcome is written at
-most once, because twice would be a failure rate that is not true.
+A caller appends and goes on; a background thread counts what is alike and writes it to the store in batches.
+Outcomes are dropped at the bound, and if nobody knows whether their batch arrived. They are counted per gate,
+and that gate's next entry carries the number, if necessary an entry made for it. An outcome is written at most
+once: twice would make a false failure rate.
 
 Each entry also says how many outcomes this queue has sent for its gate in all, itself included. What the
 store's cap removes, or anybody else, is a hole in that count, which the monitor finds. Limit: what waits in a

@@ -1,11 +1,11 @@
 """What a permit and a closing say, and when they are believed.
 
-A permit is a function of the evidence log and the key: two governors that decide the same write the same
-bytes. So the claims have one order, every time in it is evidence time, and nothing here asks a clock. Times
-are whole milliseconds in claims of our own; the standard `iat`, `nbf` and `exp` stand beside them for
-readers that know only JWT, with `exp` rounded up so that such a reader never sees less life than there is.
-What a token says is checked whole when it is read: a claim that is missing, of a wrong type or against
-another makes the token unreadable, never half a permit.
+A permit is a function of the evidence log and the key: two governors that decide the same write the same bytes.
+So the claims have one order, every time in it is evidence time, and nothing here asks a clock. Times are whole
+milliseconds in claims of our own. The standard `iat`, `nbf` and `exp` are there as well, for readers that know
+only JWT. `exp` is rounded up, so such a reader never sees too short a life. All claims of a token are checked
+when it is read. If one is missing, has a wrong type or contradicts another, the token is unreadable, and never
+half a permit.
 """
 
 from __future__ import annotations

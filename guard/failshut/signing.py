@@ -1,10 +1,10 @@
 """Signing and verifying tokens: Ed25519 keys, JWKS, and a JWT whose bytes depend on claims and key alone.
 
 Permits, closings and operators' commands are JWTs with one pinned algorithm and one pinned `typ` each. Two
-governors that decide the same must write the same bytes, so the claims are serialised here, in the order
-given, and Ed25519 signs without randomness. A key's `kid` is its RFC 7638 thumbprint, so that a key set
-needs no naming and a rotation is a second entry. Limits: no expiry is checked here (PyJWT knows whole
-seconds only; the guard compares milliseconds), and there is no fetching of keys from anywhere.
+governors that decide the same must write the same bytes. So this module serialises the claims in the order
+given, and Ed25519 signs without randomness. A key's `kid` is its RFC 7638 thumbprint, so that a key set needs
+no naming and a rotation is a second entry. Limits: no expiry is checked here (PyJWT knows whole seconds only;
+the guard compares milliseconds), and there is no fetching of keys from anywhere.
 """
 
 from __future__ import annotations

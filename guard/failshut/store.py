@@ -1,13 +1,13 @@
 """The guard's side of the store: what is read, popped, appended and subscribed to, and nothing that retries.
 
-redis-py retries by default, which turns a refused connection into seconds of stall; here every command has
-one attempt and one time limit, and a connection that failed once is thrown away, because a late answer on
-it would be taken for the answer to the next question. Each connection belongs to one thread. Whatever goes
-wrong is one error, `Unreachable`, which says whether the command may have been applied.
+redis-py retries by default, which turns a refused connection into seconds of waiting. Here every command has
+one attempt and one time limit. A connection that failed once is discarded: a late answer on it would be read as
+the answer to the next question. Each connection belongs to one thread. Whatever goes wrong is one error,
+`Unreachable`, which says whether the command may have been applied.
 
-Whatever lies in the store, a read asks for no more of it than a token is long, and refuses a longer answer unread: one gate's
-record is not paid for by the others. With a record its fence is read: what the monitor's last write was. It is not signed and
-opens nothing, but a permit below it was put back by somebody else.
+Whatever is in the store, a read asks for no more bytes than the longest token has. It refuses a longer answer unread. So one
+gate's record costs the other gates nothing. With a record its fence is read: what the monitor's last write was. It is not
+signed and opens nothing, but a permit below it was put back by somebody else.
 """
 
 from __future__ import annotations

@@ -4,9 +4,9 @@
     unix://[USER:PASSWORD@]/PATH[?db=DB]
     redis+sentinel://[USER:PASSWORD@]HOST[:26379],.../SERVICE[/DB]     also rediss+sentinel:// and valkey's
 
-Settings behind the `?`: user, password, db, ca, cert, key, check_hostname, and for Sentinels of another login
-sentinel_user and sentinel_password. redis-py's names for them are understood. Its other settings are refused: they would
-lift the limits that every wait for the store has.
+Settings behind the `?`: user, password, db, ca, cert, key, check_hostname. If Sentinels have another login:
+sentinel_user and sentinel_password. redis-py's names for these are understood. Its other settings are refused: they
+would lift the limits that every wait for the store has.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Telemetry events as the monitor reads them, as bytes: what to put on the topic `telemetry`, not how.
 
-A service sends them with the Kafka producer that it has; the guard brings none. A heartbeat says "I am
-alive"; the mere arrival of samples can count as one too, if the policy says so. Use `key` as the record's
-key, so that a record that cannot be read still names its series, and all values of one series keep their
-order in one partition.
+A service sends them with the Kafka producer that it has; the guard brings none. A heartbeat says "I am alive";
+the mere arrival of samples can count as one too, if the policy says so. Use `key` as the record's key. Then a
+record that cannot be read still names its series, and all values of one series keep their order in one
+partition.
 
 producer.send("telemetry", value=sample("refund-agent", "amount_eur", 48.0), key=key("refund-agent",
 "amount_eur"))

@@ -1,8 +1,8 @@
 """TLS as an address asks for it: whose authority is believed, and which certificate is shown. A fault names its setting.
 
-Python's own errors for a file that is missing, unreadable or of another kind name neither the file nor the setting, and
-OpenSSL asks the terminal for a key's password where none was given. Here each file is tried by itself, and nobody is asked.
-A certificate is always checked. `check_hostname=no` leaves out the name in it, for servers that are reached by number.
+If a file is missing, unreadable or of another kind, Python's own errors name neither the file nor the setting. OpenSSL asks the
+terminal for a key's password if none was given. Here each file is tried by itself, and nobody is asked. A certificate is always
+checked. `check_hostname=no` leaves out the name in it, for servers that are reached by number.
 """
 
 from __future__ import annotations

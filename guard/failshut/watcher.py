@@ -2,14 +2,14 @@
 
 The watcher reads the gates in use (at a quarter of the permit's life, at most 250 ms apart) and fetches what
 callers wait for. The listener does nothing but wait for pushed closings, so that a slow read delays none. The
-reporter writes outcomes (reporter.py), so that a store that does not take them delays neither. Where keys come
-from a file, one more looks at it each second: a key that is taken out must not wait for a store that answers
-late. All are daemons with connections of their own. An error of the store is counted,
-waited out with a bounded backoff and never changes a lease: it runs out. An error that nobody foresaw ends
-the turn, not the thread, and changes no lease either.
+reporter writes outcomes (reporter.py), so that a store that does not take them delays neither. If the keys are
+in a file, one more thread reads it each second. A key's removal must not wait for a store that answers late.
+All are daemons with connections of their own. An error of the store is counted, waited out with a bounded
+backoff and never changes a lease: it runs out. An error that nobody foresaw ends the turn, not the thread, and
+changes no lease either.
 
-Requests of callers are bounded and carry their own answer; who gave up is not served, and a probe token
-that arrives after its caller left is reported as cancelled, so that the monitor knows it is gone.
+Requests of callers are bounded and carry their own answer. A caller who gave up is not served. A probe token
+that arrives after its caller left is reported as cancelled, so the monitor knows that it is spent.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Files that are written whole or not at all: a reader sees the old one or the new one, and no part of either.
 
-The new file is written beside the old one, under a hidden name that carries the process, is on the disk before it gets
-the name, and is gone where that fails. Limits: two threads of one process must not write one file at a time, and what a
-killed process left behind stays until it is removed.
+The new file is written beside the old one, under a hidden name that contains the process id. It is on the disk before
+it gets its name, and is removed if that fails. Limits: two threads of one process must not write one file at a time. A
+file that a killed process left stays until somebody removes it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Between which bounds a detector's parameters are drawn, for every detector that may stand in place of another.
 
 Detectors learn a stream's scale by themselves, so that their bounds are numbers without units, and the same for all
-streams. All are positive and are drawn on a logarithmic scale. A detector that is not here (a plug-in, one that is
-slow) is not drawn unless a policy names it, and then keeps the parameters that it has there.
+streams. All are positive and are drawn on a logarithmic scale. A detector that is not here (a plug-in, a slow one) is
+drawn only if a policy names it. Then it keeps the parameters that it has there.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """What a recording says of itself, in the footer of its Parquet file.
 
-Tamper-evidence: every row group has a SHA-256 over all of its rows, the footer holds these digests, and the
-recording's digest is that of the footer. So one changed byte is found before its row group is used, and whoever
-kept the digest (it is printed when a recording is made, and stands in every report) finds a footer that was
-computed anew.
+Tamper-evidence: every row group has a SHA-256 over all of its rows. The footer holds these digests, and the
+recording's digest is that of the footer. So one changed byte is found before its row group is used. The digest
+is printed when a recording is made, and is in every report. Whoever kept it notices a footer that was computed
+again.
 
 Limits: who can write the file can write another one. What was not changed is shown by a digest kept elsewhere,
 never by the file alone.

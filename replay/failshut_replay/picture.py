@@ -1,7 +1,7 @@
 """Pictures: for each gate its series, its conditions' scores, and a band for each story: when it was open or closed, and why.
 
-Made for a chat message, a report and paper: green and red carry hatching too, so that a grey print and a reader who does
-not tell them apart can read it; words stand in the bands where there is room. Nothing here opens a window.
+It is made for a chat message, a report and paper. Green and red have hatching too, for a grey print and for readers who
+cannot distinguish them. If there is room, the bands hold words. Nothing here opens a window.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Reading a recording: nothing of a row group is used before all of it was found to be as it was written.
 
-Each partition's evidence and decisions are streams of their own that hold one row group in memory, so that a
-recording larger than memory replays, and partitions can be merged by time.
+Each partition's evidence and decisions are streams of their own that hold one row group in memory. So a
+recording larger than memory can be replayed, and partitions can be merged by time.
 """
 
 from __future__ import annotations

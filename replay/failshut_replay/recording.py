@@ -1,14 +1,14 @@
 """Recording: evidence and decisions, from wherever they come, into one file that explains itself.
 
 A recording is a verbatim copy of evidence partitions from the beginning of the log, because a decision depends
-on all evidence before it: an ADWIN window reaches back to the last change, a breaker latches until it is reset.
-`from_ms` only says what the recording is about. It does not start from a snapshot: a snapshot is bound to one
-version of Python and of the detectors' library, and then nobody could replay it with another. Where retention
+on all evidence before it. An ADWIN window reaches back to the last change, and a breaker latches until it is
+reset. `from_ms` only says what the recording is about. It does not start from a snapshot. A snapshot is bound
+to one version of Python and of the detectors' library, and nobody could replay it with another. Where retention
 has removed the log's beginning, it begins with what is left, and says what is known there (starting.py).
 
-Decisions arrive out of order and more than once (a standby, a worker that was killed and replaced). They are kept
-once each and sorted in a file on disk, since memory is bounded; where two governors are on record with different
-decisions over the same record, the recording says so.
+Decisions arrive out of order and more than once (a standby, a worker that was killed and replaced). Each is kept once
+and sorted in a file on disk, since memory is bounded. If two governors decided differently over the same record, the
+recording says so.
 """
 
 from __future__ import annotations

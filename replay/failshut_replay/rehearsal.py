@@ -1,7 +1,7 @@
 """Rehearsals: the readings of a recording as telemetry again, for a monitor that is there to practise on.
 
 Marks, policies and commands are not written: the monitor that is rehearsed with has its own. Readings of one series that
-several gates share go out once. Times are left out, so that the broker's append time stands: it happens now. Outcomes and lag
+several gates share go out once. Times are left out, so that the broker's append time counts: it happens now. Outcomes and lag
 are not written either: they are no telemetry, and the monitor that is rehearsed with measures its own.
 """
 

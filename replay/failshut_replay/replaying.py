@@ -1,9 +1,9 @@
 """Replay: the very governor that runs live, over a recording, in virtual time.
 
-A governor asks for no time but the one that evidence brings, so a replay is as fast as the code goes, or as slow as
-somebody wants to watch. Partitions are merged by the time at which their records were appended; within one the log's
-order stands. `check` compares what is decided now with what is on record, byte for byte, and reports the first
-difference in words.
+A governor uses no time except the time in the evidence. So a replay runs as fast as the code, or as slowly as somebody
+wants to watch. Partitions are merged by the time at which their records were appended; within one, the log's order is
+kept. `check` compares what is decided now with what is on record, byte for byte, and reports the first difference in
+words.
 """
 
 from __future__ import annotations
@@ -167,7 +167,7 @@ class Verdict:
                 )
         elif self.never_compared:
             gates = ", ".join(self.never_compared)
-            said = f"The replay says nothing about {gates}: no permit is on record that it would have given as well."
+            said = f"{gates} could not be compared: the replay reached no permit that the recording also contains."
         elif self.in_other_words:
             said = (
                 f"The replay takes the decisions on record: {self.decisions - self.in_other_words} byte for byte, and "

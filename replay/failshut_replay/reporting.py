@@ -1,7 +1,8 @@
 """Reports: one HTML file that needs nothing else, for whoever was not there, and for paper.
 
-It says first whether a replay decides what is on record, names the recording by its digest, and holds the picture, the
-scores, the decisions that changed something and the policies. Everything that came from outside is escaped.
+It first says whether a replay makes the recorded decisions, and names the recording by its digest. It also holds the
+picture, the scores, the policies, and the decisions that changed something. Everything that came from outside is
+escaped.
 """
 
 from __future__ import annotations

@@ -1,11 +1,10 @@
 """Scores that an operations team acts on: what was missed, how late, how often for nothing, and what that cost.
 
-An incident is noticed when a condition closes its gate, which was open until then, between its start and its end: a gate that
-was closed anyway notices nothing, or else one that is always closed would be the best of all. A false trip
-is a time for which a condition closed an open gate outside of every incident; what follows within `settle_ms` of an
-incident's end is its tail and neither. Rates come with an exact 95 % Poisson interval, because three false trips in a
-week's recording say little about a year. Every score stands beside two that cost nothing: a gate that never closes and
-one that is always closed.
+An incident is noticed if a condition closes its open gate between its start and its end. A gate that was already closed notices
+nothing: otherwise one that is always closed would be the best of all. A false trip is a time for which a condition closed an
+open gate outside of every incident. A trip within `settle_ms` after an incident's end is its tail, and counts as neither. Rates
+come with an exact 95 % Poisson interval, because three false trips in a week's recording say little about a year. Every score
+is shown beside two that cost nothing: a gate that never closes and one that is always closed.
 
 Source of the interval: F. Garwood, Fiducial Limits for the Poisson Distribution, Biometrika 28 (1936). Source of NAB's
 score: A. Lavin and S. Ahmad, Evaluating Real-Time Anomaly Detection Algorithms, ICMLA 2015; here incidents are the windows

@@ -1,13 +1,13 @@
 """What may be tuned in a policy: which detector, and each parameter within bounds.
 
-Every detector that fits may stand in place of another (bounds.py), one for lasting changes in place of one for values
-such as were never seen as well: incidents decide which of them finds what matters. Detectors know no units; the limit of a
-rule has the stream's own, and is drawn in multiples of the stream's usual spread around its usual value, both robust against
-the incidents in it. Each condition has one place for a detector and three for its parameters, whichever detector it is: a
-sequence that had a dimension for every parameter of every detector would be spread thin.
+Every detector that fits may replace another (bounds.py). One for lasting changes may also replace one for new values. The
+incidents decide which of them finds what matters. Detectors know no units, but the limit of a rule has the stream's own. It is
+drawn in multiples of the stream's usual spread around its usual value. Both are robust against the incidents in the stream.
+Each condition has one dimension for a detector and three for its parameters, whichever detector it is. With a dimension for
+every parameter of every detector, the draws would be spread thin.
 
-What a policy says beyond its conditions' parameters (who may execute, how it resets) is not touched, and neither is a budget
-of false trips nor a vote: both are promises of people to people.
+The rest of a policy is not changed: who may execute, and how it resets. A budget of false trips and a vote are not changed
+either: people have promised both to each other.
 """
 
 from __future__ import annotations

@@ -1,16 +1,16 @@
 """Starting where a log's beginning is gone: retention removed it, and an incident of yesterday is to be replayed.
 
-What a governor knew at the first record that is left is known but for one thing. The policies in force stand in control, and
-decisions name them by digest; how far the front door was vouched for stands in the runs themselves; whether a gate was open,
-since which epoch and why not, stands in its decisions. What is gone is what its detectors remembered.
+What a governor knew at the first record that is left is known but for one thing. Control holds the policies in force, and
+decisions name them by digest. The runs themselves say how far the front door was vouched for. A gate's decisions say whether it
+was open, since which epoch, and why not. What is gone is what its detectors remembered.
 
-So conditions start without evidence, and a gate *follows the record* until they have enough of it: what is on record is
-taken as it is, and not compared. It decides by itself from the first permit on record that it would give as well, over the same
-evidence time and with an armed breaker: then nothing is unknown but how far back its detectors remember. From there on every
-decision is compared.
+So conditions start without evidence, and a gate *follows the record* until they have enough of it: the recorded decisions
+apply, and are not compared. It decides by itself from the first recorded permit that the replay reproduces, over the same
+evidence time and with an armed breaker. From then on only one thing is unknown: how far back its detectors remember. From there
+on every decision is compared.
 
-Limits: a detector that remembers further back than what is left says other numbers ("in other words"), and may demand
-elsewhere, which is a difference and is told as one; behind it the gate follows the record again, so that the rest is
+Limits: a detector that remembers further back than the rest of the log reports other numbers ("in other words"). It may
+demand elsewhere, which is reported as a difference. After that the gate follows the record again, so the rest is
 compared as well. A gate without such a permit follows the record to the end.
 """
 

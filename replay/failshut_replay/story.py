@@ -1,7 +1,7 @@
 """A replay told once, for everything that shows it: timelines, the decisions that changed something, series and scores.
 
-What is kept is bounded, whatever the length of the recording: a series is a fixed number of columns, each with the
-smallest and largest value in it, and of decisions the ones that renew a permit are left out.
+Memory is bounded, whatever the length of the recording. A series is a fixed number of columns, each with the smallest
+and largest value in it. Decisions that renew a permit are left out.
 """
 
 from __future__ import annotations

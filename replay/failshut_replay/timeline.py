@@ -1,8 +1,8 @@
 """When each gate was open and when it was closed, and why: what decisions mean over time.
 
-A permit opens a gate until the next decision, or until it runs out: a gate whose permit was not renewed in time was
-closed meanwhile, with cause `lapsed`, although no decision says so. Renewals leave no trace, so a timeline is as long as
-the gate's changes, not as its recording.
+A permit opens a gate until the next decision, or until it runs out. If a permit was not renewed in time, the gate was
+closed meanwhile, with cause `lapsed`, although no decision says so. Renewals leave no trace, so a timeline is as long
+as the gate's changes, not as its recording.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Times as people and files write them: always with a zone, since an incident that is an hour off is another incident.
 
-A number is seconds or milliseconds since 1970, as it is live, and lies in this century: before 2000 it is a date without
-separators, another unit or a clock since boot, and beyond 2100 another unit or a date and time without separators.
+A number is seconds or milliseconds since 1970, as it is live, and is in this century. Before 2000 it is a date without
+separators, another unit or a clock since boot. Beyond 2100 it is another unit, or a date and time without separators.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Tuning: a policy's parameters against labelled incidents, on all cores, resumable, and honest about what it knows.
 
-Parameters are drawn from a low-discrepancy sequence (Optuna's QMC sampler), never from what earlier draws achieved. That
-costs some efficiency and buys two things: workers need not wait for each other, and cross-validation is as cheap as a look at
-a table. For each incident the choice is made from the results on all the others, and the chosen policy is then asked about the
-one left out: since no draw depended on any result, what it says there is a held-out figure. The draws themselves are one set,
-so the figure is of the rule that chooses, as held-out figures are.
+Parameters are drawn from a low-discrepancy sequence (Optuna's QMC sampler), never from what earlier draws achieved. That costs
+some efficiency and has two advantages. Workers need not wait for each other, and cross-validation is as cheap as reading a
+table. For each incident the choice is made from the results on all the others. Then the chosen policy is scored on the one left
+out. No draw depended on any result, so that score is a held-out figure. The draws themselves are one set, so the figure is of
+the rule that chooses, as held-out figures are.
 
 Every finished draw is in a journal on disk. Ctrl-C ends the search and leaves what was learned; started again on the same
 folder it goes on.

@@ -1,11 +1,11 @@
 """What would have happened under another policy: the same front door, the same times, another text in every activation.
 
-A policy of the recording is replaced from the start, in every activation, so that the gate lives under the new one all
-along. Evidence was routed under the old policies: what the new one watches is looked for among the readings of all gates
-of its partition, and a condition whose evidence nobody recorded says so (`unseen`) instead of closing its gate in silence.
+A policy of the recording is replaced from the start, in every activation, so that the gate lives under the new one all along.
+Evidence was routed under the old policies. So the new policy's series are searched among the readings of all gates of its
+partition. If nobody recorded a condition's evidence, the condition says so (`unseen`) instead of closing its gate in silence.
 
-The world does not answer a what-if: probes are not executed and operators do not reset what did not trip then. `Assumed`
-stands in for both, and is off where a replay is to be identical.
+The world does not answer a what-if: probes are not executed and operators do not reset what did not trip then.
+`Assumed` replaces both, and is off if a replay is to be identical.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Writing a recording: row group after row group, under the final name only when it is whole.
 
-A recording may be larger than memory, so rows go out in groups of bounded size. It is written beside its place
-under a name of its own, synchronised, and then renamed: whatever interrupts (Ctrl-C, a full disk, a fault in what
-is recorded) leaves no file under the final name, and what stood there before is as it was.
+A recording may be larger than memory, so rows go out in groups of bounded size. It is written in the same folder under
+another name, synchronised, and then renamed. Whatever interrupts it (Ctrl-C, a full disk, a fault in the evidence), no
+file is left under the final name. A file that was there before is unchanged.
 """
 
 from __future__ import annotations

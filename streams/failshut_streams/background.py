@@ -1,7 +1,7 @@
 """A part of a worker that goes on beside it: started, stopped, and never ending in silence.
 
-None of these parts decides anything. If one fails for good, what it brings stays out: without marks evidence time stands
-still, without samples a lag is unknown, without outcomes a PROVING reaches its deadline. Gates close by that, and the log
+None of these parts decides anything. If one fails for good, its data are missing. Without marks evidence time stops,
+without samples a lag is unknown, and without outcomes a PROVING reaches its deadline. Gates close by that, and the log
 says why.
 """
 

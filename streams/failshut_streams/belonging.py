@@ -1,12 +1,12 @@
 """Whose commands count in a control topic, and how often: the installation, ids that were taken, keys that must stand.
 
 The root of trust is the evidence topic: its id is Kafka's own and no other topic has it. The first term that names it
-says which installation this is, and nothing of another one counts, whoever signed it: operators may hold one key for
-several installations, and a signed command can be copied from one control topic into another.
+says which installation this is. Nothing of another installation counts, whoever signed it. Operators may have one key
+for several installations, and anybody can copy a signed command from one control topic into another.
 
-Control is compacted, and who can write to it can use a command's key again. For routers that run nothing follows from that;
-one that starts later would find other policies, or no term. So what must stand (the term, the bundle in force) is
-written again under its key as soon as a router sees the key used for something else.
+Control is compacted, and who can write to it can use a command's key again. For routers that run nothing follows from that; one
+that starts later would find other policies, or no term. So a router watches the keys of the term and of the bundle in force. If
+it sees one used for something else, it writes the term or bundle again.
 
 Bounds: ids of bundles and terms are kept for the last `IDS_MAX`, and a bundle's version and a term's number say
 the same beyond that.

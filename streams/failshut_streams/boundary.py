@@ -1,9 +1,9 @@
 """Finds the last boundary before a time in a front-door partition, by reading it.
 
-A router that takes up a policy goes back to the last boundary before the activation. It remembers its own; one
-that has just started, or that has forgotten, looks them up here. Which marks are boundaries is said in
-boundaries.py: of the first mark of what was read that is known only once the mark before it was read too. The
-search widens from a few seconds before that time to the beginning of the partition.
+A router that applies a policy goes back to the last boundary before the activation. It remembers its own; one
+that has just started, or that has forgotten, looks them up here. boundaries.py says which marks are boundaries.
+For the first mark of a read stretch, that is known only once the mark before it was read too. The search widens
+from a few seconds before that time to the beginning of the partition.
 """
 
 from __future__ import annotations

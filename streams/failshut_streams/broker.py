@@ -3,10 +3,10 @@
     kafka://[USER:PASSWORD@]HOST:PORT[,HOST:PORT...][?SETTING=VALUE&...]
 
 `kafka://` is plain; `kafkas://` (or `kafka+ssl://`) is TLS. Settings: `mechanism` (PLAIN, SCRAM-SHA-256, SCRAM-SHA-512; with a
-login and nothing said PLAIN), `ca`, `cert`, `key`, `key_password`, `check_hostname`, `user`, `password`. What is better not in
-an address stands beside it: FAILSHUT_BROKER_PASSWORD and so on (`complete`). Every Kafka client of Failshut is made with
-`client_options`, every consumer with `consumer_options`, and Faust's with
-`faust_credentials`. No error shows any of an address but hosts, once it is understood.
+login and nothing said PLAIN), `ca`, `cert`, `key`, `key_password`, `check_hostname`, `user`, `password`. Settings that are
+better not in an address are set beside it: FAILSHUT_BROKER_PASSWORD and so on (`complete`). Every Kafka client of Failshut is
+made with `client_options`, every consumer with `consumer_options`, and Faust's with `faust_credentials`. No error shows any of
+an address but hosts, once it is understood.
 """
 
 from __future__ import annotations

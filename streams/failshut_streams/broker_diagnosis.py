@@ -1,7 +1,7 @@
 """Why no broker could be reached: asked once more, for the person who must change a setting.
 
-Kafka's client logs the reason and raises "unable to bootstrap". After such an error one connection is tried to each of the
-first hosts, and what it fails with is said in words that name the setting. Nothing is decided by it.
+Kafka's client logs the reason and raises "unable to bootstrap". After such an error this module tries one connection to each of
+the first hosts. Its error names the setting that is wrong. Nothing is decided by it.
 """
 
 from __future__ import annotations

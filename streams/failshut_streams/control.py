@@ -1,13 +1,13 @@
 """The control topic: operators' commands, policy activations, terms. Every router reads it whole.
 
 `ControlCutter` is the pure half: records in, runs of evidence and dead letters out, and the policies in force
-as they stand after them. `ControlReader` is the other half: it reads the topic's one partition from its
+as they stand after them. `ControlReader` is the other half. It reads the topic's one partition from its
 beginning to its end before anything is routed, and follows it from then on.
 
-What is not signed by a known operator commands nothing; who is known, control itself says (operators.py). One
-exception proves the rule: an activation that cannot be verified closes the gates in force that it names, because a
-policy that somebody tampered with is no ground to keep executing on. It is looked through for their names, within a
-bound; it is not read as policies, sends no router back, and only those names go on to governors.
+What is not signed by a known operator commands nothing; who is known, control itself says (operators.py). There is one
+exception. An activation that cannot be verified closes the gates in force that it names: nothing should execute on a
+policy that somebody tampered with. Routers search it for their names, within a bound. It is not read as policies and
+sends no router back, and only those names go to governors.
 """
 
 from __future__ import annotations

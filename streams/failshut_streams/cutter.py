@@ -1,17 +1,17 @@
 """Cuts the front door into runs of evidence: the pure core of a router.
 
-For each front-door partition a cutter knows how far every evidence partition has been told. A chunk of
-records becomes runs: one for each evidence partition that has readings in it, and one for every evidence
-partition at each mark that ends a run (boundaries.py says which do). Every run ends at the next of these at the
-latest, whoever cuts it: that is why routers that go back to the same mark find governors there. A run begins
-where that evidence partition was told up to, or, where reading did not go on at the position at which it had
-ended, at the position that was really fetched from: then it does not join, and a governor sees the hole.
+For each front-door partition a cutter knows up to which offset it has written runs for every evidence
+partition. A chunk of records becomes runs. There is one for each evidence partition that has readings in it. At
+each mark that ends a run (see boundaries.py) there is one for every evidence partition. Every run ends at the
+next such mark at the latest, whichever router cuts it. So when routers go back to one mark, governors know it
+as the end of a run. A run starts where the previous run for that evidence partition ended. If reading resumed
+somewhere else, the run starts at the offset that was really fetched, so the governor sees the gap.
 
-A position may be committed only where every evidence partition has been told: behind a mark, the boundary. The
+A position may be committed only where a run for every evidence partition ends: behind a mark, the boundary. The
 first mark after a start ends a run too, because the mark before it is not known here. Nobody goes back to that
-one: a router that knows the mark before may pass it by.
+first mark: a router that knows the mark before it may not end a run there.
 
-What the tables here hold is bounded: partitions of the front door, evidence partitions, and boundaries.
+The tables are bounded by the partitions of the front door, the evidence partitions, and the boundaries.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """What follows from decisions: statements in the store, records in the decisions topic.
 
-Decisions arrive faster than the store may answer, so at most one statement is kept for each gate, the newest:
-a store that is slow or down costs permits their renewal (they lapse) and never delays a governor. A closing
-waits until it is written, or until a newer decision takes its place; closings go first. What is pending is
-bounded by the number of gates.
+Decisions may arrive faster than the store answers, so only the newest statement of each gate is kept. If the
+store is slow or down, permits are not renewed and lapse. A governor is never delayed. A closing waits until it
+is written, or until a newer decision takes its place; closings go first. What is pending is bounded by the
+number of gates.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Writes runs to the evidence topic: acknowledged by all, in order, one batch under way per evidence partition.
 
-What is handed over while a batch is under way waits and goes with the next one: a burst of marks, one in every
-front-door partition, becomes one or two batches and holds up no telemetry behind it. What waits is bounded.
+Runs that arrive while a batch is under way wait for the next one. So a burst of marks, one in every front-door
+partition, becomes one or two batches and delays no telemetry behind it. What waits is bounded.
 
 A batch that fails ends the worker: its successor starts at what was acknowledged and writes the same runs
 again. Going on past a lost batch would let a later mark vouch for what nobody forwarded; governors would

@@ -2,16 +2,16 @@
 
 Nearly all telemetry is samples, so their path is short: a look-up by service and metric, a bound on the time, one tuple. A
 block of samples becomes columns when the run ends. Samples and faults of a series keep their order, because a detector must
-see what came before a fault before it: each ends the block of the other.
+read the samples before a fault first. So each ends the block of the other.
 
 The tables live as long as a run. They hold the names that policies speak of, and at most `ROWS_MAX` others: a producer that
 makes up names fills nothing.
 
-What a run weighs is bounded: an evidence record that its topic refuses would stop every router that comes to it, and one
-that takes seconds to judge would hold up every gate. A block stands in a run once, whatever the number of gates that it
-feeds; each of its rows weighs its bytes, and a little for each gate that will judge it. A run ends behind the record with
-which it weighs `LOAD_MAX`. A record that weighs more than `RECORD_LOAD_MAX` by itself loses its heaviest series, and no
-other: each becomes one fault of that series, so that its gates know.
+The weight of a run is bounded. An evidence record larger than its topic allows would stop every router that reaches it,
+and one that takes seconds to judge would delay every gate. A run stores a block once, however many gates it feeds. Each
+row weighs its bytes, and a little more for each gate that will judge it. A run ends behind the record with which it
+reaches `LOAD_MAX`. A single record may weigh more than `RECORD_LOAD_MAX`. It loses its heaviest series and no other.
+Each of these becomes one fault of that series, so its gates know.
 """
 
 from __future__ import annotations

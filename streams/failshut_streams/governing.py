@@ -1,11 +1,11 @@
 """The governor agent: evidence in, decisions out, snapshots behind them.
 
 Every evidence partition that this worker has is one `Governor`, rebuilt from its snapshot and the log behind
-it. A snapshot that is missing or does not verify means a replay from the beginning; a log whose beginning is
-gone, or that does not follow the snapshot, means a governor that knows nothing: its gates start HELD, and
-routers are asked to tell their partition all of control once more.
+it. If a snapshot is missing or does not verify, the governor replays from the beginning. If the log's beginning
+is gone, or the log does not follow the snapshot, the governor knows nothing. Its gates then start HELD, and
+routers are asked to write all of control to its partition once more.
 
-Snapshots lie in a Faust table, in the changelog's partition of the same number. Kafka's commit is a hint for
+Snapshots are in a Faust table, in the changelog's partition of the same number. Kafka's commit is a hint for
 people who look at lag: it names the snapshot before the last, and nothing ever starts from it.
 """
 

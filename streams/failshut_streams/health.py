@@ -1,7 +1,7 @@
 """What a worker says of itself: metrics of evidence, and a line in the store for screens.
 
-None of this decides anything. It names the cause of a lapse: how old evidence time is, which front-door
-partition holds it back, where a gap is, which open transaction is waited for, and which partitions this worker has.
+None of this decides anything. It names the cause of a lapse: how old evidence time is, and which front-door partition,
+gap or open transaction holds it back. It also names the partitions of this worker.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
 """Where the users' consumer groups are: sampled offsets, as events of Failshut's own (topic `internal`).
 
 Once a second, for every group and topic that a policy watches, as lag_offsets.py finds them. One record holds all partitions of
-a topic, or none: a partial or failed sample says nothing about a group, and a lag condition that gets no samples calls them
-stale, which is not OK. What the sampler was told instead (no such topic, not authorized) is written in place of a sample, in
-words, because whoever looks at the closed gate does not read a worker's log.
+a topic, or none, because a partial or failed sample says nothing about a group. A lag condition without samples calls them
+stale, which is not OK. If the broker answers with an error (no such topic, not authorized), its text is written in place of a
+sample. Whoever looks at the closed gate does not read a worker's log.
 
 One worker of an installation is enough, the one that owns the first partition of `internal`: `watched` returns nothing
-elsewhere. Two at once, as for a moment in a rebalance or with a standby, are harmless: samples are readings with a place of
-their own, and a second one only shortens the time that a condition's window spans.
+elsewhere. Two samplers at once are harmless, for example during a rebalance or with a standby. Samples are readings with a
+place of their own, and a second one only shortens the time that a condition's window spans.
 
 Limits: offsets are what a group said, not what it did. Groups are judged by their offsets alone; aiokafka describes a live
 group of the newer protocol as dead.

@@ -1,16 +1,16 @@
 """Where consumer groups are in a topic, as the brokers say it, and what of that nobody could read.
 
-The offsets of a partition are asked for in an order that never shows a group further than it is: what it committed, then the
-log's start, the last stable offset, and the end. `Offsets` says what each means.
+The offsets of a partition are read in an order that never shows a group further than it is. First its commit, then the log's
+start, the last stable offset, and the end. `Offsets` says what each means.
 
-An offset is not a record. A transaction ends with a marker, which has an offset and is given to no consumer, so a group that
-has read everything stays one offset short of the end, or, behind an aborted transaction, many. No broker says so; the log
-itself does. Where a group stands still short of the last stable offset, a consumer that reads committed records looks what
-comes first behind its commit. What it finds stays true, because what lies below the last stable offset does not change, except
-that compaction takes more away; so each place is looked at once.
+An offset is not a record. A transaction ends with a marker, which has an offset and is delivered to no consumer. So a group
+that has read everything stays one offset before the end, or many after an aborted transaction. No broker says so; the log
+itself does. If a group stops before the last stable offset, a consumer that reads committed records looks what comes first
+behind its commit. The answer stays true: below the last stable offset nothing changes, except that compaction removes more. So
+each place is read once.
 
-Limits: a group is taken to read committed records. One that reads uncommitted ones may be behind by records of aborted
-transactions and is not said to be, until a record that counts stands behind them. Looking takes the right to read the topic;
+Limits: a group is taken to read committed records. A group that reads uncommitted ones may be behind by records of aborted
+transactions. That is not noticed until there is a record behind them that counts. Looking takes the right to read the topic;
 without it markers count as records, and the sample says so.
 """
 

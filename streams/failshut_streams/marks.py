@@ -1,14 +1,14 @@
 """Time marks: how time enters at the front door.
 
-A governor acts on records alone, so time is a record too. Every worker takes its wall clock time, then asks the brokers
-how many partitions the front-door topics have, then writes a mark to each of them. The order matters: a partition that is
-not in the count was not there at that time, so that evidence time cannot pass what a new partition holds. A router takes
-the smaller of a mark's time and its append time.
+A governor acts on records alone, so time is a record too. Every worker reads its wall clock and then asks the brokers
+how many partitions the front-door topics have. Then it writes a mark to each of them. The order matters. A partition
+that is not in the count did not exist at that time, so evidence time cannot pass the records in a new partition. A
+router takes the smaller of a mark's time and its append time.
 
-A mark that does not arrive is no danger: evidence time stands still, permits lapse, gates close. So marks are never retried
-by us (an old one is of no use), there is at most one under way for each partition, and a broker that is down is tried again
-at the next period. `acks=1`: a mark claims nothing until a router has read it, and a router reads only what is replicated;
-waiting for the replicas before counting it as written would make marks late and nothing safer.
+A mark that does not arrive is no danger: evidence time stops, permits lapse, gates close. So we never retry marks, because an
+old one is useless. At most one is under way for each partition. A broker that is down is tried again at the next period.
+`acks=1`: a mark claims nothing until a router has read it, and a router reads only replicated records. To wait for the replicas
+would make marks late and nothing safer.
 
 Limits: a mark is as right as its writer's clock where that is slow: evidence then looks older than it is, and gates close.
 """

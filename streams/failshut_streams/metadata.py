@@ -1,8 +1,8 @@
 """What brokers say of topics now: ids, partition counts, how many brokers there are.
 
-aiokafka speaks Kafka's metadata request up to version 5, which knows no topic ids; the id of the evidence topic stands in
-every evidence record, so the request is spoken here in version 12 (Apache Kafka 3.1 and newer), through aiokafka's own
-connections.
+The client aiokafka sends Kafka's metadata request up to version 5, which knows no topic ids. But every evidence record
+holds the id of the evidence topic. So this module sends the request in version 12 (Apache Kafka 3.1 and newer), through
+aiokafka's own connections.
 
 A broker learns of a new partition a moment after the controller made it, and each broker at its own moment. Whoever must not
 miss one asks them all and takes the largest count: the partition's leader knows of it before it takes a record. Limit: a

@@ -4,8 +4,7 @@ One object per worker with a registry of its own, so that two workers in one pro
 Labels are bounded: topics by role, partitions by their count, gates up to `GATES_MAX` (the rest together as "other"), reasons
 and causes by fixed lists. Names follow Prometheus' conventions: base units, `_total` for counters.
 
-These are for people and alerts. Nothing here decides: a gate closes because evidence time stands still, not because a gauge
-says so.
+These are for people and alerts. Nothing here decides: a gate closes because evidence time stops, not because a gauge says so.
 """
 
 from __future__ import annotations

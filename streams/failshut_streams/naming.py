@@ -1,7 +1,7 @@
 """Names operators' keys on control when this worker's operators file changes.
 
-A change is written to control at once, and while it is written this worker takes nothing from control: a command that
-arrives meanwhile is judged behind it, by whatever control then says. Whether the change counts, control decides
+A change is written to control at once. While it is written, this worker applies nothing from control. A command that
+arrives meanwhile is judged after the change, by whatever control then says. Whether the change counts, control decides
 (operators.py); where it does not, this worker says so and goes on with the keys on record.
 
 Limits: a file is looked at once a second. A file that cannot be read withdraws nobody's key.

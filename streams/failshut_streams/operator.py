@@ -1,12 +1,12 @@
 """The operator's side of the control topic: signed commands in, and what control holds now.
 
-A command counts because of its signature, not because of who could write to the topic. Each has a key of its own there, so that
-compaction removes none: a command that went with a later one of its kind (forged, refused, or about another gate) would leave
-routers that start afterwards with other policies than those that run.
+A command counts because of its signature, not because of who could write to the topic. Each command has a key of its own there,
+so compaction removes none. Suppose that compaction dropped a command because a later one had the same key. Then a router that
+starts later would load other policies than the routers that run.
 
-Limits: an acknowledged command is on the log; that a governor obeyed it is in the decisions. Who may write to control can
-use a command's key again; routers then write anew what must stand (belonging.py). Where none runs for an hour, compaction
-may come first: a gate that loses its policy that way closes.
+Limits: an acknowledged command is on the log. Whether a governor obeyed it is in the decisions. Anybody who may write
+to control can use a command's key again; routers then write the command again if it must last (belonging.py). If no
+router runs for an hour, compaction may be faster: a gate that loses its policy that way closes.
 """
 
 from __future__ import annotations

@@ -2,11 +2,11 @@
 
 Two workers with different operators files would read one command differently: one believes it, the other passes over it
 and vouches for having done so. So the file decides nothing by itself. A worker whose file changes writes the keys to
-control, signed with the monitor's key, and from that record on they are the keys whose commands count, for every
-worker. What came before the first such record is judged by the keys that it names.
+control, signed with the monitor's key. From that record on, for every worker, these are the keys whose commands count.
+What came before the first such record is judged by the keys that it names.
 
-The file that was changed last wins: a record counts only if its file's time of change is later than that of the record in
-force, so that a worker with an old copy brings no withdrawn key back. A worker whose file says something else than
+The file that was changed last wins. A record counts only if its file's time of change is later than that of the record
+in force. So a worker with an old copy brings no withdrawn key back. A worker whose file says something else than
 control does says so, and goes on with control.
 
 Limits: who holds the monitor's signing key names operators, as everything else is that holder's to say. The times of

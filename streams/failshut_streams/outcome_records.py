@@ -1,7 +1,7 @@
 """What an entry of a gate's stream of outcomes says, and the record of `internal` that it becomes.
 
-Whoever may write a gate's stream may write anything there, so an entry is checked whole against what the decoder takes, and a
-probe's token is checked here, where the key is (probes.py): evidence names the probe and holds no secret.
+Whoever may write a gate's stream may write anything there. So the whole entry is checked against what the decoder accepts. A
+probe's token is checked here, where the key is (probes.py), so evidence names the probe and holds no secret.
 """
 
 from __future__ import annotations

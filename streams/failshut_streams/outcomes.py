@@ -1,23 +1,23 @@
 """Outcomes of guards, on their way from the store into evidence.
 
-Guards know the store alone: they append how executions ended to a capped stream of their gate. What stands in a gate's stream
-is of that gate, whatever it says itself: a service's user of the store reaches its own gates' streams alone. A probe's token is
-checked here, where the key is (probes.py); evidence names the probe and holds no secret.
+Guards know the store alone: they append how executions ended to a capped stream of their gate. An entry in a gate's stream
+belongs to that gate, whatever the entry says. A service's user of the store reaches its own gates' streams alone. A probe's
+token is checked here, where the key is (probes.py); evidence names the probe and holds no secret.
 
-The workers share the streams as a consumer group; an entry is written to the topic `internal` first, and acknowledged and
-deleted in the store only when Kafka has it. What a worker did not finish another takes over after `CLAIM_AFTER_MS`.
+The workers share the streams as a consumer group. An entry is written to the topic `internal` first. It is acknowledged
+and deleted in the store only when Kafka has it. What a worker did not finish another takes over after `CLAIM_AFTER_MS`.
 
 The cap is the guard's courtesy, and the store cannot enforce it. So each pass bounds the streams before it reads them
 (outcomes.lua): one over `ENTRIES_MAX` or `BYTES_MAX` is deleted unread, and its length reported as lost. So are streams of
 gates that no policy names, by a sweep.
 
-A store that is down, flushed or restarted empty costs what it held: the group is made anew. An entry that is no outcome is
-counted, logged and deleted; one that is longer than anything of ours is dropped unread, and costs no other gate its outcomes.
+A store that is down, flushed or restarted empty costs what it held: the group is made again. An entry that is no outcome is
+counted, logged and deleted. An entry that is longer than any of ours is dropped unread, and costs no other gate its outcomes.
 What was not read leaves a hole in its guard's count, which the gate's condition finds.
 
-Limits: an entry may reach evidence twice (a worker dies between the two acknowledgements); what stood in a stream that was
-deleted unread is reported as lost by entries, and may be found as a hole as well; between two passes streams may fill the
-store, which before Redis 7 holds up permits: outcomes may have a store of their own (FAILSHUT_OUTCOMES_STORE).
+Limits: an entry may reach evidence twice, if a worker dies between the two acknowledgements. The entries of a stream that was
+deleted unread are reported as lost, and may be found as a hole as well. Between two passes streams may fill the store, which
+before Redis 7 delays permits. To avoid that, outcomes may have a store of their own (FAILSHUT_OUTCOMES_STORE).
 """
 
 from __future__ import annotations

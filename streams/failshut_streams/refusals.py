@@ -1,9 +1,9 @@
 """What the store refuses again and again, and what to do about it.
 
 A write that is refused is nothing by itself: a standby that is a moment behind has its permits refused all day. But a fence
-that no monitor wrote, or of a term that nobody opened, refuses a gate for ever, and that must be said by name. So a refusal
-counts where the decision is fresh and the store holds no fence of a monitor, a later term than the decision's, or a place
-further on in its own term that has not moved for `REPEATED` decisions.
+that no monitor wrote, or of a term that nobody opened, refuses a gate for ever. That must be reported by name. So a refusal
+counts if the decision is fresh and one of three things is true. The store holds a fence that no monitor wrote. It holds a later
+term than the decision's. Or its fence is further on in the same term, and has not moved for `REPEATED` decisions.
 
 Limits: one entry for each gate of this worker that was refused. Which of two monitors is right, nobody here can know.
 """

@@ -1,12 +1,12 @@
 """Asks routers to tell again what did not count.
 
 While a router read a policy differently, its runs did not count for that gate, and nobody else wrote them. When a
-router that agrees has taken over, its first run for the gate does not join: what lies between is owed. A governor cannot
-reach the router, which may run anywhere, so its worker writes to control where the router should go back to. Routers
-read control whole; the one that has the partition goes back. What is told twice counts once.
+router that agrees has taken over, its first run for the gate does not join: the evidence between is owed. A governor
+cannot reach the router, which may run anywhere, so its worker writes to control where the router should go back to.
+Routers read control whole; the one that has the partition goes back. Evidence that is written twice counts once.
 
-Bounds: a place is asked for after it has been owed for a while, then less and less often, and not for ever: what the
-front door no longer holds cannot be told again, and an operator signs for it.
+Bounds: a place is requested after it has been owed for a while, then less and less often, and not for ever. Evidence
+that the front door no longer holds cannot be written again, and an operator signs for it.
 """
 
 from __future__ import annotations

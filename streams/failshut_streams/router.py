@@ -1,17 +1,17 @@
 """The router agent: front-door chunks in, runs of evidence out, positions committed behind them.
 
-One lock is held while a chunk or a batch of control records is cut and handed over, so that a run never
-stands before the activation under which it was cut. Taking up an activation means: tell every evidence
-partition, wait until that is acknowledged, then go back in every front-door partition to the last mark before
-it, for the oldest activation that is newly taken up.
+One lock is held while a chunk or a batch of control records is cut and handed over. So a run is never written
+before the activation under which it was cut. To apply an activation, a router writes it to every evidence
+partition and waits until that is acknowledged. Then it goes back in every front-door partition to the last mark
+before the oldest activation that it had not applied.
 
 An operator who signs for a gap names a position from which covering goes on. Routers go back there as well, so
 that their next run begins at it: it joins, however far they had read meanwhile.
 
-A position is committed only at a boundary whose runs are acknowledged, and says in which term, under which routing
-and with which accepted gap it was reached. A partition whose commit speaks of an older routing starts at the last
-mark before what came since; one whose commit does not know a gap, where that was signed up to; one whose commit
-speaks of another term, where this term begins.
+A position is committed only at a boundary whose runs are acknowledged. The commit says in which term, under which
+routing version and with which accepted gap it was reached. If a partition's commit names an older routing version,
+reading starts at the last mark before the activations since. If it does not know an accepted gap, reading starts where
+the gap ends. If it names another term, reading starts where this term begins.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Snapshots of a governor: rebuilt state is never trusted, so it is authenticated, and what does not verify is
 as good as absent.
 
-A snapshot is the governor's state, compressed, under an HMAC whose key is derived from the signing key: who
-can forge one can sign permits anyway. It names its evidence topic and partition, so that it cannot stand in
-for another. It is read only after its HMAC has been checked, because its content (pickle) is code to whoever
-reads it.
+A snapshot is the governor's state, compressed, under an HMAC whose key is derived from the signing key. Whoever
+can forge one can sign permits anyway. It names its evidence topic and partition, so that it cannot stand in for
+another. It is read only after its HMAC has been checked, because its content (pickle) is code to whoever reads
+it.
 
 Absent, forged and of another version are three results: None, BadSnapshot, BadSnapshot with its reason. All
 lead to the same: the partition is replayed from the term's start.

@@ -1,12 +1,12 @@
 """The topics: what each is called, what it must be like, and that it is.
 
-A topic with the wrong settings fails late and in silence: front-door records whose times are the producers' to claim, commands
-that retention removes, evidence that compaction thins out. So a worker creates what is missing and refuses to run on what does
-not fit, and says what it means for the gates and what to do.
+A topic with the wrong settings fails late and in silence. Producers may then set the times of front-door records, retention
+removes commands, or compaction removes evidence. So a worker creates missing topics and refuses to run on topics that do not
+fit. It says what that means for the gates and what to do.
 
-Control is compacted, because time marks arrive there several times a second for ever: all marks share one key, so that the
-newest alone stays, and every command has a key of its own (`operator.command_key`), so that compaction removes none: not an
-activation that a refused or forged later one would otherwise take with it, not a term, not a reset.
+Control is compacted, because time marks arrive there several times a second for ever. All marks share one key, so only the
+newest stays. Every command has a key of its own (`operator.command_key`), so compaction removes none. It removes no term and no
+reset, and no activation because of a later one that was refused or forged.
 """
 
 from __future__ import annotations

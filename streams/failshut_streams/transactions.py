@@ -1,11 +1,11 @@
 """Which open transactions hold evidence back, and for how long they have been open.
 
-Routers read committed records, so nothing behind an open transaction is read before it ends: not its records, not those of
-others, and no time mark either. Evidence time then stands still and gates lapse, which is right and looks like a fault of
-Failshut. So whoever looks is told which partition waits, where the transaction begins, and since when.
+Routers read committed records. So nothing behind an open transaction is read before it ends: neither its records nor those of
+others, nor time marks. Evidence time then stops and gates lapse, which is right and looks like a fault of Failshut. So screens,
+metrics and the log say which partition waits, where the transaction begins, and since when.
 
-Since when is the append time of its first record, which a reader of uncommitted records finds where the last stable offset
-stands. It is read once for each transaction that is met in two looks; shorter ones are ordinary, and nobody's business.
+Since when is the append time of its first record, which a reader of uncommitted records finds at the last stable offset. It is
+read once for each transaction that is met in two looks; shorter ones are ordinary, and nobody's business.
 
 Limits: this names a cause and decides nothing. Where the record cannot be read, a transaction counts from when it was met.
 """

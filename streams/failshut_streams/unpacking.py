@@ -1,15 +1,15 @@
 """Batches of records, unpacked within a bound. One that cannot be unpacked costs its own records, and no other's.
 
-Producers compress. A batch of 1 MiB may unpack to gigabytes, and Kafka takes it: a broker looks at records one after the other
-and keeps none. aiokafka unpacks a batch whole, into memory, in the one thread that reads for every series. And it reads
-what librdkafka may write and it may not, such as the name of a header that is no UTF-8, as an error that ends reading:
-that producer would stop every worker, and each that is started after it.
+Producers compress. A batch of 1 MiB may unpack to gigabytes, and Kafka accepts it: a broker reads records one after the other
+and keeps none. But aiokafka unpacks a batch whole, into memory, in the one thread that reads for every series. And some records
+that librdkafka can write are an error for aiokafka that ends reading, for example a header whose name is no UTF-8. That
+producer would stop every worker, and each that is started later.
 
-So every consumer of Failshut unpacks here. What a batch unpacks to is bounded before or while it is unpacked. Where a batch
-is damaged, or more than the bound, one record stands in for what could not be read of it, at the batch's last offset. It
-has no key and no value, and says why (`why_unreadable`). Whoever reads telemetry makes an unreadable record of it.
+So every consumer of Failshut unpacks here. What a batch unpacks to is bounded before or while it is unpacked. If a batch is
+damaged, or exceeds the bound, one record at the batch's last offset replaces the part that could not be read. It has no key and
+no value, and says why (`why_unreadable`). Whoever reads telemetry makes an unreadable record of it.
 
-Limits: nobody knows which series such a batch names, so it is told to the gates that ask about unreadable records. A codec
+Limits: nobody knows which series such a batch names, so it is reported to the gates that ask about unreadable records. A codec
 whose library is missing is no damage: it raises, because a worker that read less than the others would vouch for it.
 """
 

@@ -1,10 +1,10 @@
 """One worker: every agent of the monitor in one process.
 
-It prepares what must be there before anything is read (keys, topics, the evidence topic's id), then runs a
-Faust app with two agents on batched topics, the router on the front door and the governor on evidence, and
-beside them what makes time and carries out decisions: marks, control, commits, the store, outcomes, lag. Any
-of these that fails for good ends the worker with a status that is not zero: its partitions go to another, and
-its gates lapse if there is none.
+It first prepares keys, topics and the evidence topic's id. Then it runs a Faust app with two agents on batched
+topics: the router on the front door and the governor on evidence. Beside them run marks, control, commits, the
+store, outcomes and lag, which make time and carry out decisions. If any of these fails for good, the worker
+ends with a status that is not zero. Its partitions move to another worker, and its gates lapse if there is
+none.
 """
 
 from __future__ import annotations
@@ -50,7 +50,10 @@ from failshut_streams.transport import run as run_app
 logger = logging.getLogger(__name__)
 
 SWITCH_SECONDS = 0.0005
-"""How long the thread that fetches and the one that decides keep each other waiting; Python's own 5 ms is most of a trip."""
+"""The interpreter's switch interval: how long the fetching and the deciding thread wait for each other.
+
+Python's default is 5 ms, which would be most of a trip's time.
+"""
 
 STOP_SECONDS_MAX = 3.0
 """How long each part may take to stop."""

@@ -1,12 +1,12 @@
 """What every condition of a policy has in common.
 
-A condition reads evidence of its own kind and says, at every moment of evidence time, one of three things: it
-holds, it demands (a trip or a lapse, as the policy says), or there is not enough evidence. It is fed
-whole blocks, because that is what is fast, and returns only the moments at which it began a
-demand; a gate merges those of all its conditions by their place, so that order between series counts although
-they are fed one after the other.
+A condition reads evidence of its own kind. At every moment of evidence time it says one of three things. It
+holds, it demands (a trip or a lapse, as the policy says), or there is not enough evidence. It is fed whole
+blocks, because that is fast, and returns only the moments at which it began a demand. A gate merges the moments
+of all its conditions by their place. So the order between series counts, although they are fed one after the
+other.
 
-A demand stands until its cause is gone. One that stands on missing evidence is `absent`: it closes the gate by itself
+A demand lasts until its cause is gone. One that is due to missing evidence is `absent`: it closes the gate by itself
 and is no vote. After a closing `news` says what the condition has yet to read before a reset may be believed.
 
 Pure: no I/O, no clock, no randomness. Time comes in with the evidence.

@@ -1,8 +1,9 @@
 """Conformance: a rule judges every reading of a series, and a detector watches how many conform.
 
-The rule is a limit: more than the share `over` of the last `window` readings that do not conform, or as many of them as
-`at_once`, and the condition demands, however it began. The detector beside it hears a slow change below that share. A demand by
-the limit ends when the last readings from after it, 60 or the window if that is less, are within the limit again.
+The rule is a limit. The condition demands if more than the share `over` of the last `window` readings do not conform, or
+`at_once` of them. It does so even if the stream was never good. The detector beside it notices a slow change below that share.
+A demand by the limit ends when the last readings from after it are within the limit again. It needs 60 of them, or the window
+if that is less.
 """
 
 from __future__ import annotations

@@ -1,17 +1,17 @@
 """Executions of the gate that fail, as its guards report them, over a sliding window of evidence time.
 
-What is not known to have succeeded counts as failed unless the policy says otherwise: executions that somebody else's timeout
-ended, and outcomes that were lost on their way. Cancelled ones were not carried out, and count as nothing.
+An execution that is not known to have succeeded counts as failed, unless the policy says otherwise. Somebody else's timeout
+ended it, or its outcome was lost on the way. Cancelled ones were not carried out, and count as nothing.
 
-Counts are kept by the second, so that the window costs at most as many numbers as it has seconds. A long window hears a sudden
-fault late, so two quicker looks stand beside it: a row of failures that would be chance once in ten thousand times at the
-share `over`, and the last `at_least` executions (100 at most), of which more than half way from `over` to all failed. Lost
-outcomes have no place in a row: they count in the window alone.
+Counts are kept by the second, so that the window costs at most as many numbers as it has seconds. A long window notices a
+sudden fault late, so there are two quicker tests. One is a row of failures that would be chance once in ten thousand times at
+the share `over`. The other looks at the last `at_least` executions (100 at most): it demands if the share that failed is more
+than half way from `over` to all. Lost outcomes have no place in a row: they count in the window alone.
 
 Fewer than `at_least` executions say nothing, and the condition holds and says so: a gate that has not executed yet must be
 able to begin. With `quiet: closes` a gate that is open for a whole window with fewer is a demand: absence, which is no vote.
 
-A closed gate has no executions, so only probes can bring news; a lapse, which has none, stands until an operator accepts.
+A closed gate has no executions, so only probes can bring news. A lapse has none, so it lasts until an operator accepts.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """A sign of life that must keep coming: an explicit event of a source, or the mere arrival of a series' values.
 
-Missing is judged at marks, from evidence alone: the newest beat is older than `grace` in evidence time. A
-beat's time is what its producer claims, bounded by append time, so that an old beat delivered late is an old
-beat. Where a source has `instances`, so many different ones must live: one that does not speak for another. Beats that name no
-instance are those of one. A value that cannot be read is no sign of life.
+Missing is judged at marks, from evidence alone: the newest beat is older than `grace` in evidence time. A beat's time is what
+its producer claims, bounded by append time, so that an old beat delivered late is an old beat. If a source has `instances`,
+that many different ones must be alive: one is no sign of life of another. Beats that name no instance are those of one. A value
+that cannot be read is no sign of life.
 
 Missing is absence: the demand closes the gate by itself and is no vote.
 """

@@ -1,16 +1,17 @@
 """A watched consumer group that falls behind: Burrow's rules over sampled offsets, with unknown never OK.
 
-Source: LinkedIn Burrow, evaluator rules (`evaluator/caching.go`), restated as numbered pure functions over a window of
-samples of one partition. Where Burrow gives a group the benefit of the doubt (too few samples, a lag that was zero or fell
-once in the window), these do not: a lag beyond `allowed` is OK only while it shrinks over the whole window. Burrow sees
+Source: LinkedIn Burrow, evaluator rules (`evaluator/caching.go`), restated as numbered pure functions over a window of samples
+of one partition. Burrow gives a group the benefit of the doubt: with too few samples, or with a lag that was zero or fell once
+in the window. These rules do not. A lag beyond `allowed` is OK only while it shrinks over the whole window. Burrow sees
 commits, these see samples: a commit that repeats an offset is none.
 
-What a group still has to read begins at what it committed, or where something readable begins behind that: retention and
-compaction take records away, and transactions leave offsets without records. Whether a group moves is judged by its commits
-alone: retention that eats a backlog is not a group that works it off.
+A group's backlog begins at its commit, or at the first readable record behind that. Retention and compaction remove records,
+and transactions leave offsets without records. Whether a group moves is judged by its commits alone: retention that eats a
+backlog is not a group that works it off.
 
-The condition demands when the worst partition has been anything but OK for `behind`. Samples that stop coming are UNKNOWN, and
-so is a partition that is missing from a sample; one that stays away is forgotten, but not before it has had the time to demand.
+The condition demands when the worst partition has been anything but OK for `behind`. If samples stop, the lag is UNKNOWN, and
+so is a partition that is missing from a sample. A partition that stays missing is forgotten, but not before it had the time to
+demand.
 
 Limits: offsets are counted, not records, so that holes in the middle count as records. A topic that was made anew is told by
 its id where a sample has one; without it, by commits beyond its end alone.

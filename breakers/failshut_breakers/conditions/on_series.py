@@ -1,9 +1,9 @@
 """Conditions on one series: what they share, and drift and anomaly of the values.
 
-They stand on a detector that remembers what was normal (remembering.py): its demand stands until the series is back there.
-Readings that no detector may see (NaN, infinity, a wrong type) count too: so many in a row, or more than half of the last
-ones, and the condition demands, because a detector that is fed nothing finds nothing. Readings that are older than `stale`
-when they come are dropped, and a series whose newest reading is older than that is not enough evidence.
+They use a detector that remembers what was normal (remembering.py): its demand lasts until the series is back there. Readings
+that no detector may see (NaN, infinity, a wrong type) count too. Several in a row, or more than half of the last ones, are a
+demand, because a detector that is fed nothing finds nothing. Readings that are older than `stale` when they come are dropped,
+and a series whose newest reading is older than that is not enough evidence.
 """
 
 from __future__ import annotations

@@ -2,12 +2,13 @@
 
 At a demand the readings before it hold two stretches: the normal one, and the beginning of what was noticed. `onset` finds
 where the second begins: the split at which the means of both sides differ most, for their lengths. `Reference.of` keeps of the
-first where it lay, how far its readings scattered, and how far the second was away. A window of later readings is `back`
-if its mean is no further from there than half of that change, and than two deviations, and scatters no more than twice and a
-half as widely. Readings are cut off at five deviations first, so that one of a billion moves neither.
+first where it lay, how far its readings scattered, and how far the second was away. A window of later readings is `back` if two
+things are true. Its mean is no further from the reference than half of the change, and than two deviations. And its deviation
+is at most two and a half times that of the reference. Readings are cut off at five deviations first, so that one of a billion
+moves neither.
 
-How many readings make a window follows from the change: a change of many deviations is told from normal by 20, one of a
-single deviation by 50.
+The size of the window follows from the change. 20 readings tell a change of many deviations from normal, and 50 a
+change of a single deviation.
 
 Source of the split: the likelihood ratio of one change of mean, D. V. Hinkley, Inference about the Change-Point in a
 Sequence of Random Variables, Biometrika 57 (1970).

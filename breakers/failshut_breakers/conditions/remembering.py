@@ -1,14 +1,15 @@
-"""A detector that remembers what normal was: its demand stands until the series is back there.
+"""A detector that remembers what normal was: its demand lasts until the series is back there.
 
 The problem: a detector speaks once of a change and then learns what came after it as normal. A demand that ended with its
 alarm, or after a time, reopened its gate into the fault.
 
-The idea: beside the detector stands a bounded memory of its last readings, with a copy of the detector every `BLOCK` of
-them. At an alarm the memory says where the change began (`reference.onset`), and the detector is put back to how it was
-there. It then reads nothing while the demand stands, so it does not learn the fault, and needs not learn anew
-afterwards. The demand ends when, of the readings whose own time is after it, a window is back within the
-reference, and the detector as it was, fed with that window, does not alarm. Then it goes on from there. Or an operator
-accepts the new level, or the policy adopts it after so long: then it begins anew with what was read meanwhile.
+The idea: beside the detector there is a bounded memory of its last readings, with a copy of the detector every `BLOCK`
+of them. At an alarm the memory says where the change began (`reference.onset`), and the detector is restored to its
+state there. It then reads nothing while the demand lasts. So it does not learn the fault, and need not learn again
+afterwards. A window of readings whose own time is after the demand ends it, under two conditions. The window is back
+within the reference. And the restored detector, fed with that window, does not alarm. Then it goes on from there. Or an
+operator accepts the new level, or the policy adopts it after some time: then the detector starts again with the
+readings of that time.
 
 This asks nothing of a detector but what its contract says: it pickles, and it is fed. So it holds for plug-ins.
 

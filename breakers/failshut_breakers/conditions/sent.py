@@ -1,8 +1,8 @@
 """Outcomes that guards sent and that did not come: holes in the counts that their entries carry.
 
 Each entry of a guard says how many outcomes it has sent in all, so it covers the numbers up to that one. Several workers move
-entries: they come in any order, and one may come twice. Therefore a number that has not come is missing at first, and lost
-when it stays so for `GRACE_MS`, longer than another worker takes to finish what a dead one left.
+entries: they come in any order, and one may come twice. Therefore a number that has not arrived is missing at first. It is lost
+after `GRACE_MS`, which is longer than another worker needs to finish a dead one's work.
 
 Limits: what a guard sent before its first entry that came here is not known, and so many guards are remembered, those heard
 of last.

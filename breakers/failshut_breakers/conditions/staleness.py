@@ -1,11 +1,10 @@
 """How old the newest reading of a stream may be: what the policy says, or what the stream's own pace says.
 
-A stream that stops being sent says nothing, and a detector that is told nothing finds nothing. So its newest reading, by the
-reading's own time, may be no older than `stale` against evidence time; then the evidence is not enough. Without the
-setting that is ten times the median interval of the stream's last readings, at least half a minute. That leaves room for
-a restart, for retries and for readings that are sent in batches. The bound is an hour, or three intervals of a stream that
-is slower than that, and a day at most: a slower one needs the setting. Intervals count only where time moves on: a batch
-with one time is one moment.
+A stream that stops says nothing, and a detector that is fed nothing finds nothing. So its newest reading, by the reading's own
+time, may be no older than `stale` against evidence time; then the evidence is not enough. Without the setting that is ten times
+the median interval of the stream's last readings, at least half a minute. That leaves room for a restart, for retries and for
+readings that are sent in batches. The bound is an hour. For a slower stream it is three of its intervals, and at most a day. A
+stream slower than that needs the setting. Intervals count only where time moves on: a batch with one time is one moment.
 
 Limits: a stream that slows down for good is judged by its new pace after half of the intervals that are kept.
 """

@@ -1,22 +1,21 @@
 """Several series of one service, judged together: drift or anomaly of what they do at the same time.
 
-Series come in blocks of their own, from several front-door partitions, early and late. So their values are put together by
-the time that they bear: of each period of `every`, a series' last value to arrive is its element of the vector. The last,
-not the mean: its spread does not depend on how often a series is sampled.
+Series come in blocks of their own, from several front-door partitions, early and late. So their values are combined by their
+own time. In each period of `every`, the last value of a series to arrive is its element of the vector. The last, not the mean:
+its spread does not depend on how often a series is sampled.
 
-Periods are judged at marks alone, in order, where what stands between two marks was read whatever its order of blocks: so
-the same log gives the same vectors, however it is cut into runs. A period is judged once every series has a value in a
-later one, or evidence time has passed its end by the wait (`WAIT_MS`, or `every` if that is longer). One that lacks a series
-is skipped. Without a whole period for longer than the wait and `MISSED_MAX` periods, the evidence is not enough.
+Periods are judged in order, and only at marks, when everything between two marks was read in whatever order of blocks. So the
+same log gives the same vectors, however it is cut into runs. A period is judged once every series has a value in a later one.
+It is also judged once evidence time is past its end by the wait (`WAIT_MS`, or `every` if that is longer). One that lacks a
+series is skipped. Without a whole period for longer than the wait and `MISSED_MAX` periods, the evidence is not enough.
 
-What readings mean: a value for a period that was judged comes too late, and one whose period begins more than `AHEAD_MS`
-beyond the newest mark is of a clock that is wrong: both are dropped and counted, as is a value for which a
-further period beyond `PENDING_MAX` would have to be kept. Times may repeat and go back within the wait. After a gap the
-vectors go on. A series that sends less often than every period makes most periods lack it: choose `every` by
-the slowest.
+Some values are dropped and counted. A value for a period that was judged is too late. A value whose period begins more
+than `AHEAD_MS` beyond the newest mark has a wrong clock. And at most `PENDING_MAX` periods are kept. Times may repeat
+and go back within the wait. After a gap the vectors go on. A series that sends less often than every period makes most
+periods lack it: choose `every` by the slowest.
 
-Limits: what happens within a period and is over at its last value is not seen; a demand begins at a mark, not at a
-reading, but where readings cannot be read.
+Limits: a change that begins and ends within one period is not seen. A demand begins at a mark and not at a reading,
+unless readings cannot be read.
 """
 
 from __future__ import annotations

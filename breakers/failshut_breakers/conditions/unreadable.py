@@ -1,4 +1,4 @@
-"""Records on the topics that feed the gate which nobody could read: so many in a window are a demand."""
+"""Unreadable records on the topics that feed the gate: a number of them in a window is a demand."""
 
 from __future__ import annotations
 

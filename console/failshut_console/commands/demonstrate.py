@@ -17,7 +17,7 @@ def demo(
         typer.Option(
             envvar="DEMO_SECONDS",
             min=0,
-            help="One round of all troubles in at most so many seconds, then a table and an exit status. 0: until Ctrl-C.",
+            help="One round of all troubles in at most this many seconds, then a table and an exit status. 0: until Ctrl-C.",
         ),
     ] = 0,
     detector: Annotated[
@@ -27,22 +27,25 @@ def demo(
         ),
     ] = "",
     state: Annotated[
-        Path, typer.Option("--state", envvar="FAILSHUT_DEMO_STATE", help="Its own state folder; begins empty each time.")
+        Path,
+        typer.Option(
+            "--state", envvar="FAILSHUT_DEMO_STATE", help="The demonstration's own state folder. It is emptied at each start."
+        ),
     ] = Path(DEFAULT_FOLDER) / "demo",
 ) -> None:
-    """See it work: a monitor, three services behind guards, and six kinds of trouble, one at a time. Starts
-    everything by itself.
+    """See it work: a monitor, three services behind guards, and six kinds of trouble, one at a time. It starts everything by
+    itself.
 
     An agent that pays refunds, a payment router and an autoscaler ask their gates many times a second. Refund amounts
     drift, a heartbeat stops, a consumer group falls behind, a policy file turns invalid, the store is flushed, the
-    monitor is killed. Each time a line says how long the gate took to close, as the guard in the service saw it,
-    against its bound, and that nothing slipped through; then the gate comes back when its policy lets it.
+    monitor is killed. Each time a line says how long the gate took to close, as the guard in the service saw it, and
+    what its bound was. It also says that nothing slipped through. Then the gate opens again when its policy allows it.
 
     The first start downloads Apache Kafka (45 MB); later ones take seconds. Look at it from a second terminal with
     `failshut watch --state .failshut/demo`.
 
-    Exit status: 0 ended by Ctrl-C, or with --seconds every closing was seen in its bound and nothing slipped through;
-    1 something was missed, and it says what; 2 wrong usage; 3 a server did not start.
+    Exit status: 0 ended by Ctrl-C, or with --seconds every closing was seen within its bound and nothing slipped
+    through; 1 something was missed (it says what); 2 wrong usage; 3 a server did not start.
     """
     from failshut_console.demo.conductor import Conductor
     from failshut_console.stack import stop_on_signals

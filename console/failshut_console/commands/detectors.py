@@ -48,10 +48,11 @@ class Row:
 def listed(context: typer.Context, as_json: AsJson = False) -> None:
     """Show every detector that a policy may ask for: its condition, its parameters, and what it detects.
 
-    READY is after how many records of a calm stream its silence counts; until then a gate stays closed. FALSE TRIPS says
-    whether a policy may give a budget (`false_trips: 1 per 30d`) from which the detector finds its threshold.
+    READY is the number of records of a calm stream after which its silence counts. Until then a gate stays closed.
+    FALSE TRIPS says whether a policy may give a budget (`false_trips: 1 per 30d`), from which the detector finds its
+    threshold.
 
-    Exit status: 0 shown, 1 a plug-in is installed that cannot be used, 2 wrong usage.
+    Exit status: 0 shown, 1 an installed plug-in cannot be used, 2 wrong usage.
     """
     if context.invoked_subcommand is not None:
         return
@@ -75,11 +76,11 @@ def check(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the streams; a finding names it.")] = 1,
     as_json: AsJson = False,
 ) -> None:
-    """Try whether a detector keeps the contract: no look-ahead, no clock, the same however it is fed, constant memory.
+    """Test whether a detector keeps the contract: no look-ahead, no clock, the same answers in any batches, constant memory.
 
-    Each promise is tried on streams of many kinds; a finding says which is broken and where that showed. A promise that
-    rests on a broken one is not tried. Takes seconds, with a slow detector a minute. One that judges several series
-    is given three.
+    Each promise is tested on many kinds of streams. A finding says which promise is broken, and where. A promise that
+    depends on a broken one is not tested. This takes seconds, or a minute with a slow detector. A detector that judges
+    several series is given three.
 
     Exit status: 0 every promise was kept, 1 one is broken, 2 wrong usage (no such detector).
     """

@@ -20,20 +20,20 @@ from failshut_streams.topics import BrokerUnreachable, Counts, Topics, TopicsUnf
 
 keys_group = typer.Typer(
     no_args_is_help=True,
-    help="Keys: the monitor's, which signs permits, and an operator's, which signs commands. Both Ed25519.",
+    help="Keys: the monitor's signs permits, an operator's signs commands. Both are Ed25519.",
 )
 term_group = typer.Typer(
     no_args_is_help=True,
-    help="Terms of the evidence log. The first is opened once; the next only when a log was lost or replaced.",
+    help="Terms of the evidence log. Open the first one once, and the next only if a log was lost or replaced.",
 )
 
 
 @keys_group.command("create")
 def create(state: Folder = FOLDER) -> None:
-    """Make the keys that are missing in the state folder, and say what each is for. Keys that are there are kept.
+    """Make the keys that are missing in the state folder, and say what each is for. Existing keys are kept.
 
-    Private keys are readable by you alone (mode 0600). Guards need monitor.jwks.json; workers need monitor.pem and
-    operators.jwks.json; you need operator.pem.
+    Only you can read the private keys (mode 0600). Guards need monitor.jwks.json. Workers need monitor.pem and
+    operators.jwks.json. You need operator.pem.
 
     Exit status: 0 the keys are there, 2 one cannot be read or written.
     """
@@ -66,20 +66,22 @@ def open_term(
     installation: Installation = "",
     key: OperatorKey = "",
     state: Folder = FOLDER,
-    partitions: Annotated[int, typer.Option(min=1, max=1024, help="Partitions of a new evidence topic; fixed then.")] = 4,
+    partitions: Annotated[
+        int, typer.Option(min=1, max=1024, help="Partitions of a new evidence topic. They cannot be changed later.")
+    ] = 4,
     renew: Annotated[
         bool, typer.Option("--renew", help="Open the next term although one is open. Every gate is HELD until it is reset.")
     ] = False,
     why: Annotated[str, typer.Option("--why", help="The reason, for the log.")] = "first term",
 ) -> None:
-    """Open the first term of an installation, signed with your key; create the topics that are missing.
+    """Open the first term of an installation, signed with your key, and create the topics that are missing.
 
     The first term makes the installation's id, unless --installation names one. Every permit, command and name in the
-    store carries it, so that installations with the same keys or the same store are nothing to each other. It is written
-    into the state folder's JWKS file, for guards; where they have another file, set FAILSHUT_INSTALLATION.
+    store carries it, so installations with the same keys or the same store do not affect each other. It is written into
+    the state folder's JWKS file, for guards. If guards have another file, set FAILSHUT_INSTALLATION.
 
-    A term says which evidence topic counts and where covering starts. Without one no gate opens. If the evidence
-    topic was lost or replaced, only your signed act (--renew) begins the next one, and every gate waits for a reset.
+    A term says which evidence topic counts and where covering starts. Without one no gate opens. If the evidence topic
+    was lost or replaced, only your signed command (--renew) opens the next term, and every gate waits for a reset.
 
     Exit status: 0 a term is open, 1 refused (the open one is of another topic), 2 wrong usage, 3 nobody answered.
     """

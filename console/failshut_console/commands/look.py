@@ -35,10 +35,10 @@ def gates(
 ) -> None:
     """Show every gate once: OPEN or CLOSED as a guard would judge it, its breaker, why, and the permit's remaining life.
 
-    A gate is OPEN only where its permit is in the store, verifies with the monitor's keys and has not expired.
+    A gate is OPEN only if its permit is in the store, verifies with the monitor's keys and has not expired.
     UNKNOWN means that the keys are missing: give --jwks.
 
-    Exit status: 0 shown, 1 a gate that was named is not open, 2 wrong usage, 3 the store does not answer.
+    Exit status: 0 shown, 1 a named gate is not open, 2 wrong usage, 3 the store does not answer.
     """
     at = where(state, store=store, jwks=jwks, installation=installation)
     looker = Looker(at.store, at.jwks, installation=at.installation)
@@ -71,15 +71,15 @@ def watch(
     jwks: Jwks = "",
     installation: Installation = "",
     state: Folder = FOLDER,
-    every: Annotated[float, typer.Option(min=0.1, max=60, help="Seconds between two looks.")] = 0.3,
-    seconds: Annotated[float, typer.Option(min=0, help="End after so many seconds; 0: at Ctrl-C.")] = 0.0,
+    every: Annotated[float, typer.Option(min=0.1, max=60, help="Seconds between two readings of the store.")] = 0.3,
+    seconds: Annotated[float, typer.Option(min=0, help="End after this many seconds. 0: at Ctrl-C.")] = 0.0,
     as_json: AsJson = False,
 ) -> None:
-    """Show the gates live until Ctrl-C. Where standard output is no terminal: one line for each change.
+    """Show the gates live until Ctrl-C. If standard output is no terminal, print one line for each change.
 
-    --json prints one object a line: a gate's view each time that it changes.
+    --json prints one object a line: the state of a gate each time that it changes.
 
-    A store that does not answer is shown as such, and asked again; gates are then closed to every guard whose lease
+    If the store does not answer, the view says so and asks again. Meanwhile gates are closed to every guard whose lease
     has run out.
 
     Exit status: 0 ended by Ctrl-C or --seconds, 2 wrong usage, 3 the store did not answer when the watch began.

@@ -26,25 +26,23 @@ Broker = Annotated[
     str,
     typer.Option(envvar="FAILSHUT_BROKER", help="Kafka, kafka://HOST:PORT. Default: that of a running `failshut up`."),
 ]
-Prefix = Annotated[
-    str, typer.Option(envvar="FAILSHUT_PREFIX", help="What stands before every topic's name, if the cluster is shared.")
-]
+Prefix = Annotated[str, typer.Option(envvar="FAILSHUT_PREFIX", help="Prefix of every topic's name, if the cluster is shared.")]
 Jwks = Annotated[
     str,
     typer.Option(envvar="FAILSHUT_JWKS", help="The monitor's public keys (JWKS file). Without them no permit can be judged."),
 ]
 OperatorKey = Annotated[
     str,
-    typer.Option("--key", envvar="FAILSHUT_OPERATOR_KEY", help="Your private key (PEM), by which the log knows who commanded."),
+    typer.Option("--key", envvar="FAILSHUT_OPERATOR_KEY", help="Your private key (PEM). It signs your commands."),
 ]
 Installation = Annotated[
     str,
     typer.Option(
         envvar="FAILSHUT_INSTALLATION",
-        help="The installation's id. Default: what the monitor's JWKS file names, else what the log does.",
+        help="The installation's id. Default: the one in the monitor's JWKS file, or else the one in the log.",
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="For machines: JSON on standard output.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 
 FOLDER = Path(DEFAULT_FOLDER)
 

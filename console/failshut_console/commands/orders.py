@@ -1,4 +1,4 @@
-"""`failshut hold`, `reset`, `bypass`: an operator's word, signed, with a reason, on the log."""
+"""`failshut hold`, `reset`, `bypass`: an operator's commands, signed, with a reason, on the log."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ from failshut_console.state import Runtime, who
 from failshut_streams.marks import wall_ms
 from failshut_streams.operator import new_id
 
-Gate = Annotated[str, typer.Argument(help="The gate's name, such as payments.refund.")]
-Why = Annotated[str, typer.Option("--why", help="The reason. It stands on the log beside your name.")]
+Gate = Annotated[str, typer.Argument(help="The gate's name, for example payments.refund.")]
+Why = Annotated[str, typer.Option("--why", help="The reason. The log stores it with your name.")]
 By = Annotated[str, typer.Option("--by", envvar="FAILSHUT_BY", help="Your name on the log. Default: user@host.")]
 Wait = Annotated[float, typer.Option("--wait", min=1, max=300, help="Seconds to wait for the governor's answer.")]
 Epoch = Annotated[
@@ -57,9 +57,10 @@ def hold(
 ) -> None:
     """Close a gate until an operator resets it. Nothing else reopens it: no cooldown, no fresh evidence, no bypass.
 
-    Signed with your key, written to the log with your name and reason, done when a governor's decision says so.
+    The command is signed with your key and written to the log with your name and reason. It is done when a
+    governor's decision says so.
 
-    Exit status: 0 held, 1 refused (it says why), 2 wrong usage, 3 nobody answered: the command is on the log and counts later.
+    Exit status: 0 held, 1 refused (it says why), 2 wrong usage, 3 nobody answered: the command is on the log and will count.
     """
     at = where(state, store=store, broker=broker, key=key, prefix=prefix, installation=installation)
     _send(at, Hold(gate=gate, **signed(at, by, why)), wait, as_json)
@@ -80,9 +81,9 @@ def reset(
     wait: Wait = 15.0,
     as_json: AsJson = False,
 ) -> None:
-    """Let a tripped or held breaker prove itself. It answers one closing, by its epoch; a later demand voids it.
+    """Let a tripped or held breaker prove itself. A reset answers one closing, by its epoch; a later demand voids it.
 
-    It is refused while the cause persists. Where the policy wants probes, the gate is PROVING first: a few executions
+    It is refused while the cause persists. If the policy asks for probes, the gate is PROVING first: a few executions
     are admitted, and their outcomes decide.
 
     Exit status: 0 the breaker proves itself or is armed, 1 refused (it says why), 2 wrong usage, 3 nobody answered.
@@ -105,10 +106,10 @@ def confirm(
     wait: Wait = 15.0,
     as_json: AsJson = False,
 ) -> None:
-    """Say that a trip had a cause, so that it does not count against its condition's budget of false trips.
+    """Confirm that a trip had a cause, so that it does not count against its condition's budget of false trips.
 
-    A condition with `false_trips: 1 per 30d` reports how many trips nobody has confirmed beside how many its budget
-    allows. The gate itself stays as it is.
+    A condition with `false_trips: 1 per 30d` reports two numbers: the trips that nobody has confirmed, and those that
+    its budget allows. The gate itself does not change.
 
     Exit status: 0 confirmed, 1 refused (it says why), 2 wrong usage, 3 nobody answered.
     """
@@ -132,11 +133,11 @@ def accept(
     wait: Wait = 15.0,
     as_json: AsJson = False,
 ) -> None:
-    """Take the level at which a condition demands for normal from now on: its demand ends, and it learns what it reads now.
+    """Accept a condition's present level as normal from now on. Its demand ends, and it learns its present readings.
 
-    A demand stands until its series is back where it was before. Where it never will be, because the new level is right,
-    say so. The breaker is reset as after any demand: by the policy's cooldown, or by `failshut reset`. A rule is a
-    limit, which only the policy changes. After failed executions it stands in place of probes.
+    A demand lasts until its series is back at its former level. If the new level is right, the series never returns, so
+    accept it. The breaker is reset as after any demand: by the policy's cooldown, or by `failshut reset`. A rule is a
+    limit, and only the policy changes it. After failed executions, accepting replaces the probes.
 
     Exit status: 0 accepted, 1 refused (it says why), 2 wrong usage, 3 nobody answered.
     """
@@ -149,10 +150,10 @@ def accept(
 def bypass(
     gate: Gate,
     why: Why,
-    duration: Annotated[str, typer.Option("--for", help="How long, such as 90s or 10m; at most 24h.")] = "10m",
+    duration: Annotated[str, typer.Option("--for", help="How long, for example 90s or 10m; at most 24h.")] = "10m",
     condition: Annotated[
         list[str] | None,
-        typer.Option("--condition", help="A condition to override; again for more. Default: those that demand now."),
+        typer.Option("--condition", help="A condition to override. Repeat for more. Default: those that demand now."),
     ] = None,
     by: By = "",
     epoch: Epoch = -1,
@@ -166,10 +167,10 @@ def bypass(
     wait: Wait = 15.0,
     as_json: AsJson = False,
 ) -> None:
-    """Hold a gate open against the demands of named conditions, for a limited time, by name and with a reason.
+    """Keep a gate open against the demands of named conditions, for a limited time, by name and with a reason.
 
-    It overrides what those conditions demand, and nothing else: identity, signature and expiry stay, a hold stays,
-    and a gate whose evidence stops still lapses. It answers one epoch; a demand of another condition voids it.
+    It overrides the demands of those conditions, and nothing else. Identity, signature and expiry still count, a hold
+    remains, and a gate whose evidence stops still lapses. It answers one epoch; a demand of another condition voids it.
 
     Exit status: 0 bypassed, 1 refused (it says why), 2 wrong usage, 3 nobody answered.
     """

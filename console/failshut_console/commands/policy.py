@@ -29,9 +29,10 @@ group = typer.Typer(
 @reaching
 def check(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Policy files, or folders of them.")],
-    strict: Annotated[bool, typer.Option("--strict", help="Warnings are faults.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Treat warnings as faults.")] = False,
     live: Annotated[
-        bool, typer.Option("--live", help="Beside what producers send now: names that nobody sends, times below their pace.")
+        bool,
+        typer.Option("--live", help="Compare with what producers send now: names that nobody sends, times below their pace."),
     ] = False,
     broker: Broker = "",
     prefix: Prefix = "",
@@ -40,11 +41,11 @@ def check(
 ) -> None:
     """Check policies: what is wrong, on which line, and why. Without --live it asks no server.
 
-    The judge is the code that decides later. A policy that is activated although it is bad closes its gates; the one
-    before it is not kept alive in its place. A warning names what looks safe and is not, with what to write instead.
+    The code that checks is the code that decides later. A bad policy that is activated closes its gates; the policy
+    before it is not kept alive in its place. A warning names what looks safe and is not, and what to write instead.
 
-    Exit status: 0 all are good, 1 one is bad (or, with --strict, has a warning), 2 wrong usage (a file that is not there),
-    3 no answer (with --live).
+    Exit status: 0 all are good, 1 one is bad (or, with --strict, has a warning), 2 wrong usage (for example a missing file), 3
+    no answer (with --live).
     """
     observed = None
     if live:
@@ -105,7 +106,7 @@ def activate(
     key: OperatorKey = "",
     state: Folder = FOLDER,
     force: Annotated[
-        bool, typer.Option("--even-bad", help="Activate although a policy is bad. Its gates close, and say why.")
+        bool, typer.Option("--even-bad", help="Activate even if a policy is bad. Its gates close, and say why.")
     ] = False,
     why: Annotated[str, typer.Option("--why", help="The reason, for the log.")] = "policy activation",
     version: Annotated[
@@ -114,8 +115,8 @@ def activate(
 ) -> None:
     """Put a folder of policies in force, signed with your key. It replaces the whole bundle: a gate without a file closes.
 
-    An activation raises each changed gate's epoch. Conditions that it leaves as they were keep what they know; others start
-    anew, so their gates close until there is evidence again. A breaker that is tripped or held stays so.
+    An activation raises each changed gate's epoch. Unchanged conditions keep their evidence. Others start again without any, so
+    their gates close until there is enough. A breaker that is tripped or held stays so.
 
     Exit status: 0 on the log, 1 refused (a bad policy without --even-bad, a version that is not higher), 2 wrong
     usage, 3 no answer.

@@ -36,11 +36,11 @@ from failshut_streams.topics import INTERNAL, OTLP_METRICS, TELEMETRY, BrokerUnr
 
 gap_group = typer.Typer(
     no_args_is_help=True,
-    help="Gaps: evidence that was never seen. While one stands, evidence time stands still and gates lapse.",
+    help="Gaps: evidence that was never seen. While there is one, evidence time stops and gates lapse.",
 )
 fence_group = typer.Typer(
     no_args_is_help=True,
-    help="Fences: the epoch that the store holds for a gate, below which it takes nothing.",
+    help="Fences: the epoch that the store holds for a gate. It refuses every write below that.",
 )
 
 Gaps = dict[str, tuple[int, int]]
@@ -50,10 +50,10 @@ Gaps = dict[str, tuple[int, int]]
 def list_gaps(
     store: Store = "", jwks: Jwks = "", installation: Installation = "", state: Folder = FOLDER, as_json: AsJson = False
 ) -> None:
-    """Show where evidence is missing: the partition, up to where it is covered, and where what came next began.
+    """Show where evidence is missing: the partition, up to which offset it is covered, and where the next run began.
 
-    Most gaps close by themselves, when a router writes again what was lost. One that stays is of records that are gone
-    (retention removed them before they were routed): `failshut gap accept`.
+    Most gaps close by themselves, when a router writes the lost evidence again. A gap stays if its records are gone,
+    because retention removed them before they were routed. For those there is `failshut gap accept`.
 
     Exit status: 0 there is none, 1 there is one, 2 wrong usage, 3 the store does not answer or no monitor is alive.
     """
@@ -76,7 +76,7 @@ def accept_gap(
     why: Why,
     upto: Annotated[
         int,
-        typer.Option(min=-1, help="What stood before this offset is given up. Default: no more than what is gone from Kafka."),
+        typer.Option(min=-1, help="Give up what was before this offset. Default: only what is gone from Kafka."),
     ] = -1,
     by: By = "",
     broker: Broker = "",
@@ -90,8 +90,8 @@ def accept_gap(
 ) -> None:
     """Sign that what a partition held before an offset is lost and will not be seen. Evidence goes on from there.
 
-    Routers go back to that offset, so nothing behind it is lost, however far they have read. Gates are judged without what
-    you give up: look at what it may have held before you sign.
+    Routers go back to that offset, however far they have read, so nothing behind it is lost. Gates are judged without the
+    records that you give up. Find out what they may have held before you sign.
 
     Exit status: 0 the gap is gone, 1 refused (there is no such gap), 2 wrong usage, 3 nobody answered: it is on the log.
     """
@@ -172,11 +172,11 @@ def clear_fence(
     installation: Installation = "",
     state: Folder = FOLDER,
 ) -> None:
-    """Remove a fence that no monitor of yours is behind, and the gate's record with it.
+    """Remove a fence that no monitor of yours wrote, and the gate's record with it.
 
-    A worker names such a fence in its log and in `failshut watch`, with this command. Its epoch is ahead of what the
-    monitors write, so everything of theirs is refused. Be sure that no monitor of a later term runs. The gate denies
-    until a monitor writes its last decision again, within seconds; whoever wrote the fence can write to your store.
+    A worker names such a fence in its log and in `failshut watch`, with this command. The fence's epoch is ahead of the
+    monitors' writes, so the store refuses them all. Be sure that no monitor of a later term runs. The gate denies until
+    a monitor writes its last decision again, within seconds. Whoever wrote the fence can write to your store.
 
     Exit status: 0 removed, 1 refused (the store holds another epoch by now), 2 wrong usage, 3 the store does not answer.
     """

@@ -21,18 +21,18 @@ def up(
     policies: Annotated[
         Path | None,
         typer.Option(
-            envvar="FAILSHUT_POLICIES", help="Folder of policies (*.yaml). Put in force now and whenever a file changes."
+            envvar="FAILSHUT_POLICIES", help="Folder of policies (*.yaml). It is put in force now and whenever a file changes."
         ),
     ] = None,
     state: Folder = FOLDER,
-    seconds: Annotated[float, typer.Option(min=0, help="End after so many seconds; 0: at Ctrl-C.")] = 0.0,
+    seconds: Annotated[float, typer.Option(min=0, help="End after this many seconds. 0: at Ctrl-C.")] = 0.0,
 ) -> None:
     """Run a monitor on this machine: an embedded Apache Kafka, an embedded Valkey and one worker. For one machine only.
 
-    The first start makes keys in the state folder, creates the topics and opens the first term. Other commands
-    (gates, watch, hold, reset, bypass, policy) find it by themselves. It prints what a service needs: FAILSHUT_STORE,
-    FAILSHUT_JWKS, and where telemetry goes. A policy file that turns bad is activated too: its gates close and say
-    why.
+    The first start makes keys in the state folder, creates the topics and opens the first term. Other commands (gates,
+    watch, hold, reset, bypass, policy) find this monitor by themselves. It prints what a service needs: FAILSHUT_STORE,
+    FAILSHUT_JWKS, and where to send telemetry. A policy file that becomes invalid is activated too: its gates close and
+    say why.
 
     The store starts empty and the log is kept in the state folder. For a cluster, run `failshut run` on each machine instead.
 
@@ -121,44 +121,52 @@ def run(
     operators: Annotated[
         Path | None, typer.Option(envvar="FAILSHUT_OPERATORS", help="Public keys (JWKS) of those who may command.")
     ] = None,
-    prefix: Annotated[str, typer.Option(envvar="FAILSHUT_PREFIX", help="Before every topic's name.")] = "",
+    prefix: Annotated[str, typer.Option(envvar="FAILSHUT_PREFIX", help="Prefix of every topic's name.")] = "",
     group: Annotated[
-        str, typer.Option(envvar="FAILSHUT_GROUP", help="Workers of one group share the partitions; a standby has another.")
+        str,
+        typer.Option(envvar="FAILSHUT_GROUP", help="Workers of one group share the partitions. A standby has another group."),
     ] = "failshut",
-    worker_id: Annotated[str, typer.Option(envvar="FAILSHUT_WORKER_ID", help="This worker's name; default host-process.")] = "",
+    worker_id: Annotated[
+        str, typer.Option(envvar="FAILSHUT_WORKER_ID", help="This worker's name. Default: host-process.")
+    ] = "",
     outcomes_store: Annotated[
         str,
         typer.Option(
             envvar="FAILSHUT_OUTCOMES_STORE",
-            help="Where guards write outcomes, if that is another store: what fills there takes no memory from closings.",
+            help="Where guards write outcomes, if that is another store. Then outcomes take no memory from closings.",
         ),
     ] = "",
     metrics_port: Annotated[
-        int, typer.Option(envvar="FAILSHUT_METRICS_PORT", min=-1, max=65_535, help="Prometheus metrics; -1: none.")
+        int, typer.Option(envvar="FAILSHUT_METRICS_PORT", min=-1, max=65_535, help="Port of the Prometheus metrics. -1: none.")
     ] = -1,
     metrics_address: Annotated[
         str,
         typer.Option(
             envvar="FAILSHUT_METRICS_ADDRESS",
-            help="Where metrics are served; whoever reaches it reads them, without a password.",
+            help="Address of the metrics. Whoever reaches it can read them, without a password.",
         ),
     ] = "127.0.0.1",
     evidence_partitions: Annotated[
-        int, typer.Option(envvar="FAILSHUT_EVIDENCE_PARTITIONS", help="Of a new evidence topic.")
+        int, typer.Option(envvar="FAILSHUT_EVIDENCE_PARTITIONS", help="Partitions of a new evidence topic.")
     ] = 4,
     telemetry_partitions: Annotated[
-        int, typer.Option(envvar="FAILSHUT_TELEMETRY_PARTITIONS", help="Of a new telemetry topic.")
+        int, typer.Option(envvar="FAILSHUT_TELEMETRY_PARTITIONS", help="Partitions of a new telemetry topic.")
     ] = 4,
-    otlp_partitions: Annotated[int, typer.Option(envvar="FAILSHUT_OTLP_PARTITIONS", help="Of a new otlp_metrics topic.")] = 4,
-    mark_every_ms: Annotated[int, typer.Option(envvar="FAILSHUT_MARK_EVERY_MS", help="Between two time marks.")] = 200,
+    otlp_partitions: Annotated[
+        int, typer.Option(envvar="FAILSHUT_OTLP_PARTITIONS", help="Partitions of a new otlp_metrics topic.")
+    ] = 4,
+    mark_every_ms: Annotated[
+        int, typer.Option(envvar="FAILSHUT_MARK_EVERY_MS", help="Milliseconds between two time marks.")
+    ] = 200,
     snapshot_every_ms: Annotated[
-        int, typer.Option(envvar="FAILSHUT_SNAPSHOT_EVERY_MS", help="Between two snapshots of a governor.")
+        int, typer.Option(envvar="FAILSHUT_SNAPSHOT_EVERY_MS", help="Milliseconds between two snapshots of a governor.")
     ] = 5_000,
     lag_every_ms: Annotated[
-        int, typer.Option(envvar="FAILSHUT_LAG_EVERY_MS", help="Between two samples of a watched consumer group.")
+        int, typer.Option(envvar="FAILSHUT_LAG_EVERY_MS", help="Milliseconds between two samples of a watched consumer group.")
     ] = 1_000,
     session_timeout_ms: Annotated[
-        int, typer.Option(envvar="FAILSHUT_SESSION_TIMEOUT_MS", help="A worker silent for so long loses its partitions.")
+        int,
+        typer.Option(envvar="FAILSHUT_SESSION_TIMEOUT_MS", help="A worker that is silent for this long loses its partitions."),
     ] = 6_000,
     store_timeout_ms: Annotated[
         int, typer.Option(envvar="FAILSHUT_STORE_TIMEOUT_MS", help="How long one write to the store may take.")
@@ -169,7 +177,7 @@ def run(
     log_level: Annotated[str, typer.Option(envvar="FAILSHUT_LOG_LEVEL", help="DEBUG, INFO, WARNING or ERROR.")] = "INFO",
     state: Folder = FOLDER,
 ) -> None:
-    """Run one worker of many: router and governor in one process, on a Kafka and a store that are there already.
+    """Run one worker of many: router and governor in one process, on a Kafka and a store of your own.
 
     Start as many as you like with the same --group: they share the partitions, and if one dies the others take over.
     A second set with another --group is a hot standby. Keys are those of --signing-key and --operators; the default

@@ -1,6 +1,6 @@
 """The line between the conductor and its services: a local socket, a JSON object a line, both ways.
 
-Services report what their guards answered; the conductor tells them to begin and end their trouble and gets back the moment at
+Services report what their guards answered. The conductor asks them to begin and end their trouble, and receives the moment at
 which they did. A service whose line breaks ends itself.
 """
 

@@ -1,8 +1,8 @@
 """The conductor: starts everything, makes one trouble after another, and says how each gate took it.
 
 It judges by what the guards in the services answered, never by what the monitor says of itself. A trouble begins when all gates
-have been open and their breakers armed for a while, so that what is seen is this trouble's doing: after a drift, the return to
-normal is a drift too, which trips again, and the conductor waits until that is over.
+have been open and their breakers armed for a while, so that every effect is this trouble's. After a drift, the return to normal
+is a drift too, which trips again. The conductor waits until that is over.
 """
 
 from __future__ import annotations

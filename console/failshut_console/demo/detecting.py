@@ -1,7 +1,7 @@
 """Another detector for the demonstration's drift: `DEMO_DETECTOR=cusum make demo`.
 
-The refund agent's policy takes the detector that is named, under the condition that it belongs to and with parameters that suit
-a stream of 50 records a second on which a false trip would spoil the show.
+The refund agent's policy uses the named detector, under the condition that it belongs to. Its parameters suit a stream of 50
+records a second, on which a false trip would spoil the show.
 """
 
 from __future__ import annotations

@@ -3,15 +3,15 @@
     from failshut_detectors.suite import check
     assert check(MyDetector) == []
 
-What contract.py promises cannot be seen by reading a detector, and one that breaks it does harm late: a governor that
-restarts decides otherwise than the one before it, a replay does not repeat what happened, one NaN blinds a gate. So
-each promise is tried on streams of many kinds (streams.py), and what is broken is named with its evidence.
+Reading a detector does not show whether it keeps the promises of contract.py, and a broken one does harm late. A
+restarted governor decides differently, a replay does not repeat what happened, or one NaN blinds a gate. So each
+promise is tried on streams of many kinds (streams.py), and what is broken is named with its evidence.
 
 The suite knows the contract alone: `feed`, `ready`, `score`, `reading`, `summary`, `version` and that it pickles. A
 promise whose trial rests on another one that is broken is not tried: a detector that looks ahead differs by batches, too.
 
-Limits: passing is no proof. Clocks and chance are seen where Python calls them, not inside of an extension that reads them
-itself, and what no stream here brings about is not tried. Whether a detector is any good is for benchmarks/ to say.
+Limits: passing is no proof. The suite sees clocks and chance if Python calls them, but not inside an extension module. It does
+not test what no stream here causes. Whether a detector is any good is for benchmarks/ to say.
 """
 
 from __future__ import annotations

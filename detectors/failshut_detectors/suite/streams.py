@@ -1,8 +1,8 @@
 """The streams of the suite: what a detector may meet, made from a seed, so that each finding can be made again.
 
-Each has a change large enough for any detector, since a suite on streams in which nothing is found would show
-nothing. Values, events (1 conforms, 0 does not) and vectors of several metrics each have their own; times are steady,
-repeated, going back, with gaps of a week, or missing.
+Each has a change large enough for any detector, since a suite on streams in which nothing is found would show nothing.
+Values, events (1 conforms, 0 does not) and vectors of several metrics each have their own. Times are steady, repeated,
+going back, with gaps of a week, or missing.
 """
 
 from __future__ import annotations

@@ -1,16 +1,17 @@
 """Importers: what people have, as events of a front door.
 
-CSV and Parquet with a column of times and one of values, the answer of a Prometheus range query, and JSON lines: OTLP
-metrics (what a collector's file exporter writes), native events and CloudEvents. Each yields events in the order of time.
+It reads CSV and Parquet with a column of times and one of values, and the answer of a Prometheus range query. It also
+reads JSON lines: OTLP metrics (from a collector's file exporter), native events and CloudEvents. Each yields events in
+the order of time.
 
-What Failshut reads live is read here by the same codecs (failshut_streams.codecs), so that a recorded file and a live topic
+Formats that Failshut reads live are read here by the same codecs (failshut_streams.codecs). So a recorded file and a live topic
 give the same series, faults and times. Names of other formats are made series ids by the codecs as well.
 
-Times must not go backwards within a table or a Prometheus series: a sorted export is a matter of one option elsewhere, and
-evidence that was sorted by us would hide that the source was not. Lines of a collector are merged by time, since batches of
-several services lie side by side and nobody can sort them; what that moved within a series is told.
+Times must not go backwards within a table or a Prometheus series. Other tools sort an export with one option. If we sorted the
+evidence, nobody would see that the source was not sorted. Lines of a collector are merged by time: they hold batches of several
+services side by side, and nobody can sort them. Readings that this moves within a series are reported.
 
-A file that yields nothing but faults is told before it is recorded, and refused where its values were not even understood.
+A file that yields nothing but faults is reported before it is recorded, and refused if its values were not even understood.
 """
 
 from __future__ import annotations

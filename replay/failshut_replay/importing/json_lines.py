@@ -2,8 +2,8 @@
 
 The live codecs read them (failshut_streams.codecs), so the series, faults and times are the live ones. Three things are not:
 
-- A line has no append time. The newest time that it claims stands in for it: readings that claim none, or one beyond this
-  century, count from there, and where a line claims none at all, from that of the line above.
+- A line has no append time. The newest time that it claims is used instead. Readings that claim none, or one beyond this
+  century, count from there. If a line claims none at all, they count from that of the line above.
 - Batches of several services lie side by side in a collector's file, each in order. They are merged by time, on disk where
   there are many.
 - A line may be larger than a record: nothing else waits for it.

@@ -1,7 +1,7 @@
 """Local times of a file, where clocks are put back and forward.
 
-When summer time ends a zone has an hour twice. A file of local times passes through it twice, and goes back once between: what
-stands behind that step is the second passing. So times of such a stretch wait until the file has left it. Where it goes back
+When summer time ends a zone has an hour twice. A file of local times passes through it twice, and goes back once between: the
+times behind that step are in the second passing. So times of such a stretch wait until the file has left it. Where it goes back
 more than once, or never, nobody can say which passing is meant, and the file is refused with that reason. A time that the clock
 skipped when summer time began is refused, too.
 

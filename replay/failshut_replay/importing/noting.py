@@ -1,8 +1,8 @@
 """What is odd about a file that is imported, said in sentences before it is recorded.
 
-The problem: a column whose values are all written 48,5 is a column of faults, and a recording of it looks like any other until
-somebody replays it and finds a gate that never opens. So readings are counted as they pass. A file without any reading, and
-one of which no value was understood, are refused at their end, when nothing has been recorded yet.
+The problem: a column whose values are all written 48,5 is a column of faults. A recording of it looks like any other, until
+somebody replays it and finds a gate that never opens. So readings are counted as they pass. A file without any reading, and one
+of which no value was understood, are refused at their end, when nothing has been recorded yet.
 
 Values that were understood and are no numbers (NaN, booleans, nothing at all) are evidence, as they are live: faults. A file
 that holds nothing else is recorded, and that is said.

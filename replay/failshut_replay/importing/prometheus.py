@@ -1,11 +1,11 @@
 """The answer of a Prometheus range query, as any server of that API gives it.
 
 Each series is in order, and they are merged by time. SERVICE is the label service, job or instance, written as the codecs write
-it (a slash is %2F, as in the job labels of the Prometheus operator), METRIC the metric's name; other labels tell those of one
-name apart.
+it (a slash is %2F, as in the job labels of the Prometheus operator). METRIC is the metric's name. Other labels distinguish
+series of one name.
 
-Limits: native histograms are not taken: an answer does not say whether they count since the start, as the series behind them
-do, or come from rate(). histogram_avg, histogram_count and histogram_quantile make values of them.
+Limits: native histograms are refused. An answer does not say whether they count since the start, as the series behind them do,
+or are the result of rate(). The functions histogram_avg, histogram_count and histogram_quantile make values of them.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """CSV and Parquet: a column of times, one of values, and one of series or a name for all.
 
-Typed columns keep what they say: nanoseconds are read as whole numbers, without pandas; dates are midnights; decimals are
-numbers; dictionaries are what they stand for; a boolean is no number. Text in CSV is read strictly (values.py).
+Typed columns keep their meaning. Nanoseconds are read as whole numbers, without pandas. Dates are midnights, decimals
+are numbers, and dictionaries are the values that they encode. A boolean is no number. Text in CSV is read strictly
+(values.py).
 """
 
 from __future__ import annotations

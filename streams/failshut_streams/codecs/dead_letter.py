@@ -1,4 +1,4 @@
-"""The dead-letter envelope: what could not be read, where it stood and why, and enough of it to find the producer.
+"""The dead-letter envelope: what could not be read, where it was and why, and enough of it to find the producer.
 
 JSON, because whoever opens it has a pager in the other hand. Bytes are base64; the envelope is bounded whatever the
 record was. One envelope a record, not one an element.

@@ -1,8 +1,8 @@
 """What one record of a front-door topic says, as items in order.
 
 A decoder turns a record into a list of these and never raises: what it cannot read is an item too, a `Fault`.
-An item's place in the list is its index, and so part of what a decision may cite; a decoder must therefore give
-the same list for the same record, always.
+An item's place in the list is its index, and a decision may cite it. So a decoder must always give the same
+list for the same record.
 
 Times are whole milliseconds since 1970 (UTC), never later than the record's append time. `time_ms` is None where
 the producer claimed no time: the record's append time counts.

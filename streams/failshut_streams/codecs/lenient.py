@@ -1,12 +1,12 @@
 """The second reading, of what the fast decoder refuses: slower, and it loses no more than it must.
 
-The fast decoder refuses a whole message for one NaN. Here the message is taken apart first and each element judged
-alone, against the same shapes, so that the two readers cannot disagree: a good element counts, a bad one that names
-its series is a fault of that series, and only the rest is unreadable.
+The fast decoder refuses a whole message for one NaN. Here the message is split first and each element is judged alone,
+against the same shapes, so the two readers cannot disagree. A good element counts. A bad one that names its series is a
+fault of that series. Only the rest is unreadable.
 
-What it tolerates: NaN, Infinity, numbers beyond a double (read as infinity), a byte order mark, control characters
-and invalid UTF-8 inside strings (a name that has them is refused, the element's neighbours are not). What nests too
-deep, or is no JSON at all, is unreadable as a whole.
+It tolerates NaN, Infinity, numbers beyond a double (read as infinity) and a byte order mark. It also tolerates control
+characters and invalid UTF-8 inside strings: a name that has them is refused, but the element's neighbours are not. What
+nests too deep, or is no JSON at all, is unreadable as a whole.
 """
 
 import base64

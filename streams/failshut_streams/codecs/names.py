@@ -1,11 +1,11 @@
 """Names: from a service and a metric to a series id, once per pair and not once per sample.
 
-A series id is `service/metric`. A slash in the service would let one producer's metric pass for another's
-(`a/b` + `c` and `a` + `b/c`), so `%` and `/` in a service are written `%25` and `%2F`; metrics stand as they are.
-Names are 1 to 512 printable characters: what they contain ends on terminals, in signed records and in labels.
+A series id is `service/metric`. With a slash in the service, one producer's metric could pass for another's (`a/b` +
+`c` and `a` + `b/c`). So `%` and `/` in a service are written `%25` and `%2F`. Metrics are unchanged. Names are 1 to 512
+printable characters: what they contain ends on terminals, in signed records and in labels.
 
-The tables are plain dictionaries with a bound. At the bound a table is emptied and filled anew: correct as before,
-slower for the moment, and counted in `cleared`, because a producer that makes up names is worth an alert.
+The tables are plain dictionaries with a bound. At the bound a table is emptied and filled again. That is correct,
+slower for a moment, and counted in `cleared`: a producer that makes up names is worth an alert.
 """
 
 NAME_CHARS_MAX = 512

@@ -1,9 +1,9 @@
 """Native JSON and CloudEvents: what the topic `telemetry` holds.
 
-Nearly every record is a sample or a list of samples, so one msgspec decoder reads those and nothing else, and its
-loop does a look-up, a bound on the time and one struct for each sample. Whatever that decoder refuses is tried as
-the other kinds or as a CloudEvent, and then read once more by the lenient reader, which knows all of it. The fast
-readers are short cuts and never the last word: they give what the lenient reader would give, or nothing.
+Nearly every record is a sample or a list of samples, so one msgspec decoder reads those and nothing else. For each
+sample its loop does a look-up, bounds the time and makes one struct. If that decoder refuses a record, the other kinds
+and CloudEvents are tried. Then the lenient reader, which knows all of them, reads it once more. The fast readers are
+short cuts and never the last word: they give what the lenient reader would give, or nothing.
 
 Outcomes and lag are no telemetry: they are Failshut's own and count in the topic `internal` alone (internal.py).
 

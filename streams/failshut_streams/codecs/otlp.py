@@ -10,7 +10,7 @@ instead what its numbers are, and a policy names the one it judges (docs/telemet
     cumulative histogram, summary            service/metric.total.count .total.sum ...         since the start
 
 Attributes of points are no part of a series id. A point marked "no recorded value" is the end of a series and no
-evidence: it yields nothing, and its absence is for a heartbeat to notice.
+evidence. It yields nothing, and a heartbeat notices the silence.
 
 Limits: parsing is cheap, walking a protobuf message in Python is not (benchmarks have the figure). So everything that a
 message can hold is counted before it is walked (otlp_walk.py).

@@ -1,8 +1,8 @@
 """OTLP as JSON: structs that look like the protobuf classes, so that one walker reads both.
 
-The collector's Kafka exporter (otlp_json) writes lowerCamelCase names, 64-bit integers as text, enumerations as
-numbers and NaN or Infinity as text. msgspec's lax mode reads all of that, and numbers where text is usual. Fields
-that nothing here needs (ids, exemplars, buckets, attributes of points) are skipped unread.
+The collector's Kafka exporter (otlp_json) writes lowerCamelCase names, 64-bit integers as text, enumerations as numbers
+and NaN or Infinity as text. The lax mode of msgspec reads all of that, and numbers where text is usual. Fields that
+nothing here needs (ids, exemplars, buckets, attributes of points) are skipped unread.
 
 Null is absence, for any field, as ProtoJSON has it: Go writes it for an empty slice. Whole numbers are checked by the walker,
 because msgspec's bounds end at 63 bits and OTLP's times at 64.

@@ -4,8 +4,8 @@ Damage costs the point, the metric or the resource that it is in, and no more. G
 the two readers cannot disagree.
 
 To find damage costs ten times what reading costs, so a message has a budget of it (`BAD_POINTS_MAX`, `BAD_HOLDERS_MAX`). Beyond
-it a metric's points are read together or not at all, and damage that names no series ends the reading of the message: what
-stood before it counts, and one more fault says that there was more.
+it a metric's points are read together or not at all. Damage that names no series then ends the reading of the message: the part
+before counts, and one more fault says that there was more.
 """
 
 from typing import Any

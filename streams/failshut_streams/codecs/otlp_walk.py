@@ -1,11 +1,11 @@
 """One OTLP message on its way to items: protobuf messages, or JSON structs that look like them.
 
-Walking costs some microseconds for each thing that a message holds, and two bytes are enough for a thing that holds
-nothing: an empty resource, a scope without metrics, a point without a value. So each list is counted before it is walked,
-against two bounds for the whole message: one for points and items, one for what holds them.
+Walking costs some microseconds for each object in a message. An empty object needs only two bytes: an empty resource, a
+scope without metrics, a point without a value. So each list is counted before it is walked, against two bounds for the
+whole message. One is for points and items, the other for the objects that hold them.
 
-What a message says in fields that are not read must not vanish. A holder that is empty but for unknown fields (an older
-protocol's, another spelling's) is a fault: of its series where it names one, else unreadable.
+What a message says in fields that are not read must not vanish. A holder with only unknown fields (an older protocol's,
+another spelling's) is a fault of its series if it names one, and else unreadable.
 
 Limits: a holder that has fields of both kinds is read as far as it is known, as the protocol demands of every receiver.
 """

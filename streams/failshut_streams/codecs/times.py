@@ -1,11 +1,11 @@
 """The time that a producer claims, in whole milliseconds and never later than the broker's append time.
 
 A claim is RFC 3339 text with a zone, or a number: below 1e11 seconds since 1970, from there to 1e13 milliseconds. OTLP
-counts nanoseconds. A number of another unit is refused rather than guessed: bounded by append time it would silently
-read "now", or be believed as a time in 1970.
+counts nanoseconds. A number of another unit is refused rather than guessed. Bounded by append time it would silently
+mean "now", or it would count as a time in 1970.
 
-No telemetry is older than Kafka. So a time before 2000 comes from a clock that does not count from 1970 (one since boot),
-from another unit (milliseconds sent as nanoseconds) or from a date without separators (20260302), and is a fault.
+No telemetry is older than Kafka. So a time before 2000 is a fault. It is from a clock since boot, from another unit
+(milliseconds sent as nanoseconds), or from a date without separators (20260302).
 """
 
 from datetime import UTC, datetime, timedelta

@@ -1,8 +1,8 @@
 """Real servers on this machine, from packages alone.
 
-A demonstration and a test need an Apache Kafka and a Redis that really run: fakes answer politely exactly
-where the real ones do not. This package starts them as child processes, on free ports of 127.0.0.1, without
-Docker and without Java on the machine, and takes care that none outlives the process that started it.
+A demonstration and a test need an Apache Kafka and a Redis that really run: fakes answer politely exactly where
+the real ones do not. This package starts them as child processes, on free ports of 127.0.0.1. It needs neither
+Docker nor Java on the machine. None of the servers outlives the process that started it.
 
 Its limits: one machine, no TLS, no passwords, no durability worth the name. Not for production; docker/
 shows a cluster.

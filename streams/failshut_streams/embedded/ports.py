@@ -1,10 +1,9 @@
 """Free ports that are still free a moment later.
 
-Asking the kernel for any free port (bind to 0) yields one from the range from which outgoing connections
-are served too: between asking and the server's own bind, a client may sit on it. So ports are taken from
-below that range, at random (two test runs on one machine seldom meet), never twice in one process, and only
-if a bind succeeds now. A server that still finds its port taken is started again on another one by its
-owner.
+The kernel gives a free port (bind to 0) from the range that outgoing connections use too. Between that and the
+server's own bind, a client may use the port. So ports are chosen below that range, at random, because two test
+runs on one machine then seldom meet. A port is never chosen twice in one process, and only if a bind succeeds
+now. A server that still finds its port taken is started again on another one by its owner.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """A server that is somebody's child: started, health-checked, paused, stopped, and never left behind.
 
 Three things keep a server from outliving the run that needed it. It asks the kernel to be killed when the
-thread that started it is gone (`_launch.py`), and that thread lives as long as this process does. An exit
-handler stops what is still running. And each folder holds a process file: whoever starts on a folder next
-finds a server that a crashed run left there, by process id and start time, and stops it first. A folder
-whose owner is alive is refused.
+thread that started it ends (`_launch.py`). That thread lives as long as this process. An exit handler stops
+what is still running. And each folder holds a process file, with process id and start time. The next start on a
+folder finds a server that a crashed run left there, and stops it first. A folder whose owner is alive is
+refused.
 """
 
 from __future__ import annotations

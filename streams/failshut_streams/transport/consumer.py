@@ -2,7 +2,7 @@
 
 A partition goes through: assigned -> (tables recovered, hooks run, position set) -> reading -> revoked. No
 chunk is fetched outside "reading". Faust itself resumes partitions before it has cleared the agents' queues,
-and seeks them at moments of its own; for batched topics both are taken out of its hands here.
+and seeks them at times of its own. For batched topics this consumer does both instead.
 
 Nothing of a batched topic is ever committed but by `commit_said`: its Faust topic has acknowledgements off.
 """

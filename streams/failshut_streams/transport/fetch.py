@@ -1,11 +1,11 @@
 """The consumer's thread: takes fetched records out of aiokafka, a chunk at a time.
 
-Faust takes records and forgets the positions between which they lay. Here each chunk is taken out by hand,
-the fetch position read right before and right after, with nothing awaited in between: so a reset by retention
-in aiokafka's background is seen as what it is, a chunk that starts elsewhere.
+Faust takes records and forgets the positions between which they lay. Here each chunk is taken out directly. The
+fetch position is read right before and right after, with nothing awaited in between. So a reset by retention in
+aiokafka's background is seen as what it is: a chunk that starts elsewhere.
 
-Only committed records are read: what a transaction wrote and took back is passed over as a hole, and what it may still take
-back is waited for, and with it everything behind it. `awaited` says where. What a batch unpacks to is bounded: unpacking.py.
+Only committed records are read. Records of an aborted transaction are skipped as a hole. Records of an open one are waited for,
+and with them everything behind. `awaited` says where. What a batch unpacks to is bounded: unpacking.py.
 
 Everything that is private in aiokafka and used here is listed in tests/transport/test_seams.py.
 """

@@ -1,7 +1,7 @@
 """What may be set about reading: sizes, bounds and Kafka's group timeouts.
 
-Faust has most of these under other names and hard-codes one (the fetch wait, 1.5 s); here each is one field,
-with its unit last in its name, and is checked when it is made.
+Faust has most of these under other names, and hard-codes one (the fetch wait, 1.5 s). Here each is one field,
+with its unit last in its name, and is checked at construction.
 """
 
 from __future__ import annotations

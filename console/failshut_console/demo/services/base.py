@@ -1,8 +1,8 @@
 """What the three services have in common: telemetry out, a guard before each execution, and a line to the conductor.
 
-A service asks its gate many times a second and reports every answer with its time, so that the demonstration can say
-when the gate closed as this process saw it, and whether anything was admitted after the bound. Times are
-CLOCK_MONOTONIC, which processes of one machine share. If the conductor goes away the service ends.
+A service asks its gate many times a second and reports every answer with its time. So the demonstration can say when
+the gate closed, as this process saw it, and whether anything was admitted after the bound. Times are CLOCK_MONOTONIC,
+which processes of one machine share. If the conductor goes away the service ends.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""An agent that pays refunds: it proposes amounts, tells them to the monitor, and pays only what its gate admits.
+"""An agent that pays refunds: it proposes amounts, reports them to the monitor, and pays only what its gate admits.
 
 Its trouble: the amounts that it proposes double, as if somebody had found a way to talk it into more.
 """
