@@ -7,11 +7,11 @@ read the samples before a fault first. So each ends the block of the other.
 The tables live as long as a run. They hold the names that policies speak of, and at most `ROWS_MAX` others: a producer that
 makes up names fills nothing.
 
-The weight of a run is bounded. An evidence record larger than its topic allows would stop every router that reaches it,
-and one that takes seconds to judge would delay every gate. A run stores a block once, however many gates it feeds. Each
-row weighs its bytes, and a little more for each gate that will judge it. A run ends behind the record with which it
-reaches `LOAD_MAX`. A single record may weigh more than `RECORD_LOAD_MAX`. It loses its heaviest series and no other.
-Each of these becomes one fault of that series, so its gates know.
+The weight of a run is bounded. An evidence record larger than its topic allows would stop every router that reaches it.
+One that takes seconds to judge would delay every gate. A run stores a block once, however many gates it feeds. Each row
+weighs its bytes, and a little more for each gate that will judge it. A run ends behind the record with which it reaches
+`LOAD_MAX`. A single record may weigh more than `RECORD_LOAD_MAX`. It loses its heaviest series and no other. Each of
+these becomes one fault of that series, so its gates know.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ ended it, or its outcome was lost on the way. Cancelled ones were not carried ou
 
 Counts are kept by the second, so that the window costs at most as many numbers as it has seconds. A long window notices a
 sudden fault late, so there are two quicker tests. One is a row of failures that would be chance once in ten thousand times at
-the share `over`. The other looks at the last `at_least` executions (100 at most): it demands if the share that failed is more
+the share `over`. The other looks at the last `at_least` executions (100 at most). It demands if the share that failed is more
 than half way from `over` to all. Lost outcomes have no place in a row: they count in the window alone.
 
 Fewer than `at_least` executions say nothing, and the condition holds and says so: a gate that has not executed yet must be

@@ -1,8 +1,8 @@
 """A watched consumer group that falls behind: Burrow's rules over sampled offsets, with unknown never OK.
 
 Source: LinkedIn Burrow, evaluator rules (`evaluator/caching.go`), restated as numbered pure functions over a window of samples
-of one partition. Burrow gives a group the benefit of the doubt: with too few samples, or with a lag that was zero or fell once
-in the window. These rules do not. A lag beyond `allowed` is OK only while it shrinks over the whole window. Burrow sees
+of one partition. Burrow gives a group the benefit of the doubt if there are too few samples, or if its lag was zero or fell
+once in the window. These rules do not. A lag beyond `allowed` is OK only while it shrinks over the whole window. Burrow sees
 commits, these see samples: a commit that repeats an offset is none.
 
 A group's backlog begins at its commit, or at the first readable record behind that. Retention and compaction remove records,

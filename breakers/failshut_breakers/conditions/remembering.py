@@ -8,7 +8,7 @@ of them. At an alarm the memory says where the change began (`reference.onset`),
 state there. It then reads nothing while the demand lasts. So it does not learn the fault, and need not learn again
 afterwards. A window of readings whose own time is after the demand ends it, under two conditions. The window is back
 within the reference. And the restored detector, fed with that window, does not alarm. Then it goes on from there. Or an
-operator accepts the new level, or the policy adopts it after some time: then the detector starts again with the
+operator accepts the new level, or the policy adopts it after some time. Then the detector starts again with the
 readings of that time.
 
 This asks nothing of a detector but what its contract says: it pickles, and it is fed. So it holds for plug-ins.

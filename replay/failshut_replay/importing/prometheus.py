@@ -1,7 +1,7 @@
 """The answer of a Prometheus range query, as any server of that API gives it.
 
 Each series is in order, and they are merged by time. SERVICE is the label service, job or instance, written as the codecs write
-it (a slash is %2F, as in the job labels of the Prometheus operator). METRIC is the metric's name. Other labels distinguish
+it. A slash is %2F, as in the job labels of the Prometheus operator. METRIC is the metric's name. Other labels distinguish
 series of one name.
 
 Limits: native histograms are refused. An answer does not say whether they count since the start, as the series behind them do,
