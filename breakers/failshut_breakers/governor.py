@@ -342,6 +342,7 @@ class Governor:
             elif isinstance(notice, AcceptedGap) and notice.offset > self.term_offset:  # of an older term: of other offsets
                 for coverage in (*self.coverages, *self.forks):
                     coverage.accept_gap(notice.topic, notice.partition, notice.upto)
+        self._forget(changed)
         return changed
 
     def _agree(self) -> None:
@@ -375,7 +376,6 @@ class Governor:
             gate.activate(self.book.entries[name], activation.offset, place, activation.signer, self._turn(name))
             if before[1]:  # what was not told to it is still owed: its next policy may ask for the same series
                 gate.fork = forks.get(before[1]) or self._succeed(before, activation, forks)
-        self._forget()
         return mine
 
     def _succeed(self, lane: tuple[int, int], activation: Activation, forks: dict[int, int]) -> int:
@@ -388,10 +388,13 @@ class Governor:
         forks[lane[1]] = after.fork
         return after.fork
 
-    def _forget(self) -> None:
-        """Let go of gates that two bundles have not spoken of. Their closings stay in the store; a breaker that is not ARMED
-        stays here, because a policy that went and came back is no reset."""
-        for name in [name for name in self.gates if name not in self.book.entries]:
+    def _forget(self, changed: set[str]) -> None:
+        """Forget gates that two bundles have not named. Their closings stay in the store.
+
+        A gate that this record changed stays: its closing is still to be said. A breaker that is not ARMED stays as well,
+        because a policy that went and came back is no reset.
+        """
+        for name in [name for name in self.gates if name not in self.book.entries and name not in changed]:
             if self.gates[name].breaker.state is Breaker.ARMED:
                 del self.gates[name]
                 self._turns.pop(name, None)

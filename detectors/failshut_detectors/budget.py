@@ -214,7 +214,7 @@ class FalseTripBudget(Detector):
     ([], True)
     >>> alarm, = detector.feed([rng.gauss(56, 2) for _ in range(100)])
     >>> alarm.index < 10, alarm.text
-    (True, '56.86 where 48.08 was expected: shift up')
+    (True, '56.56 where 47.78 was expected: shift up')
     """
 
     name = "false_trip_budget"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from log import TELEMETRY, World, policy
+from log import CONTROL, TELEMETRY, World, policy
 
 from failshut.cause import Cause
 from failshut_breakers.decision import Breaker, Kind
@@ -68,6 +68,22 @@ def test_a_gate_that_no_bundle_speaks_of_is_forgotten() -> None:
     fresh(world, 4_000)
     assert world.is_open("h")
     assert world.last("h").epoch > before
+
+
+def test_a_gate_that_one_record_changes_and_forgets_is_closed() -> None:
+    """Three bundles in one record of evidence: the first changes a gate, the others do not name it. It closes all the same."""
+    world = World(policy(BEAT), OTHER)
+    fresh(world)
+    assert world.is_open("h")
+    others = OTHER.replace("ttl: 3s", "ttl: 4s")
+    bundles = [{"0.yaml": policy(BEAT), "1.yaml": others}, {"0.yaml": policy(BEAT)}, {"0.yaml": policy(BEAT)}]
+    for number, files in enumerate(bundles, 2):
+        world.door.append(CONTROL, world.now_ms, ("activate", number, files, "operator", ""))
+    said = world.flush()
+    assert [(one.gate, one.cause) for one in said if one.kind is Kind.CLOSE] == [("h", Cause.NO_POLICY)]
+    world.version = 4
+    world.activate(policy(BEAT))
+    assert sorted(world.governors[0].gates) == ["g"]
 
 
 def test_a_tripped_breaker_outlives_its_policy() -> None:
