@@ -11,7 +11,7 @@ from river import anomaly, drift
 from river.drift import binary
 
 from failshut_detectors import Alarm, Contract, EventDetector, VectorDetector, registry
-from failshut_detectors.scaling import Scale
+from failshut_detectors.shared.scaling import Scale
 
 VALUES, EVENTS, VECTORS = "values", "events", "vectors"
 METRICS = 3  # that a detector on vectors is given

@@ -39,7 +39,7 @@ from cloud_monitoring import load as load_cloud
 from detector_contenders import EVENTS, METRICS, VALUES, VECTORS, Contender, ours, rivers
 from nab_scoring import Series
 
-from failshut_detectors.run_lengths import two_sided_cusum_arl
+from failshut_detectors.shared.run_lengths import two_sided_cusum_arl
 
 SEED = 20_240_601
 RECORDS = 300_000

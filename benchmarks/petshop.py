@@ -12,7 +12,7 @@ Three kinds of policy, judged by the governor through the synthetic front door:
 - others with this project's defaults alone, so that it is seen what a short and coarse series is to them;
 - the default for a short and coarse series: a conformance rule with its limit four robust deviations from the baseline's usual
   value (for a series that is nearly always 100 %, from the spread of its tail), beyond which two of the last three records lie;
-- tuned: drawn and chosen by `failshut_replay.tuning`, for each series by itself, scored leave-one-incident-out.
+- tuned: drawn and chosen by `failshut_replay.tune.search`, for each series by itself, scored leave-one-incident-out.
 
 Limits: the default was chosen from twelve rules (`--neighbours`: three, four and six deviations, two of the last two, three,
 five and ten) and eleven settings of detectors, all run on these incidents, so its figure is not held out: four is the limit of
@@ -40,15 +40,15 @@ from pathlib import Path
 import harness
 from msgspec.structs import replace
 
-from failshut_breakers.decision import Kind
-from failshut_breakers.evidence import Activation, Run, decode_run
+from failshut_breakers.decisions.decision import Kind
+from failshut_breakers.evidence.records import Activation, Run, decode_run
 from failshut_breakers.governor import Governor
-from failshut_replay.choosing import write_choices
-from failshut_replay.front_door import Event, evidence_of
-from failshut_replay.space import Space, Usual
-from failshut_replay.timeline import DEMANDING
-from failshut_replay.tuning import Incidental, Outcome, held_out, tune
-from failshut_replay.whatif import Answers, Assumed
+from failshut_replay.replay.what_if import Answers, Assumed
+from failshut_replay.sources.front_door import Event, evidence_of
+from failshut_replay.story.timeline import DEMANDING
+from failshut_replay.tune.choices import write_choices
+from failshut_replay.tune.search import Incidental, Outcome, held_out, tune
+from failshut_replay.tune.space import Space, Usual
 
 DATA = Path(os.environ.get("FAILSHUT_DATASETS", Path(__file__).parents[2] / "shared" / "datasets")) / "petshop" / "low_traffic"
 EVERY_MS = 300_000

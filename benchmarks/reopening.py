@@ -25,8 +25,8 @@ import numpy as np
 from nab_scoring import datasets
 
 from failshut_breakers.conditions import Condition, Moment, Status, build
-from failshut_breakers.evidence import Samples
-from failshut_breakers.policy import parse_policy
+from failshut_breakers.evidence.records import Samples
+from failshut_breakers.policy.policy import parse_policy
 
 LEAD, STEP, AFTER, MINUTE_MS, COOLDOWN = 2_000, 240, 400, 60_000, 30
 STEPS = int(os.environ.get("FAILSHUT_STEPS", "30"))

@@ -22,10 +22,10 @@ import harness
 from river import drift
 from river.drift import binary
 
-from failshut_replay.front_door import Event, evidence_of
-from failshut_replay.reading import Recording
-from failshut_replay.recording import record
-from failshut_replay.replaying import Replay
+from failshut_replay.recording.reader import Recording
+from failshut_replay.recording.record import record
+from failshut_replay.replay.replay import Replay
+from failshut_replay.sources.front_door import Event, evidence_of
 
 SAMPLES = 500_000
 ROUNDS = 5

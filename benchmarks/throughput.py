@@ -36,9 +36,9 @@ sys.path.insert(0, str(harness.ROOT / "tests"))
 
 from monitor.harness import Installation
 
-from failshut_streams.embedded import Kafka, Valkey
-from failshut_streams.marks import MARK_KEY, encode_mark, wall_ms
-from failshut_streams.topics import Counts
+from failshut_servers import Kafka, Valkey
+from failshut_streams.kafka.topics import Counts
+from failshut_streams.sources.marks import MARK_KEY, encode_mark, wall_ms
 
 HERE = Path(__file__).resolve().parent / "contenders"
 PARTITIONS = 4

@@ -29,8 +29,8 @@ sys.path.insert(0, str(harness.ROOT / "tests"))
 
 from monitor.harness import Installation, until
 
-from failshut_streams.embedded import Kafka, Valkey
-from failshut_streams.topics import Counts
+from failshut_servers import Kafka, Valkey
+from failshut_streams.kafka.topics import Counts
 
 HERE = Path(__file__).resolve().parent / "contenders"
 GATES = 40

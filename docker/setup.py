@@ -17,8 +17,8 @@ import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
-from failshut.keys import Names, check_gate, new_installation
 from failshut.signing import SigningKey
+from failshut.store.names import Names, check_gate, new_installation
 
 HERE = Path(__file__).resolve().parent
 USERS = ("KAFKA_ADMIN", "KAFKA_FAILSHUT", "KAFKA_PRODUCER", "KAFKA_OPERATOR", "REDIS_FAILSHUT")

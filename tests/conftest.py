@@ -12,8 +12,8 @@ import pytest
 import redis as redis_py
 from patience import patient
 
-from failshut_streams.embedded import Kafka, Redis, Valkey
-from failshut_streams.embedded import free_port as take_free_port
+from failshut_servers import Kafka, Redis, Valkey
+from failshut_servers import free_port as take_free_port
 
 # Over the bound in pyproject.toml, which stands for a machine that is not busy with something else.
 os.environ.setdefault("PYTEST_TIMEOUT", str(patient(180)))

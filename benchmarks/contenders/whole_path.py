@@ -16,18 +16,18 @@ from common import finish
 
 from failshut_streams import worker
 from failshut_streams.config import WorkerConfig
-from failshut_streams.governing import Governing
-from failshut_streams.router import Router
+from failshut_streams.governor.agent import GovernorAgent
+from failshut_streams.router.agent import Router
 from failshut_streams.transport import Chunk
 
 config = WorkerConfig.model_validate_json(sys.argv[1])
 ends = {int(partition): int(end) for partition, end in json.loads(sys.argv[2]).items()}
 samples = int(sys.argv[3])
-route, judge = Router._route, Governing._judge
+route, judge = Router._route, GovernorAgent._judge
 began: list[float] = []
 
 
-def covered(governing: Governing) -> bool:
+def covered(governing: GovernorAgent) -> bool:
     governors = governing.governors
     return len(governors) == config.evidence_partitions and all(
         governor.coverages and governor.coverages[-1].covered.get(("telemetry", partition), 0) >= end
@@ -42,12 +42,12 @@ async def timed_route(self: Router, chunk: Chunk) -> Any:
     return await route(self, chunk)
 
 
-async def timed_judge(self: Governing, chunk: Chunk) -> Any:
+async def timed_judge(self: GovernorAgent, chunk: Chunk) -> Any:
     await judge(self, chunk)
     if began and covered(self):
         finish(samples, time.process_time() - began[0], time.perf_counter() - began[1])
 
 
 Router._route = timed_route  # type: ignore[method-assign]
-Governing._judge = timed_judge  # type: ignore[method-assign]
+GovernorAgent._judge = timed_judge  # type: ignore[method-assign]
 sys.exit(worker.run(config))

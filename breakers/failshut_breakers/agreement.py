@@ -21,9 +21,9 @@ from typing import Any
 
 import msgspec
 
-from failshut_breakers.evidence import Feeds, OperatorsNamed, Run
-from failshut_breakers.policy import Entry
-from failshut_breakers.routes import keys_of
+from failshut_breakers.evidence.records import Feeds, OperatorsNamed, Run
+from failshut_breakers.policy.policy import Entry
+from failshut_breakers.policy.routes import keys_of
 
 RULES = 1
 """What a router does with a record for whom it feeds. Raised when a router of an older version would forward less."""

@@ -6,7 +6,7 @@ demand voids them. A router verifies the signature (it holds the operators' publ
 goes to the dead-letter topic.
 
 A signature says who, not where and not how often: operators may hold one key for several installations, and
-a signed command can be copied. So each names its installation, and counts once, by its id (taken.py). A
+a signed command can be copied. So each names its installation, and counts once, by its id (taken_ids.py). A
 command about a gate or a gap also says when it was signed, so that nobody has to remember ids for ever.
 """
 
@@ -16,10 +16,10 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from failshut import keys
-from failshut.keys import check_installation
+from failshut.store import names as store_names
+from failshut.store.names import check_installation
 
-GATE_PATTERN = keys.GATE_PATTERN
+GATE_PATTERN = store_names.GATE_PATTERN
 ID_PATTERN = r"^[A-Za-z0-9._-]{1,64}$"
 MAX_WHY = 500
 

@@ -20,13 +20,13 @@ from collections.abc import Callable
 from failshut.cause import Cause
 from failshut_breakers.agreement import Agreement
 from failshut_breakers.conditions import Moment
-from failshut_breakers.coverage import CONTROL, Admission, Coverage
-from failshut_breakers.decision import Breaker, Decision
-from failshut_breakers.evidence import AcceptedGap, Activation, EvidenceError, Place, Reading, Run, Term
-from failshut_breakers.gate_state import Gate
-from failshut_breakers.gate_step import Record, Step
-from failshut_breakers.gate_turn import Turn
-from failshut_breakers.policy import PolicyBook
+from failshut_breakers.decisions.decision import Breaker, Decision
+from failshut_breakers.evidence.coverage import CONTROL, Admission, Coverage
+from failshut_breakers.evidence.records import AcceptedGap, Activation, EvidenceError, Place, Reading, Run, Term
+from failshut_breakers.gate.state import Gate
+from failshut_breakers.gate.step import Record, Step
+from failshut_breakers.gate.turn import Turn
+from failshut_breakers.policy.policy import PolicyBook
 
 FORKS_MAX = 64
 """Forks of coverages at once. Beyond it a disputed run counts for no gate of its coverage."""

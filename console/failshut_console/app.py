@@ -6,14 +6,30 @@ import logging
 
 import typer
 
-from failshut_console.commands import detectors, look, orders, policy, replaying
-from failshut_console.commands.demonstrate import demo
-from failshut_console.commands.keys import keys_group, term_group
-from failshut_console.commands.repairs import fence_group, gap_group
-from failshut_console.commands.serve import run, up
+from failshut_console.commands import detectors, policy
+from failshut_console.commands.demo import demo
+from failshut_console.commands.gates import gates
+from failshut_console.commands.keys import keys_group
+from failshut_console.commands.orders.accept import accept
+from failshut_console.commands.orders.bypass import bypass
+from failshut_console.commands.orders.confirm import confirm
+from failshut_console.commands.orders.fence import fence_group
+from failshut_console.commands.orders.gap import gap_group
+from failshut_console.commands.orders.hold import hold
+from failshut_console.commands.orders.reset import reset
+from failshut_console.commands.recordings.compare import compare
+from failshut_console.commands.recordings.record import record
+from failshut_console.commands.recordings.replay import replay
+from failshut_console.commands.recordings.report import report
+from failshut_console.commands.recordings.score import score
+from failshut_console.commands.recordings.tune import tune
+from failshut_console.commands.run import run
+from failshut_console.commands.term import term_group
+from failshut_console.commands.up import up
+from failshut_console.commands.watch import watch
+from failshut_console.connection_options import reaching
 from failshut_console.exits import HELP
-from failshut_console.reaching import reaching
-from failshut_console.redacting import RedactingGroup
+from failshut_console.redaction import RedactingGroup
 
 # A client library's own lines about a broker that is away would drown ours, which say what it means.
 logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
@@ -34,14 +50,14 @@ app = typer.Typer(
 app.command("demo")(demo)
 app.command("up")(up)
 app.command("run")(reaching(run))
-app.command("gates")(reaching(look.gates))
-app.command("watch")(reaching(look.watch))
-app.command("hold")(reaching(orders.hold))
-app.command("reset")(reaching(orders.reset))
-app.command("bypass")(reaching(orders.bypass))
-app.command("accept")(reaching(orders.accept))
-app.command("confirm")(reaching(orders.confirm))
-for command in (replaying.record, replaying.replay, replaying.compare, replaying.score, replaying.report, replaying.tune):
+app.command("gates")(reaching(gates))
+app.command("watch")(reaching(watch))
+app.command("hold")(reaching(hold))
+app.command("reset")(reaching(reset))
+app.command("bypass")(reaching(bypass))
+app.command("accept")(reaching(accept))
+app.command("confirm")(reaching(confirm))
+for command in (record, replay, compare, score, report, tune):
     app.command(command.__name__)(reaching(command))
 app.add_typer(policy.group, name="policy")
 app.add_typer(detectors.group, name="detectors")

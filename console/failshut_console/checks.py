@@ -1,7 +1,7 @@
 """Checking policies without a monitor: what is wrong, where, and on which line.
 
 A policy that does not hold up closes its gates, so it is worth asking before it is activated. The check itself is the code that
-governors use (`failshut_breakers.policy`). This module adds the line, and checks every condition by itself. So one run names
+governors use (`failshut_breakers.policy.policy`). This module adds the line, and checks every condition by itself. So one run names
 all faults and not only the first.
 """
 
@@ -14,9 +14,9 @@ from typing import Any
 
 import yaml
 
-from failshut_breakers.policy import Policy, PolicyError, gates_named, parse_policy
+from failshut_breakers.policy.policy import Policy, PolicyError, gates_named, parse_policy
 from failshut_console.hazards import hazards
-from failshut_console.observing import Observed, unlike
+from failshut_console.monitor.observed_series import Observed, unlike
 
 SUFFIXES = (".yaml", ".yml")
 

@@ -16,10 +16,10 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from failshut import store_address
-from failshut.address import settings_from, with_settings
+from failshut.network.address import settings_from, with_settings
+from failshut.store import address as store_address
 from failshut_console.exits import Trouble
-from failshut_streams import broker as broker_address
+from failshut_streams.kafka import address as broker_address
 
 _PANEL: Final = "Connection (docs/connecting.md)"
 

@@ -14,16 +14,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from failshut_breakers.policy import (
-    Anomaly,
-    ConditionPolicy,
-    Conformance,
-    Drift,
-    FailureRate,
-    Heartbeat,
-    Policy,
-)
-from failshut_breakers.units import format_ms
+from failshut_breakers.policy.policy import Anomaly, ConditionPolicy, Conformance, Drift, FailureRate, Heartbeat, Policy
+from failshut_breakers.policy.units import format_ms
 
 TTL_MS = 60_000
 GRACE_MS = 300_000

@@ -7,7 +7,7 @@ import sys
 import traceback
 from types import TracebackType
 
-from failshut.address import hide, redact
+from failshut.network.address import hide, redact
 from failshut_console.exits import Exit, Trouble
 
 #: What is imported, and the extra that brings it.

@@ -11,7 +11,7 @@ from typing import Any
 
 from typer.core import TyperGroup
 
-from failshut.address import hide
+from failshut.network.address import hide
 
 
 class RedactingGroup(TyperGroup):

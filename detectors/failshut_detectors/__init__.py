@@ -1,32 +1,22 @@
 """Online detectors: one pass, constant memory, no clock, no look-ahead. One detector per file."""
 
-from failshut_detectors.adwin import Adwin
 from failshut_detectors.budget import FalseTripBudget
-from failshut_detectors.contract import (
-    Alarm,
-    Contract,
-    Detector,
-    EventDetector,
-    Kind,
-    Reading,
-    Unfit,
-    VectorDetector,
-    number,
-)
-from failshut_detectors.cusum import Cusum
-from failshut_detectors.ddm import Ddm
-from failshut_detectors.eddm import Eddm
-from failshut_detectors.ewma import Ewma
-from failshut_detectors.fhddm import Fhddm
-from failshut_detectors.half_space_trees import HalfSpaceTrees
-from failshut_detectors.hddm_a import HddmA
-from failshut_detectors.hddm_w import HddmW
-from failshut_detectors.kswin import Kswin
-from failshut_detectors.mahalanobis import Mahalanobis
-from failshut_detectors.mewma import Mewma
-from failshut_detectors.page_hinkley import PageHinkley
-from failshut_detectors.seasonal import SeasonalRecord
-from failshut_detectors.standard_deviation import StandardAbsoluteDeviation
+from failshut_detectors.contract import Alarm, Contract, Detector, EventDetector, Kind, Reading, Unfit, VectorDetector, number
+from failshut_detectors.methods.adwin import Adwin
+from failshut_detectors.methods.cusum import Cusum
+from failshut_detectors.methods.ddm import Ddm
+from failshut_detectors.methods.eddm import Eddm
+from failshut_detectors.methods.ewma import Ewma
+from failshut_detectors.methods.fhddm import Fhddm
+from failshut_detectors.methods.half_space_trees import HalfSpaceTrees
+from failshut_detectors.methods.hddm_a import HddmA
+from failshut_detectors.methods.hddm_w import HddmW
+from failshut_detectors.methods.kswin import Kswin
+from failshut_detectors.methods.mahalanobis import Mahalanobis
+from failshut_detectors.methods.mewma import Mewma
+from failshut_detectors.methods.page_hinkley import PageHinkley
+from failshut_detectors.methods.seasonal import SeasonalRecord
+from failshut_detectors.methods.standard_deviation import StandardAbsoluteDeviation
 
 __all__ = [
     "Adwin",

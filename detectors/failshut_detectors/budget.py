@@ -39,7 +39,7 @@ from math import exp, log
 from statistics import NormalDist
 
 from failshut_detectors.contract import Alarm, Detector, Kind, number
-from failshut_detectors.seasonal import bucket_of
+from failshut_detectors.methods.seasonal import bucket_of
 
 _REFERENCE = 1000  # remainders that a new one is ranked among
 _REFERENCE_MIN = 200

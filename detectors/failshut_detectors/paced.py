@@ -36,7 +36,7 @@ _DEPARTED_RECORDS_MIN, _DEPARTED_SHARE = 1_000, 0.1  # of the budget, that a dep
 class Paced(Contract):
     """One detector that is wrong about once in `per_ms` milliseconds of a stream that does not change.
 
-    >>> from failshut_detectors.cusum import Cusum
+    >>> from failshut_detectors.methods.cusum import Cusum
     >>> detector = Paced(Cusum, {"learn": 50}, per_ms=86_400_000)
     >>> detector.feed([1.0, 3.0] * 50, list(range(0, 200_000, 2_000))), detector.ready, detector.summary()
     ([], False, 'learning the pace: 99 of 100')

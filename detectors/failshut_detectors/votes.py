@@ -32,8 +32,8 @@ class Votes(Contract):
     because the policy asked for all; not all for ever, because many a detector learns anew after its own alarm, and
     if one of them could close a gate by that, it alone would have decided.
 
-    >>> from failshut_detectors.cusum import Cusum
-    >>> from failshut_detectors.ewma import Ewma
+    >>> from failshut_detectors.methods.cusum import Cusum
+    >>> from failshut_detectors.methods.ewma import Ewma
     >>> detector = Votes([Cusum(learn=4), Ewma(learn=4)], votes=2, within=10)
     >>> detector.feed([1.0, 3.0, 1.0, 3.0]), detector.ready
     ([], True)

@@ -10,12 +10,12 @@
 No permit, an old one, a forged one, no store, no monitor: `Withheld`, within 50 ms, with its cause.
 """
 
+from failshut.admission.unfinished import RunsLater
 from failshut.cause import Cause, Check
 from failshut.config import Clocks, Configuration
 from failshut.execution import Execution
 from failshut.gate import Gate
 from failshut.guard import Guard, configure
-from failshut.later import RunsLater
 from failshut.permit import Closing, Permit, verify
 from failshut.withheld import Withheld
 

@@ -23,8 +23,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from failshut import store_address
-from failshut.keys import check_installation
+from failshut.store import address as store_address
+from failshut.store.names import check_installation
 
 DEADLINE_MS: Final = 50
 CLOCK_TOLERANCE_MS: Final = 500

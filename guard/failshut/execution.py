@@ -18,11 +18,11 @@ import asyncio
 from types import TracebackType
 from typing import Protocol
 
-from failshut.admission import refuse_names
+from failshut.admission.checks import refuse_names
+from failshut.background.outcomes import CANCELLED, FAILED, INTERRUPTED, OK
 from failshut.cause import Cause
 from failshut.guard import Guard
 from failshut.lease import Denial, Lease, Slot, Withdrawal
-from failshut.outcomes import CANCELLED, FAILED, INTERRUPTED, OK
 from failshut.permit import Permit
 from failshut.withheld import Withheld
 

@@ -13,14 +13,14 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final, ParamSpec, TypeVar, cast
 
-from failshut.admission import refuse_names
+from failshut.admission.checks import refuse_names
+from failshut.admission.unfinished import generates, refuse_later, runs_async
 from failshut.cause import Cause
 from failshut.execution import Execution
 from failshut.guard import Guard, default_guard
-from failshut.keys import check_gate
-from failshut.later import generates, refuse_later, runs_async
 from failshut.lease import Denial, Lease, Slot
 from failshut.permit import Permit
+from failshut.store.names import check_gate
 from failshut.withheld import Withheld
 
 P = ParamSpec("P")
@@ -61,7 +61,7 @@ class Gate:
         self._wall = time.time
 
     def check(self, subject: str, operation: str | None = None) -> Permit:
-        """The permit under which `subject` may execute `operation` now. Both are text: see `failshut.naming`.
+        """The permit under which `subject` may execute `operation` now. Both are text: see `failshut.admission.names`.
 
         Raises:
             Withheld: with its cause, within the guard's deadline. While the gate is proving it always does

@@ -19,15 +19,15 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any, Final
 
-from failshut import admission
+from failshut.admission import checks as admission
+from failshut.background.outcomes import CANCELLED, OutcomeQueue
+from failshut.background.slots import Slots
+from failshut.background.watcher import ProbeRequest, ReadRequest, Watcher
 from failshut.cause import Cause
 from failshut.config import Configuration, from_environment
 from failshut.lease import ADMITTED_MAX, Denial, Lease, Moment, Slot
-from failshut.outcomes import CANCELLED, OutcomeQueue
 from failshut.permit import Permit
-from failshut.slots import Slots
-from failshut.store import Unreachable
-from failshut.watcher import ProbeRequest, ReadRequest, Watcher
+from failshut.store.client import Unreachable
 
 SHUTDOWN_SECONDS: Final = 0.5
 

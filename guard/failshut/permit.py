@@ -17,16 +17,8 @@ from typing import Any, Final, Literal, cast
 
 from failshut.cause import Cause
 from failshut.epoch import digits, is_epoch
-from failshut.keys import check_gate, check_installation
-from failshut.signing import (
-    TYP_CLOSING,
-    TYP_PERMIT,
-    KeySet,
-    SigningKey,
-    TokenError,
-    UnreadableToken,
-    read_token,
-)
+from failshut.signing import TYP_CLOSING, TYP_PERMIT, KeySet, SigningKey, TokenError, UnreadableToken, read_token
+from failshut.store.names import check_gate, check_installation
 
 ISSUER: Final = "failshut"
 Mode = Literal["armed", "proving", "bypass"]

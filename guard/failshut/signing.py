@@ -22,9 +22,9 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from failshut.address import holds_key, redact
 from failshut.cause import Cause
-from failshut.keys import check_installation
+from failshut.network.address import holds_key, redact
+from failshut.store.names import check_installation
 from failshut.whole_file import write_whole
 
 ALGORITHM: Final = "EdDSA"

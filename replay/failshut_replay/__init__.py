@@ -5,8 +5,9 @@ Nothing here talks to Kafka or to a store: whoever has evidence hands it in as a
 """
 
 from failshut_replay.errors import RecordingError, ReplayError
-from failshut_replay.reading import Recording
-from failshut_replay.recording import Evidence, record
-from failshut_replay.replaying import Replay, Step, Verdict, check
+from failshut_replay.recording.reader import Recording
+from failshut_replay.recording.record import Evidence, record
+from failshut_replay.replay.replay import Replay, Step
+from failshut_replay.replay.verdict import Verdict, check
 
 __all__ = ["Evidence", "Recording", "RecordingError", "Replay", "ReplayError", "Step", "Verdict", "check", "record"]

@@ -1,7 +1,7 @@
 """Makes the three recordings that stand beside it: `python replay/incidents/make.py`.
 
 The demonstration's services are played in virtual time from a fixed seed, in front of a synthetic front door
-(failshut_replay/front_door.py) and the governor that runs live: nothing here was measured on a running system, and
+(failshut_replay/sources/front_door.py) and the governor that runs live: nothing here was measured on a running system, and
 nothing in the path behind the front door is a simulation. Executions follow the gate: probes are carried out, and
 succeed or fail as the service does at that moment. Run again, it writes the same bytes of evidence and decisions.
 """
@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from failshut_breakers.evidence import decode_run
+from failshut_breakers.evidence.records import decode_run
 from failshut_breakers.governor import Governor
-from failshut_replay.front_door import Event, evidence_of
-from failshut_replay.recording import Evidence, record
+from failshut_replay.recording.record import Evidence, record
+from failshut_replay.sources.front_door import Event, evidence_of
 from failshut_replay.times import iso, read_time_ms
 
 HERE = Path(__file__).parent

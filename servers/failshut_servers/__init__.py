@@ -8,12 +8,12 @@ Its limits: one machine, no TLS, no passwords, no durability worth the name. Not
 shows a cluster.
 """
 
-from failshut_streams.embedded.cluster import KafkaCluster
-from failshut_streams.embedded.errors import EmbeddedUnavailable
-from failshut_streams.embedded.jars import KAFKA_VERSION, Progress
-from failshut_streams.embedded.kafka import Kafka
-from failshut_streams.embedded.ports import free_port
-from failshut_streams.embedded.store import Redis, Valkey
+from failshut_servers.cluster import KafkaCluster
+from failshut_servers.errors import EmbeddedUnavailable
+from failshut_servers.jars import KAFKA_VERSION, Progress
+from failshut_servers.kafka import Kafka
+from failshut_servers.ports import free_port
+from failshut_servers.store import Redis, Valkey
 
 __all__ = [
     "KAFKA_VERSION",

@@ -13,9 +13,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from failshut_streams.embedded.jars import Progress
-from failshut_streams.embedded.kafka import Kafka, new_cluster_id
-from failshut_streams.embedded.ports import free_port
+from failshut_servers.jars import Progress
+from failshut_servers.kafka import Kafka, new_cluster_id
+from failshut_servers.ports import free_port
 
 
 class KafkaCluster:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-from failshut_streams.embedded.errors import EmbeddedUnavailable
+from failshut_servers.errors import EmbeddedUnavailable
 
 #: The version of Apache Kafka that `kafka.jars` holds.
 KAFKA_VERSION = "4.3.1"

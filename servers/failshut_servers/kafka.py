@@ -15,11 +15,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-from failshut_streams.embedded.errors import EmbeddedUnavailable
-from failshut_streams.embedded.jars import Progress, kafka_jars
-from failshut_streams.embedded.ports import free_port
-from failshut_streams.embedded.process import Server
-from failshut_streams.embedded.wire import Answer, brokers
+from failshut_servers.errors import EmbeddedUnavailable
+from failshut_servers.jars import Progress, kafka_jars
+from failshut_servers.ports import free_port
+from failshut_servers.process import Server
+from failshut_servers.wire import Answer, brokers
 
 _FORMAT_SECONDS_MAX = 60
 _QUICK_START = ("-XX:TieredStopAtLevel=1",)

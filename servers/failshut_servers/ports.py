@@ -13,7 +13,7 @@ import socket
 import threading
 from pathlib import Path
 
-from failshut_streams.embedded.errors import EmbeddedUnavailable
+from failshut_servers.errors import EmbeddedUnavailable
 
 _LOWEST = 15_000
 _RANGE_FILE = Path("/proc/sys/net/ipv4/ip_local_port_range")

@@ -27,8 +27,8 @@ from typing import IO, Self
 
 import psutil
 
-from failshut_streams.embedded.errors import EmbeddedUnavailable
-from failshut_streams.embedded.ports import free_port, is_free
+from failshut_servers.errors import EmbeddedUnavailable
+from failshut_servers.ports import free_port, is_free
 
 _LAUNCHER = Path(__file__).with_name("_launch.py")
 _POLL_SECONDS = 0.03

@@ -12,8 +12,8 @@ import shutil
 import socket
 from pathlib import Path
 
-from failshut_streams.embedded.errors import EmbeddedUnavailable
-from failshut_streams.embedded.process import Server
+from failshut_servers.errors import EmbeddedUnavailable
+from failshut_servers.process import Server
 
 _ANSWER_SECONDS_MAX = 1.0
 

@@ -1,1 +1,1 @@
-"""The monitor's streaming half: transport, codecs, router, governor agent, clock, lag, snapshots, embedded servers."""
+"""The monitor's streaming half: transport, codecs, router, governor agent, clock, lag, snapshots."""

@@ -12,8 +12,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from failshut.store_address import StoreAddress
-from failshut_streams.broker import Broker
+from failshut.store.address import StoreAddress
+from failshut_streams.kafka.address import Broker
 
 
 def _worker_id() -> str:

@@ -14,17 +14,17 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import msgspec
 from redis.exceptions import OutOfMemoryError, RedisError
 
-from failshut.keys import Names
-from failshut_breakers.coverage import Coverage
-from failshut_breakers.policy import Entry
-from failshut_breakers.store_connection import connect
+from failshut.store.names import Names
+from failshut_breakers.evidence.coverage import Coverage
+from failshut_breakers.policy.policy import Entry
+from failshut_breakers.store.connection import connect
 from failshut_streams.config import WorkerConfig
-from failshut_streams.effects import Effects, wall_ms
-from failshut_streams.governing import Governing
+from failshut_streams.control.operators_file import OperatorNaming
+from failshut_streams.governor.agent import GovernorAgent
+from failshut_streams.governor.effects import Effects, wall_ms
 from failshut_streams.metrics import Metrics
-from failshut_streams.naming import OperatorNaming
-from failshut_streams.router import Router
-from failshut_streams.transactions import OpenTransaction
+from failshut_streams.router.agent import Router
+from failshut_streams.sources.transactions import OpenTransaction
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ class Health:
         self,
         config: WorkerConfig,
         router: Router,
-        governing: Governing,
+        governing: GovernorAgent,
         effects: Effects,
         metrics: Metrics,
         naming: OperatorNaming,

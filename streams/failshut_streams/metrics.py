@@ -18,8 +18,8 @@ from wsgiref.simple_server import WSGIServer
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
 from failshut.cause import Cause
-from failshut_breakers.decision import Decision
-from failshut_breakers.tally import Tally
+from failshut_breakers.decisions.decision import Decision
+from failshut_breakers.gate.tally import Tally
 from failshut_streams.codecs import DeadKind
 
 GATES_MAX: Final = 200

@@ -22,28 +22,28 @@ from typing import Any
 from aiokafka import AIOKafkaProducer, TopicPartition
 
 from failshut.signing import SigningKey
-from failshut_breakers import partition
-from failshut_breakers.probes import ProbeKey
-from failshut_breakers.store import Store
-from failshut_streams import topics as topic_setup
-from failshut_streams.broker import Broker
+from failshut_breakers.decisions.probe_tokens import ProbeKey
+from failshut_breakers.evidence import partition
+from failshut_breakers.store.client import Store
 from failshut_streams.config import WorkerConfig
-from failshut_streams.control import ControlCutter
-from failshut_streams.effects import Effects
-from failshut_streams.evidence_writer import REQUEST_BYTES_MAX, make_producer
-from failshut_streams.governing import Governing
+from failshut_streams.control.cutter import ControlCutter
+from failshut_streams.control.operators import OperatorsFile, OperatorsInForce
+from failshut_streams.control.operators_file import OperatorNaming
+from failshut_streams.control.retelling import Retelling
+from failshut_streams.governor.agent import GovernorAgent
+from failshut_streams.governor.effects import Effects
+from failshut_streams.governor.snapshots import snapshot_key
 from failshut_streams.health import Health
-from failshut_streams.lag import LagSampler
-from failshut_streams.marks import MarkWriter, mark_producer
+from failshut_streams.kafka import topics as topic_setup
+from failshut_streams.kafka.address import Broker
+from failshut_streams.kafka.topics import FRONT_DOOR, Counts, Topics, TopicsFound
 from failshut_streams.metrics import Metrics
-from failshut_streams.naming import OperatorNaming
-from failshut_streams.operators import OperatorsFile, OperatorsInForce
-from failshut_streams.outcomes import OutcomeMover
-from failshut_streams.retelling import Retelling
-from failshut_streams.router import Router
-from failshut_streams.snapshots import snapshot_key
-from failshut_streams.topics import FRONT_DOOR, Counts, Topics, TopicsFound
-from failshut_streams.transactions import OpenTransaction, TransactionWatch
+from failshut_streams.router.agent import Router
+from failshut_streams.router.evidence_writer import REQUEST_BYTES_MAX, make_producer
+from failshut_streams.sources.lag import LagSampler
+from failshut_streams.sources.marks import MarkWriter, mark_producer
+from failshut_streams.sources.outcomes import OutcomeMover
+from failshut_streams.sources.transactions import OpenTransaction, TransactionWatch
 from failshut_streams.transport import ChunkApp, Settings
 from failshut_streams.transport import run as run_app
 
@@ -108,7 +108,9 @@ class WorkerApp(ChunkApp):
             },
         )
         key = snapshot_key(signing_key)
-        self.governing = Governing(self, config, table, evidence_id, key, partition_of, self.routing.tell_again, self.metrics)
+        self.governing = GovernorAgent(
+            self, config, table, evidence_id, key, partition_of, self.routing.tell_again, self.metrics
+        )
         self.retelling = Retelling(signing_key, topics.control, evidence_id, self.governing.owed)
         self._topics = topics
         self._signing_key = signing_key

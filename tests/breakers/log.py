@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from failshut_breakers.agreement import digest_of_control, digest_of_table, feeds_of
-from failshut_breakers.boundaries import look_before
-from failshut_breakers.coverage import BROKER_SKEW_MS
-from failshut_breakers.decision import Decision, Kind
-from failshut_breakers.evidence import (
+from failshut_breakers.decisions.decision import Decision, Kind
+from failshut_breakers.evidence.boundaries import look_before
+from failshut_breakers.evidence.coverage import BROKER_SKEW_MS
+from failshut_breakers.evidence.records import (
     SCHEMA,
     AcceptedGap,
     Activation,
@@ -40,11 +40,11 @@ from failshut_breakers.evidence import (
     decode_run,
     encode_run,
 )
-from failshut_breakers.gate_state import Gate
+from failshut_breakers.gate.state import Gate
 from failshut_breakers.governor import Governor
-from failshut_breakers.policy import Entry as PolicyEntry
-from failshut_breakers.policy import PolicyBook
-from failshut_breakers.routes import Routes
+from failshut_breakers.policy.policy import Entry as PolicyEntry
+from failshut_breakers.policy.policy import PolicyBook
+from failshut_breakers.policy.routes import Routes
 
 EVIDENCE_ID = "evidence-id"
 INSTALLATION = "installationoftests"

@@ -12,8 +12,8 @@ from typing import Any
 
 from log import START_MS, TELEMETRY, Entry, Router, World
 
-from failshut_breakers.decision import Decision, Kind
-from failshut_breakers.evidence import Reading, Samples
+from failshut_breakers.decisions.decision import Decision, Kind
+from failshut_breakers.evidence.records import Reading, Samples
 
 Item = tuple[Any, ...]
 Producer = Callable[[float], Iterable[Item]]

@@ -19,9 +19,9 @@ from failshut_breakers.agreement import (
     feed_of,
     feeds_of,
 )
-from failshut_breakers.decision import Breaker, Decision, Kind
-from failshut_breakers.evidence import EvidenceError, OlderWire, decode_run, encode_run
-from failshut_breakers.policy import Entry, parse_policy
+from failshut_breakers.decisions.decision import Breaker, Decision, Kind
+from failshut_breakers.evidence.records import EvidenceError, OlderWire, decode_run, encode_run
+from failshut_breakers.policy.policy import Entry, parse_policy
 
 RULE = 'conformance: {series: s/x, rule: "value < 100", window: 10, over: 0.05}'
 G = policy(RULE, gate="g", ttl="2s")

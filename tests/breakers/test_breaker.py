@@ -8,9 +8,9 @@ import pickle
 import pytest
 
 from failshut.cause import Cause
-from failshut_breakers.breaker import LEGAL, Breaker, Closing, IllegalMove, Proving
-from failshut_breakers.decision import Breaker as State
-from failshut_breakers.decision import epoch_text
+from failshut_breakers.decisions.decision import Breaker as State
+from failshut_breakers.decisions.decision import epoch_text
+from failshut_breakers.gate.breaker import LEGAL, Breaker, Closing, IllegalMove, Proving
 
 PAIRS = list(itertools.product(State, State))
 

@@ -6,8 +6,8 @@ import pickle
 
 from log import World, command, policy
 
-from failshut_breakers.decision import Kind
-from failshut_breakers.taken import VALID_MS
+from failshut_breakers.decisions.decision import Kind
+from failshut_breakers.taken_ids import VALID_MS
 
 
 def epoch(world: World) -> int:

@@ -10,8 +10,8 @@ import pytest
 from log import policy
 
 from failshut_breakers.conditions import Condition, Demand, Moment, Status, build
-from failshut_breakers.evidence import Beats, FaultRow, Faults, Lags, OutcomeRow, Outcomes, Samples, Unreadable
-from failshut_breakers.policy import parse_policy
+from failshut_breakers.evidence.records import Beats, FaultRow, Faults, Lags, OutcomeRow, Outcomes, Samples, Unreadable
+from failshut_breakers.policy.policy import parse_policy
 from failshut_detectors import Adwin
 
 NOW = Moment(1_000_000, 1_000_000)

@@ -9,8 +9,8 @@ import pytest
 from log import policy
 
 from failshut_breakers.conditions import Condition, Demand, Moment, Status, build
-from failshut_breakers.evidence import FaultRow, Faults, Samples
-from failshut_breakers.policy import parse_policy
+from failshut_breakers.evidence.records import FaultRow, Faults, Samples
+from failshut_breakers.policy.policy import parse_policy
 
 NOW = Moment(1, 1_000_000)  # so nothing that comes is old, and nothing is from after a closing
 

@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 
-from failshut_breakers.rule import Rule, RuleError
+from failshut_breakers.policy.rule import Rule, RuleError
 
 HOSTILE = [
     "",

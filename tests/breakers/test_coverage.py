@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from log import CONTROL, EVIDENCE_ID, INSTALLATION, TELEMETRY, Key, World, policy
 
-from failshut_breakers.coverage import BROKER_SKEW_MS, Admission, Coverage
-from failshut_breakers.evidence import SCHEMA, Mark, Run, Term
+from failshut_breakers.evidence.coverage import BROKER_SKEW_MS, Admission, Coverage
+from failshut_breakers.evidence.records import SCHEMA, Mark, Run, Term
 
 OTHER: Key = ("telemetry", 1)
 

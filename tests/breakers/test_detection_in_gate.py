@@ -9,8 +9,8 @@ import pytest
 from log import CONTROL, START_MS, TELEMETRY, FrontDoor, Log, Router, policy
 
 from failshut.cause import Cause
-from failshut_breakers.decision import Breaker, Decision, Kind
-from failshut_breakers.evidence import decode_run
+from failshut_breakers.decisions.decision import Breaker, Decision, Kind
+from failshut_breakers.evidence.records import decode_run
 
 MINUTE_MS = 60_000
 

@@ -13,8 +13,8 @@ import pytest
 from log import Log
 from stories import Fleet, Story
 
-from failshut_breakers.decision import Breaker, Decision, Kind, encode_decision
-from failshut_breakers.evidence import decode_run
+from failshut_breakers.decisions.decision import Breaker, Decision, Kind, encode_decision
+from failshut_breakers.evidence.records import decode_run
 from failshut_breakers.governor import Governor
 
 HERE = Path(__file__).parent

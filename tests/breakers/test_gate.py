@@ -10,11 +10,11 @@ from log import CONTROL, START_MS, TELEMETRY, World, policy
 
 from failshut.cause import Cause
 from failshut_breakers.conditions.on_series import DriftCondition
-from failshut_breakers.decision import Breaker as State
-from failshut_breakers.decision import Kind
-from failshut_breakers.evidence import EvidenceError, Place
-from failshut_breakers.gate_state import Gate
-from failshut_breakers.gate_step import Step
+from failshut_breakers.decisions.decision import Breaker as State
+from failshut_breakers.decisions.decision import Kind
+from failshut_breakers.evidence.records import EvidenceError, Place
+from failshut_breakers.gate.state import Gate
+from failshut_breakers.gate.step import Step
 from failshut_detectors import Adwin
 
 BEAT = "heartbeat: {source: a, grace: 1s}"

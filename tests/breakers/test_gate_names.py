@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from log import policy
 
 from failshut import Gate
-from failshut.keys import check_gate
+from failshut.store.names import check_gate
 from failshut_breakers.command import CommandError, parse_command
-from failshut_breakers.policy import PolicyError, gates_named, parse_policy
+from failshut_breakers.policy.policy import PolicyError, gates_named, parse_policy
 
 BEAT = "heartbeat: {source: a, grace: 3s}"
 GOOD = ["a", "7", "payments.refund", "Fleet-scale_2", "a.", "x" * 128]

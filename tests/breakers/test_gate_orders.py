@@ -6,8 +6,8 @@ import pytest
 from log import CONTROL, TELEMETRY, World, command, policy
 
 from failshut.cause import Cause
-from failshut_breakers.decision import Breaker as State
-from failshut_breakers.decision import Decision, Kind
+from failshut_breakers.decisions.decision import Breaker as State
+from failshut_breakers.decisions.decision import Decision, Kind
 
 X = 'conformance: {series: s/x, rule: "value < 100", window: 10, over: 0.05}'
 Y = 'conformance: {series: s/y, rule: "value < 100", window: 10, over: 0.05}'

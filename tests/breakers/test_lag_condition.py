@@ -10,8 +10,8 @@ from pydantic import ValidationError
 from failshut_breakers.conditions import lag as lag_module
 from failshut_breakers.conditions.base import Moment, Status
 from failshut_breakers.conditions.lag import Health, LagCondition, Sampled, judge_partition
-from failshut_breakers.evidence import LagRow, Lags, Offsets
-from failshut_breakers.policy import Lag
+from failshut_breakers.evidence.records import LagRow, Lags, Offsets
+from failshut_breakers.policy.policy import Lag
 
 
 def samples(*pairs: tuple[int, int]) -> list[Sampled]:

@@ -14,9 +14,9 @@ from test_conditions import NOW, condition, later
 from failshut.cause import Cause
 from failshut_breakers.conditions import Condition, Status
 from failshut_breakers.conditions.sent import GRACE_MS, GUARDS_MAX, HOLES_MAX, LOST_MAX, Holes
-from failshut_breakers.decision import Breaker as State
-from failshut_breakers.evidence import OutcomeRow, Outcomes, Sent
-from failshut_breakers.policy import PolicyError, parse_policy
+from failshut_breakers.decisions.decision import Breaker as State
+from failshut_breakers.evidence.records import OutcomeRow, Outcomes, Sent
+from failshut_breakers.policy.policy import PolicyError, parse_policy
 
 RATE = "window: 120s, at_least: 4, over: 0.5"
 

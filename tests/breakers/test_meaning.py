@@ -6,7 +6,7 @@ import pytest
 from log import START_MS, policy
 from play import Play, beats, lags, once_in, share, values
 
-from failshut_breakers.decision import Breaker, Kind
+from failshut_breakers.decisions.decision import Breaker, Kind
 
 pytestmark = pytest.mark.slow
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from log import World, policy
 
 from failshut_breakers.conditions import Moment, Status, build
-from failshut_breakers.decision import Breaker as State
-from failshut_breakers.decision import Kind
-from failshut_breakers.evidence import Samples
-from failshut_breakers.policy import parse_policy
+from failshut_breakers.decisions.decision import Breaker as State
+from failshut_breakers.decisions.decision import Kind
+from failshut_breakers.evidence.records import Samples
+from failshut_breakers.policy.policy import parse_policy
 
 RULE = 'conformance: {series: s/x, rule: "value <= 500", window: 10}'
 GOOD, BAD = [1.0] * 30, [900.0] * 10

@@ -7,7 +7,7 @@ from aiokafka.partitioner import murmur2 as kafkas
 from hypothesis import given
 from hypothesis import strategies as st
 
-from failshut_breakers.partition import murmur2, partition_of
+from failshut_breakers.evidence.partition import murmur2, partition_of
 
 
 @given(st.binary(max_size=200))

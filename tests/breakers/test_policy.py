@@ -7,10 +7,11 @@ import pickle
 import pytest
 from log import policy
 
-from failshut_breakers import policy as policy_module
-from failshut_breakers import policy_yaml
 from failshut_breakers.conditions import build
-from failshut_breakers.policy import (
+from failshut_breakers.policy import policy as policy_module
+from failshut_breakers.policy import yaml_reader
+from failshut_breakers.policy.memo import Readings
+from failshut_breakers.policy.policy import (
     MAX_POLICY_CHARS,
     PolicyBook,
     PolicyError,
@@ -19,7 +20,6 @@ from failshut_breakers.policy import (
     parse_policy,
     read_bundle,
 )
-from failshut_breakers.policy_files import Readings
 
 BEAT = "heartbeat: {source: a, grace: 3s}"
 DRIFT = "drift: {series: s/x, detector: adwin}"
@@ -138,7 +138,7 @@ def test_a_bomb_of_aliases_is_refused_before_it_grows() -> None:
 )
 def test_yaml_is_bounded_before_it_is_built(text: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Depth and number of values are bounds that a text is held to while nothing of it is built."""
-    monkeypatch.setattr(policy_yaml.yaml, "load", None)
+    monkeypatch.setattr(yaml_reader.yaml, "load", None)
     with pytest.raises(PolicyError, match=words):
         parse_policy(text)
 

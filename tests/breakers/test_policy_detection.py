@@ -9,8 +9,8 @@ import pytest
 from log import policy
 
 from failshut_breakers.conditions import build
-from failshut_breakers.detection import ASKED
-from failshut_breakers.policy import Anomaly, Conformance, Drift, PolicyError, parse_policy
+from failshut_breakers.policy.detection import ASKED
+from failshut_breakers.policy.policy import Anomaly, Conformance, Drift, PolicyError, parse_policy
 from failshut_detectors import (
     Adwin,
     Alarm,

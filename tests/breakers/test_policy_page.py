@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from failshut_breakers.condition_policies import KINDS
 from failshut_breakers.conditions import build
-from failshut_breakers.policy import Policy, parse_policy
+from failshut_breakers.policy.conditions import KINDS
+from failshut_breakers.policy.policy import Policy, parse_policy
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "policy.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)

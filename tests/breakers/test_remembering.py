@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from failshut_breakers.conditions.memory import BLOCK, Remembering
 from failshut_breakers.conditions.reference import Reference, onset
-from failshut_breakers.conditions.remembering import BLOCK, Remembering
-from failshut_breakers.detection import Choice, Detection
+from failshut_breakers.policy.detection import Choice, Detection
 from failshut_detectors.contract import Alarm, Detector, EventDetector, Kind, VectorDetector
 from failshut_detectors.registry import OURS
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from log import policy
 
-from failshut_breakers.evidence import Place
-from failshut_breakers.gate_state import Gate
-from failshut_breakers.gate_turn import Turn
-from failshut_breakers.policy import PolicyBook
-from failshut_breakers.routes import Routes, keys_of
+from failshut_breakers.evidence.records import Place
+from failshut_breakers.gate.state import Gate
+from failshut_breakers.gate.turn import Turn
+from failshut_breakers.policy.policy import PolicyBook
+from failshut_breakers.policy.routes import Routes, keys_of
 
 
 def routes_of(*policies: str) -> Routes:

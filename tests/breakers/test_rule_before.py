@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from failshut_breakers.rule import Rule, RuleError
+from failshut_breakers.policy.rule import Rule, RuleError
 
 WORDS = ["value", "change", "rate", "interval", "now", "<", "<=", "==", "!=", "in", "[", "]", "(", ")", ",", "and", "or", "not"]
 WORDS += ["1", "-5", "0.5", "1e308", "nan", ".", "'a'", "\n", "lambda", ":", "*", "is", "if", "else", "{", "}", "True"]

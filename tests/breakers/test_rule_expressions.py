@@ -12,10 +12,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from log import policy
 
-from failshut_breakers import expression
-from failshut_breakers.expression import Expression
-from failshut_breakers.policy import PolicyError, parse_policy
-from failshut_breakers.rule import Rule, RuleError
+from failshut_breakers.policy import expression
+from failshut_breakers.policy.expression import Expression
+from failshut_breakers.policy.policy import PolicyError, parse_policy
+from failshut_breakers.policy.rule import Rule, RuleError
 
 WORDS = [
     "value",

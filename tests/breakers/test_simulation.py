@@ -17,12 +17,12 @@ from stories import LIMIT, Fleet, Story
 
 from failshut_breakers.agreement import Agreement
 from failshut_breakers.conditions.conformance import ConformanceCondition
-from failshut_breakers.coverage import BROKER_SKEW_MS, Coverage
-from failshut_breakers.decision import Breaker as State
-from failshut_breakers.decision import Decision, Kind
-from failshut_breakers.evidence import Reading, Samples, decode_run
-from failshut_breakers.gate_state import Gate
-from failshut_breakers.gate_step import Step
+from failshut_breakers.decisions.decision import Breaker as State
+from failshut_breakers.decisions.decision import Decision, Kind
+from failshut_breakers.evidence.coverage import BROKER_SKEW_MS, Coverage
+from failshut_breakers.evidence.records import Reading, Samples, decode_run
+from failshut_breakers.gate.state import Gate
+from failshut_breakers.gate.step import Step
 
 SEEDS = [int(seed) for seed in os.environ.get("FAILSHUT_SEEDS", "").split(",") if seed] or range(6)
 STEPS = 600

@@ -10,10 +10,10 @@ from log import INSTALLATION, World, policy
 
 from failshut.permit import Closing, Permit, verify
 from failshut.signing import TOKEN_BYTES_MAX, SigningKey
-from failshut_breakers.decision import Breaker as State
-from failshut_breakers.decision import Brief, Decision, Kind, decode_decision, encode_decision
-from failshut_breakers.permits import MAX_BECAUSE, FutureEvidence, statement_of
-from failshut_breakers.policy import PolicyError, parse_policy
+from failshut_breakers.decisions.decision import Breaker as State
+from failshut_breakers.decisions.decision import Brief, Decision, Kind, decode_decision, encode_decision
+from failshut_breakers.decisions.permits import MAX_BECAUSE, FutureEvidence, statement_of
+from failshut_breakers.policy.policy import PolicyError, parse_policy
 
 KEY = SigningKey.generate()
 KEYS = KEY.key_set().of(INSTALLATION)

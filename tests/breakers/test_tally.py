@@ -8,9 +8,9 @@ import random
 import pytest
 from log import World, policy
 
-from failshut_breakers.decision import Breaker as State
-from failshut_breakers.decision import Decision, Kind
-from failshut_breakers.tally import TRIPS_KEPT, Tally
+from failshut_breakers.decisions.decision import Breaker as State
+from failshut_breakers.decisions.decision import Decision, Kind
+from failshut_breakers.gate.tally import TRIPS_KEPT, Tally
 
 DAY_MS = 86_400_000
 BUDGETED = "drift: {series: s/x, detector: cusum, false_trips: 1 per 1h, learn: 100}"

@@ -9,8 +9,8 @@ import pytest
 from log import policy
 
 from failshut_breakers.conditions import Moment, build
-from failshut_breakers.evidence import FaultRow, Faults, Samples
-from failshut_breakers.policy import parse_policy
+from failshut_breakers.evidence.records import FaultRow, Faults, Samples
+from failshut_breakers.policy.policy import parse_policy
 from failshut_detectors import Alarm, Detector, Kind
 from failshut_detectors.registry import OURS
 

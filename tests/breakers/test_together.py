@@ -13,9 +13,9 @@ from failshut.cause import Cause
 from failshut_breakers.conditions import Moment, Status
 from failshut_breakers.conditions.staleness import Staleness
 from failshut_breakers.conditions.together import AHEAD_MS, MISSED_MAX, PENDING_MAX, WAIT_MS, TogetherCondition
-from failshut_breakers.decision import Breaker
-from failshut_breakers.evidence import FaultRow, Faults, SampleRow, Samples
-from failshut_breakers.policy import parse_policy
+from failshut_breakers.decisions.decision import Breaker
+from failshut_breakers.evidence.records import FaultRow, Faults, SampleRow, Samples
+from failshut_breakers.policy.policy import parse_policy
 from failshut_detectors import Alarm, Kind, VectorDetector
 
 EVERY_MS = 10_000

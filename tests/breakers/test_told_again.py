@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from log import CONTROL, EVIDENCE_ID, TELEMETRY, World, policy
 
-from failshut_breakers.decision import Breaker, Kind
-from failshut_breakers.evidence import Mark, Reading, Run, encode_run
+from failshut_breakers.decisions.decision import Breaker, Kind
+from failshut_breakers.evidence.records import Mark, Reading, Run, encode_run
 from failshut_breakers.governor import Governor
 
 BEAT = "heartbeat: {source: a, grace: 3s}"
@@ -134,7 +134,7 @@ def test_an_accepted_gap_joins_however_far_routers_have_read() -> None:
     assert TELEMETRY in governor.coverages[-1].gaps
     assert not world.is_open() or world.now_ms - world.last().evidence_ms >= 2_000
     world.control(("accept_gap", "telemetry", 0, position))
-    world.router.position[TELEMETRY] = world.router.told[TELEMETRY, 0] = position  # as router.py does
+    world.router.position[TELEMETRY] = world.router.told[TELEMETRY, 0] = position  # as router/agent.py does
     world.marks(1_000, beat="a")
     assert governor.coverages[-1].covered[TELEMETRY] == len(world.door.logs[TELEMETRY])
     assert governor.coverages[-1].gaps == {}

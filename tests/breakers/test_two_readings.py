@@ -16,12 +16,12 @@ from log import INSTALLATION, START_MS, policy
 from reading import LIMIT, Reader, Told
 
 from failshut_breakers.conditions import Moment
-from failshut_breakers.evidence import Beats, FaultRow, Faults, Place, Reading, Samples
-from failshut_breakers.gate_state import Gate
-from failshut_breakers.gate_step import Record, Step
-from failshut_breakers.gate_turn import Turn
-from failshut_breakers.policy import Entry, Policy, parse_policy
-from failshut_breakers.units import format_ms
+from failshut_breakers.evidence.records import Beats, FaultRow, Faults, Place, Reading, Samples
+from failshut_breakers.gate.state import Gate
+from failshut_breakers.gate.step import Record, Step
+from failshut_breakers.gate.turn import Turn
+from failshut_breakers.policy.policy import Entry, Policy, parse_policy
+from failshut_breakers.policy.units import format_ms
 
 pytestmark = pytest.mark.slow
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from failshut_breakers.units import format_ms, parse_duration_ms, parse_frequency_ms
+from failshut_breakers.policy.units import format_ms, parse_duration_ms, parse_frequency_ms
 
 
 @pytest.mark.parametrize(

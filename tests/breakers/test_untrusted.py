@@ -5,7 +5,7 @@ from __future__ import annotations
 from log import CONTROL, TELEMETRY, World, policy
 
 from failshut.cause import Cause
-from failshut_breakers.decision import Breaker, Kind
+from failshut_breakers.decisions.decision import Breaker, Kind
 
 BEAT = "heartbeat: {source: a, grace: 3s}"
 RULE = 'conformance: {series: s/x, rule: "value < 3", window: 2, over: 0.4}'

@@ -11,11 +11,11 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 import redis as redis_py
 
-from failshut.keys import Names
-from failshut_breakers import store as store_module
-from failshut_breakers.permits import Statement
-from failshut_breakers.store import Answer, Store, StoreUnreachable
-from failshut_streams.embedded import Redis, Valkey
+from failshut.store.names import Names
+from failshut_breakers.decisions.permits import Statement
+from failshut_breakers.store import client as store_module
+from failshut_breakers.store.client import Answer, Store, StoreUnreachable
+from failshut_servers import Redis, Valkey
 
 pytestmark = pytest.mark.store
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from failshut_breakers.evidence import Offsets
+from failshut_breakers.evidence.records import Offsets
 from failshut_streams.codecs import Fault, InternalDecoder, Item, LagPoint, Outcome
 
 APPEND_MS = 1_800_000_000_000

@@ -11,7 +11,7 @@ from connecting.places import Authority, Sentinel, started
 from guard.standin import Monitor
 
 from failshut import Configuration, Gate, Guard
-from failshut_streams.embedded import Redis, Valkey
+from failshut_servers import Redis, Valkey
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 
-from failshut_streams.embedded import Redis, Valkey, free_port
+from failshut_servers import Redis, Valkey, free_port
 
 StoreT = TypeVar("StoreT", bound=Redis | Valkey)
 

@@ -16,9 +16,9 @@ from connecting.places import Authority, Certified
 from monitor.harness import Installation
 from monitor.policies import heartbeat
 
-from failshut_streams.embedded import Kafka, Valkey, free_port
-from failshut_streams.operator import Operator
-from failshut_streams.topics import BrokerUnreachable, Counts, Topics, ensure
+from failshut_servers import Kafka, Valkey, free_port
+from failshut_streams.control.client import Operator
+from failshut_streams.kafka.topics import BrokerUnreachable, Counts, Topics, ensure
 
 pytestmark = [pytest.mark.kafka, pytest.mark.store, pytest.mark.slow]
 

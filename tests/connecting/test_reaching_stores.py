@@ -17,20 +17,20 @@ import redis as redis_py
 from connecting.places import Authority, Certified, Switch, another_port
 from guard.standin import SUBJECT, Monitor, admitted, denied_with, eventually, withheld
 
-import failshut.connection
-import failshut.watcher
+import failshut.background.watcher
+import failshut.store.connection
 from failshut import Cause, Gate, Withheld
-from failshut.address import AddressError
 from failshut.config import from_environment
-from failshut.connection import connect
-from failshut.keys import Names
-from failshut.store import Outcomes, Unreachable
-from failshut.store import Store as GuardsStore
-from failshut.store_state import WrongStore
-from failshut_breakers import store_connection
-from failshut_breakers.permits import Statement
-from failshut_breakers.store import Store, StoreUnfit, StoreUnreachable
-from failshut_streams.embedded import Redis, Valkey
+from failshut.network.address import AddressError
+from failshut.store.client import Outcomes, Unreachable
+from failshut.store.client import Store as GuardsStore
+from failshut.store.connection import connect
+from failshut.store.names import Names
+from failshut.store.state import WrongStore
+from failshut_breakers.decisions.permits import Statement
+from failshut_breakers.store import connection as store_connection
+from failshut_breakers.store.client import Store, StoreUnfit, StoreUnreachable
+from failshut_servers import Redis, Valkey
 
 NAMES = Names("installationoftests")
 BOUND_SECONDS = 60.0
@@ -229,7 +229,7 @@ def test_a_fail_over_without_a_cut_is_followed(
     servers: Any, kind: type[Redis], monitor_of: MonitorOf, guard_of: GuardOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The address leads to another node while the old one, now a replica, keeps its connections: all sides move over."""
-    for module in (failshut.connection, failshut.watcher, store_connection):
+    for module in (failshut.store.connection, failshut.background.watcher, store_connection):
         monkeypatch.setattr(module, "AGE_SECONDS_MAX", 3600.0)  # what an old connection's end would mend is another claim
     old, new = servers(kind), servers(kind)
     switch = Switch(old.port)
@@ -300,7 +300,7 @@ def test_a_connection_does_not_grow_old(
     servers: Any, monitor_of: MonitorOf, guard_of: GuardOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where the address leads to another primary and the old one knows nothing of it, old connections end by themselves."""
-    monkeypatch.setattr(failshut.connection, "AGE_SECONDS_MAX", 1.0)
+    monkeypatch.setattr(failshut.store.connection, "AGE_SECONDS_MAX", 1.0)
     old, new = servers(Valkey), servers(Valkey)
     switch, monitor = Switch(old.port), monitor_of(new)
     gate = guard_of(monitor, f"redis://127.0.0.1:{switch.port}/0")

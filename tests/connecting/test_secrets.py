@@ -21,19 +21,19 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from failshut import Configuration, Gate, Guard, Withheld
-from failshut.address import AddressError, redact, settings_from, with_settings
 from failshut.config import from_environment
-from failshut.connection import connect
-from failshut.keys import Names
+from failshut.network.address import AddressError, redact, settings_from, with_settings
 from failshut.signing import KeySet, SigningKey
-from failshut.store_address import StoreAddress
-from failshut_breakers.store import Store
+from failshut.store.address import StoreAddress
+from failshut.store.connection import connect
+from failshut.store.names import Names
+from failshut_breakers.store.client import Store
+from failshut_console.local.state import Runtime, State
 from failshut_console.main import main, show_unexpected
-from failshut_console.state import Runtime, State
-from failshut_streams.broker import Broker, client_options, shown
 from failshut_streams.config import WorkerConfig
+from failshut_streams.control.operators import OperatorsFile
 from failshut_streams.health import Report
-from failshut_streams.operators import OperatorsFile
+from failshut_streams.kafka.address import Broker, client_options, shown
 
 MARKER = "qZ7vXw"
 """Of this no surface may show any part that is three letters long."""

@@ -14,9 +14,9 @@ from console.console_support import GOOD, Failshut
 from patience import patient
 
 from failshut.signing import KeySet
+from failshut_console.local.state import Runtime, State, found
 from failshut_console.main import missing_extra
-from failshut_console.state import Runtime, State, found
-from failshut_streams.embedded import Kafka, Valkey
+from failshut_servers import Kafka, Valkey
 
 COMMANDS = [
     ("demo",), ("up",), ("run",), ("gates",), ("watch",), ("hold",), ("reset",), ("bypass",), ("accept",), ("confirm",),

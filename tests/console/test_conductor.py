@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from failshut_breakers.policy import PolicyError, gates_named, parse_policy
+from failshut_breakers.policy.policy import PolicyError, gates_named, parse_policy
 from failshut_console.demo.channel import Channel
 from failshut_console.demo.conductor import BROKEN_POLICY, Conductor, Result
 from failshut_console.demo.troubles import Kind
 from failshut_console.exits import Exit, Trouble
-from failshut_console.live import Live
-from failshut_console.state import Runtime, State
+from failshut_console.local.state import Runtime, State
+from failshut_console.terminal.live import Live
 
 KIND = Kind("lag", "it falls behind", ("a",), ("lag",), 3.0, "ttl", time.monotonic, lambda: None)
 GOOD = Result(KIND, "a", closed_s=1.0, cause="lag", slipped=0, back_s=2.0)

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from failshut_breakers.policy import parse_policy
+from failshut_breakers.policy.policy import parse_policy
 from failshut_console.demo.conductor import Conductor
-from failshut_console.demo.detecting import cause, with_detector
+from failshut_console.demo.detector_choice import cause, with_detector
 from failshut_console.exits import Exit, Trouble
-from failshut_console.state import State
+from failshut_console.local.state import State
 from failshut_detectors.registry import OURS
 
 POLICY = resources.files("failshut_console.demo").joinpath("policies/payments-refund.yaml").read_text(encoding="utf-8")

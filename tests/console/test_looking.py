@@ -12,12 +12,12 @@ import pytest
 import redis
 
 from failshut import Cause, Closing, Permit
-from failshut.keys import Names
 from failshut.signing import SigningKey
-from failshut_console import screen
+from failshut.store.names import Names
 from failshut_console.exits import Exit, Trouble
-from failshut_console.looking import CLOSED, OPEN, UNKNOWN, Looker, View
-from failshut_streams.embedded import Valkey
+from failshut_console.monitor.gate_views import CLOSED, OPEN, UNKNOWN, Looker, View
+from failshut_console.terminal import gate_table
+from failshut_servers import Valkey
 
 GATE = "payments.refund"
 NAMES = Names("i" * 32)
@@ -174,7 +174,7 @@ def test_an_open_transaction_is_named_as_what_evidence_waits_for(
         found.gates[0].because,
     )
     assert found.as_json()["waits"] == found.waits
-    assert found.waits in screen.header("failshut watch", [], found).plain
+    assert found.waits in gate_table.header("failshut watch", [], found).plain
     client.set(NAMES.worker("a"), json.dumps({"id": "a", "transactions": {"x": "y"}}), px=60_000)
     assert "telemetry/1 waits" in Looker(store.url, installation=NAMES.installation).look().waits
 

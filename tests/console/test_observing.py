@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from failshut_console.checks import check_text
-from failshut_console.observing import Observed, pace_of
+from failshut_console.monitor.observed_series import Observed, pace_of
 from failshut_streams.codecs import Beat, Sample
 
 HEAD = 'gate: g\npermit: {ttl: 3s}\nsubjects: ["a"]\nconditions:\n'

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from failshut_console.progress import DownloadProgress
+from failshut_console.terminal.progress import DownloadProgress
 
 
 class Terminal(io.StringIO):

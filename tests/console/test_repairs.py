@@ -8,10 +8,10 @@ import redis
 from console.console_support import Failshut
 
 from failshut.epoch import epoch_of
-from failshut.keys import Names
-from failshut_console.looking import Looker
-from failshut_console.screen import changes
-from failshut_streams.embedded import Valkey
+from failshut.store.names import Names
+from failshut_console.monitor.gate_views import Looker
+from failshut_console.terminal.gate_table import changes
+from failshut_servers import Valkey
 
 LATER = epoch_of(9, 7)
 NAMES = Names("i" * 32)

@@ -7,8 +7,8 @@ import io
 import pytest
 from rich.console import Console
 
-from failshut_console import screen
-from failshut_console.looking import CLOSED, OPEN, Look, View, Worker
+from failshut_console.monitor.gate_views import CLOSED, OPEN, Look, View, Worker
+from failshut_console.terminal import gate_table
 
 LONG = "drift in amount_eur: mean 48.1 to 97.3 over the last 1,024 records, and then some more words"
 VIEWS = (
@@ -22,8 +22,8 @@ def drawn(width: int, counts: bool) -> list[str]:
     out = io.StringIO()
     console = Console(file=out, width=width, force_terminal=False)
     look = Look(10_000, VIEWS, (Worker("w", "failshut", {"telemetry/0": 9_800}),))
-    head = screen.header("failshut demo", ["00:42", "Kafka 4.3.1, Valkey 9.1.2 (embedded)"], look)
-    console.print(screen.picture(head, VIEWS, [], width, counts))
+    head = gate_table.header("failshut demo", ["00:42", "Kafka 4.3.1, Valkey 9.1.2 (embedded)"], look)
+    console.print(gate_table.picture(head, VIEWS, [], width, counts))
     return out.getvalue().splitlines()
 
 
@@ -47,7 +47,7 @@ def test_eighty_columns_show_what_matters(width: int) -> None:
 
 def test_evidence_that_nobody_reports_is_said_so() -> None:
     """Without a worker the header does not show an age."""
-    head = screen.header("x", [], Look(10_000, (), ()))
+    head = gate_table.header("x", [], Look(10_000, (), ()))
     assert "no worker" in head.plain
 
 
@@ -55,6 +55,6 @@ def test_only_what_changed_is_told_again() -> None:
     """A permit's remaining life is no change; a state, breaker, cause or epoch is."""
     before = {view.gate: view for view in VIEWS}
     renewed = View("payments.route", OPEN, "ARMED", because="3 of 3 conditions hold", life_ms=100)
-    assert screen.changes(before, [renewed]) == []
+    assert gate_table.changes(before, [renewed]) == []
     closed = View("payments.route", CLOSED, "ARMED", "lapsed")
-    assert screen.changes(before, [closed]) == [closed]
+    assert gate_table.changes(before, [closed]) == [closed]

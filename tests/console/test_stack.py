@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from patience import patient
 
-from failshut_console.stack import Child
+from failshut_console.local.stack import Child
 
 
 def test_the_last_error_of_a_log_is_told(tmp_path: Path) -> None:

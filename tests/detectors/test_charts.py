@@ -11,7 +11,7 @@ import pytest
 from detectors.feeding import assert_same_however_fed, where
 
 from failshut_detectors import Cusum, Detector, Ewma
-from failshut_detectors.run_lengths import cusum_arl, cusum_decision, ewma_arl, ewma_limit, two_sided_cusum_arl
+from failshut_detectors.shared.run_lengths import cusum_arl, cusum_decision, ewma_arl, ewma_limit, two_sided_cusum_arl
 
 CHARTS: list[Callable[[], Detector]] = [lambda: Cusum(arl=100_000, learn=200), lambda: Ewma(arl=100_000, learn=200)]
 each_chart = pytest.mark.parametrize("make", CHARTS, ids=["cusum", "ewma"])

@@ -9,8 +9,8 @@ from detectors.feeding import MINUTE_MS, times_of, where
 from river import drift
 
 from failshut_breakers.conditions import Condition, Moment, Status, build
-from failshut_breakers.evidence import FaultRow, Faults, Samples
-from failshut_breakers.policy import parse_policy
+from failshut_breakers.evidence.records import FaultRow, Faults, Samples
+from failshut_breakers.policy.policy import parse_policy
 from failshut_detectors import EventDetector, Unfit, VectorDetector, registry
 
 NAN = float("nan")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from patience import patient
 
-from failshut_breakers.policy import parse_policy
+from failshut_breakers.policy.policy import parse_policy
 from failshut_detectors import registry
 from failshut_detectors.suite import check
 

@@ -13,9 +13,9 @@ from scipy import stats
 
 from failshut_detectors import Adwin, Detector, HalfSpaceTrees, Kswin, PageHinkley, StandardAbsoluteDeviation
 from failshut_detectors.contract import Contract, Kind
-from failshut_detectors.kswin import _probabilities
+from failshut_detectors.methods.kswin import _probabilities
 from failshut_detectors.registry import build
-from failshut_detectors.run_lengths import two_sided_cusum_arl
+from failshut_detectors.shared.run_lengths import two_sided_cusum_arl
 
 CLASSES: list[type[Detector]] = [Adwin, PageHinkley, Kswin, StandardAbsoluteDeviation, HalfSpaceTrees]
 

@@ -13,7 +13,7 @@ from detectors.feeding import assert_same_however_fed, feed, where
 from river import drift
 
 from failshut_detectors import Adwin, Detector, HalfSpaceTrees, Kswin, PageHinkley, StandardAbsoluteDeviation
-from failshut_detectors.scaling import CLIP, Scale, centre_and_spread
+from failshut_detectors.shared.scaling import CLIP, Scale, centre_and_spread
 
 ALL: dict[str, Callable[[], Detector]] = {
     "adwin": Adwin,

@@ -9,7 +9,7 @@ import pytest
 from detectors.feeding import MINUTE_MS, assert_same_however_fed, feed, times_of, where
 
 from failshut_detectors import SeasonalRecord
-from failshut_detectors.seasonal import bucket_of
+from failshut_detectors.methods.seasonal import bucket_of
 
 DAY = 288  # records of five minutes
 

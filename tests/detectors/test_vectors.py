@@ -13,8 +13,8 @@ from detectors.feeding import assert_same_however_fed, where
 from scipy.special import chdtri, chndtr
 
 from failshut_detectors import Ewma, Mahalanobis, Mewma, VectorDetector
-from failshut_detectors.covariance import Covariance, hotelling_limit
-from failshut_detectors.run_lengths import ewma_limit, mewma_arl, mewma_limit
+from failshut_detectors.shared.covariance import Covariance, hotelling_limit
+from failshut_detectors.shared.run_lengths import ewma_limit, mewma_arl, mewma_limit
 
 Vectors = list[tuple[float, ...]]
 Maker = Callable[[int], VectorDetector]

@@ -19,7 +19,7 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
-from failshut_streams.embedded import Kafka, free_port
+from failshut_servers import Kafka, free_port
 
 DOCKER = Path(__file__).resolve().parents[2] / "docker"
 TOPICS = ("telemetry", "otlp_metrics", "internal", "control", "evidence", "decisions", "dead_letter")

@@ -18,14 +18,14 @@ from redis.exceptions import AuthenticationError, NoPermissionError, OutOfMemory
 
 from failshut import Cause, Closing, Permit
 from failshut.epoch import epoch_of
-from failshut.keys import Names
 from failshut.signing import SigningKey
-from failshut_breakers.permits import Statement
-from failshut_breakers.probes import ProbeKey
-from failshut_breakers.store import Store
-from failshut_streams import outcomes as outcomes_module
-from failshut_streams.embedded import Redis, Valkey
-from failshut_streams.outcomes import OutcomeMover
+from failshut.store.names import Names
+from failshut_breakers.decisions.permits import Statement
+from failshut_breakers.decisions.probe_tokens import ProbeKey
+from failshut_breakers.store.client import Store
+from failshut_servers import Redis, Valkey
+from failshut_streams.sources import outcomes as outcomes_module
+from failshut_streams.sources.outcomes import OutcomeMover
 
 DOCKER = Path(__file__).resolve().parents[2] / "docker"
 INSTALLATION = "installationoftests"

@@ -9,7 +9,7 @@ import pytest
 from guard.standin import FakeClocks, Monitor
 
 from failshut import Configuration, Gate, Guard
-from failshut_streams.embedded import Valkey
+from failshut_servers import Valkey
 
 
 @pytest.fixture

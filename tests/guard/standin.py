@@ -17,10 +17,11 @@ from typing import Any
 
 import redis
 
-from failshut import Cause, Clocks, Closing, Gate, Permit, Withheld, keys
+from failshut import Cause, Clocks, Closing, Gate, Permit, Withheld
 from failshut.epoch import epoch_of
-from failshut.keys import Names
 from failshut.signing import SigningKey
+from failshut.store import names as keys
+from failshut.store.names import Names
 
 POLICY = "sha256:" + "0" * 64
 SUBJECT = "agent:refund-7"

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from failshut import Cause, Permit
-from failshut.admission import admit, refuse_names
+from failshut.admission.checks import admit, refuse_names
 from failshut.epoch import epoch_of
 from failshut.lease import Denial
 

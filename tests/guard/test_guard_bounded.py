@@ -12,13 +12,13 @@ import redis
 from guard.standin import SUBJECT, Monitor, admitted, denied_with, eventually, withheld
 
 from failshut import Cause, Gate, Guard, Withheld
-from failshut.bounded import ANSWER_BYTES_MAX, VALUE_BYTES_MAX, BoundedParser, TooLong, check_length
-from failshut.connection import connect
 from failshut.signing import TOKEN_BYTES_MAX
-from failshut.store import Store, Unreachable
-from failshut_breakers.permits import Statement
-from failshut_breakers.store import Store as MonitorStore
-from failshut_streams.embedded import Redis, Valkey
+from failshut.store.answers import ANSWER_BYTES_MAX, VALUE_BYTES_MAX, BoundedParser, TooLong, check_length
+from failshut.store.client import Store, Unreachable
+from failshut.store.connection import connect
+from failshut_breakers.decisions.permits import Statement
+from failshut_breakers.store.client import Store as MonitorStore
+from failshut_servers import Redis, Valkey
 
 MB = 1024 * 1024
 
@@ -59,7 +59,7 @@ def refused(monkeypatch: pytest.MonkeyPatch) -> list[int]:
             lengths.append(value_bytes)
             raise
 
-    monkeypatch.setattr("failshut.bounded.check_length", watched)
+    monkeypatch.setattr("failshut.store.answers.check_length", watched)
     return lengths
 
 
@@ -277,7 +277,7 @@ def test_a_fence_that_grows_while_it_is_read_keeps_no_gate_unread(
     monitor.client.hset(monitor.names.fence(monitor.gate), mapping={"epoch": "1" * MB, "offset": "1", "kind": "permit"})
     monitor.client.hset(monitor.names.fence("other"), mapping={"epoch": "1" * 16, "offset": "1" * 16, "kind": "closing"})
     monitor.issue()
-    monkeypatch.setattr("failshut.store._fenced", lambda client, names, gates: frozenset(gates))
+    monkeypatch.setattr("failshut.store.client._fenced", lambda client, names, gates: frozenset(gates))
     store = Store(server.url, 5_000)
     found, other = store.read(monitor.names, [monitor.gate, "other"])
     assert found.record is not None

@@ -13,7 +13,7 @@ from guard.standin import SUBJECT, FakeClocks, Monitor, admitted, denied_with, e
 
 from failshut import Cause, Gate, Guard, Withheld
 from failshut.lease import Denial, Lease
-from failshut_streams.embedded import Valkey
+from failshut_servers import Valkey
 
 
 def test_a_wall_clock_stepped_back_denies_and_prolongs_nothing(

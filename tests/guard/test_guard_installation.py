@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 from guard.standin import SUBJECT, Monitor, admitted, denied_with, eventually, withheld
 
-from failshut import Cause, Configuration, Gate, Guard, Withheld, keys, verify
+from failshut import Cause, Configuration, Gate, Guard, Withheld, verify
 from failshut.config import from_environment
 from failshut.permit import ForeignInstallation
 from failshut.signing import KeySet, SigningKey
+from failshut.store import names as store_names
 
 MakeGuard = Callable[..., Guard]
 
@@ -23,7 +24,7 @@ MakeGuard = Callable[..., Guard]
 def other(monitor: Monitor) -> Monitor:
     """Another installation on the same store, with a gate of the same name, and with the same key."""
     second = Monitor(monitor.url, monitor.gate, monitor.key)
-    second.installation = keys.new_installation()
+    second.installation = store_names.new_installation()
     return second
 
 
@@ -150,7 +151,7 @@ def test_a_stream_that_takes_nothing_costs_other_gates_nothing(monitor: Monitor,
 def test_what_could_reach_another_name_is_no_installation(name: Any) -> None:
     """An id becomes part of every name in the store, so it has no room for their punctuation."""
     with pytest.raises(ValueError, match="not an installation's id"):
-        keys.Names(name)
+        store_names.Names(name)
 
 
 def test_a_bad_installation_is_said_at_once(monitor: Monitor) -> None:
@@ -171,13 +172,13 @@ def test_a_rotation_keeps_the_installation(monitor: Monitor, tmp_path: Path) -> 
 
 def test_no_two_installations_share_a_name() -> None:
     """Every name in the store, the channel and the workers' lines differ between two installations."""
-    one, two = keys.Names("1" * 16), keys.Names("2" * 16)
+    one, two = store_names.Names("1" * 16), store_names.Names("2" * 16)
     for names in (one, two):
         assert all(names.installation in name for name in _all(names))
     assert not {*_all(one)} & {*_all(two)}
     assert replace(Configuration(), installation="1" * 16).installation == one.installation
 
 
-def _all(names: keys.Names) -> list[str]:
+def _all(names: store_names.Names) -> list[str]:
     by_gate = (names.record, names.fence, names.probes, names.probed, names.status, names.outcomes, names.worker)
     return [names.gates, names.push, names.workers, *(name("g") for name in by_gate)]

@@ -14,11 +14,11 @@ from guard.test_guard_processes import Child
 from patience import patient
 
 from failshut import Cause, Gate, Guard, Withheld
+from failshut.background.key_source import FILE_BYTES_MAX, KeySource, NoInstallation
 from failshut.epoch import epoch_of
-from failshut.keysource import FILE_BYTES_MAX, KeySource, NoInstallation
 from failshut.lease import Denial, Lease
 from failshut.signing import KeySet, SigningKey
-from failshut_streams.embedded import Valkey
+from failshut_servers import Valkey
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from guard.standin import POLICY
 from guard.test_guard_permit import KEY
 
 from failshut import Cause, Closing, Permit
+from failshut.background.key_source import KeySource
 from failshut.epoch import digits, epoch_of
-from failshut.keysource import KeySource
 from failshut.lease import Denial, Fenced, Lease, Moment, Slot
 from failshut.signing import SigningKey
 

@@ -16,7 +16,7 @@ from guard.standin import POLICY
 from hypothesis import given
 from hypothesis import strategies as st
 
-from failshut import Cause, Check, Closing, Permit, keys, verify
+from failshut import Cause, Check, Closing, Permit, verify
 from failshut.epoch import digits, epoch_of, fence, is_epoch, number_of, term_of
 from failshut.permit import ForeignGate
 from failshut.signing import (
@@ -31,6 +31,7 @@ from failshut.signing import (
     WrongType,
     read_token,
 )
+from failshut.store import names as store_names
 
 KEY = SigningKey.generate()
 INSTALLATION = "i" * 32
@@ -284,13 +285,13 @@ def test_numbers_that_do_not_fit_are_refused() -> None:
 def test_a_name_that_could_reach_another_key_is_no_gate(name: Any) -> None:
     """A gate's name becomes part of keys and messages, so it has no room for their punctuation."""
     with pytest.raises(ValueError, match="not a gate's name"):
-        keys.check_gate(name)
+        store_names.check_gate(name)
 
 
 def test_all_keys_of_a_gate_lie_in_one_slot() -> None:
     """A cluster finds the same hash tag in every key of a gate."""
-    gate = keys.check_gate("payments.refund")
-    names = keys.Names(INSTALLATION)
+    gate = store_names.check_gate("payments.refund")
+    names = store_names.Names(INSTALLATION)
     for name in (names.record, names.fence, names.probes, names.probed, names.status, names.outcomes):
         assert "{payments.refund}" in name(gate)
 

@@ -22,11 +22,12 @@ from guard.standin import SUBJECT, Monitor, admitted, denied_with, eventually, w
 from patience import patient
 
 import failshut
-from failshut import Cause, Configuration, Gate, Guard, Withheld, keys
+from failshut import Cause, Configuration, Gate, Guard, Withheld
 from failshut import guard as guard_module
-from failshut import slots as slots_module
+from failshut.background import slots as slots_module
 from failshut.config import from_environment, parse_context
 from failshut.lease import Denial
+from failshut.store import names as store_names
 
 
 class Child:
@@ -116,7 +117,7 @@ def test_a_child_takes_no_push_from_its_parent(monitor: Monitor, gate: Gate) -> 
         children = [Child(child) for _ in range(2)]
         # All three listen once three receivers are counted; the closing is not written, so only a push tells.
         closing = monitor.closing(Cause.HEARTBEAT).sign(monitor.key)
-        message = keys.push_message(monitor.gate, closing)
+        message = store_names.push_message(monitor.gate, closing)
         eventually(lambda: dict(monitor.client.pubsub_numsub(monitor.names.push)).get(monitor.names.push.encode()) == 3)
         time.sleep(0.3)  # the children's first reads, which would be stale after a push
         monitor.client.set(monitor.names.record(monitor.gate), closing)

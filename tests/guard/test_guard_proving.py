@@ -10,11 +10,11 @@ import pytest
 from guard.standin import SUBJECT, FakeClocks, Monitor, admitted, denied_with, eventually, withheld
 
 from failshut import Cause, Gate, Guard, Withheld
+from failshut.background.outcomes import OutcomeQueue
+from failshut.background.watcher import ProbeRequest
 from failshut.epoch import ZERO
-from failshut.keys import Names
-from failshut.outcomes import OutcomeQueue
-from failshut.store import Outcomes, Store, Unreachable
-from failshut.watcher import ProbeRequest
+from failshut.store.client import Outcomes, Store, Unreachable
+from failshut.store.names import Names
 
 
 def denial_of(gate: Gate, subject: str = SUBJECT, operation: str | None = None) -> Withheld:

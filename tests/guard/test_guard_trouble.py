@@ -16,10 +16,10 @@ from patience import PATIENCE, patient, within
 
 from failshut import Cause, Check, Gate, Guard, Withheld
 from failshut.epoch import epoch_of
-from failshut.keys import Names
 from failshut.signing import SigningKey
-from failshut.store import Store, Unreachable
-from failshut_streams.embedded import Redis, Valkey
+from failshut.store.client import Store, Unreachable
+from failshut.store.names import Names
+from failshut_servers import Redis, Valkey
 
 
 @pytest.fixture(params=["store", "redis_server"])

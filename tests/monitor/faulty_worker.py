@@ -14,13 +14,13 @@ from typing import Any
 
 from aiokafka.errors import KafkaTimeoutError
 
-from failshut_breakers.evidence import Run
+from failshut_breakers.evidence.records import Run
 from failshut_detectors import registry
 from failshut_streams import worker
-from failshut_streams.control import ControlReader
-from failshut_streams.effects import Effects
-from failshut_streams.evidence_writer import EvidenceWriter
-from failshut_streams.marks import MarkWriter, wall_ms
+from failshut_streams.control.reader import ControlReader
+from failshut_streams.governor.effects import Effects
+from failshut_streams.router.evidence_writer import EvidenceWriter
+from failshut_streams.sources.marks import MarkWriter, wall_ms
 from failshut_streams.transport import Record
 
 HOUR_MS = 3_600_000

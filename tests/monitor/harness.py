@@ -24,16 +24,16 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from monitor.forked import ForkedProcess
 from patience import patient
 
-from failshut.keys import Names
 from failshut.signing import SigningKey
-from failshut_breakers.decision import Decision, Kind, decode_decision
-from failshut_breakers.evidence import Run, decode_run
-from failshut_streams import topics as topic_setup
-from failshut_streams.embedded import Kafka, Valkey
-from failshut_streams.embedded.process import wait_until_stopped
-from failshut_streams.marks import wall_ms
-from failshut_streams.operator import Operator, new_id
-from failshut_streams.topics import Counts, Topics
+from failshut.store.names import Names
+from failshut_breakers.decisions.decision import Decision, Kind, decode_decision
+from failshut_breakers.evidence.records import Run, decode_run
+from failshut_servers import Kafka, Valkey
+from failshut_servers.process import wait_until_stopped
+from failshut_streams.control.client import Operator, new_id
+from failshut_streams.kafka import topics as topic_setup
+from failshut_streams.kafka.topics import Counts, Topics
+from failshut_streams.sources.marks import wall_ms
 
 PATIENCE_S = 60.0
 

@@ -15,7 +15,7 @@ from monitor.policies import heartbeat
 from patience import patient
 
 from failshut_breakers.command import Hold
-from failshut_streams.embedded import Kafka, Valkey
+from failshut_servers import Kafka, Valkey
 
 pytestmark = pytest.mark.slow
 

@@ -15,13 +15,13 @@ from pathlib import Path
 import pytest
 from monitor.harness import Installation, until
 
-from failshut_breakers.decision import Breaker, Kind
-from failshut_breakers.evidence import Place
-from failshut_breakers.policy import parse_policy
-from failshut_breakers.rule import Rule
+from failshut_breakers.decisions.decision import Breaker, Kind
+from failshut_breakers.evidence.records import Place
+from failshut_breakers.policy.policy import parse_policy
+from failshut_breakers.policy.rule import Rule
 from failshut_detectors import registry
 from failshut_detectors.contract import Detector, EventDetector, VectorDetector
-from failshut_streams.embedded import Kafka, Valkey
+from failshut_servers import Kafka, Valkey
 
 pytestmark = pytest.mark.slow
 

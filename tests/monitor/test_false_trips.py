@@ -10,9 +10,9 @@ from pathlib import Path
 from monitor.harness import Installation, until
 from typer.testing import CliRunner
 
-from failshut_breakers.decision import Breaker
+from failshut_breakers.decisions.decision import Breaker
 from failshut_console.app import app
-from failshut_streams.embedded import Kafka, Valkey
+from failshut_servers import Kafka, Valkey
 
 POLICY = """
 gate: pay

@@ -23,10 +23,10 @@ from monitor.policies import drift
 from patience import patient
 from river import drift as river_drift
 
-from failshut_breakers.decision import Kind
-from failshut_breakers.evidence import Place
-from failshut_streams.embedded import Kafka, Valkey
-from failshut_streams.marks import MARK_KEY
+from failshut_breakers.decisions.decision import Kind
+from failshut_breakers.evidence.records import Place
+from failshut_servers import Kafka, Valkey
+from failshut_streams.sources.marks import MARK_KEY
 
 DATASETS = Path(os.environ.get("FAILSHUT_DATASETS", Path(__file__).parents[3] / "shared" / "datasets"))
 SERIES_FILE = DATASETS / "nab/data/realKnownCause/ec2_request_latency_system_failure.csv"

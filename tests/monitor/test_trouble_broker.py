@@ -11,7 +11,7 @@ from monitor.harness import Installation
 from monitor.policies import drift, heartbeat
 from monitor.trouble import SHIFTED, STEADY, back, bare_alarm, beating, one_story, outruns_nothing, place_of, renewed
 
-from failshut_streams.embedded import Kafka, Valkey
+from failshut_servers import Kafka, Valkey
 
 pytestmark = pytest.mark.slow
 

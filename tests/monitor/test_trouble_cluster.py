@@ -12,7 +12,7 @@ from monitor.policies import drift, heartbeat
 from monitor.trouble import SHIFTED, STEADY, back, bare_alarm, beating, one_story, outruns_nothing, place_of, renewed
 from patience import patient
 
-from failshut_streams.embedded import KafkaCluster, Valkey
+from failshut_servers import KafkaCluster, Valkey
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(patient(300))]
 

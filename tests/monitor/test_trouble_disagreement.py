@@ -16,10 +16,10 @@ from monitor.trouble import assigned, beating, gate_in, one_story, outruns_nothi
 from patience import patient
 
 from failshut.signing import SigningKey
-from failshut_breakers.decision import Kind
-from failshut_streams.embedded import Kafka, Valkey
+from failshut_breakers.decisions.decision import Kind
+from failshut_servers import Kafka, Valkey
+from failshut_streams.control.client import Operator
 from failshut_streams.health import Report
-from failshut_streams.operator import Operator
 
 pytestmark = pytest.mark.slow
 

@@ -14,8 +14,8 @@ from patience import patient
 
 from failshut.signing import TYP_COMMAND, SigningKey
 from failshut_breakers.command import Activate
-from failshut_streams.embedded import Kafka, Valkey
-from failshut_streams.marks import MARK_KEY, encode_mark
+from failshut_servers import Kafka, Valkey
+from failshut_streams.sources.marks import MARK_KEY, encode_mark
 
 pytestmark = pytest.mark.slow
 

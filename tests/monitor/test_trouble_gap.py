@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from failshut_console.app import app
 from failshut_console.exits import Trouble
-from failshut_streams.embedded import Kafka, Valkey
+from failshut_servers import Kafka, Valkey
 
 pytestmark = pytest.mark.slow
 

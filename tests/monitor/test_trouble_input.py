@@ -16,9 +16,9 @@ from monitor.policies import drift, heartbeat
 from monitor.trouble import SHIFTED, STEADY, bare_alarm, beating, closings, one_story, outruns_nothing, place_of, renewed
 
 from failshut_breakers.command import Hold
-from failshut_breakers.evidence import Faults, Place, Samples, Unreadable
-from failshut_streams.embedded import Kafka, Valkey
-from failshut_streams.marks import wall_ms
+from failshut_breakers.evidence.records import Faults, Place, Samples, Unreadable
+from failshut_servers import Kafka, Valkey
+from failshut_streams.sources.marks import wall_ms
 
 pytestmark = pytest.mark.slow
 

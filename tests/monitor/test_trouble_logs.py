@@ -25,8 +25,8 @@ from monitor.trouble import (
 )
 
 from failshut_breakers.command import AcceptGap
-from failshut_streams import topics as topic_setup
-from failshut_streams.embedded import Kafka, Valkey
+from failshut_servers import Kafka, Valkey
+from failshut_streams.kafka import topics as topic_setup
 
 pytestmark = pytest.mark.slow
 

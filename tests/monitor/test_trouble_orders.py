@@ -10,8 +10,8 @@ from monitor.policies import drift
 from monitor.trouble import SHIFTED, STEADY, one_story, outruns_nothing, renewed
 
 from failshut_breakers.command import Bypass, Reset
-from failshut_breakers.decision import Decision, Kind
-from failshut_streams.embedded import Kafka, Valkey
+from failshut_breakers.decisions.decision import Decision, Kind
+from failshut_servers import Kafka, Valkey
 
 pytestmark = pytest.mark.slow
 

@@ -11,8 +11,8 @@ from monitor.trouble import beating, closings, one_story, renewed
 
 from failshut.signing import SigningKey
 from failshut_breakers.command import Activate
-from failshut_streams.embedded import Kafka, Valkey
-from failshut_streams.operator import Operator, new_id
+from failshut_servers import Kafka, Valkey
+from failshut_streams.control.client import Operator, new_id
 
 pytestmark = pytest.mark.slow
 

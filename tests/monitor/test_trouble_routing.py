@@ -23,8 +23,8 @@ from monitor.trouble import (
 )
 
 from failshut_breakers.command import Hold
-from failshut_streams.embedded import Kafka, Valkey
-from failshut_streams.marks import MARK_KEY, encode_mark, wall_ms
+from failshut_servers import Kafka, Valkey
+from failshut_streams.sources.marks import MARK_KEY, encode_mark, wall_ms
 
 pytestmark = pytest.mark.slow
 

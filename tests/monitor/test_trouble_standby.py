@@ -10,8 +10,8 @@ from monitor.harness import Installation, until
 from monitor.policies import drift, heartbeat
 from monitor.trouble import SHIFTED, STEADY, back, bare_alarm, beating, closings, one_story, outruns_nothing, place_of, renewed
 
-from failshut_breakers.decision import Kind
-from failshut_streams.embedded import Kafka, Valkey
+from failshut_breakers.decisions.decision import Kind
+from failshut_servers import Kafka, Valkey
 
 pytestmark = pytest.mark.slow
 

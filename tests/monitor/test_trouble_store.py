@@ -14,7 +14,7 @@ from failshut import Configuration, Gate, Guard, Withheld
 from failshut.permit import Permit, verify
 from failshut.signing import SigningKey
 from failshut_breakers.command import Hold
-from failshut_streams.embedded import Kafka, Valkey
+from failshut_servers import Kafka, Valkey
 
 pytestmark = pytest.mark.slow
 

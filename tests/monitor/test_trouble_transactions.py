@@ -14,9 +14,9 @@ from confluent_kafka import Producer
 from monitor.harness import Installation, until
 from monitor.trouble import one_story, outruns_nothing, renewed
 
-from failshut_breakers.evidence import Samples
-from failshut_console.looking import Look, Looker
-from failshut_streams.embedded import Kafka, Valkey
+from failshut_breakers.evidence.records import Samples
+from failshut_console.monitor.gate_views import Look, Looker
+from failshut_servers import Kafka, Valkey
 from failshut_streams.health import Report
 
 pytestmark = pytest.mark.slow

@@ -26,9 +26,9 @@ from monitor.trouble import (
 )
 
 from failshut_breakers.command import Hold
-from failshut_breakers.decision import Kind
-from failshut_breakers.partition import partition_of
-from failshut_streams.embedded import Kafka, Valkey
+from failshut_breakers.decisions.decision import Kind
+from failshut_breakers.evidence.partition import partition_of
+from failshut_servers import Kafka, Valkey
 
 pytestmark = pytest.mark.slow
 

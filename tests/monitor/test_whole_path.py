@@ -9,10 +9,10 @@ from pathlib import Path
 from monitor.harness import Installation, until
 from monitor.policies import drift
 
-from failshut_breakers.decision import Kind
-from failshut_breakers.evidence import Place
+from failshut_breakers.decisions.decision import Kind
+from failshut_breakers.evidence.records import Place
 from failshut_detectors import Adwin
-from failshut_streams.embedded import Kafka, Valkey
+from failshut_servers import Kafka, Valkey
 
 
 async def test_drift_closes_the_gate_at_the_reading_where_a_bare_detector_alarms(

@@ -13,11 +13,11 @@ from monitor.harness import Installation, WorkerProcess, until
 
 from failshut.epoch import term_of
 from failshut_breakers.command import Reset
-from failshut_breakers.decision import Decision, Kind
-from failshut_breakers.evidence import Place
-from failshut_breakers.partition import partition_of
+from failshut_breakers.decisions.decision import Decision, Kind
+from failshut_breakers.evidence.partition import partition_of
+from failshut_breakers.evidence.records import Place
 from failshut_detectors import Adwin
-from failshut_streams.topics import FRONT_DOOR
+from failshut_streams.kafka.topics import FRONT_DOOR
 
 _rng = random.Random(7)
 STEADY = [_rng.gauss(50, 5) for _ in range(200)]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from failshut_breakers.policy import parse_policy
+from failshut_breakers.policy.policy import parse_policy
 from failshut_detectors import registry
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"

@@ -12,28 +12,30 @@ CATALOGUE = run.read_catalogue()
 
 #: What decides whether a gate opens: each has at least one mutant.
 DECIDES = {
-    *(
-        f"guard/failshut/{name}.py"
-        for name in ("lease", "execution", "admission", "slots", "keysource", "guard", "gate", "permit", "signing")
-    ),
-    "breakers/failshut_breakers/write.lua",
-    *(
-        f"breakers/failshut_breakers/{name}.py"
-        for name in (
-            "gate_state",
-            "gate_orders",
-            "gate_step",
-            "coverage",
-            "boundaries",
-            "agreement",
-            "governor",
-            "policy",
-            "taken",
-            "probes",
-            "permits",
-        )
-    ),
-    *(f"streams/failshut_streams/{name}.py" for name in ("effects", "snapshots", "operators")),
+    "breakers/failshut_breakers/agreement.py",
+    "breakers/failshut_breakers/decisions/permits.py",
+    "breakers/failshut_breakers/decisions/probe_tokens.py",
+    "breakers/failshut_breakers/evidence/boundaries.py",
+    "breakers/failshut_breakers/evidence/coverage.py",
+    "breakers/failshut_breakers/gate/orders.py",
+    "breakers/failshut_breakers/gate/state.py",
+    "breakers/failshut_breakers/gate/step.py",
+    "breakers/failshut_breakers/governor.py",
+    "breakers/failshut_breakers/policy/policy.py",
+    "breakers/failshut_breakers/store/write.lua",
+    "breakers/failshut_breakers/taken_ids.py",
+    "guard/failshut/admission/checks.py",
+    "guard/failshut/background/key_source.py",
+    "guard/failshut/background/slots.py",
+    "guard/failshut/execution.py",
+    "guard/failshut/gate.py",
+    "guard/failshut/guard.py",
+    "guard/failshut/lease.py",
+    "guard/failshut/permit.py",
+    "guard/failshut/signing.py",
+    "streams/failshut_streams/control/operators.py",
+    "streams/failshut_streams/governor/effects.py",
+    "streams/failshut_streams/governor/snapshots.py",
 }
 
 

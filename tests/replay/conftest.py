@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from replay import made
 
-from failshut_replay.reading import Recording
+from failshut_replay.recording.reader import Recording
 
 
 @pytest.fixture(scope="session")

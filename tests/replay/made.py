@@ -10,10 +10,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from failshut_replay.front_door import Event, evidence_of
-from failshut_replay.manifest import KEY, Manifest
-from failshut_replay.reading import Recording
-from failshut_replay.recording import record
+from failshut_replay.recording.manifest import KEY, Manifest
+from failshut_replay.recording.reader import Recording
+from failshut_replay.recording.record import record
+from failshut_replay.sources.front_door import Event, evidence_of
 
 START_MS = 1_772_442_000_000
 SERIES = "agent/amount"

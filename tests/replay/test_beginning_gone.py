@@ -11,18 +11,19 @@ import msgspec
 import pytest
 from replay import made
 
-from failshut_breakers.decision import Decision, Kind, decode_decision, encode_decision
-from failshut_breakers.evidence import Activation, Reading, Samples, decode_run, encode_run
+from failshut_breakers.decisions.decision import Decision, Kind, decode_decision, encode_decision
+from failshut_breakers.evidence.records import Activation, Reading, Samples, decode_run, encode_run
 from failshut_breakers.governor import Governor
 from failshut_console.exits import Trouble
-from failshut_console.replays import save
+from failshut_console.recordings.replay import save
 from failshut_replay.errors import RecordingError, ReplayError
-from failshut_replay.front_door import Event, evidence_of
-from failshut_replay.manifest import VERSION
-from failshut_replay.reading import Recording
-from failshut_replay.recording import Evidence, record
-from failshut_replay.replaying import Replay, check
-from failshut_replay.story import replayed
+from failshut_replay.recording.manifest import VERSION
+from failshut_replay.recording.reader import Recording
+from failshut_replay.recording.record import Evidence, record
+from failshut_replay.replay.replay import Replay
+from failshut_replay.replay.verdict import check
+from failshut_replay.sources.front_door import Event, evidence_of
+from failshut_replay.story.story import replayed
 
 RULE = made.policy(
     f'conformance: {{series: {made.SERIES}, rule: "value <= 80", window: 20}}',

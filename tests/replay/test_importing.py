@@ -13,13 +13,13 @@ import pyarrow.parquet as pq
 import pytest
 from replay import made
 
-from failshut_breakers.evidence import Faults, Lags, Outcomes, decode_run
+from failshut_breakers.evidence.records import Faults, Lags, Outcomes, decode_run
 from failshut_replay.errors import ImportFault
-from failshut_replay.front_door import Event, evidence_of
-from failshut_replay.importing import read_events
-from failshut_replay.reading import Recording
-from failshut_replay.recording import record
-from failshut_replay.replaying import check
+from failshut_replay.recording.reader import Recording
+from failshut_replay.recording.record import record
+from failshut_replay.replay.verdict import check
+from failshut_replay.sources.files import read_events
+from failshut_replay.sources.front_door import Event, evidence_of
 from failshut_replay.times import read_time_ms
 
 T0 = 1_772_442_000

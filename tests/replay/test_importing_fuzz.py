@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from replay import made
 
 from failshut_replay.errors import ImportFault
-from failshut_replay.front_door import evidence_of
-from failshut_replay.importing import read_events
+from failshut_replay.sources.files import read_events
+from failshut_replay.sources.front_door import evidence_of
 
 T0 = made.START_MS // 1000
 ZONES = st.sampled_from([None, ZoneInfo("UTC"), ZoneInfo("Europe/Berlin"), ZoneInfo("America/Havana")])

@@ -14,18 +14,18 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from replay import made
 
-from failshut_breakers.evidence import Beats, Faults, Run, Samples, Unreadable, decode_run
-from failshut_breakers.policy import PolicyBook
-from failshut_breakers.routes import Routes
+from failshut_breakers.evidence.records import Beats, Faults, Run, Samples, Unreadable, decode_run
+from failshut_breakers.policy.policy import PolicyBook
+from failshut_breakers.policy.routes import Routes
 from failshut_replay.errors import ImportFault
-from failshut_replay.front_door import Event, evidence_of
-from failshut_replay.importing import read_events
-from failshut_replay.importing.merging import in_time
-from failshut_replay.importing.noting import Placed
+from failshut_replay.sources.files import read_events
+from failshut_replay.sources.front_door import Event, evidence_of
+from failshut_replay.sources.notes import Placed
+from failshut_replay.sources.time_order import in_time
 from failshut_replay.times import iso
 from failshut_streams.codecs import NativeDecoder, OtlpDecoder
-from failshut_streams.cutter import Cutter, Log
-from failshut_streams.marks import MARK_KEY, encode_mark
+from failshut_streams.router.cutter import Cutter, Log
+from failshut_streams.sources.marks import MARK_KEY, encode_mark
 from failshut_streams.transport import Chunk, Record
 
 # A shrunk example of a file is worth less than the minutes that it takes.

@@ -16,9 +16,9 @@ import pytest
 from replay import made
 
 from failshut_replay.errors import ImportFault
-from failshut_replay.front_door import Event, evidence_of
-from failshut_replay.importing import read_events
-from failshut_replay.importing.opening import LINE_CHARS_MAX
+from failshut_replay.sources.encodings import LINE_CHARS_MAX
+from failshut_replay.sources.files import read_events
+from failshut_replay.sources.front_door import Event, evidence_of
 from failshut_replay.times import LocalTime, read_time_ms
 
 T0 = made.START_MS // 1000
@@ -87,7 +87,7 @@ def test_what_cannot_be_read_is_refused_with_the_reason(tmp_path: Path, data: st
 @pytest.mark.slow
 def test_what_gzip_unpacks_to_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Kilobytes that unpack to more than the bound are refused while they are unpacked."""
-    monkeypatch.setattr("failshut_replay.importing.opening.UNPACKED_BYTES_MAX", 1 << 20)
+    monkeypatch.setattr("failshut_replay.sources.encodings.UNPACKED_BYTES_MAX", 1 << 20)
     with pytest.raises(ImportFault, match="unpacks to more than 1048576 bytes"):
         read(written(tmp_path, gzip.compress(rows(*(f"{T0},1" for _ in range(200_000))).encode())))
 

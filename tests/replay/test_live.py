@@ -16,15 +16,15 @@ from monitor.harness import Installation, until
 from monitor.policies import drift, heartbeat
 from typer.testing import CliRunner
 
-from failshut_breakers.decision import Decision, Kind
-from failshut_breakers.evidence import decode_run
-from failshut_breakers.partition import partition_of
+from failshut_breakers.decisions.decision import Decision, Kind
+from failshut_breakers.evidence.partition import partition_of
+from failshut_breakers.evidence.records import decode_run
 from failshut_console.app import app
 from failshut_console.exits import Trouble
-from failshut_replay.reading import Recording
-from failshut_replay.replaying import check
-from failshut_streams.embedded import Kafka, Valkey
-from failshut_streams.topics import Counts
+from failshut_replay.recording.reader import Recording
+from failshut_replay.replay.verdict import check
+from failshut_servers import Kafka, Valkey
+from failshut_streams.kafka.topics import Counts
 
 SECONDS = float(os.environ.get("FAILSHUT_LIVE_SECONDS", "0"))
 """How much longer there is trouble: 600 is the run that docs/replay.md speaks of."""

@@ -11,13 +11,13 @@ from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from monitor.harness import Installation, until
 from typer.testing import CliRunner
 
-from failshut_breakers.decision import Kind
+from failshut_breakers.decisions.decision import Kind
 from failshut_console.app import app
-from failshut_replay.reading import Recording
-from failshut_replay.replaying import check
+from failshut_replay.recording.reader import Recording
+from failshut_replay.replay.verdict import check
 from failshut_replay.times import iso
-from failshut_streams.embedded import Kafka, Valkey
-from failshut_streams.topics import Counts
+from failshut_servers import Kafka, Valkey
+from failshut_streams.kafka.topics import Counts
 
 POLICY = """
 gate: pay

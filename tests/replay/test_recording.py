@@ -16,16 +16,16 @@ import pytest
 from patience import patient
 from replay import made
 
-from failshut_breakers.decision import decode_decision, encode_decision
-from failshut_breakers.evidence import decode_run, encode_run
+from failshut_breakers.decisions.decision import decode_decision, encode_decision
+from failshut_breakers.evidence.records import decode_run, encode_run
 from failshut_breakers.governor import Governor
-from failshut_replay import writing
 from failshut_replay.errors import RecordingError
-from failshut_replay.front_door import evidence_of
-from failshut_replay.manifest import KEY, encode_manifest
-from failshut_replay.reading import Recording
-from failshut_replay.recording import Evidence, record
-from failshut_replay.replaying import check
+from failshut_replay.recording import writer
+from failshut_replay.recording.manifest import KEY, encode_manifest
+from failshut_replay.recording.reader import Recording
+from failshut_replay.recording.record import Evidence, record
+from failshut_replay.replay.verdict import check
+from failshut_replay.sources.front_door import evidence_of
 
 
 def evidence(count: int = 800) -> list[Evidence]:
@@ -89,7 +89,7 @@ def test_two_governors_that_differ_are_told_of(tmp_path: Path) -> None:
 
 def test_it_is_written_in_row_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A recording is written and read in pieces of bounded size, whatever its length."""
-    monkeypatch.setattr(writing, "GROUP_ROWS", 50)
+    monkeypatch.setattr(writer, "GROUP_ROWS", 50)
     opened = made.recording(tmp_path / "a.parquet")
     assert len(opened.manifest.groups) > 4
     assert max(group.rows for group in opened.manifest.groups) == 50
@@ -156,7 +156,7 @@ def test_a_changed_footer_is_found(incident: Recording, tmp_path: Path) -> None:
 
 def test_a_row_group_cut_out_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Leaving out a piece is as visible as changing one."""
-    monkeypatch.setattr(writing, "GROUP_ROWS", 50)
+    monkeypatch.setattr(writer, "GROUP_ROWS", 50)
     path = made.recording(tmp_path / "a.parquet").path
     made.rewrite(path, lambda rows: rows[:-1] if len(rows) == 50 else rows)
     with pytest.raises(RecordingError, match="cut"):
@@ -213,7 +213,7 @@ def test_duplicated_offsets_in_a_file_are_refused(incident: Recording, tmp_path:
     rows[6]["offset"] = rows[5]["offset"]
     told = [tuple(row.values()) for row in rows]
     told = [(*row[:3], round(row[3].timestamp() * 1000), *row[4:]) for row in told]
-    groups = [msgspec.structs.replace(group, digest=writing.digest_of_rows(told)), *incident.manifest.groups[1:]]
+    groups = [msgspec.structs.replace(group, digest=writer.digest_of_rows(told)), *incident.manifest.groups[1:]]
     manifest = msgspec.structs.replace(incident.manifest, groups=groups)
     path = made.rewrite(
         incident.path,
@@ -274,8 +274,9 @@ def test_on_a_full_disk_it_leaves_nothing(tmp_path: Path) -> None:
     script = (
         "import resource, sys; from pathlib import Path; sys.path.insert(0, sys.argv[2]); import signal\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "from replay import made; from failshut_replay.recording import record; from failshut_replay.errors import *\n"
-        "from failshut_replay.front_door import evidence_of; from failshut_replay import writing; writing.GROUP_ROWS = 100\n"
+        "from replay import made; from failshut_replay.recording.record import record; from failshut_replay.errors import *\n"
+        "from failshut_replay.sources.front_door import evidence_of\n"
+        "from failshut_replay.recording import writer; writer.GROUP_ROWS = 100\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
         "try: record(Path(sys.argv[1]), evidence_of(made.values(5000), {'p.yaml': made.DRIFT}))\n"
         "except RecordingError as error: print('refused:', error)\n"

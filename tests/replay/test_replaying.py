@@ -11,16 +11,17 @@ import msgspec
 import pytest
 from replay import made
 
-from failshut_breakers.decision import Kind, decode_decision, encode_decision
-from failshut_breakers.evidence import decode_run, encode_run
+from failshut_breakers.decisions.decision import Kind, decode_decision, encode_decision
+from failshut_breakers.evidence.records import decode_run, encode_run
 from failshut_replay.errors import ReplayError
-from failshut_replay.front_door import Event, evidence_of
-from failshut_replay.reading import Recording
-from failshut_replay.recording import Evidence, record
-from failshut_replay.rehearsal import messages
-from failshut_replay.replaying import Replay, Step, check, paced
-from failshut_replay.story import on_record, replayed
-from failshut_replay.whatif import Assumed
+from failshut_replay.recording.reader import Recording
+from failshut_replay.recording.record import Evidence, record
+from failshut_replay.replay.rehearsal import messages
+from failshut_replay.replay.replay import Replay, Step, paced
+from failshut_replay.replay.verdict import check
+from failshut_replay.replay.what_if import Assumed
+from failshut_replay.sources.front_door import Event, evidence_of
+from failshut_replay.story.story import on_record, replayed
 
 LAGGING = """gate: g
 permit: {ttl: 3s}
@@ -100,7 +101,7 @@ def test_evidence_that_no_governor_had_judged_is_no_difference(tmp_path: Path, i
 
 def test_versions_that_differ_are_named(tmp_path: Path, incident: Recording, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever meets a difference first wants to know whether it is the same code."""
-    monkeypatch.setattr("failshut_replay.replaying.versions", lambda: incident.manifest.made_by | {"river": "99"})
+    monkeypatch.setattr("failshut_replay.replay.verdict.versions", lambda: incident.manifest.made_by | {"river": "99"})
     assert check(incident).made_by["river"][1] == "99"
 
 

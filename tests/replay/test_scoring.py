@@ -9,11 +9,11 @@ from replay import made
 from scipy.stats import chi2
 
 from failshut_replay.errors import LabelFault
-from failshut_replay.labels import Incident, beside, read_labels
-from failshut_replay.reading import Recording
-from failshut_replay.scoring import WEEK_MS, baselines, poisson_interval, score
-from failshut_replay.story import on_record
-from failshut_replay.timeline import Span, Timeline, Trip
+from failshut_replay.recording.reader import Recording
+from failshut_replay.story.labels import Incident, beside, read_labels
+from failshut_replay.story.scores import WEEK_MS, baselines, poisson_interval, score
+from failshut_replay.story.story import on_record
+from failshut_replay.story.timeline import Span, Timeline, Trip
 
 HOUR_MS = 3_600_000
 
@@ -139,8 +139,8 @@ def test_a_lapse_shows_although_no_decision_says_so(incident_story: Timeline) ->
 @pytest.fixture
 def incident_story(tmp_path: Path) -> Timeline:
     """Marks every ten seconds, permits of three."""
-    from failshut_replay.front_door import evidence_of
-    from failshut_replay.recording import record
+    from failshut_replay.recording.record import record
+    from failshut_replay.sources.front_door import evidence_of
 
     record(tmp_path / "a.parquet", evidence_of(made.values(200, 200), {"pay.yaml": made.DRIFT}, 10_000))
     return on_record(Recording(tmp_path / "a.parquet")).timelines["pay"]

@@ -15,15 +15,15 @@ from typer.testing import CliRunner
 
 from failshut_console.app import app
 from failshut_console.exits import Trouble
-from failshut_replay.comparing import compare
 from failshut_replay.errors import ReplayError
-from failshut_replay.labels import Incident
-from failshut_replay.picture import picture
-from failshut_replay.reading import Recording
-from failshut_replay.replaying import check
-from failshut_replay.reporting import report
-from failshut_replay.story import replayed
-from failshut_replay.whatif import Assumed
+from failshut_replay.recording.reader import Recording
+from failshut_replay.replay.verdict import check
+from failshut_replay.replay.what_if import Assumed
+from failshut_replay.story.differences import compare
+from failshut_replay.story.labels import Incident
+from failshut_replay.story.picture import picture
+from failshut_replay.story.report import report
+from failshut_replay.story.story import replayed
 
 INCIDENTS = Path(__file__).parents[2] / "replay" / "incidents"
 STRICTER = INCIDENTS / "policies" / "payments-refund-stricter.yaml"
@@ -218,7 +218,7 @@ def test_a_replay_that_differs_ends_with_status_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, incident: Recording
 ) -> None:
     """A script can tell "not identical" from "could not be read"."""
-    from failshut_breakers import gate_step
+    from failshut_breakers.gate import step as gate_step
 
     monkeypatch.setattr(gate_step, "RENEWALS_PER_TTL", 1)
     done = CliRunner().invoke(app, ["replay", str(incident.path), "-q"])

@@ -16,19 +16,19 @@ import pytest
 from replay import made
 from replay.toy import RULE, SPACE, WEEK_MS, Toy, outcome
 
-from failshut_breakers.policy import Anomaly, Conformance, Drift, Policy, parse_policy
+from failshut_breakers.policy.policy import Anomaly, Conformance, Drift, Policy, parse_policy
 from failshut_detectors.registry import build, names
-from failshut_replay.bounds import DRAWN
-from failshut_replay.choosing import write_choices
 from failshut_replay.errors import ReplayError
-from failshut_replay.front_door import Event
-from failshut_replay.judging import Recordings, suited, usual_values
-from failshut_replay.labels import beside
-from failshut_replay.reading import Recording
-from failshut_replay.space import Space, Usual
+from failshut_replay.recording.reader import Recording
+from failshut_replay.replay.what_if import Assumed
+from failshut_replay.sources.front_door import Event
+from failshut_replay.story.labels import beside
 from failshut_replay.times import iso
-from failshut_replay.tuning import Tried, choose, held_out, pareto, tried, tune
-from failshut_replay.whatif import Assumed
+from failshut_replay.tune.bounds import DRAWN
+from failshut_replay.tune.choices import write_choices
+from failshut_replay.tune.objective import Objective, suited, usual_values
+from failshut_replay.tune.search import Tried, choose, held_out, pareto, tried, tune
+from failshut_replay.tune.space import Space, Usual
 
 
 @pytest.mark.slow
@@ -170,13 +170,13 @@ def test_interrupted_it_keeps_what_it_learned(tmp_path: Path) -> None:
     """Ctrl-C in the middle of tuning: every finished draw is in the journal, and the choices are made from them."""
     script = (
         "import signal, sys; from pathlib import Path; sys.path.insert(0, sys.argv[2])\n"
-        "from replay.toy import *; from failshut_replay.tuning import tune\n"
+        "from replay.toy import *; from failshut_replay.tune.search import tune\n"
         "if __name__ == '__main__':\n"
         # A shell without job control starts what is behind it deaf to Ctrl-C, and children inherit that.
         "    signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "    told = lambda found, left: print(len(found), flush=True)\n"
         "    draws = tune(SPACE, Toy(0.05), Path(sys.argv[1]), 600, workers=1, watch=told)\n"
-        "    from failshut_replay.choosing import write_choices\n"
+        "    from failshut_replay.tune.choices import write_choices\n"
         "    write_choices(draws, SPACE.text(), Toy()(RULE), Path(sys.argv[1]))\n"
         "    print('kept', len(draws), flush=True)\n"
     )
@@ -206,7 +206,7 @@ def test_a_policy_is_judged_by_a_replay(tmp_path: Path) -> None:
     """One that notices and one that is deaf come to what they are; what is usual is read from the recordings."""
     recording = labelled(tmp_path)
     paths = suited([recording.path], parse_policy(made.DRIFT))
-    judge = Recordings("pay", tuple(paths), Assumed())
+    judge = Objective("pay", tuple(paths), Assumed())
     assert judge(made.DRIFT).missed == 0
     assert judge(made.DEAF).missed == 1
     assert usual_values(paths)[made.SERIES].value == pytest.approx(50, abs=48)

@@ -7,8 +7,8 @@ from typing import Any
 
 from replay import made
 
-from failshut_breakers.evidence import SCHEMA, FaultRow, OutcomeRow, Outcomes, Run, Unreadable
-from failshut_replay.whatif import WhatIf
+from failshut_breakers.evidence.records import SCHEMA, FaultRow, OutcomeRow, Outcomes, Run, Unreadable
+from failshut_replay.replay.what_if import WhatIf
 
 ROWS = [FaultRow(5, 0, made.START_MS, "not JSON")]
 NEW = made.policy(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from failshut_breakers.policy import Conformance, parse_policy
-from failshut_replay.space import Space, Usual
-from failshut_replay.tuning import Incidental, Outcome
+from failshut_breakers.policy.policy import Conformance, parse_policy
+from failshut_replay.tune.search import Incidental, Outcome
+from failshut_replay.tune.space import Space, Usual
 
 SERIES = "agent/amount"
 RULE = f"""gate: pay

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from failshut_streams.embedded import EmbeddedUnavailable, jars
+from failshut_servers import EmbeddedUnavailable, jars
 
 
 def fake_registry(monkeypatch: pytest.MonkeyPatch, content: dict[str, bytes]) -> list[str]:

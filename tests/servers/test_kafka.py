@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError
 
-from failshut_streams.embedded import Kafka, KafkaCluster
+from failshut_servers import Kafka, KafkaCluster
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 

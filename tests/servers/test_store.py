@@ -17,8 +17,8 @@ import psutil
 import pytest
 import redis as redis_py
 
-from failshut_streams.embedded import EmbeddedUnavailable, Redis, Valkey
-from failshut_streams.embedded.process import Server
+from failshut_servers import EmbeddedUnavailable, Redis, Valkey
+from failshut_servers.process import Server
 
 pytestmark = pytest.mark.store
 
@@ -173,7 +173,7 @@ def test_it_outlives_the_thread_that_started_it(tmp_path: Path) -> None:
 _OWNER = """
 import sys, time
 from pathlib import Path
-from failshut_streams.embedded import Valkey
+from failshut_servers import Valkey
 server = Valkey(Path(sys.argv[1])).start()
 if sys.argv[2] == "paused":
     server.pause()

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from failshut.keys import Names
 from failshut.signing import SigningKey
-from failshut_breakers.probes import ProbeKey
+from failshut.store.names import Names
+from failshut_breakers.decisions.probe_tokens import ProbeKey
 from failshut_streams.codecs import InternalDecoder, Outcome
-from failshut_streams.outcome_records import Entry, record_of
+from failshut_streams.sources.outcome_records import Entry, record_of
 
 EPOCH = "0001099511627776"
 GATE, OTHER = "payments.refund", "fleet.scale"

@@ -8,12 +8,13 @@ import zlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from failshut_breakers.evidence import Beats, Faults, Lags, Outcomes, Run, Samples, Unreadable
-from failshut_breakers.routes import Routes
+from failshut_breakers.evidence.records import Beats, Faults, Lags, Outcomes, Run, Samples, Unreadable
+from failshut_breakers.policy.routes import Routes
 from failshut_streams.codecs import InternalDecoder, NativeDecoder
-from failshut_streams.cutter import APPEND_TIME, Cut, Cutter, Decoder, Log
-from failshut_streams.marks import MARK_KEY, encode_mark
+from failshut_streams.router.cutter import Cut, Cutter, Decoder, Log
+from failshut_streams.sources.marks import MARK_KEY, encode_mark
 from failshut_streams.transport import Chunk, Record
+from failshut_streams.transport.front_door import APPEND_TIME
 
 START_MS = 1_700_000_000_000
 STEP_MS = 100

@@ -21,10 +21,10 @@ from streams.test_control import (
 
 from failshut.signing import TYP_COMMAND
 from failshut_breakers.command import AcceptGap, Activate, Hold, OpenTerm
-from failshut_breakers.taken import IDS_MAX, STEP_BACK_MS, VALID_MS, Taken
-from failshut_streams.cutter import APPEND_TIME
-from failshut_streams.operator import command_key, read_command
+from failshut_breakers.taken_ids import IDS_MAX, STEP_BACK_MS, VALID_MS, Taken
+from failshut_streams.control.client import command_key, read_command
 from failshut_streams.transport import Record
+from failshut_streams.transport.front_door import APPEND_TIME
 
 
 def test_a_command_of_another_installation_commands_nothing() -> None:

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from streams.front_door import EVIDENCE_ID, INSTALLATION, PARTITIONS, ROUTES, START_MS, chunk, cutter
 from streams.front_door import record as telemetry_record
 
-from failshut_breakers.boundaries import KEPT_MAX, MARK_EVERY_MS, SPAN_MS, Boundaries, ends_run, look_before, span_ms
-from failshut_breakers.coverage import BROKER_SKEW_MS, Admission, Coverage
-from failshut_breakers.evidence import Mark, Term
-from failshut_breakers.routes import Routes
-from failshut_streams.cutter import Cut, Cutter
-from failshut_streams.marks import MARK_KEY, encode_mark
+from failshut_breakers.evidence.boundaries import KEPT_MAX, MARK_EVERY_MS, SPAN_MS, Boundaries, ends_run, look_before, span_ms
+from failshut_breakers.evidence.coverage import BROKER_SKEW_MS, Admission, Coverage
+from failshut_breakers.evidence.records import Mark, Term
+from failshut_breakers.policy.routes import Routes
+from failshut_streams.router.cutter import Cut, Cutter
+from failshut_streams.sources.marks import MARK_KEY, encode_mark
 from failshut_streams.transport import Record
 
 TELEMETRY = ("telemetry", 0)
@@ -45,7 +45,7 @@ def admitted(coverage: Coverage, *cuts: Cut) -> list[Admission]:
 
 
 def searched(records: list[Record], append_ms: int) -> int:
-    """The boundary that reading the log finds: what boundary.py does, from the beginning."""
+    """The boundary that reading the log finds: what mark_search.py does, from the beginning."""
     found, marked_ms = 0, None
     for at in records:
         if at.key == MARK_KEY and at.timestamp_ms < append_ms:

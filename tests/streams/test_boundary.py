@@ -10,10 +10,10 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from patience import patient
 
-from failshut_streams import boundary
-from failshut_streams.boundary import last_boundary_before
-from failshut_streams.embedded import Kafka
-from failshut_streams.marks import MARK_KEY, encode_mark
+from failshut_servers import Kafka
+from failshut_streams.router import mark_search
+from failshut_streams.router.mark_search import last_boundary_before
+from failshut_streams.sources.marks import MARK_KEY, encode_mark
 
 START_MS = 1_700_000_000_000
 FAR_MS = 4_000_000_000_000
@@ -40,7 +40,7 @@ async def test_the_last_mark_before_a_time_is_found(
     kafka: Kafka, topic_name: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Strictly before it, however far back; the given beginning where there is none; and never what routers refuse."""
-    monkeypatch.setattr(boundary, "APPEND_TIME", 0)  # so that a test may say when a record was appended
+    monkeypatch.setattr(mark_search, "APPEND_TIME", 0)  # so that a test may say when a record was appended
     broker = f"kafka://{kafka.bootstrap}"
     # The first mark is known to be a boundary by nobody who has not read the one before; the two at ..01 and ..10 end no run.
     records = [("sample", 0), ("mark", 10), ("sample", 20), ("mark", 200), ("mark", 201), ("mark", 90_000_000)]
@@ -60,7 +60,7 @@ async def test_a_mark_that_was_taken_back_is_no_boundary(
 
     The search ends there all the same, although it never reads a record at the end.
     """
-    monkeypatch.setattr(boundary, "APPEND_TIME", 0)
+    monkeypatch.setattr(mark_search, "APPEND_TIME", 0)
     broker = f"kafka://{kafka.bootstrap}"
     tp = await _written(kafka, topic_name("taken-back"), [("mark", 10), ("mark", 110), ("sample", 120)])
     producer = AIOKafkaProducer(bootstrap_servers=kafka.bootstrap, transactional_id=tp.topic)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from failshut_streams.broker import Broker, client_options, consumer_options
+from failshut_streams.kafka.address import Broker, client_options, consumer_options
 
 
 @pytest.mark.parametrize(

@@ -12,18 +12,19 @@ from streams import front_door
 from streams.front_door import EVIDENCE_ID, INSTALLATION, PARTITIONS, START_MS, STEP_MS, at_ms, mark, partition_of
 
 from failshut.signing import TYP_COMMAND, SigningKey
-from failshut_breakers import policy_yaml
 from failshut_breakers.command import AcceptGap, Activate, Command, Hold, OpenTerm, Reset
-from failshut_breakers.coverage import BROKER_SKEW_MS
-from failshut_breakers.evidence import AcceptedGap, Activation, Commanded, Run, Term, encode_run
+from failshut_breakers.evidence.coverage import BROKER_SKEW_MS
+from failshut_breakers.evidence.records import AcceptedGap, Activation, Commanded, Run, Term, encode_run
 from failshut_breakers.governor import Governor
-from failshut_streams import control
+from failshut_breakers.policy import yaml_reader
 from failshut_streams.codecs import DeadKind
-from failshut_streams.control import UNSIGNED, ControlCut, ControlCutter
-from failshut_streams.cutter import APPEND_TIME, Cut
-from failshut_streams.operators import OperatorsInForce
-from failshut_streams.topics import CONTROL_BYTES_MAX, EVIDENCE_BYTES_MAX
+from failshut_streams.control import cutter as control_cutter
+from failshut_streams.control.cutter import UNSIGNED, ControlCut, ControlCutter
+from failshut_streams.control.operators import OperatorsInForce
+from failshut_streams.kafka.topics import CONTROL_BYTES_MAX, EVIDENCE_BYTES_MAX
+from failshut_streams.router.cutter import Cut
 from failshut_streams.transport import Record
+from failshut_streams.transport.front_door import APPEND_TIME
 
 KEY, STRANGER, MONITOR = SigningKey.generate(), SigningKey.generate(), SigningKey.generate()
 ELSEWHERE = "anotherinstallation"
@@ -117,9 +118,9 @@ def test_everything_is_told_to_everyone() -> None:
 @pytest.mark.parametrize("live", [False, True], ids=["at-the-start", "in-one-batch"])
 def test_any_number_of_bundles_fits(live: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Bundles that no single evidence record could hold are told in several, and governors know the last of them."""
-    assert control.PIECE_BYTES_MAX + CONTROL_BYTES_MAX < EVIDENCE_BYTES_MAX
+    assert control_cutter.PIECE_BYTES_MAX + CONTROL_BYTES_MAX < EVIDENCE_BYTES_MAX
     size, count, piece = 10_000, 40, 100_000
-    monkeypatch.setattr(control, "PIECE_BYTES_MAX", piece)
+    monkeypatch.setattr(control_cutter, "PIECE_BYTES_MAX", piece)
     bundles = [record(2 + n, activate(n + 1, pad=size)) for n in range(count)]
     at = cutter()
     cuts = [at.everything([record(0, TERM), *([] if live else bundles)], 2 if live else 2 + count)]
@@ -138,7 +139,7 @@ def test_any_number_of_bundles_fits(live: bool, monkeypatch: pytest.MonkeyPatch)
 
 def test_pieces_of_an_earlier_term_count_in_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where control is told in pieces, a policy from before the term that is open now is known to its governors."""
-    monkeypatch.setattr(control, "PIECE_BYTES_MAX", 1)
+    monkeypatch.setattr(control_cutter, "PIECE_BYTES_MAX", 1)
     second = TERM.model_copy(update={"term": 2, "id": "second"})
     records = [record(0, activate(1)), record(1, TERM), record(2, activate(2)), record(3, second), mark(4, partitions=1)]
     at = cutter()
@@ -278,12 +279,12 @@ def test_a_bundle_by_nobody_known_about_nobody_is_a_dead_letter() -> None:
 
 def test_a_bundle_that_was_prepared_is_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker reads large signed bundles in a thread; taking them up, for routers and governors, reads no YAML then."""
-    bundle = record(2, activate(2, pad=control.SMALL_BYTES))
-    forged = record(3, activate(3, pad=control.SMALL_BYTES + 1), STRANGER)
+    bundle = record(2, activate(2, pad=control_cutter.SMALL_BYTES))
+    forged = record(3, activate(3, pad=control_cutter.SMALL_BYTES + 1), STRANGER)
     at = started()
     at.prepare([forged, bundle, mark(4, partitions=1)])
-    monkeypatch.setattr(policy_yaml, "read_yaml", None)
-    monkeypatch.setattr(policy_yaml, "_events", None)
+    monkeypatch.setattr(yaml_reader, "read_yaml", None)
+    monkeypatch.setattr(yaml_reader, "_events", None)
     cut = at.cut([bundle], 3)
     assert cut.applied == [(2, at_ms(2))]
     assert at.book.entries["a"].policy is not None

@@ -23,12 +23,12 @@ from streams.front_door import (
     sample,
 )
 
-from failshut_breakers.evidence import Mark, Run
-from failshut_breakers.routes import Routes
+from failshut_breakers.evidence.records import Mark, Run
+from failshut_breakers.policy.routes import Routes
 from failshut_streams.codecs import DeadKind, NativeDecoder, Sample
-from failshut_streams.cutter import Cut, LogReplaced, UnknownPartitions
-from failshut_streams.gathering import ROWS_MAX
-from failshut_streams.marks import MARK_KEY
+from failshut_streams.router.cutter import Cut, LogReplaced, UnknownPartitions
+from failshut_streams.router.run_builder import ROWS_MAX
+from failshut_streams.sources.marks import MARK_KEY
 from failshut_streams.transport import Chunk, Record
 
 ELEMENTS: list[Any] = [

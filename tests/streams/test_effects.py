@@ -12,15 +12,15 @@ from patience import patient
 
 from failshut.cause import Cause
 from failshut.epoch import epoch_of
-from failshut.keys import Names
 from failshut.signing import SigningKey
-from failshut_breakers.decision import Breaker, Decision, Kind, decode_decision
-from failshut_breakers.permits import Statement
-from failshut_breakers.store import Store, StoreUnreachable
-from failshut_streams.effects import WRITES_MAX, Effects
-from failshut_streams.embedded import Valkey
+from failshut.store.names import Names
+from failshut_breakers.decisions.decision import Breaker, Decision, Kind, decode_decision
+from failshut_breakers.decisions.permits import Statement
+from failshut_breakers.store.client import Store, StoreUnreachable
+from failshut_servers import Valkey
+from failshut_streams.governor.effects import WRITES_MAX, Effects
+from failshut_streams.governor.refusals import REPEATED
 from failshut_streams.metrics import Metrics
-from failshut_streams.refusals import REPEATED
 
 NOW_MS = 1_700_000_000_000
 KEY = SigningKey.generate()

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from aiokafka.errors import KafkaTimeoutError
 
-from failshut_breakers.evidence import Run, decode_run
-from failshut_streams import evidence_writer
-from failshut_streams.evidence_writer import EvidenceWriter
+from failshut_breakers.evidence.records import Run, decode_run
+from failshut_streams.router import evidence_writer
+from failshut_streams.router.evidence_writer import EvidenceWriter
 
 
 class _Batch:

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from streams.front_door import PARTITIONS, chunk, cutter, mark, partition_of, record, rows_of, sample
 
-from failshut_breakers.evidence import Packed, Packer, Reading, Run, Samples, Shared, decode_run, encode_run
-from failshut_breakers.routes import Routes
-from failshut_streams.cutter import Cut
-from failshut_streams.gathering import LOAD_MAX, RECORD_LOAD_MAX, TOO_MANY
-from failshut_streams.topics import EVIDENCE_BYTES_MAX
+from failshut_breakers.evidence.records import Packed, Packer, Reading, Run, Samples, Shared, decode_run, encode_run
+from failshut_breakers.policy.routes import Routes
+from failshut_streams.kafka.topics import EVIDENCE_BYTES_MAX
+from failshut_streams.router.cutter import Cut
+from failshut_streams.router.run_builder import LOAD_MAX, RECORD_LOAD_MAX, TOO_MANY
 
 MANY = tuple(f"gate-{n}" for n in range(1_500))
 NAN = float("nan")

@@ -7,22 +7,22 @@ import dataclasses
 import pytest
 from streams.front_door import ROUTES, START_MS, chunk, cutter, mark, partition_of, record, rows_of, sample
 
-from failshut_breakers.evidence import Faults, Samples
+from failshut_breakers.evidence.records import Faults, Samples
 from failshut_streams.codecs import Fault, Sample
 from failshut_streams.codecs.names import SeriesNames
 from failshut_streams.codecs.wire import SampleWire
-from failshut_streams.gathering import ROWS_MAX, Gathered
+from failshut_streams.router.run_builder import ROWS_MAX, RunBuilder
 
 
-def gathered() -> Gathered:
-    return Gathered(ROUTES, partition_of, SeriesNames())
+def gathered() -> RunBuilder:
+    return RunBuilder(ROUTES, partition_of, SeriesNames())
 
 
 def made_up(count: int) -> list[SampleWire]:
     return [SampleWire("made-up", f"m{n}", 1.0) for n in range(count)]
 
 
-def readings(gathered: Gathered, gate: str) -> list[object]:
+def readings(gathered: RunBuilder, gate: str) -> list[object]:
     return gathered.end()[partition_of(gate)][gate]  # type: ignore[return-value]
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from failshut_breakers.policy import PolicyBook
-from failshut_breakers.routes import Routes
+from failshut_breakers.policy.policy import PolicyBook
+from failshut_breakers.policy.routes import Routes
 from failshut_streams.codecs import NativeDecoder
-from failshut_streams.cutter import Cutter, Log
-from failshut_streams.marks import MARK_KEY, encode_mark
+from failshut_streams.router.cutter import Cutter, Log
+from failshut_streams.sources.marks import MARK_KEY, encode_mark
 from failshut_streams.transport import Chunk, Record
 
 MADE = (b"made",)

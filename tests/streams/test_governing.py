@@ -13,14 +13,14 @@ from streams import test_control as control_test
 from streams.front_door import EVIDENCE_ID, PARTITIONS, ROUTES, chunk, cutter, mark, partition_of, record, sample
 
 from failshut.cause import Cause
-from failshut_breakers.decision import Breaker, Decision, Kind
-from failshut_breakers.evidence import EvidenceError, Run, encode_run
-from failshut_streams import governing as governing_module
+from failshut_breakers.decisions.decision import Breaker, Decision, Kind
+from failshut_breakers.evidence.records import EvidenceError, Run, encode_run
 from failshut_streams.config import WorkerConfig
-from failshut_streams.cutter import APPEND_TIME
-from failshut_streams.governing import Governing
+from failshut_streams.governor import agent as governing_module
+from failshut_streams.governor.agent import GovernorAgent
 from failshut_streams.metrics import Metrics
 from failshut_streams.transport import Assignment, Chunk, Commit, Record
+from failshut_streams.transport.front_door import APPEND_TIME
 
 GATE = "a"
 HOME = partition_of(GATE)
@@ -102,7 +102,7 @@ class Bench:
         async def tell_again(partition: int) -> None:
             self.told.append(partition)
 
-        self.governing = Governing(
+        self.governing = GovernorAgent(
             self.app,  # type: ignore[arg-type]
             config,
             self.table,

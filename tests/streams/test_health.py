@@ -13,18 +13,18 @@ import redis as redis_py
 from patience import patient
 from streams.test_effects import NOW_MS, Answers, decision, made
 
-from failshut.keys import Names
-from failshut_breakers.coverage import Coverage
-from failshut_breakers.decision import Kind
-from failshut_breakers.policy import PolicyBook
-from failshut_breakers.store import Store
+from failshut.store.names import Names
+from failshut_breakers.decisions.decision import Kind
+from failshut_breakers.evidence.coverage import Coverage
+from failshut_breakers.policy.policy import PolicyBook
+from failshut_breakers.store.client import Store
+from failshut_servers import Valkey
 from failshut_streams import health as health_module
 from failshut_streams.config import WorkerConfig
-from failshut_streams.effects import Effects
-from failshut_streams.embedded import Valkey
+from failshut_streams.governor.effects import Effects
 from failshut_streams.health import LIFE_MS, Health, Report
 from failshut_streams.metrics import Metrics
-from failshut_streams.transactions import OpenTransaction
+from failshut_streams.sources.transactions import OpenTransaction
 
 NAMES = Names("i" * 32)
 

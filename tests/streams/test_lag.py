@@ -14,13 +14,13 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 from patience import patient
 
-from failshut_breakers.evidence import Offsets
-from failshut_streams import lag as lag_module
+from failshut_breakers.evidence.records import Offsets
+from failshut_servers import Kafka
 from failshut_streams.codecs import InternalDecoder, LagPoint
-from failshut_streams.embedded import Kafka
-from failshut_streams.lag import LagSampler, Watched, lag_record
-from failshut_streams.metadata import ask
-from failshut_streams.topics import Topics, ensure
+from failshut_streams.kafka.metadata import ask
+from failshut_streams.kafka.topics import Topics, ensure
+from failshut_streams.sources import lag as lag_module
+from failshut_streams.sources.lag import LagSampler, Watched, lag_record
 
 APPEND_MS = 4_000_000_000_000
 
@@ -189,7 +189,7 @@ async def test_watched_groups_are_bounded(rig: Rig, monkeypatch: pytest.MonkeyPa
     """More groups than the bound are not sampled, always the same ones; the log says it once, and their gates are told."""
     monkeypatch.setattr(lag_module, "WATCHED_MAX", 2)
     async with rig.sampler([(f"g{n}", rig.topic) for n in (3, 1, 2)]) as sampler:
-        with caplog.at_level(logging.WARNING, "failshut_streams.lag"):
+        with caplog.at_level(logging.WARNING, "failshut_streams.sources.lag"):
             await sampler.sample_once()
             await sampler.sample_once()
     found = {one.group: one.told for one in await rig.written()}

@@ -13,11 +13,11 @@ from patience import patient
 
 from failshut_breakers.conditions.base import Moment, Status
 from failshut_breakers.conditions.lag import LagCondition
-from failshut_breakers.evidence import LagRow, Lags, Offsets
-from failshut_breakers.policy import Lag
-from failshut_streams import lag_offsets
-from failshut_streams.embedded import Kafka
-from failshut_streams.lag_offsets import MAY_NOT_READ, GroupOffsets, Sample
+from failshut_breakers.evidence.records import LagRow, Lags, Offsets
+from failshut_breakers.policy.policy import Lag
+from failshut_servers import Kafka
+from failshut_streams.sources import lag_offsets
+from failshut_streams.sources.lag_offsets import MAY_NOT_READ, GroupOffsets, Sample
 
 
 class Rig:

@@ -18,11 +18,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from patience import patient
 
-from failshut_breakers.coverage import MAX_PARTITIONS
-from failshut_breakers.evidence import Mark
-from failshut_streams.embedded import Kafka
-from failshut_streams.marks import MARK_KEY, BadMark, MarkWriter, decode_mark, encode_mark, mark_producer, wall_ms
-from failshut_streams.topics import Counts, Topics, ensure
+from failshut_breakers.evidence.coverage import MAX_PARTITIONS
+from failshut_breakers.evidence.records import Mark
+from failshut_servers import Kafka
+from failshut_streams.kafka.topics import Counts, Topics, ensure
+from failshut_streams.sources.marks import MARK_KEY, BadMark, MarkWriter, decode_mark, encode_mark, mark_producer, wall_ms
 
 
 @given(st.integers(1, 10**14 - 1), st.integers(1, MAX_PARTITIONS))

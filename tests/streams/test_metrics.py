@@ -13,8 +13,8 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from failshut.cause import Cause
-from failshut_breakers.decision import Breaker, Decision, Kind
-from failshut_breakers.tally import Tally
+from failshut_breakers.decisions.decision import Breaker, Decision, Kind
+from failshut_breakers.gate.tally import Tally
 from failshut_streams.codecs import DeadKind
 from failshut_streams.metrics import GATES_MAX, OTHER, Metrics, MetricsUnavailable
 

@@ -23,9 +23,8 @@ from failshut_breakers.command import (
     Reset,
     parse_command,
 )
-from failshut_streams.embedded import Kafka
-from failshut_streams.marks import MARK_KEY, encode_mark
-from failshut_streams.operator import (
+from failshut_servers import Kafka
+from failshut_streams.control.client import (
     COMMAND_BYTES_MAX,
     Operator,
     TermError,
@@ -34,7 +33,8 @@ from failshut_streams.operator import (
     new_id,
     read_command,
 )
-from failshut_streams.topics import CONTROL_BYTES_MAX, BrokerUnreachable, Topics, TopicsFound, ensure
+from failshut_streams.kafka.topics import CONTROL_BYTES_MAX, BrokerUnreachable, Topics, TopicsFound, ensure
+from failshut_streams.sources.marks import MARK_KEY, encode_mark
 
 KEY = SigningKey.generate()
 INSTALLATION = "installationoftests"

@@ -13,13 +13,11 @@ from streams.test_control import GATES, KEY, MONITOR, STRANGER, TERM, WHO, activ
 
 from failshut.signing import TYP_COMMAND, KeySet, SigningKey
 from failshut_breakers.command import Hold
-from failshut_breakers.decision import Breaker
-from failshut_breakers.evidence import OperatorsNamed
-from failshut_streams import operators as operators_module
-from failshut_streams.control import ControlCut, ControlCutter
-from failshut_streams.cutter import APPEND_TIME
-from failshut_streams.naming import OperatorNaming
-from failshut_streams.operators import (
+from failshut_breakers.decisions.decision import Breaker
+from failshut_breakers.evidence.records import OperatorsNamed
+from failshut_streams.control import operators as operators_module
+from failshut_streams.control.cutter import ControlCut, ControlCutter
+from failshut_streams.control.operators import (
     KEYS_MAX,
     TYP_OPERATORS,
     OperatorsFile,
@@ -29,7 +27,9 @@ from failshut_streams.operators import (
     is_named,
     kids_of,
 )
+from failshut_streams.control.operators_file import OperatorNaming
 from failshut_streams.transport import Record
+from failshut_streams.transport.front_door import APPEND_TIME
 
 CI = SigningKey.generate()
 BOTH = KEY.key_set().joined(CI.key_set())

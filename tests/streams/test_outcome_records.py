@@ -8,18 +8,18 @@ import pytest
 import redis as redis_py
 from streams.entries import EPOCH, GATE, INSTALLATION, NAMES, OTHER, PROBES, STREAM, decoded, fields, record
 
-from failshut.outcomes import OutcomeQueue
+from failshut.background.outcomes import OutcomeQueue
 from failshut.signing import SigningKey
-from failshut.store import Store as GuardStore
+from failshut.store.client import Store as GuardStore
 from failshut_breakers.conditions import Moment, build
 from failshut_breakers.conditions.sent import GRACE_MS
-from failshut_breakers.policy import PolicyBook
-from failshut_breakers.probes import ProbeKey
-from failshut_breakers.routes import Routes
+from failshut_breakers.decisions.probe_tokens import ProbeKey
+from failshut_breakers.policy.policy import PolicyBook
+from failshut_breakers.policy.routes import Routes
+from failshut_servers import Valkey
 from failshut_streams.codecs import InternalDecoder, Outcome
-from failshut_streams.embedded import Valkey
-from failshut_streams.gathering import Gathered
-from failshut_streams.outcome_records import BadOutcome
+from failshut_streams.router.run_builder import RunBuilder
+from failshut_streams.sources.outcome_records import BadOutcome
 
 
 def test_an_entry_becomes_what_the_decoder_reads() -> None:
@@ -77,7 +77,7 @@ def test_what_the_stores_cap_removed_is_a_hole_that_the_gate_counts(store: Valke
     book = PolicyBook()
     text = "gate: payments.refund\npermit: {ttl: 3s}\nconditions:\n  - failure_rate: {window: 120s, at_least: 20, over: 0.5}\n"
     book.apply(1, 1, {"p": text}, "")
-    table = Gathered(Routes.of(book), lambda gate: 0, InternalDecoder().names)
+    table = RunBuilder(Routes.of(book), lambda gate: 0, InternalDecoder().names)
     policy = book.entries["payments.refund"].policy
     assert policy is not None
     condition = build(policy.conditions[0])

@@ -14,15 +14,15 @@ from aiokafka.errors import KafkaTimeoutError
 from patience import patient
 from streams.entries import EPOCH, GATE, INSTALLATION, NAMES, OTHER, PROBES, STREAM, decoded, fields
 
-from failshut.bounded import ANSWER_BYTES_MAX, VALUE_BYTES_MAX
-from failshut.keys import Names
-from failshut.store import Outcomes
-from failshut.store import Store as GuardStore
-from failshut_streams import outcomes as outcomes_module
+from failshut.store.answers import ANSWER_BYTES_MAX, VALUE_BYTES_MAX
+from failshut.store.client import Outcomes
+from failshut.store.client import Store as GuardStore
+from failshut.store.names import Names
+from failshut_servers import Kafka, Valkey
 from failshut_streams.codecs import Outcome
-from failshut_streams.embedded import Kafka, Valkey
-from failshut_streams.outcomes import BATCH_MAX, GROUP, OutcomeMover
-from failshut_streams.topics import Topics, ensure
+from failshut_streams.kafka.topics import Topics, ensure
+from failshut_streams.sources import outcomes as outcomes_module
+from failshut_streams.sources.outcomes import BATCH_MAX, GROUP, OutcomeMover
 
 
 class Rig:

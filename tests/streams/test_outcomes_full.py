@@ -11,10 +11,10 @@ import redis.asyncio as redis
 from redis.exceptions import OutOfMemoryError
 from streams.entries import GATE, INSTALLATION, NAMES, OTHER, PROBES, decoded, fields
 
-from failshut_streams import outcomes
+from failshut_servers import Valkey
 from failshut_streams.codecs import Outcome
-from failshut_streams.embedded import Valkey
-from failshut_streams.outcomes import BYTES_MAX, OutcomeMover
+from failshut_streams.sources import outcomes
+from failshut_streams.sources.outcomes import BYTES_MAX, OutcomeMover
 
 
 class Topic:

@@ -10,10 +10,19 @@ from streams.test_control import KEY, MONITOR, started
 from streams.test_router import TELEMETRY, Bench, some
 
 from failshut.signing import SigningKey
-from failshut_streams.control import ControlCut
-from failshut_streams.cutter import APPEND_TIME
-from failshut_streams.retelling import ASKED_MAX, FIRST_SECONDS, VALID_MS, Asked, Retell, Retelling, encode_retell, is_retell
+from failshut_streams.control.cutter import ControlCut
+from failshut_streams.control.retelling import (
+    ASKED_MAX,
+    FIRST_SECONDS,
+    VALID_MS,
+    Asked,
+    Retell,
+    Retelling,
+    encode_retell,
+    is_retell,
+)
 from failshut_streams.transport import Record
+from failshut_streams.transport.front_door import APPEND_TIME
 
 
 def asked(offset: int, retell: Retell, signer: SigningKey = MONITOR, asked_ms: int = 0, log: str = EVIDENCE_ID) -> Record:

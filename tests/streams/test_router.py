@@ -13,16 +13,16 @@ from faust.types import TP
 from streams import test_control as control_test
 from streams.front_door import EVIDENCE_ID, PARTITIONS, START_MS, at_ms, chunk, mark, partition_of, record, sample
 
-from failshut_breakers.boundaries import look_before
 from failshut_breakers.command import AcceptGap
-from failshut_breakers.coverage import BROKER_SKEW_MS
-from failshut_breakers.evidence import Run, decode_run
-from failshut_streams import router as router_module
+from failshut_breakers.evidence.boundaries import look_before
+from failshut_breakers.evidence.coverage import BROKER_SKEW_MS
+from failshut_breakers.evidence.records import Run, decode_run
 from failshut_streams.config import WorkerConfig
-from failshut_streams.evidence_writer import EvidenceWriter
+from failshut_streams.kafka.topics import Topics
 from failshut_streams.metrics import Metrics
-from failshut_streams.router import DEAD_KEY_BYTES_KEPT, Router, TermOpened, WrongLog
-from failshut_streams.topics import Topics
+from failshut_streams.router import agent as router_module
+from failshut_streams.router.agent import DEAD_KEY_BYTES_KEPT, Router, TermOpened, WrongLog
+from failshut_streams.router.evidence_writer import EvidenceWriter
 from failshut_streams.transport import Assignment, Chunk, Commit, Position, Record
 
 TELEMETRY = TP("telemetry", 0)

@@ -13,14 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from failshut.signing import SigningKey
-from failshut_breakers.evidence import Place
-from failshut_breakers.gate_state import Gate
-from failshut_breakers.gate_turn import Turn
+from failshut_breakers.evidence.records import Place
+from failshut_breakers.gate.state import Gate
+from failshut_breakers.gate.turn import Turn
 from failshut_breakers.governor import Governor
-from failshut_breakers.policy import Entry, parse_policy
+from failshut_breakers.policy.policy import Entry, parse_policy
 from failshut_detectors import Cusum
-from failshut_streams import snapshots
-from failshut_streams.snapshots import BadSnapshot, restore_snapshot, snapshot_key, take_snapshot
+from failshut_streams.governor import snapshots
+from failshut_streams.governor.snapshots import BadSnapshot, restore_snapshot, snapshot_key, take_snapshot
 
 KEY = b"k" * 32
 

@@ -10,8 +10,8 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from patience import patient
 
-from failshut_streams.embedded import Kafka
-from failshut_streams.topics import (
+from failshut_servers import Kafka
+from failshut_streams.kafka.topics import (
     CONTROL,
     EVIDENCE,
     FRONT_DOOR,

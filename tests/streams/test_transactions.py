@@ -12,10 +12,10 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from patience import patient
 
-from failshut_streams import transactions
-from failshut_streams.control import ControlReader
-from failshut_streams.embedded import Kafka
-from failshut_streams.transactions import OpenTransaction, TransactionWatch
+from failshut_servers import Kafka
+from failshut_streams.control.reader import ControlReader
+from failshut_streams.sources import transactions
+from failshut_streams.sources.transactions import OpenTransaction, TransactionWatch
 
 FAR_MS = 4_000_000_000_000
 PLACE = TopicPartition("telemetry", 0)
@@ -118,7 +118,7 @@ async def test_a_transaction_that_cannot_be_read_counts_from_when_it_was_met(
     monkeypatch.setattr(transactions, "_appended", refuse)
     at, now = {PLACE: 4}, [1_000]
     watch = TransactionWatch("kafka://127.0.0.1:1", lambda: at, clock_ms=lambda: now[0])
-    with caplog.at_level(logging.INFO, "failshut_streams.transactions"):
+    with caplog.at_level(logging.INFO, "failshut_streams.sources.transactions"):
         for now[0] in range(1_000, 9_000, 1_000):
             await watch.look_once()
         assert watch.open == {PLACE: OpenTransaction(4, 1_000)}

@@ -13,10 +13,11 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 from streams.front_door import ROUTES, START_MS, chunk, cutter, record, rows_of, sample
 
-from failshut_streams import lag_offsets, unpacking
+from failshut_streams.kafka import unpacking
+from failshut_streams.kafka.unpacking import BoundedRecords, why_unreadable
+from failshut_streams.sources import lag_offsets
 from failshut_streams.transport import Record
 from failshut_streams.transport.fetch import light_record
-from failshut_streams.unpacking import BoundedRecords, why_unreadable
 
 GZIP, SNAPPY, LZ4, ZSTD = 1, 2, 3, 4
 BOUND = unpacking.UNPACKED_BYTES_MAX

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from transport.harness import Broker, Reader
 
-from failshut_streams.embedded import Kafka
+from failshut_servers import Kafka
 
 
 @pytest.fixture(scope="session")

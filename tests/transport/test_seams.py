@@ -26,7 +26,7 @@ from faust.transport.drivers import aiokafka as driver
 from mode.supervisors import CrashingSupervisor
 from mode.threads import ServiceThread
 
-from failshut_streams import unpacking
+from failshut_streams.kafka import unpacking
 from failshut_streams.transport import ChunkApp, Record, Settings
 from failshut_streams.transport.consumer import ChunkConsumer, ChunkTransport, _ReadOffsets
 from failshut_streams.transport.fetch import ChunkThread, light_record

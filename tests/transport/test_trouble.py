@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from transport.harness import Broker, Reader
 
-from failshut_streams.embedded import Kafka
+from failshut_servers import Kafka
 
 pytestmark = pytest.mark.slow
 

@@ -8,15 +8,7 @@ from failshut_breakers.conditions.lag import LagCondition
 from failshut_breakers.conditions.on_series import AnomalyCondition, DriftCondition
 from failshut_breakers.conditions.together import TogetherCondition
 from failshut_breakers.conditions.unreadable import UnreadableCondition
-from failshut_breakers.policy import (
-    Anomaly,
-    ConditionPolicy,
-    Conformance,
-    Drift,
-    FailureRate,
-    Heartbeat,
-    Lag,
-)
+from failshut_breakers.policy.policy import Anomaly, ConditionPolicy, Conformance, Drift, FailureRate, Heartbeat, Lag
 
 __all__ = ["Condition", "Demand", "Moment", "Status", "build"]
 

@@ -19,8 +19,8 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from failshut.cause import Cause
-from failshut_breakers.decision import Brief
-from failshut_breakers.evidence import Reading
+from failshut_breakers.decisions.decision import Brief
+from failshut_breakers.evidence.records import Reading
 
 
 class Status(StrEnum):

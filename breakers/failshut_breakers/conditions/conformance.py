@@ -15,8 +15,8 @@ from failshut.cause import Cause
 from failshut_breakers.conditions.base import Demand, Moment
 from failshut_breakers.conditions.on_series import OnSeries
 from failshut_breakers.conditions.reference import EVENTS
-from failshut_breakers.evidence import FaultRow, Samples
-from failshut_breakers.policy import Conformance
+from failshut_breakers.evidence.records import FaultRow, Samples
+from failshut_breakers.policy.policy import Conformance
 
 
 class ConformanceCondition(OnSeries):

@@ -23,8 +23,8 @@ from math import ceil, log
 from failshut.cause import Cause
 from failshut_breakers.conditions.base import Condition, Demand, Moment, Status
 from failshut_breakers.conditions.sent import Holes
-from failshut_breakers.evidence import Outcomes, Reading, Sent
-from failshut_breakers.policy import FailureRate
+from failshut_breakers.evidence.records import Outcomes, Reading, Sent
+from failshut_breakers.policy.policy import FailureRate
 
 ROW_CHANCE = 1e-4
 ROW_MIN = 3

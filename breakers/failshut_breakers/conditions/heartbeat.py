@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from failshut.cause import Cause
 from failshut_breakers.conditions.base import Condition, Demand, Moment, Status
-from failshut_breakers.evidence import Beats, Reading, Samples
-from failshut_breakers.policy import Heartbeat
+from failshut_breakers.evidence.records import Beats, Reading, Samples
+from failshut_breakers.policy.policy import Heartbeat
 
 INSTANCES_TIMES = 4
 """Of so many times the instances that must live at most is the last beat kept; the oldest is forgotten."""

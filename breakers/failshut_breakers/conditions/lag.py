@@ -27,8 +27,8 @@ from typing import NamedTuple
 
 from failshut.cause import Cause
 from failshut_breakers.conditions.base import Condition, Demand, Moment, Status
-from failshut_breakers.evidence import LagRow, Lags, Offsets, Reading
-from failshut_breakers.policy import Lag
+from failshut_breakers.evidence.records import LagRow, Lags, Offsets, Reading
+from failshut_breakers.policy.policy import Lag
 
 WINDOW = 10
 """Samples kept of each partition, as in Burrow."""

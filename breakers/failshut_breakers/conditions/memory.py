@@ -25,7 +25,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from failshut_breakers.conditions.reference import READINGS_MAX, Reference, onset
-from failshut_breakers.detection import Detection
+from failshut_breakers.policy.detection import Detection
 from failshut_detectors.contract import Alarm, Contract, Unfit
 
 BLOCK = 256

@@ -13,11 +13,11 @@ from itertools import groupby
 
 from failshut.cause import Cause
 from failshut_breakers.conditions.base import Condition, Demand, Moment, Status
-from failshut_breakers.conditions.remembering import Remembering
+from failshut_breakers.conditions.memory import Remembering
 from failshut_breakers.conditions.staleness import Staleness
-from failshut_breakers.evidence import FaultRow, Faults, Reading, Samples
-from failshut_breakers.policy import Anomaly, Conformance, Drift
-from failshut_breakers.units import format_ms
+from failshut_breakers.evidence.records import FaultRow, Faults, Reading, Samples
+from failshut_breakers.policy.policy import Anomaly, Conformance, Drift
+from failshut_breakers.policy.units import format_ms
 from failshut_detectors.contract import MAGNITUDE_MAX, Unfit
 
 NEWS = 10

@@ -26,11 +26,11 @@ from collections.abc import Sequence
 
 from failshut.cause import Cause
 from failshut_breakers.conditions.base import Condition, Demand, Moment, Status
+from failshut_breakers.conditions.memory import Remembering
 from failshut_breakers.conditions.on_series import NEWS
-from failshut_breakers.conditions.remembering import Remembering
 from failshut_breakers.conditions.staleness import Staleness
-from failshut_breakers.evidence import Faults, Reading, Samples
-from failshut_breakers.policy import Anomaly, Drift
+from failshut_breakers.evidence.records import Faults, Reading, Samples
+from failshut_breakers.policy.policy import Anomaly, Drift
 from failshut_detectors.contract import MAGNITUDE_MAX
 
 WAIT_MS = 60_000

@@ -6,9 +6,9 @@ from collections import deque
 
 from failshut.cause import Cause
 from failshut_breakers.conditions.base import Condition, Demand, Moment, Status
-from failshut_breakers.evidence import Reading
-from failshut_breakers.evidence import Unreadable as UnreadableReading
-from failshut_breakers.policy import Unreadable
+from failshut_breakers.evidence.records import Reading
+from failshut_breakers.evidence.records import Unreadable as UnreadableReading
+from failshut_breakers.policy.policy import Unreadable
 
 
 class UnreadableCondition(Condition):

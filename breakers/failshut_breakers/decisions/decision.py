@@ -13,7 +13,7 @@ import msgspec
 
 from failshut.cause import Cause
 from failshut.epoch import digits
-from failshut_breakers.evidence import Place
+from failshut_breakers.evidence.records import Place
 
 
 class Kind(StrEnum):

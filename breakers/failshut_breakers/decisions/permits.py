@@ -13,8 +13,8 @@ from typing import NamedTuple, cast
 from failshut.cause import Cause
 from failshut.permit import Closing, InFlight, Mode, Permit, claimed_installation
 from failshut.signing import SigningKey
-from failshut_breakers.decision import Decision, Kind
-from failshut_breakers.probes import probe_tokens
+from failshut_breakers.decisions.decision import Decision, Kind
+from failshut_breakers.decisions.probe_tokens import probe_tokens
 
 MAX_BECAUSE = 300
 MAX_BRIEF = 120

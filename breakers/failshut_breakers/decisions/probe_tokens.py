@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from failshut.signing import SigningKey
-from failshut_breakers.decision import Decision
+from failshut_breakers.decisions.decision import Decision
 
 MAC_BYTES = 16
 

@@ -20,8 +20,8 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import NamedTuple
 
-from failshut_breakers.boundaries import Boundaries
-from failshut_breakers.evidence import Run, Term
+from failshut_breakers.evidence.boundaries import Boundaries
+from failshut_breakers.evidence.records import Run, Term
 
 VERSIONS_KEPT = 256
 """Activations remembered. A run cut under an older routing than these no longer counts."""

@@ -22,7 +22,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from failshut import epoch as epochs
-from failshut_breakers.readings import (
+from failshut_breakers.evidence.readings import (
     Beats,
     Commanded,
     FaultRow,

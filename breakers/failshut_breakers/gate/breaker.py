@@ -17,9 +17,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from failshut.cause import Cause
-from failshut_breakers.decision import Breaker as State
-from failshut_breakers.decision import epoch_text
-from failshut_breakers.evidence import Place
+from failshut_breakers.decisions.decision import Breaker as State
+from failshut_breakers.decisions.decision import epoch_text
+from failshut_breakers.evidence.records import Place
 
 LEGAL: frozenset[tuple[State, State]] = frozenset(
     {

@@ -11,13 +11,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from failshut.cause import Cause
-from failshut_breakers.breaker import Closing
 from failshut_breakers.command import Accept, Bypass, Confirm, GateCommand, Hold, Reset
 from failshut_breakers.conditions import Moment
-from failshut_breakers.decision import Breaker as State
-from failshut_breakers.evidence import OutcomeRow, Place
-from failshut_breakers.gate_state import Gate
-from failshut_breakers.gate_turn import Turn
+from failshut_breakers.decisions.decision import Breaker as State
+from failshut_breakers.evidence.records import OutcomeRow, Place
+from failshut_breakers.gate.breaker import Closing
+from failshut_breakers.gate.state import Gate
+from failshut_breakers.gate.turn import Turn
 
 MAX_BYPASS_MS = 24 * 3_600_000
 """A bypass ends within a day."""

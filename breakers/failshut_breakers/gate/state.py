@@ -16,16 +16,16 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from failshut.cause import Cause
-from failshut_breakers.breaker import Breaker, Closing, Proving
 from failshut_breakers.command import Bypass
 from failshut_breakers.conditions import Condition, Moment, Status, build
-from failshut_breakers.decision import Breaker as State
-from failshut_breakers.evidence import Place
-from failshut_breakers.feeding import budget_of_ms, keys_of_policy
-from failshut_breakers.gate_turn import Turn
-from failshut_breakers.policy import MAX_FAULT_CHARS, ConditionPolicy, Entry
-from failshut_breakers.taken import Taken
-from failshut_breakers.tally import Tally
+from failshut_breakers.decisions.decision import Breaker as State
+from failshut_breakers.evidence.records import Place
+from failshut_breakers.gate.breaker import Breaker, Closing, Proving
+from failshut_breakers.gate.tally import Tally
+from failshut_breakers.gate.turn import Turn
+from failshut_breakers.policy.feeds import budget_of_ms, keys_of_policy
+from failshut_breakers.policy.policy import MAX_FAULT_CHARS, ConditionPolicy, Entry
+from failshut_breakers.taken_ids import Taken
 
 
 class Wanted(NamedTuple):

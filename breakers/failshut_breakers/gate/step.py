@@ -14,17 +14,17 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from failshut.cause import Cause
-from failshut_breakers import gate_orders
-from failshut_breakers.breaker import Closing
 from failshut_breakers.command import Accept, CommandError, Confirm, GateCommand, parse_command
 from failshut_breakers.conditions import Condition, Demand, Moment, Status
-from failshut_breakers.decision import Breaker as State
-from failshut_breakers.decision import Brief, Decision, Kind, epoch_text
-from failshut_breakers.evidence import Commanded, OutcomeRow, Outcomes, Place, Reading, epoch_of
-from failshut_breakers.feeding import key_of, upto_of
-from failshut_breakers.gate_state import Gate, Wanted
-from failshut_breakers.gate_turn import Turn
-from failshut_breakers.tally import ACCEPTED, CONFIRMED
+from failshut_breakers.decisions.decision import Breaker as State
+from failshut_breakers.decisions.decision import Brief, Decision, Kind, epoch_text
+from failshut_breakers.evidence.records import Commanded, OutcomeRow, Outcomes, Place, Reading, epoch_of
+from failshut_breakers.gate import orders as gate_orders
+from failshut_breakers.gate.breaker import Closing
+from failshut_breakers.gate.state import Gate, Wanted
+from failshut_breakers.gate.tally import ACCEPTED, CONFIRMED
+from failshut_breakers.gate.turn import Turn
+from failshut_breakers.policy.feeds import key_of, upto_of
 from failshut_breakers.words import printable
 
 DECISION_SCHEMA = 2

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
-from failshut_breakers.units import format_ms
+from failshut_breakers.policy.units import format_ms
 
 CONFIRMED = "confirmed: "
 """How the note begins that answers a `confirm` which was taken."""

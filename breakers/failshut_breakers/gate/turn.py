@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from failshut.cause import Cause
-from failshut_breakers.evidence import Place
+from failshut_breakers.evidence.records import Place
 
 
 class Note(NamedTuple):

@@ -11,10 +11,10 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from failshut_breakers.detection import ASKED, Detection, read_detection
-from failshut_breakers.expression import Expression
-from failshut_breakers.rule import Criterion, Rule
-from failshut_breakers.units import DurationMs, parse_duration_ms
+from failshut_breakers.policy.detection import ASKED, Detection, read_detection
+from failshut_breakers.policy.expression import Expression
+from failshut_breakers.policy.rule import Criterion, Rule
+from failshut_breakers.policy.units import DurationMs, parse_duration_ms
 from failshut_detectors.contract import Contract, Kind
 
 MAX_SERIES = 32

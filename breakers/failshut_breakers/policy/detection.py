@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from failshut_breakers.units import parse_duration_ms, parse_frequency_ms
+from failshut_breakers.policy.units import parse_duration_ms, parse_frequency_ms
 from failshut_detectors.contract import Contract, Kind, VectorDetector
 from failshut_detectors.paced import NOMINAL_RECORDS, Paced
 from failshut_detectors.registry import DetectorError, Parameter, checked, construct, find, names, parameters

@@ -21,7 +21,7 @@ from collections.abc import Set
 from functools import cache
 from typing import Any
 
-from failshut_breakers.rule import NAMES, Criterion, Predicate, RuleError
+from failshut_breakers.policy.rule import NAMES, Criterion, Predicate, RuleError
 
 _PREFIX = re.compile(r"^[A-Z_]+: (ERROR: <input>:)?")
 """Of the library's messages: what is left begins with line and column."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from failshut_breakers.evidence import Beats, Commanded, Faults, Lags, Outcomes, Reading, Samples, Sent
-from failshut_breakers.policy import Anomaly, ConditionPolicy, Conformance, Drift, FailureRate, Heartbeat, Lag
+from failshut_breakers.evidence.records import Beats, Commanded, Faults, Lags, Outcomes, Reading, Samples, Sent
+from failshut_breakers.policy.policy import Anomaly, ConditionPolicy, Conformance, Drift, FailureRate, Heartbeat, Lag
 
 
 def key_of(reading: Reading) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Generic, TypeVar
 
-from failshut_breakers.policy_yaml import PolicyError
+from failshut_breakers.policy.yaml_reader import PolicyError
 
 T = TypeVar("T")
 FILES_KEPT = 4_096

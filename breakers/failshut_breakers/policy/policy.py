@@ -19,7 +19,8 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from failshut.signing import TOKEN_BYTES_MAX
 from failshut_breakers.command import GATE_PATTERN
-from failshut_breakers.condition_policies import (
+from failshut_breakers.decisions.permits import longest_permit
+from failshut_breakers.policy.conditions import (
     Anomaly,
     ConditionPolicy,
     Conformance,
@@ -33,10 +34,9 @@ from failshut_breakers.condition_policies import (
     Unreadable,
     read_condition,
 )
-from failshut_breakers.permits import longest_permit
-from failshut_breakers.policy_files import Readings
-from failshut_breakers.policy_yaml import PolicyError, count_nodes, read_yaml
-from failshut_breakers.units import DurationMs
+from failshut_breakers.policy.memo import Readings
+from failshut_breakers.policy.units import DurationMs
+from failshut_breakers.policy.yaml_reader import PolicyError, count_nodes, read_yaml
 
 __all__ = [
     "MEANING",

@@ -9,7 +9,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from failshut_breakers.policy import Anomaly, ConditionPolicy, Conformance, Drift, FailureRate, Heartbeat, Lag, PolicyBook
+from failshut_breakers.policy.policy import (
+    Anomaly,
+    ConditionPolicy,
+    Conformance,
+    Drift,
+    FailureRate,
+    Heartbeat,
+    Lag,
+    PolicyBook,
+)
 
 Gates = tuple[str, ...]
 Key = tuple[str, ...]

@@ -1,4 +1,4 @@
-"""Answers of the store to the monitor, bounded before they are read, as failshut.bounded does for guards.
+"""Answers of the store to the monitor, bounded before they are read, as failshut.store.answers does for guards.
 
 Guards write the stream of outcomes, so its entries may have any length.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from redis._parsers import _AsyncRESP2Parser
 
-from failshut.bounded import check_length
+from failshut.store.answers import check_length
 
 
 class BoundedAsyncParser(_AsyncRESP2Parser):

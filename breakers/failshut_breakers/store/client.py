@@ -24,12 +24,12 @@ from typing import Self
 import redis.asyncio as redis
 from redis.exceptions import NoScriptError, OutOfMemoryError, RedisError, ResponseError
 
-from failshut.keys import Names, push_message
-from failshut.store_state import WrongStore
-from failshut_breakers.permits import Statement
-from failshut_breakers.store_connection import connect
+from failshut.store.names import Names, push_message
+from failshut.store.state import WrongStore
+from failshut_breakers.decisions.permits import Statement
+from failshut_breakers.store.connection import connect
 
-SCRIPT = files("failshut_breakers").joinpath("write.lua").read_text()
+SCRIPT = files(__package__).joinpath("write.lua").read_text()
 FLAGS = "#!lua flags=allow-oom\n"
 """Before the script: it is carried out in a store that is full, too. No Lua before Redis 7."""
 

@@ -1,4 +1,4 @@
-"""The monitor's connections to the store: the same rules as a guard's (failshut.connection), in an event loop.
+"""The monitor's connections to the store: the same rules as a guard's (failshut.store.connection), in an event loop.
 
 Every asyncio client of a worker is made here. A connection asks for the server's role when it is made, and again every two
 seconds of use. If the node is no primary, is loading or belongs to a cluster, the connection is closed with an error that names
@@ -17,9 +17,9 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as Unconnected
 from redis.exceptions import RedisError, ResponseError
 
-from failshut.store_address import StoreAddress
-from failshut.store_state import AGE_SECONDS_MAX, RELOOK_SECONDS, judge_hello, wrong_store
-from failshut_breakers.store_answers import BoundedAsyncParser
+from failshut.store.address import StoreAddress
+from failshut.store.state import AGE_SECONDS_MAX, RELOOK_SECONDS, judge_hello, wrong_store
+from failshut_breakers.store.answers import BoundedAsyncParser
 
 
 class _Looking:

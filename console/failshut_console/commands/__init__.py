@@ -1,1 +1,1 @@
-"""The commands of `failshut`, a file for each kind of question."""
+"""The commands of `failshut`, one verb a file."""

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from failshut_console.exits import Exit
-from failshut_console.state import DEFAULT_FOLDER, State
+from failshut_console.local.state import DEFAULT_FOLDER, State
 
 
 def demo(
@@ -48,7 +48,7 @@ def demo(
     through; 1 something was missed (it says what); 2 wrong usage; 3 a server did not start.
     """
     from failshut_console.demo.conductor import Conductor
-    from failshut_console.stack import stop_on_signals
+    from failshut_console.local.stack import stop_on_signals
 
     stop_on_signals()
     try:

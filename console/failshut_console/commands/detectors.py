@@ -12,9 +12,9 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from failshut_console import screen
 from failshut_console.commands.options import AsJson
 from failshut_console.exits import Exit, Trouble
+from failshut_console.terminal import gate_table
 from failshut_detectors import registry, suite
 from failshut_detectors.contract import Contract, EventDetector, VectorDetector
 from failshut_detectors.registry import DetectorError
@@ -61,7 +61,7 @@ def listed(context: typer.Context, as_json: AsJson = False) -> None:
     if as_json:
         typer.echo(json.dumps({"detectors": [asdict(row) for row in rows], "refused": refused}, indent=1))
     else:
-        console = screen.make_console()
+        console = gate_table.make_console()
         console.print(_table(rows, console.width if console.is_terminal else PIPE_COLUMNS))
         for why in refused.values():
             typer.echo(f"refused: {why}", err=True)

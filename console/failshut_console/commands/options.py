@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from failshut_console.state import DEFAULT_FOLDER, Runtime, found
+from failshut_console.local.state import DEFAULT_FOLDER, Runtime, found
 
 Folder = Annotated[
     Path,

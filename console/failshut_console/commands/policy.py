@@ -9,14 +9,14 @@ from typing import Annotated
 
 import typer
 
-from failshut_console.activating import activate_now, read_bundle_folder
 from failshut_console.checks import Checked, check_file, check_together, policy_files
 from failshut_console.commands.options import FOLDER, AsJson, Broker, Folder, Installation, OperatorKey, Prefix, where
+from failshut_console.connection_options import reaching
 from failshut_console.exits import Exit, Trouble
-from failshut_console.observing import observe
-from failshut_console.ordering import load_operator_key
-from failshut_console.reaching import reaching
-from failshut_console.state import who
+from failshut_console.local.state import who
+from failshut_console.monitor.activation import activate_now, read_bundle_folder
+from failshut_console.monitor.observed_series import observe
+from failshut_console.monitor.send_command import load_operator_key
 
 group = typer.Typer(
     no_args_is_help=True,

@@ -19,19 +19,19 @@ from pathlib import Path
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from failshut.whole_file import write_whole
-from failshut_console.activating import FolderWatch
 from failshut_console.demo import names
 from failshut_console.demo.answers import Answer, closed_at, closed_for_good, slipped, steady_since
 from failshut_console.demo.channel import Channel
-from failshut_console.demo.detecting import LINE, with_detector
+from failshut_console.demo.detector_choice import LINE, with_detector
 from failshut_console.demo.show import Show, result_table
 from failshut_console.demo.troubles import WATCHED_S, Kind, Troubles
 from failshut_console.exits import Exit, Trouble
-from failshut_console.live import Live
-from failshut_console.looking import Looker
-from failshut_console.progress import DownloadProgress
-from failshut_console.stack import Stack, WorkerSettings
-from failshut_console.state import State
+from failshut_console.local.stack import Stack, WorkerSettings
+from failshut_console.local.state import State
+from failshut_console.monitor.activation import FolderWatch
+from failshut_console.monitor.gate_views import Looker
+from failshut_console.terminal.live import Live
+from failshut_console.terminal.progress import DownloadProgress
 
 SERVICES = {
     "refund-agent": (names.REFUND, "failshut_console.demo.services.refund_agent"),

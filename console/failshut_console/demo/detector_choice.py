@@ -6,7 +6,7 @@ records a second, on which a false trip would spoil the show.
 
 from __future__ import annotations
 
-from failshut_breakers.policy import PolicyError, parse_policy
+from failshut_breakers.policy.policy import PolicyError, parse_policy
 from failshut_console.exits import Exit, Trouble
 from failshut_detectors.contract import EventDetector, VectorDetector
 from failshut_detectors.registry import DetectorError, find, names

@@ -10,11 +10,11 @@ from rich.table import Table
 from rich.text import Text
 
 from failshut import Cause
-from failshut_console import screen
 from failshut_console.demo.channel import Channel
 from failshut_console.exits import Trouble
-from failshut_console.live import Live
-from failshut_console.looking import CLOSED, OPEN, Look, Looker, View
+from failshut_console.monitor.gate_views import CLOSED, OPEN, Look, Looker, View
+from failshut_console.terminal import gate_table
+from failshut_console.terminal.live import Live
 
 DRAWN_SECONDS = 0.125
 RESULTS_SHOWN = 6
@@ -95,14 +95,14 @@ class Show:
     def _draw(self) -> None:
         views, look = self.views()
         if not self._live.enabled:
-            for view in screen.changes(self._seen, views):
+            for view in gate_table.changes(self._seen, views):
                 if view.gate not in self._seen or self._seen[view.gate].state != view.state:
-                    print(f"{self._clock()}  {screen.plain(view, counts=True)}", flush=True)
+                    print(f"{self._clock()}  {gate_table.plain(view, counts=True)}", flush=True)
             self._seen = {view.gate: view for view in views}
             return
-        head = screen.header("failshut demo", [self._clock(), self._servers], look)
+        head = gate_table.header("failshut demo", [self._clock(), self._servers], look)
         lines = [Text(""), *self._fitting(), *([Text(self._now, "yellow")] if self._now else [])]
-        self._live.draw(lambda width: screen.picture(head, views, lines, width, counts=True))
+        self._live.draw(lambda width: gate_table.picture(head, views, lines, width, counts=True))
 
     def _fitting(self) -> list[Text]:
         """The newest results that a low terminal has room for: what happens now must not be cut off below."""

@@ -10,14 +10,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from failshut.connection import connect
-from failshut.keys import Names
+from failshut.store.connection import connect
+from failshut.store.names import Names
 from failshut_console.demo import names
 from failshut_console.demo.channel import Channel
-from failshut_console.demo.detecting import DETECTION_RECORDS, cause
+from failshut_console.demo.detector_choice import DETECTION_RECORDS, cause
 from failshut_console.demo.services.payment_router import PAYMENTS_PER_SECOND
 from failshut_console.demo.services.refund_agent import PER_SECOND
-from failshut_console.stack import Stack
+from failshut_console.local.stack import Stack
 
 TTL_S = 2.0
 TOLERANCE_S = 0.5

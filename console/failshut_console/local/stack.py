@@ -20,16 +20,16 @@ from typing import Any, Self
 
 import redis
 
-from failshut.connection import connect
-from failshut.keys import Names
 from failshut.signing import SigningKey
-from failshut_console.activating import activate_now
+from failshut.store.connection import connect
+from failshut.store.names import Names
 from failshut_console.exits import Exit, Trouble
-from failshut_console.state import Runtime, State, who
-from failshut_streams.embedded import KAFKA_VERSION, EmbeddedUnavailable, Kafka, Progress, Valkey
-from failshut_streams.embedded.process import Server
-from failshut_streams.operator import Operator, TermError
-from failshut_streams.topics import Counts, Topics, TopicsFound, ensure
+from failshut_console.local.state import Runtime, State, who
+from failshut_console.monitor.activation import activate_now
+from failshut_servers import KAFKA_VERSION, EmbeddedUnavailable, Kafka, Progress, Valkey
+from failshut_servers.process import Server
+from failshut_streams.control.client import Operator, TermError
+from failshut_streams.kafka.topics import Counts, Topics, TopicsFound, ensure
 
 Say = Callable[[str], None]
 LAST_WORDS_BYTES = 20_000

@@ -13,8 +13,8 @@ import socket
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from failshut.keys import check_installation
 from failshut.signing import KeySet, SigningKey
+from failshut.store.names import check_installation
 from failshut.whole_file import write_whole
 from failshut_console.exits import Trouble
 

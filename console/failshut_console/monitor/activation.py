@@ -13,9 +13,9 @@ from failshut.signing import SigningKey
 from failshut_breakers.command import Activate, CommandError
 from failshut_console.checks import policy_files, read_files
 from failshut_console.exits import Exit, Trouble, unreachable
-from failshut_streams.broker import shown
-from failshut_streams.operator import Operator, TermError, Unacknowledged, new_id
-from failshut_streams.topics import BrokerUnreachable
+from failshut_streams.control.client import Operator, TermError, Unacknowledged, new_id
+from failshut_streams.kafka.address import shown
+from failshut_streams.kafka.topics import BrokerUnreachable
 
 
 def read_bundle_folder(folder: Path) -> dict[str, str]:

@@ -18,12 +18,12 @@ from typing import Any
 import redis
 
 from failshut import Cause, Closing, Permit, verify
-from failshut.bounded import VALUE_BYTES_MAX
-from failshut.connection import connect
-from failshut.keys import Names, check_gate
 from failshut.signing import TOKEN_BYTES_MAX, KeySet, TokenError
-from failshut.store_address import StoreAddress
-from failshut.store_state import WrongStore
+from failshut.store.address import StoreAddress
+from failshut.store.answers import VALUE_BYTES_MAX
+from failshut.store.connection import connect
+from failshut.store.names import Names, check_gate
+from failshut.store.state import WrongStore
 from failshut_breakers.words import printable
 from failshut_console.exits import Exit, Trouble, unreachable
 

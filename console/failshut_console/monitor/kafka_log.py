@@ -16,13 +16,13 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from failshut_breakers.command import Activate, CommandError, parse_command
-from failshut_breakers.evidence import Activation
-from failshut_breakers.partition import partition_of
+from failshut_breakers.evidence.partition import partition_of
+from failshut_breakers.evidence.records import Activation
 from failshut_console.exits import Trouble, unreachable
-from failshut_replay.recording import Evidence
-from failshut_streams.broker import client_options, consumer_options, shown
-from failshut_streams.broker_diagnosis import why_unreachable
-from failshut_streams.topics import Topics
+from failshut_replay.recording.record import Evidence
+from failshut_streams.kafka.address import client_options, consumer_options, shown
+from failshut_streams.kafka.diagnosis import why_unreachable
+from failshut_streams.kafka.topics import Topics
 
 READ_SECONDS_MAX = 30.0
 """A broker that yields nothing for so long before a partition's end is as good as gone."""

@@ -19,15 +19,15 @@ from typing import Protocol
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 
-from failshut_breakers.policy import Anomaly, Conformance, Drift, Heartbeat, Policy
-from failshut_breakers.units import format_ms
+from failshut_breakers.policy.policy import Anomaly, Conformance, Drift, Heartbeat, Policy
+from failshut_breakers.policy.units import format_ms
 from failshut_console.exits import Trouble, unreachable
 from failshut_console.hazards import LEARN_MS, Hazard, readings_to_learn
-from failshut_streams.broker import consumer_options, shown
-from failshut_streams.broker_diagnosis import why_unreachable
 from failshut_streams.codecs import Beat, Headers, Item, NativeDecoder, OtlpDecoder, Sample
-from failshut_streams.marks import MARK_KEY
-from failshut_streams.topics import Topics
+from failshut_streams.kafka.address import consumer_options, shown
+from failshut_streams.kafka.diagnosis import why_unreachable
+from failshut_streams.kafka.topics import Topics
+from failshut_streams.sources.marks import MARK_KEY
 
 RECORDS_MAX = 10_000
 """Records of each partition that are looked at, the newest; time marks among them."""

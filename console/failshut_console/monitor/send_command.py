@@ -19,14 +19,14 @@ from aiokafka.errors import KafkaError
 
 from failshut.signing import SigningKey
 from failshut_breakers.command import CommandError, GateCommand
-from failshut_breakers.decision import Decision, Kind, decode_decision
-from failshut_breakers.tally import ACCEPTED, CONFIRMED
+from failshut_breakers.decisions.decision import Decision, Kind, decode_decision
+from failshut_breakers.gate.tally import ACCEPTED, CONFIRMED
 from failshut_console.exits import Exit, Trouble, unreachable
-from failshut_streams.broker import consumer_options, shown
-from failshut_streams.broker_diagnosis import why_unreachable
 from failshut_streams.codecs.dead_letter import decode_dead_letter
-from failshut_streams.operator import Operator, TermError, Unacknowledged
-from failshut_streams.topics import CONTROL, BrokerUnreachable, Topics
+from failshut_streams.control.client import Operator, TermError, Unacknowledged
+from failshut_streams.kafka.address import consumer_options, shown
+from failshut_streams.kafka.diagnosis import why_unreachable
+from failshut_streams.kafka.topics import CONTROL, BrokerUnreachable, Topics
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,52 +1,26 @@
-"""`failshut record`, carried out: evidence and decisions of a monitor, or a file of somebody else's, as a recording.
-
-The signature of the command is in commands/replaying.py. This module needs the extra `replay`.
-"""
+"""Carries out `failshut record`: evidence and decisions of a monitor, or a file of somebody else's, as a recording."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import typer
 
-from failshut_breakers.units import parse_duration_ms
-from failshut_console.exits import Exit, Trouble
-from failshut_console.recorder import KafkaLog
-from failshut_console.state import Runtime
-from failshut_replay.errors import ReplayError
-from failshut_replay.front_door import evidence_of
-from failshut_replay.importing import read_events
-from failshut_replay.manifest import Manifest
-from failshut_replay.recording import record as write_recording
+from failshut_breakers.policy.units import parse_duration_ms
+from failshut_console.exits import Trouble
+from failshut_console.local.state import Runtime
+from failshut_console.monitor.kafka_log import KafkaLog
+from failshut_console.recordings.shared import plain_errors, texts
+from failshut_replay.recording.manifest import Manifest
+from failshut_replay.recording.record import record as write_recording
+from failshut_replay.sources.files import read_events
+from failshut_replay.sources.front_door import evidence_of
 from failshut_replay.times import iso, read_time_ms
-from failshut_streams.broker import Broker
-
-
-@contextmanager
-def plain_errors() -> Iterator[None]:
-    """What is wrong with a recording, labels or a file, as the command line says it."""
-    try:
-        yield
-    except ReplayError as error:
-        raise Trouble(str(error), "nothing was written, and no gate is concerned", status=Exit.USAGE) from error
-    except OSError as error:
-        raise Trouble(f"a file cannot be read or written: {error}", "what was there before is as it was") from error
-
-
-def texts(files: list[Path] | None) -> dict[str, str]:
-    """Policies by file name."""
-    found: dict[str, str] = {}
-    for file in files or []:
-        try:
-            found[file.name] = file.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise Trouble(f"{file} cannot be read: {error}", "nothing was done", "name a policy file") from error
-    return found
+from failshut_streams.kafka.address import Broker
 
 
 def record(

@@ -1,4 +1,4 @@
-"""`failshut tune`, carried out."""
+"""Carries out `failshut tune`: the search, told as it goes on."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from pathlib import Path
 
 import typer
 
-from failshut_breakers.units import parse_duration_ms
+from failshut_breakers.policy.units import parse_duration_ms
 from failshut_console.exits import Trouble
-from failshut_console.recordings import plain_errors, texts
-from failshut_replay.choosing import write_choices
+from failshut_console.recordings.shared import plain_errors, texts
 from failshut_replay.errors import ReplayError
-from failshut_replay.judging import Recordings, suited, tested_kinds, usual_values
-from failshut_replay.space import Space
-from failshut_replay.tuning import CHOICES, Tried, choose
-from failshut_replay.tuning import tune as tune_policy
-from failshut_replay.whatif import Assumed
+from failshut_replay.replay.what_if import Assumed
+from failshut_replay.tune.choices import write_choices
+from failshut_replay.tune.objective import Objective, suited, tested_kinds, usual_values
+from failshut_replay.tune.search import CHOICES, Tried, choose
+from failshut_replay.tune.search import tune as tune_policy
+from failshut_replay.tune.space import Space
 
 
 def tune(
@@ -42,7 +42,7 @@ def tune(
     with plain_errors():
         unscaled = Space(text, {})
         found = suited(paths, unscaled.policy)
-        judge = Recordings(unscaled.policy.gate, tuple(found), assumed, settle_ms)
+        judge = Objective(unscaled.policy.gate, tuple(found), assumed, settle_ms)
         space = Space(text, usual_values(found), tested_kinds(judge, text))
         now = judge(text)
         today = f"today {now.missed} missed, {now.false_trips} false trips"

@@ -12,7 +12,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from failshut_console.looking import CLOSED, OPEN, STALE_MS, Look, View
+from failshut_console.monitor.gate_views import CLOSED, OPEN, STALE_MS, Look, View
 
 STYLES = {OPEN: "bold green", CLOSED: "bold red"}
 BREAKER_STYLES = {"TRIPPED": "red", "HELD": "magenta", "PROVING": "yellow"}

@@ -22,7 +22,7 @@ from typing import Any
 from river import drift
 
 from failshut_detectors.contract import Kind, number
-from failshut_detectors.scaling import Scale, Scaled
+from failshut_detectors.shared.scaling import Scale, Scaled
 
 _LATEST = 32  # records, the most that an alarm's new mean is taken from
 

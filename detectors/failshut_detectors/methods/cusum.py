@@ -12,8 +12,8 @@ Limits: those of charts.py.
 
 from __future__ import annotations
 
-from failshut_detectors.charts import Chart
-from failshut_detectors.run_lengths import cusum_decision
+from failshut_detectors.shared.charts import Chart
+from failshut_detectors.shared.run_lengths import cusum_decision
 
 
 class Cusum(Chart):

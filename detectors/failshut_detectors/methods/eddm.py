@@ -18,7 +18,7 @@ from typing import Any
 
 from river.drift import binary
 
-from failshut_detectors.river_events import RiverEvents
+from failshut_detectors.shared.river_events import RiverEvents
 
 
 class Eddm(RiverEvents):

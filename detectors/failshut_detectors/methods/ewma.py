@@ -14,8 +14,8 @@ from __future__ import annotations
 
 from math import sqrt
 
-from failshut_detectors.charts import Chart
-from failshut_detectors.run_lengths import ewma_limit
+from failshut_detectors.shared.charts import Chart
+from failshut_detectors.shared.run_lengths import ewma_limit
 
 
 class Ewma(Chart):

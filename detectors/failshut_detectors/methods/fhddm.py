@@ -20,7 +20,7 @@ from typing import Any
 from river.drift import binary
 
 from failshut_detectors.contract import Alarm, EventDetector
-from failshut_detectors.river_events import one_in, probability
+from failshut_detectors.shared.river_events import one_in, probability
 
 
 class Fhddm(EventDetector):

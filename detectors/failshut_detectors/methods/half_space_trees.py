@@ -26,7 +26,7 @@ from typing import Any
 from river import anomaly
 
 from failshut_detectors.contract import Kind, number
-from failshut_detectors.scaling import CLIP, EXAMPLES_MIN, Scale, Scaled
+from failshut_detectors.shared.scaling import CLIP, EXAMPLES_MIN, Scale, Scaled
 
 _HALF = 8.0  # spreads to either side of the centre that have half of the room
 _TREES_MAX, _HEIGHT_MAX = 200, 12

@@ -18,7 +18,7 @@ from typing import Any
 from river import stats
 from river.drift import binary
 
-from failshut_detectors.river_events import RiverEvents, one_in, probability
+from failshut_detectors.shared.river_events import RiverEvents, one_in, probability
 
 
 class HddmA(RiverEvents):

@@ -21,7 +21,7 @@ from typing import Any
 from river.drift import binary
 
 from failshut_detectors.contract import Alarm, number
-from failshut_detectors.river_events import RiverEvents, one_in, probability
+from failshut_detectors.shared.river_events import RiverEvents, one_in, probability
 
 _LOOK_EVERY = 1_000  # conforming events: whether they leave it as it is costs as much to know as some thirty of them
 

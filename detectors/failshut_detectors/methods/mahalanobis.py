@@ -25,7 +25,7 @@ from functools import lru_cache
 from math import fsum, sqrt
 
 from failshut_detectors.contract import Kind
-from failshut_detectors.covariance import Covariance, VectorChart, hotelling_limit
+from failshut_detectors.shared.covariance import Covariance, VectorChart, hotelling_limit
 
 _BLOCK = 100  # records between two looks at what is usual now
 _REACH = 2.0  # limits: the most that one vector can teach

@@ -25,8 +25,8 @@ from math import fsum, sqrt
 from scipy.special import chdtrc
 
 from failshut_detectors.contract import Kind
-from failshut_detectors.covariance import Covariance, VectorChart, hotelling_limit
-from failshut_detectors.run_lengths import mewma_limit
+from failshut_detectors.shared.covariance import Covariance, VectorChart, hotelling_limit
+from failshut_detectors.shared.run_lengths import mewma_limit
 
 
 class Mewma(VectorChart):

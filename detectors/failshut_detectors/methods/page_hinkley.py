@@ -23,8 +23,8 @@ from typing import Any
 from river import drift
 
 from failshut_detectors.contract import Kind, number
-from failshut_detectors.run_lengths import cusum_decision
-from failshut_detectors.scaling import CLIP, Scale, Scaled
+from failshut_detectors.shared.run_lengths import cusum_decision
+from failshut_detectors.shared.scaling import CLIP, Scale, Scaled
 
 _REFERENCE = 0.5  # standard deviations: half of the shift that is found soonest
 

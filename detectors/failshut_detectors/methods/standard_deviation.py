@@ -26,7 +26,7 @@ from typing import Any
 from river import anomaly
 
 from failshut_detectors.contract import Kind, number
-from failshut_detectors.scaling import Scale, Scaled
+from failshut_detectors.shared.scaling import Scale, Scaled
 
 _USUAL = 0.1  # of an unusual value is made up for by a usual one
 _SIGMAS_MAX = 1_000.0

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from failshut_detectors.contract import Alarm, Detector, Kind, number
-from failshut_detectors.scaling import centre_and_spread
+from failshut_detectors.shared.scaling import centre_and_spread
 
 
 class Chart(Detector):

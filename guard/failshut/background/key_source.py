@@ -21,10 +21,10 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from failshut.address import redact
-from failshut.keys import Names
+from failshut.network.address import redact
 from failshut.permit import Closing, Permit, verify
 from failshut.signing import KeySet, TokenError, UnusableKey, kid_of
+from failshut.store.names import Names
 
 #: The file is looked at so often; a key that is taken out counts no longer than this after its file is in place.
 LOOK_SECONDS: Final = 1.0

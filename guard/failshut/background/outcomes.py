@@ -18,7 +18,7 @@ from collections import Counter, deque
 from typing import Final
 
 from failshut.epoch import ZERO
-from failshut.store import Outcomes
+from failshut.store.client import Outcomes
 
 OK: Final = "ok"
 FAILED: Final = "failed"

@@ -12,11 +12,11 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from failshut.background.outcomes import OutcomeQueue
 from failshut.config import Configuration
-from failshut.keys import Names
-from failshut.outcomes import OutcomeQueue
 from failshut.signing import TokenError
-from failshut.store import Outcomes, Store, Unreachable
+from failshut.store.client import Outcomes, Store, Unreachable
+from failshut.store.names import Names
 
 BUSY_SECONDS: Final = 0.1
 IDLE_SECONDS: Final = 0.25

@@ -14,12 +14,12 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from failshut.background.key_source import Counts, KeySource
 from failshut.cause import Cause
 from failshut.config import Configuration
-from failshut.keys import Names
-from failshut.keysource import Counts, KeySource
 from failshut.lease import Denial, Fenced, Moment, Slot
 from failshut.signing import TokenError
+from failshut.store.names import Names
 
 SLOTS_MAX: Final = 4096
 

@@ -21,16 +21,16 @@ from concurrent.futures import Future
 from queue import Empty, SimpleQueue
 from typing import Final
 
+from failshut.background.key_source import LOOK_SECONDS
+from failshut.background.outcomes import CANCELLED, OutcomeQueue
+from failshut.background.reporter import Reporter
+from failshut.background.slots import Slots
 from failshut.config import Configuration
-from failshut.keys import Names
-from failshut.keysource import LOOK_SECONDS
 from failshut.lease import READ_INTERVAL_MS_MAX, Slot
-from failshut.outcomes import CANCELLED, OutcomeQueue
-from failshut.reporter import Reporter
 from failshut.signing import TokenError
-from failshut.slots import Slots
-from failshut.store import GATES_PER_READ_MAX, Store, Subscription, Unreachable
-from failshut.store_state import AGE_SECONDS_MAX
+from failshut.store.client import GATES_PER_READ_MAX, Store, Subscription, Unreachable
+from failshut.store.names import Names
+from failshut.store.state import AGE_SECONDS_MAX
 
 REQUESTS_MAX: Final = 10_000
 BACKOFF_SECONDS_MIN: Final = 0.05

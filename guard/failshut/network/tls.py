@@ -10,7 +10,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Mapping
 
-from failshut.address import Grammar, checks_hostname
+from failshut.network.address import Grammar, checks_hostname
 
 
 def tls_context(settings: Mapping[str, str], grammar: Grammar) -> ssl.SSLContext:

@@ -19,8 +19,8 @@ from typing import Any, Final
 
 from redis.credentials import UsernamePasswordCredentialProvider
 
-from failshut.address import LOGIN_AND_TLS, Address, Grammar, checks_hostname, read, settings_from, with_settings
-from failshut.tls import tls_context
+from failshut.network.address import LOGIN_AND_TLS, Address, Grammar, checks_hostname, read, settings_from, with_settings
+from failshut.network.tls import tls_context
 
 ENVIRONMENT: Final = "FAILSHUT_STORE"
 OUTCOMES_ENVIRONMENT: Final = "FAILSHUT_OUTCOMES_STORE"

@@ -19,15 +19,15 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 import redis
 
-from failshut import keys
-from failshut.address import AddressError
-from failshut.bounded import TooLong
-from failshut.connection import connect
 from failshut.epoch import WIDTH, is_epoch
-from failshut.keys import Names
 from failshut.lease import Fenced
+from failshut.network.address import AddressError
 from failshut.signing import TOKEN_BYTES_MAX
-from failshut.store_state import WrongStore
+from failshut.store import names as store_names
+from failshut.store.answers import TooLong
+from failshut.store.connection import connect
+from failshut.store.names import Names
+from failshut.store.state import WrongStore
 
 T = TypeVar("T")
 
@@ -123,7 +123,7 @@ class Store:
                     "guard": guard,
                     "total": entry.total,
                 }
-                pipeline.xadd(names.outcomes(entry.gate), fields, maxlen=keys.OUTCOMES_MAXLEN, approximate=True)
+                pipeline.xadd(names.outcomes(entry.gate), fields, maxlen=store_names.OUTCOMES_MAXLEN, approximate=True)
             answers = pipeline.execute(raise_on_error=False)
             return [entry for entry, answer in zip(outcomes, answers, strict=True) if isinstance(answer, Exception)]
 

@@ -16,9 +16,9 @@ from redis.backoff import NoBackoff
 from redis.connection import Connection, SSLConnection, UnixDomainSocketConnection
 from redis.retry import Retry
 
-from failshut.bounded import BoundedParser
-from failshut.store_address import StoreAddress
-from failshut.store_state import AGE_SECONDS_MAX, RELOOK_SECONDS, judge_hello, wrong_store
+from failshut.store.address import StoreAddress
+from failshut.store.answers import BoundedParser
+from failshut.store.state import AGE_SECONDS_MAX, RELOOK_SECONDS, judge_hello, wrong_store
 
 CONNECTIONS_MAX: Final = 2
 

@@ -17,7 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 import msgspec
 
-from failshut_breakers.evidence import SCHEMA
+from failshut_breakers.evidence.records import SCHEMA
 from failshut_detectors.registry import plugin_versions
 from failshut_replay.errors import RecordingError
 
@@ -53,7 +53,7 @@ class Activated(msgspec.Struct, frozen=True):
 
 
 class Start(msgspec.Struct, frozen=True):
-    """What is known at the first record of a partition whose log's beginning is gone (starting.py)."""
+    """What is known at the first record of a partition whose log's beginning is gone (replay/resume.py)."""
 
     offset: int  # of that record
     term: int
@@ -81,7 +81,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     decisions_taken: bool  # they were taken by a monitor; otherwise this code took them when the recording was made
     differing: list[str] = []  # where two governors were on record with different decisions
     installation: str = ""  # whose log it is; empty where no term and no decision is recorded that would say
-    meaning: int = 1  # of policies, by which the decisions were taken (failshut_breakers.policy.MEANING)
+    meaning: int = 1  # of policies, by which the decisions were taken (failshut_breakers.policy.policy.MEANING)
     starts: dict[str, Start] = {}  # by partition (as text), where the log's beginning is gone
 
     @property

@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from failshut_replay.errors import RecordingError
-from failshut_replay.manifest import DECISION, DIGEST_KEY, EVIDENCE, KEY, Manifest, decode_manifest, digest_of
-from failshut_replay.writing import SCHEMA, digest_of_rows
+from failshut_replay.recording.manifest import DECISION, DIGEST_KEY, EVIDENCE, KEY, Manifest, decode_manifest, digest_of
+from failshut_replay.recording.writer import SCHEMA, digest_of_rows
 
 
 class Recorded(NamedTuple):

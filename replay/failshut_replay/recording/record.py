@@ -4,7 +4,7 @@ A recording is a verbatim copy of evidence partitions from the beginning of the 
 on all evidence before it. An ADWIN window reaches back to the last change, and a breaker latches until it is
 reset. `from_ms` only says what the recording is about. It does not start from a snapshot. A snapshot is bound
 to one version of Python and of the detectors' library, and nobody could replay it with another. Where retention
-has removed the log's beginning, it begins with what is left, and says what is known there (starting.py).
+has removed the log's beginning, it begins with what is left, and says what is known there (replay/resume.py).
 
 Decisions arrive out of order and more than once (a standby, a worker that was killed and replaced). Each is kept once
 and sorted in a file on disk, since memory is bounded. If two governors decided differently over the same record, the
@@ -21,14 +21,14 @@ from types import TracebackType
 from typing import NamedTuple
 
 from failshut.epoch import term_of
-from failshut_breakers.decision import Decision, decode_decision, encode_decision
-from failshut_breakers.evidence import Activation, EvidenceError, Run, Term, decode_run
+from failshut_breakers.decisions.decision import Decision, decode_decision, encode_decision
+from failshut_breakers.evidence.partition import partition_of
+from failshut_breakers.evidence.records import Activation, EvidenceError, Run, Term, decode_run
 from failshut_breakers.governor import Governor
-from failshut_breakers.partition import partition_of
-from failshut_breakers.policy import MEANING, PolicyBook, digest_of
+from failshut_breakers.policy.policy import MEANING, PolicyBook, digest_of
 from failshut_replay.errors import RecordingError
-from failshut_replay.manifest import DECISION, EVIDENCE, VERSION, Activated, Manifest, Start, versions
-from failshut_replay.writing import Row, Writer
+from failshut_replay.recording.manifest import DECISION, EVIDENCE, VERSION, Activated, Manifest, Start, versions
+from failshut_replay.recording.writer import Row, Writer
 
 DIFFERING_MAX = 20
 POLICIES_MAX = 1_000

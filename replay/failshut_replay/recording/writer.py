@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from failshut.whole_file import partial_of
 from failshut_replay.errors import RecordingError
-from failshut_replay.manifest import DIGEST_KEY, KEY, Group, Manifest, digest_of, encode_manifest
+from failshut_replay.recording.manifest import DIGEST_KEY, KEY, Group, Manifest, digest_of, encode_manifest
 
 GROUP_BYTES, GROUP_ROWS = 4 * 1024 * 1024, 20_000
 """A row group ends at either: what a reader holds in memory, for each partition."""

@@ -10,9 +10,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from failshut_breakers.evidence import Beats, Faults, Reading, Samples
-from failshut_replay.replaying import Step
-from failshut_replay.whatif import key_of
+from failshut_breakers.evidence.records import Beats, Faults, Reading, Samples
+from failshut_replay.replay.replay import Step
+from failshut_replay.replay.what_if import key_of
 
 
 def messages(step: Step) -> list[bytes]:

@@ -19,14 +19,14 @@ from __future__ import annotations
 import msgspec
 
 from failshut_breakers.conditions import Moment
-from failshut_breakers.coverage import CONTROL, Coverage
-from failshut_breakers.decision import Breaker as State
-from failshut_breakers.decision import Decision, Kind, decode_decision
-from failshut_breakers.evidence import Activation, Place, Run, Term
-from failshut_breakers.gate_state import Gate, Wanted
+from failshut_breakers.decisions.decision import Breaker as State
+from failshut_breakers.decisions.decision import Decision, Kind, decode_decision
+from failshut_breakers.evidence.coverage import CONTROL, Coverage
+from failshut_breakers.evidence.records import Activation, Place, Run, Term
+from failshut_breakers.gate.state import Gate, Wanted
 from failshut_breakers.governor import Governor, Owns
-from failshut_replay.manifest import Activated, Manifest, Start
-from failshut_replay.reading import Decided
+from failshut_replay.recording.manifest import Activated, Manifest, Start
+from failshut_replay.recording.reader import Decided
 
 
 def begin(partition: int, run: Run, owns: Owns, start: Start, activation: Activation | None, installation: str) -> Governor:

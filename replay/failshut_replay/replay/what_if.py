@@ -15,10 +15,9 @@ from dataclasses import dataclass
 
 import msgspec
 
-from failshut_breakers import routes
 from failshut_breakers.command import Reset
-from failshut_breakers.decision import Breaker, Decision, Kind
-from failshut_breakers.evidence import (
+from failshut_breakers.decisions.decision import Breaker, Decision, Kind
+from failshut_breakers.evidence.records import (
     Activation,
     Beats,
     Commanded,
@@ -33,9 +32,10 @@ from failshut_breakers.evidence import (
     Unreadable,
 )
 from failshut_breakers.governor import Governor
-from failshut_breakers.policy import Policy, PolicyError, gates_named, parse_policy
+from failshut_breakers.policy import routes
+from failshut_breakers.policy.policy import Policy, PolicyError, gates_named, parse_policy
 from failshut_replay.errors import ReplayError
-from failshut_replay.manifest import Manifest
+from failshut_replay.recording.manifest import Manifest
 
 Key = tuple[str, ...]
 

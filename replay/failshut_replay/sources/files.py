@@ -21,12 +21,12 @@ from datetime import tzinfo
 from pathlib import Path
 
 from failshut_replay.errors import ImportFault
-from failshut_replay.front_door import Event
-from failshut_replay.importing.json_lines import read_lines
-from failshut_replay.importing.local_times import in_zone
-from failshut_replay.importing.noting import Notes, Placed
-from failshut_replay.importing.prometheus import read_answer
-from failshut_replay.importing.tables import Columns, csv_rows, parquet_rows
+from failshut_replay.sources.front_door import Event
+from failshut_replay.sources.json_lines import read_lines
+from failshut_replay.sources.local_times import in_zone
+from failshut_replay.sources.notes import Notes, Placed
+from failshut_replay.sources.prometheus import read_answer
+from failshut_replay.sources.tables import Columns, csv_rows, parquet_rows
 
 KINDS = ".csv, .parquet, .json (Prometheus), .jsonl (OTLP, native JSON, CloudEvents)"
 

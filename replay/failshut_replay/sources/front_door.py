@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from failshut_breakers.agreement import digest_of_control, digest_of_table, feeds_of
-from failshut_breakers.evidence import (
+from failshut_breakers.evidence.records import (
     SCHEMA,
     Activation,
     Beats,
@@ -34,10 +34,10 @@ from failshut_breakers.evidence import (
     Unreadable,
     encode_run,
 )
-from failshut_breakers.policy import PolicyBook
-from failshut_breakers.routes import Routes
+from failshut_breakers.policy.policy import PolicyBook
+from failshut_breakers.policy.routes import Routes
 from failshut_replay.errors import ImportFault
-from failshut_replay.recording import Evidence
+from failshut_replay.recording.record import Evidence
 
 EVIDENCE_ID = "imported-evidence"
 INSTALLATION = "importedevidence"

@@ -20,10 +20,10 @@ from typing import Any
 import msgspec
 
 from failshut_replay.errors import ImportFault
-from failshut_replay.front_door import Event
-from failshut_replay.importing.merging import in_time
-from failshut_replay.importing.noting import Notes, Placed
-from failshut_replay.importing.opening import byte_lines
+from failshut_replay.sources.encodings import byte_lines
+from failshut_replay.sources.front_door import Event
+from failshut_replay.sources.notes import Notes, Placed
+from failshut_replay.sources.time_order import in_time
 from failshut_replay.times import LATEST_MS
 from failshut_streams.codecs import Beat, Fault, Item, LagPoint, NativeDecoder, OtlpDecoder, Outcome, Sample
 from failshut_streams.codecs.lenient import BOM, Unreadable, parse

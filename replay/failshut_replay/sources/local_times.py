@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from failshut_replay.errors import ImportFault
-from failshut_replay.front_door import Event
-from failshut_replay.importing.noting import Placed
-from failshut_replay.importing.tables import Row
+from failshut_replay.sources.front_door import Event
+from failshut_replay.sources.notes import Placed
+from failshut_replay.sources.tables import Row
 from failshut_replay.times import passings
 
 STRETCH_ROWS_MAX = 1_000_000

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from failshut_replay.errors import ImportFault
-from failshut_replay.front_door import Event
+from failshut_replay.sources.front_door import Event
 
 SHOWN_CHARS = 60
 

@@ -19,10 +19,10 @@ from typing import Any
 import msgspec
 
 from failshut_replay.errors import ImportFault
-from failshut_replay.front_door import Event
-from failshut_replay.importing.noting import Notes, Placed
-from failshut_replay.importing.opening import whole
-from failshut_replay.importing.values import Misread, item_of
+from failshut_replay.sources.encodings import whole
+from failshut_replay.sources.front_door import Event
+from failshut_replay.sources.notes import Notes, Placed
+from failshut_replay.sources.values import Misread, item_of
 from failshut_replay.times import check_ms
 from failshut_streams.codecs import BadName, series_id
 

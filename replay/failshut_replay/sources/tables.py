@@ -17,9 +17,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from failshut_replay.errors import ImportFault
-from failshut_replay.importing.noting import Notes
-from failshut_replay.importing.opening import text_lines
-from failshut_replay.importing.values import Misread, canonical, item_of
+from failshut_replay.sources.encodings import text_lines
+from failshut_replay.sources.notes import Notes
+from failshut_replay.sources.values import Misread, canonical, item_of
 from failshut_replay.times import Moment, check_ms, naive, parse_time
 from failshut_streams.codecs import BadName
 

@@ -14,8 +14,8 @@ from typing import IO, Any
 import msgspec
 
 from failshut_replay.errors import ImportFault
-from failshut_replay.front_door import Event
-from failshut_replay.importing.noting import Placed
+from failshut_replay.sources.front_door import Event
+from failshut_replay.sources.notes import Placed
 
 HELD_MAX = 200_000
 PARTS_MAX = 200

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from failshut_replay.errors import ReplayError
-from failshut_replay.labels import Incident
-from failshut_replay.story import Story, gates_of
-from failshut_replay.timeline import Span, Timeline
+from failshut_replay.story.labels import Incident
+from failshut_replay.story.story import Story, gates_of
+from failshut_replay.story.timeline import Span, Timeline
 
 
 @dataclass(frozen=True, slots=True)

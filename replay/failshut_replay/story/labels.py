@@ -21,11 +21,11 @@ from typing import NamedTuple
 
 import yaml
 
-from failshut_breakers.policy import PolicyError, parse_policy
+from failshut_breakers.policy.policy import PolicyError, parse_policy
 from failshut_replay.errors import LabelFault
-from failshut_replay.manifest import Manifest
+from failshut_replay.recording.manifest import Manifest
+from failshut_replay.replay.what_if import keys_of
 from failshut_replay.times import iso, read_time_ms
-from failshut_replay.whatif import keys_of
 
 LABELS_MAX = 10_000
 

@@ -20,10 +20,10 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from failshut_replay.comparing import open_inside_ms
-from failshut_replay.labels import Incident
-from failshut_replay.story import BETWEEN_HEARTBEATS, Story, Trace, gates_of
-from failshut_replay.timeline import Span, Timeline
+from failshut_replay.story.differences import open_inside_ms
+from failshut_replay.story.labels import Incident
+from failshut_replay.story.story import BETWEEN_HEARTBEATS, Story, Trace, gates_of
+from failshut_replay.story.timeline import Span, Timeline
 
 GATES_MAX = 12
 SERIES_DRAWN_MAX = 3

@@ -14,15 +14,15 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from failshut_breakers.decision import Kind
-from failshut_breakers.units import format_ms
-from failshut_replay.labels import Incident
-from failshut_replay.manifest import Manifest, versions
-from failshut_replay.picture import picture
-from failshut_replay.reading import Recording
-from failshut_replay.replaying import Verdict
-from failshut_replay.scoring import Score, baselines, score
-from failshut_replay.story import Story
+from failshut_breakers.decisions.decision import Kind
+from failshut_breakers.policy.units import format_ms
+from failshut_replay.recording.manifest import Manifest, versions
+from failshut_replay.recording.reader import Recording
+from failshut_replay.replay.verdict import Verdict
+from failshut_replay.story.labels import Incident
+from failshut_replay.story.picture import picture
+from failshut_replay.story.scores import Score, baselines, score
+from failshut_replay.story.story import Story
 from failshut_replay.times import iso
 
 CHANGES_SHOWN_MAX = 500
@@ -52,7 +52,7 @@ def report(
     shown = {**policies_of(manifest), **{f"{file} (what if)": text for file, text in (policies or {}).items()}}
     heading = title or f"Failshut replay: {recording.path.stem}"
     environment = Environment(
-        loader=PackageLoader("failshut_replay", ""), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+        loader=PackageLoader("failshut_replay.story", ""), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     said, look = _verdict(verdict)
     svg = _inline_svg(picture(stories, labels, kind="svg"))

@@ -18,8 +18,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from failshut_replay.labels import Incident
-from failshut_replay.timeline import Timeline
+from failshut_replay.story.labels import Incident
+from failshut_replay.story.timeline import Timeline
 
 WEEK_MS = 7 * 86_400_000
 NAB_FALSE_ALARM = 0.11

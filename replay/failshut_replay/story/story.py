@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from failshut_breakers.decision import Decision, Kind, decode_decision
-from failshut_breakers.evidence import Beats, Lags, Reading, Samples
-from failshut_breakers.gate_state import Gate
-from failshut_replay.manifest import Manifest
-from failshut_replay.reading import Recording
-from failshut_replay.replaying import Replay, Step
-from failshut_replay.timeline import Timeline
-from failshut_replay.whatif import NOTHING, Assumed
+from failshut_breakers.decisions.decision import Decision, Kind, decode_decision
+from failshut_breakers.evidence.records import Beats, Lags, Reading, Samples
+from failshut_breakers.gate.state import Gate
+from failshut_replay.recording.manifest import Manifest
+from failshut_replay.recording.reader import Recording
+from failshut_replay.replay.replay import Replay, Step
+from failshut_replay.replay.what_if import NOTHING, Assumed
+from failshut_replay.story.timeline import Timeline
 
 COLUMNS = 900
 SERIES_MAX = 8

@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from failshut.cause import Cause
-from failshut_breakers.decision import Decision, Kind
-from failshut_replay.replaying import Step
+from failshut_breakers.decisions.decision import Decision, Kind
+from failshut_replay.replay.replay import Step
 
 SPANS_MAX = 200_000
 """Changes of one gate that are kept; a gate that changes more often than that has another problem."""

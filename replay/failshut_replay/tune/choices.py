@@ -20,7 +20,7 @@ from matplotlib.ticker import ScalarFormatter
 
 from failshut.whole_file import write_whole
 from failshut_replay.errors import ReplayError
-from failshut_replay.tuning import CHOICES, Outcome, Tried, choose, held_out, pareto, told
+from failshut_replay.tune.search import CHOICES, Outcome, Tried, choose, held_out, pareto, told
 
 
 def write_choices(tried: Sequence[Tried], today: str, now: Outcome, folder: Path) -> dict[str, dict[str, object]]:

@@ -6,24 +6,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from failshut_breakers.evidence import Samples
-from failshut_breakers.policy import Policy
+from failshut_breakers.evidence.records import Samples
+from failshut_breakers.policy.policy import Policy
 from failshut_replay.errors import ReplayError
-from failshut_replay.labels import beside, read_labels
-from failshut_replay.reading import Recording
-from failshut_replay.replaying import Replay
-from failshut_replay.scoring import score
-from failshut_replay.space import Usual
-from failshut_replay.story import replayed
-from failshut_replay.tuning import Incidental, Outcome
-from failshut_replay.whatif import Assumed
+from failshut_replay.recording.reader import Recording
+from failshut_replay.replay.replay import Replay
+from failshut_replay.replay.what_if import Assumed
+from failshut_replay.story.labels import beside, read_labels
+from failshut_replay.story.scores import score
+from failshut_replay.story.story import replayed
+from failshut_replay.tune.search import Incidental, Outcome
+from failshut_replay.tune.space import Usual
 
 VALUES_MAX = 200_000
 """Values of a series that are looked at for what is usual: evenly thinned out beyond."""
 
 
 @dataclass(frozen=True)
-class Recordings:
+class Objective:
     """Judges policies of one gate on recordings. Picklable: each process opens the files for itself."""
 
     gate: str
@@ -67,7 +67,7 @@ def suited(paths: Sequence[Path], policy: Policy) -> list[Path]:
     return found
 
 
-def tested_kinds(recordings: Recordings, text: str) -> frozenset[str]:
+def tested_kinds(recordings: Objective, text: str) -> frozenset[str]:
     """Return the kinds of conditions that demanded in an incident under a policy: what an incident has tested."""
     heard: set[str] = set()
     for path in recordings.paths:

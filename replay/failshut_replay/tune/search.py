@@ -28,8 +28,8 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock, Jou
 from optuna.trial import TrialState
 
 from failshut_replay.errors import ReplayError
-from failshut_replay.scoring import WEEK_MS, poisson_interval
-from failshut_replay.space import Space
+from failshut_replay.story.scores import WEEK_MS, poisson_interval
+from failshut_replay.tune.space import Space
 
 STUDY = "failshut tune"
 CHOICES = ("cautious", "balanced", "quick")

@@ -19,13 +19,13 @@ from typing import Any, Protocol
 
 import yaml
 
-from failshut_breakers.condition_policies import Anomaly, Conformance, Drift
-from failshut_breakers.policy import parse_policy
-from failshut_breakers.units import format_ms, parse_duration_ms
+from failshut_breakers.policy.conditions import Anomaly, Conformance, Drift
+from failshut_breakers.policy.policy import parse_policy
+from failshut_breakers.policy.units import format_ms, parse_duration_ms
 from failshut_detectors.contract import Kind
 from failshut_detectors.registry import find
-from failshut_replay.bounds import DRAWN, candidates, short
 from failshut_replay.errors import ReplayError
+from failshut_replay.tune.bounds import DRAWN, candidates, short
 
 _ON_VALUES = {Kind.DRIFT, Kind.ANOMALY}
 _RULE = re.compile(r"^\s*value\s*(<=|<|>=|>)\s*(-?[\d.]+(?:e-?\d+)?)\s*$")

@@ -5,12 +5,12 @@ itself measures (`internal`); each has `decode(key, value, headers, append_ms) -
 docs/telemetry.md says what producers may send.
 """
 
-from .dead_letter import Dead, DeadLetter, Origin, decode_dead_letter, encode_dead_letter, why_dead
-from .internal import InternalDecoder
-from .items import Beat, DeadKind, Fault, Headers, Item, LagPoint, Outcome, Sample
-from .names import BadName, series_id, split_series
-from .native import NativeDecoder
-from .otlp import OtlpDecoder
+from failshut_streams.codecs.dead_letter import Dead, DeadLetter, Origin, decode_dead_letter, encode_dead_letter, why_dead
+from failshut_streams.codecs.internal import InternalDecoder
+from failshut_streams.codecs.items import Beat, DeadKind, Fault, Headers, Item, LagPoint, Outcome, Sample
+from failshut_streams.codecs.names import BadName, series_id, split_series
+from failshut_streams.codecs.native import NativeDecoder
+from failshut_streams.codecs.otlp import OtlpDecoder
 
 __all__ = [
     "BadName",

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from .items import DeadKind, Fault, Item, fault
+from failshut_streams.codecs.items import DeadKind, Fault, Item, fault
 
 VERSION = 1
 VALUE_BYTES_KEPT = 4096

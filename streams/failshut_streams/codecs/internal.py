@@ -9,11 +9,11 @@ Limits: who may write the topic is the broker's ACL to say. There is no lenient 
 
 import msgspec
 
-from .items import DeadKind, Headers, Item
-from .lenient import finish
-from .names import NAMES_MAX, Instances, SeriesNames
-from .native import REFUSED, VALUE_BYTES_MAX, refuse_value, unreadable
-from .wire import LagWire, OutcomeWire, SampleWire
+from failshut_streams.codecs.items import DeadKind, Headers, Item
+from failshut_streams.codecs.lenient import finish
+from failshut_streams.codecs.names import NAMES_MAX, Instances, SeriesNames
+from failshut_streams.codecs.native import REFUSED, VALUE_BYTES_MAX, refuse_value, unreadable
+from failshut_streams.codecs.wire import LagWire, OutcomeWire, SampleWire
 
 _decode = msgspec.json.Decoder(LagWire | OutcomeWire).decode
 

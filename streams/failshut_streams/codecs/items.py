@@ -14,7 +14,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from failshut_breakers.readings import Offsets
+from failshut_breakers.evidence.readings import Offsets
 
 Headers: TypeAlias = Sequence[tuple[str, bytes | None]]
 
@@ -85,7 +85,7 @@ class Fault(msgspec.Struct, frozen=True, gc=False):
     Without one: unreadable, so that the record goes to the dead-letter topic as well.
 
     `time_ms` is what it claims, where that can be read. Live a fault counts from the record's append time all the same; a
-    file that is imported has no append times (failshut_replay.importing).
+    file that is imported has no append times (failshut_replay.sources.files).
     """
 
     series: str | None

@@ -17,10 +17,10 @@ from typing import Any
 
 import msgspec
 
-from .items import Beat, DeadKind, Fault, Item, LagPoint, Outcome, Sample, fault
-from .names import Instances, SeriesNames, check_name
-from .times import Claim, bounded
-from .wire import BeatWire, LagWire, SampleWire, Wire
+from failshut_streams.codecs.items import Beat, DeadKind, Fault, Item, LagPoint, Outcome, Sample, fault
+from failshut_streams.codecs.names import Instances, SeriesNames, check_name
+from failshut_streams.codecs.times import Claim, bounded
+from failshut_streams.codecs.wire import BeatWire, LagWire, SampleWire, Wire
 
 OWN_KINDS = ("lag", "outcome")
 BOM = b"\xef\xbb\xbf"

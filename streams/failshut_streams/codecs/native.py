@@ -13,11 +13,11 @@ goes unnoticed by design.
 
 import msgspec
 
-from .items import DeadKind, Fault, Headers, Item, Sample, fault
-from .lenient import LenientReader, Unreadable, finish, is_json
-from .names import NAMES_MAX, Instances, SeriesNames, series_of_key
-from .times import Zoned, bounded
-from .wire import BeatWire, CloudWire, OtherWire, SampleWire
+from failshut_streams.codecs.items import DeadKind, Fault, Headers, Item, Sample, fault
+from failshut_streams.codecs.lenient import LenientReader, Unreadable, finish, is_json
+from failshut_streams.codecs.names import NAMES_MAX, Instances, SeriesNames, series_of_key
+from failshut_streams.codecs.times import Zoned, bounded
+from failshut_streams.codecs.wire import BeatWire, CloudWire, OtherWire, SampleWire
 
 VALUE_BYTES_MAX = 1 << 20
 # More than a value of 1 MiB can hold that name a service, a gate or a group. Two bytes of junk are an element, too.

@@ -21,13 +21,13 @@ from typing import Literal
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # ships no type information
 from opentelemetry.proto.metrics.v1.metrics_pb2 import MetricsData
 
-from . import otlp_json
-from .items import DeadKind, Headers, Item
-from .lenient import Unreadable, parse
-from .names import NAMES_MAX, Instances, SeriesNames
-from .native import REFUSED, VALUE_BYTES_MAX, refuse_value, unreadable, with_key_fault
-from .otlp_lenient import walk_parsed
-from .otlp_walk import ELEMENTS_MAX, HOLDERS_MAX, LookAgain, Walk
+from failshut_streams.codecs import otlp_json
+from failshut_streams.codecs.items import DeadKind, Headers, Item
+from failshut_streams.codecs.lenient import Unreadable, parse
+from failshut_streams.codecs.names import NAMES_MAX, Instances, SeriesNames
+from failshut_streams.codecs.native import REFUSED, VALUE_BYTES_MAX, refuse_value, unreadable, with_key_fault
+from failshut_streams.codecs.otlp_lenient import walk_parsed
+from failshut_streams.codecs.otlp_walk import ELEMENTS_MAX, HOLDERS_MAX, LookAgain, Walk
 
 Encoding = Literal["auto", "otlp_proto", "otlp_json"]
 

@@ -12,11 +12,11 @@ from typing import Any
 
 import msgspec
 
-from . import otlp_json
-from .items import DeadKind
-from .lenient import Unreadable
-from .native import REFUSED
-from .otlp_walk import BAD_HOLDERS_MAX, SUFFIXES, Walk, suffixes_of
+from failshut_streams.codecs import otlp_json
+from failshut_streams.codecs.items import DeadKind
+from failshut_streams.codecs.lenient import Unreadable
+from failshut_streams.codecs.native import REFUSED
+from failshut_streams.codecs.otlp_walk import BAD_HOLDERS_MAX, SUFFIXES, Walk, suffixes_of
 
 # What a holder may have beside the list that is looked for. Anything else in an empty one was meant to be read.
 BESIDE = {

@@ -18,11 +18,11 @@ from google.protobuf.message import Message  # type: ignore[import-untyped]  # s
 from google.protobuf.unknown_fields import UnknownFieldSet  # type: ignore[import-untyped]
 from opentelemetry.proto.metrics.v1.metrics_pb2 import SummaryDataPoint
 
-from . import otlp_json
-from .items import DeadKind, Item, Sample, fault
-from .lenient import Unreadable
-from .names import Instances, SeriesNames
-from .times import EARLIEST_NANO, NANO_BELOW, NANOSECONDS_A_MILLISECOND, NO_UNIX_NANO, nano_ms
+from failshut_streams.codecs import otlp_json
+from failshut_streams.codecs.items import DeadKind, Item, Sample, fault
+from failshut_streams.codecs.lenient import Unreadable
+from failshut_streams.codecs.names import Instances, SeriesNames
+from failshut_streams.codecs.times import EARLIEST_NANO, NANO_BELOW, NANOSECONDS_A_MILLISECOND, NO_UNIX_NANO, nano_ms
 
 UNKNOWN_SERVICE = "unknown_service"
 NO_RECORDED_VALUE = 1

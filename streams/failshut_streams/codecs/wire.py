@@ -8,9 +8,8 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from failshut_breakers.readings import Offsets
-
-from .times import Claim
+from failshut_breakers.evidence.readings import Offsets
+from failshut_streams.codecs.times import Claim
 
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=512)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]

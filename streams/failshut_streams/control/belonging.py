@@ -20,8 +20,8 @@ import jwt
 
 from failshut.signing import KeySet
 from failshut_breakers.command import Activate, Command, CommandError, NamelessCommand, OpenTerm, TimedCommand, parse_command
-from failshut_breakers.taken import Taken
-from failshut_streams.operator import COMMAND_BYTES_MAX, command_key, read_command
+from failshut_breakers.taken_ids import Taken
+from failshut_streams.control.client import COMMAND_BYTES_MAX, command_key, read_command
 from failshut_streams.transport import Record
 
 IDS_MAX = 10_000

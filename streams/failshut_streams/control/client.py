@@ -24,14 +24,14 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 from aiokafka.structs import ConsumerRecord
 
 from failshut.epoch import TERM_MAX
-from failshut.keys import check_installation, new_installation
 from failshut.signing import TYP_COMMAND, KeySet, SigningKey, TokenError, read_token
+from failshut.store.names import check_installation, new_installation
 from failshut_breakers.command import Activate, Command, CommandError, NamelessCommand, OpenTerm, parse_command
-from failshut_streams.broker import READ_COMMITTED, client_options
-from failshut_streams.broker_diagnosis import why_unreachable
-from failshut_streams.marks import MARK_KEY, wall_ms
-from failshut_streams.metadata import ask
-from failshut_streams.topics import CONTROL_BYTES_MAX, FRONT_DOOR, BrokerUnreachable, Topics, TopicsFound
+from failshut_streams.kafka.address import READ_COMMITTED, client_options
+from failshut_streams.kafka.diagnosis import why_unreachable
+from failshut_streams.kafka.metadata import ask
+from failshut_streams.kafka.topics import CONTROL_BYTES_MAX, FRONT_DOOR, BrokerUnreachable, Topics, TopicsFound
+from failshut_streams.sources.marks import MARK_KEY, wall_ms
 
 COMMAND_BYTES_MAX: Final = CONTROL_BYTES_MAX - 64 * 1024
 """The longest command, as a token; what is left of the topic's limit is the record around it."""

@@ -1,14 +1,4 @@
-"""The control topic: operators' commands, policy activations, terms. Every router reads it whole.
-
-`ControlCutter` is the pure half: records in, runs of evidence and dead letters out, and the policies in force
-as they stand after them. `ControlReader` is the other half. It reads the topic's one partition from its
-beginning to its end before anything is routed, and follows it from then on.
-
-What is not signed by a known operator commands nothing; who is known, control itself says (operators.py). There is one
-exception. An activation that cannot be verified closes the gates in force that it names: nothing should execute on a
-policy that somebody tampered with. Routers search it for their names, within a bound. It is not read as policies and
-sends no router back, and only those names go to governors.
-"""
+"""Cuts the control topic into runs of evidence: commands, policy activations, terms, operators' keys."""
 
 from __future__ import annotations
 
@@ -19,20 +9,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import jwt
-from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from failshut.signing import KeySet
 from failshut_breakers.agreement import digest_of_control, digest_of_table, feeds_of
-from failshut_breakers.command import (
-    GATE_PATTERN,
-    AcceptGap,
-    Activate,
-    CommandError,
-    OpenTerm,
-    parse_command,
-)
-from failshut_breakers.coverage import CONTROL
-from failshut_breakers.evidence import (
+from failshut_breakers.command import GATE_PATTERN, AcceptGap, Activate, CommandError, OpenTerm, parse_command
+from failshut_breakers.evidence.coverage import CONTROL
+from failshut_breakers.evidence.records import (
     SCHEMA,
     AcceptedGap,
     Activation,
@@ -44,18 +26,17 @@ from failshut_breakers.evidence import (
     Run,
     Term,
 )
-from failshut_breakers.policy import Entry, PolicyBook, gates_in_force, prepare
-from failshut_breakers.routes import Routes
-from failshut_streams.belonging import Belonging, installation_of, unverified
-from failshut_streams.broker import consumer_options
+from failshut_breakers.policy.policy import Entry, PolicyBook, gates_in_force, prepare
+from failshut_breakers.policy.routes import Routes
 from failshut_streams.codecs import DeadKind
-from failshut_streams.cutter import APPEND_TIME, NO_APPEND_TIME, DeadRecord
-from failshut_streams.gathering import PartitionOf
-from failshut_streams.marks import MARK_KEY, BadMark, decode_mark
-from failshut_streams.operator import read_claims
-from failshut_streams.operators import OperatorsInForce, is_named
-from failshut_streams.retelling import Asked, Retell, is_retell
+from failshut_streams.control.belonging import Belonging, installation_of, unverified
+from failshut_streams.control.client import read_claims
+from failshut_streams.control.operators import OperatorsInForce, is_named
+from failshut_streams.control.retelling import Asked, Retell, is_retell
+from failshut_streams.router.cutter import NO_APPEND_TIME
+from failshut_streams.sources.marks import MARK_KEY, BadMark, decode_mark
 from failshut_streams.transport import Record
+from failshut_streams.transport.front_door import APPEND_TIME, DeadRecord, PartitionOf
 
 PIECE_BYTES_MAX = 4 * 1024 * 1024
 """Bytes of commands after which a run of control is ended, so that an evidence record stays below its topic's limit however
@@ -386,61 +367,3 @@ class _Pending:
     bytes: int = 0  # of the commands in it, as they stand in control
     upto: int = 0
     named: Digest = b""  # digest of the operators' keys that its last record names: the run ends there
-
-
-class ControlReader:
-    """Reads the control partition from its beginning. Not in a group: every router reads it whole."""
-
-    def __init__(self, broker: str, topic: str) -> None:
-        self._tp = TopicPartition(topic, 0)
-        self._broker = broker
-        self._consumer: AIOKafkaConsumer
-        self.position = 0
-
-    async def start(self) -> None:
-        """Connect, and go to the beginning."""
-        self._consumer = AIOKafkaConsumer(
-            **consumer_options(self._broker),
-            group_id=None,
-            enable_auto_commit=False,
-            auto_offset_reset="none",
-            fetch_max_wait_ms=50,
-            metadata_max_age_ms=1_000,
-        )
-        await self._consumer.start()
-        self._consumer.assign([self._tp])
-        self._consumer.seek(self._tp, 0)
-        self.position = 0
-
-    async def stop(self) -> None:
-        """Disconnect."""
-        await self._consumer.stop()
-
-    def awaited(self) -> int | None:
-        """Return where the open transaction begins to which reading has come, or None where it waits for none."""
-        stable, end = self._consumer.last_stable_offset(self._tp), self._consumer.highwater(self._tp)
-        if stable is None or end is None or not self.position >= stable >= 0:
-            return None
-        return int(stable) if stable < end else None
-
-    async def all_of_it(self) -> list[Record]:
-        """Return every record from the position to what is the end now."""
-        end = (await self._consumer.end_offsets([self._tp]))[self._tp]
-        records: list[Record] = []
-        while self.position < end:
-            records += await self.next_batch(timeout_ms=500)
-        return records
-
-    async def next_batch(self, timeout_ms: int) -> list[Record]:
-        """Return the next records, if any come in time.
-
-        Raises:
-            KafkaError: among others OffsetOutOfRangeError, where the beginning is gone: nothing may be routed then.
-        """
-        batches = await self._consumer.getmany(self._tp, timeout_ms=timeout_ms, max_records=5_000)
-        self.position = await self._consumer.position(self._tp)
-        return [
-            Record(at.offset, at.timestamp, at.timestamp_type, at.key, at.value, ())
-            for batch in batches.values()
-            for at in batch
-        ]

@@ -24,9 +24,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from failshut.address import redact
+from failshut.network.address import redact
 from failshut.signing import KeySet, SigningKey, TokenError, read_token
-from failshut_breakers.evidence import OperatorsNamed
+from failshut_breakers.evidence.records import OperatorsNamed
 from failshut_streams.transport import Record
 
 logger = logging.getLogger(__name__)

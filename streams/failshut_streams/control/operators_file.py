@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from aiokafka import AIOKafkaProducer
 
 from failshut.signing import KeySet, SigningKey
-from failshut_streams.operators import (
+from failshut_streams.control.operators import (
     Named,
     OperatorsFile,
     OperatorsInForce,

@@ -21,7 +21,7 @@ from typing import Any, Final, NamedTuple
 from aiokafka import AIOKafkaProducer
 
 from failshut.signing import KeySet, SigningKey, TokenError, read_token
-from failshut_streams.marks import wall_ms
+from failshut_streams.sources.marks import wall_ms
 from failshut_streams.transport import Record
 
 logger = logging.getLogger(__name__)

@@ -19,15 +19,15 @@ from typing import Any
 
 from faust.types import TP
 
-from failshut_breakers.evidence import Activation, OlderWire, Run, decode_run
+from failshut_breakers.evidence.records import Activation, OlderWire, Run, decode_run
 from failshut_breakers.governor import Governor, Owns
-from failshut_breakers.policy import prepare
+from failshut_breakers.policy.policy import prepare
 from failshut_streams.config import WorkerConfig
-from failshut_streams.effects import Effects
-from failshut_streams.gathering import PartitionOf
+from failshut_streams.governor.effects import Effects
+from failshut_streams.governor.snapshots import BadSnapshot, restore_snapshot, take_snapshot
 from failshut_streams.metrics import Metrics
-from failshut_streams.snapshots import BadSnapshot, restore_snapshot, take_snapshot
 from failshut_streams.transport import Assignment, Chunk, ChunkApp, Commit, Record
+from failshut_streams.transport.front_door import PartitionOf
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ SNAPSHOT_BYTES_MAX = 15 * 1024 * 1024
 TellAgain = Callable[[int], Awaitable[None]]
 
 
-class Governing:
+class GovernorAgent:
     """Governs one worker's share of the evidence."""
 
     def __init__(

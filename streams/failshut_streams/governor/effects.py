@@ -17,11 +17,11 @@ import msgspec
 from aiokafka import AIOKafkaProducer
 
 from failshut.signing import SigningKey
-from failshut_breakers.decision import Decision, Kind, encode_decision
-from failshut_breakers.permits import FutureEvidence, Statement, statement_of
-from failshut_breakers.store import Answer, Store, StoreUnreachable
+from failshut_breakers.decisions.decision import Decision, Kind, encode_decision
+from failshut_breakers.decisions.permits import FutureEvidence, Statement, statement_of
+from failshut_breakers.store.client import Answer, Store, StoreUnreachable
+from failshut_streams.governor.refusals import OLDER, Refusals
 from failshut_streams.metrics import Metrics
-from failshut_streams.refusals import OLDER, Refusals
 
 logger = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from failshut.epoch import is_epoch, term_of
-from failshut_breakers.decision import Decision, Kind
-from failshut_breakers.store import Answer
+from failshut_breakers.decisions.decision import Decision, Kind
+from failshut_breakers.store.client import Answer
 
 REPEATED = 8
 """Fresh decisions that one fence refuses before that is strange; a standby that is behind is refused by one that moves."""

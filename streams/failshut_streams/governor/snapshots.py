@@ -28,7 +28,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 import failshut_breakers
 import failshut_detectors
 from failshut.signing import SigningKey
-from failshut_breakers.evidence import SCHEMA
+from failshut_breakers.evidence.records import SCHEMA
 from failshut_breakers.governor import Governor, Owns
 from failshut_detectors.registry import plugin_versions
 

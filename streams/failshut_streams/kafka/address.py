@@ -18,9 +18,9 @@ from dataclasses import dataclass, field
 from ssl import SSLContext
 from typing import Any, Final
 
-from failshut.address import LOGIN_AND_TLS, Grammar, read, settings_from, with_settings
-from failshut.tls import tls_context
-from failshut_streams import unpacking
+from failshut.network.address import LOGIN_AND_TLS, Grammar, read, settings_from, with_settings
+from failshut.network.tls import tls_context
+from failshut_streams.kafka import unpacking
 
 ENVIRONMENT: Final = "FAILSHUT_BROKER"
 MECHANISMS: Final = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")

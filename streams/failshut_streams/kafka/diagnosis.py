@@ -19,7 +19,7 @@ from aiokafka.errors import (
 )
 from aiokafka.protocol.metadata import MetadataRequest
 
-from failshut_streams.broker import Broker, client_options
+from failshut_streams.kafka.address import Broker, client_options
 
 HOSTS_MAX: Final = 3
 SECONDS_MAX: Final = 3.0

@@ -21,9 +21,9 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
-from failshut_streams.broker import client_options, shown
-from failshut_streams.broker_diagnosis import why_unreachable
-from failshut_streams.metadata import ClusterFound, TopicFound, ask
+from failshut_streams.kafka.address import client_options, shown
+from failshut_streams.kafka.diagnosis import why_unreachable
+from failshut_streams.kafka.metadata import ClusterFound, TopicFound, ask
 
 TELEMETRY: Final = "telemetry"
 OTLP_METRICS: Final = "otlp_metrics"

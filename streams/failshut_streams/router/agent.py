@@ -26,22 +26,23 @@ from typing import Any, NoReturn
 from aiokafka import AIOKafkaProducer, TopicPartition
 from faust.types import TP
 
-from failshut_breakers.boundaries import look_before
 from failshut_breakers.command import OpenTerm
-from failshut_breakers.coverage import BROKER_SKEW_MS, CONTROL
-from failshut_breakers.evidence import Term
-from failshut_streams.boundary import last_boundary_before
+from failshut_breakers.evidence.boundaries import look_before
+from failshut_breakers.evidence.coverage import BROKER_SKEW_MS, CONTROL
+from failshut_breakers.evidence.records import Term
 from failshut_streams.codecs import InternalDecoder, NativeDecoder, Origin, OtlpDecoder, encode_dead_letter
 from failshut_streams.config import WorkerConfig
-from failshut_streams.control import ControlCut, ControlCutter, ControlReader
-from failshut_streams.cutter import Cutter, DeadRecord, Decoder, Log, UnknownPartitions
-from failshut_streams.evidence_writer import EvidenceWriter
-from failshut_streams.gathering import PartitionOf
-from failshut_streams.marks import wall_ms
+from failshut_streams.control.cutter import ControlCut, ControlCutter
+from failshut_streams.control.operators_file import OperatorNaming
+from failshut_streams.control.reader import ControlReader
+from failshut_streams.kafka.topics import INTERNAL, OTLP_METRICS, TELEMETRY, Topics
 from failshut_streams.metrics import Metrics
-from failshut_streams.naming import OperatorNaming
-from failshut_streams.topics import INTERNAL, OTLP_METRICS, TELEMETRY, Topics
+from failshut_streams.router.cutter import Cutter, Decoder, Log, UnknownPartitions
+from failshut_streams.router.evidence_writer import EvidenceWriter
+from failshut_streams.router.mark_search import last_boundary_before
+from failshut_streams.sources.marks import wall_ms
 from failshut_streams.transport import Assignment, Chunk, ChunkApp, Commit
+from failshut_streams.transport.front_door import DeadRecord, PartitionOf
 
 logger = logging.getLogger(__name__)
 

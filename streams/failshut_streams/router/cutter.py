@@ -18,22 +18,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
-from failshut_breakers.boundaries import Boundaries, ends_run
-from failshut_breakers.evidence import SCHEMA, Mark, Run
-from failshut_breakers.routes import Routes
+from failshut_breakers.evidence.boundaries import Boundaries, ends_run
+from failshut_breakers.evidence.records import SCHEMA, Mark, Run
+from failshut_breakers.policy.routes import Routes
 from failshut_streams.codecs import Dead, DeadKind, Fault, Headers, Item
 from failshut_streams.codecs.names import SeriesNames
 from failshut_streams.codecs.native import with_key_fault
 from failshut_streams.codecs.wire import SampleWire
-from failshut_streams.gathering import Gathered, PartitionOf
-from failshut_streams.marks import MARK_KEY, BadMark, decode_mark
+from failshut_streams.kafka.unpacking import why_unreadable
+from failshut_streams.router.run_builder import RunBuilder
+from failshut_streams.sources.marks import MARK_KEY, BadMark, decode_mark
 from failshut_streams.transport import Chunk, Record
-from failshut_streams.unpacking import why_unreadable
+from failshut_streams.transport.front_door import APPEND_TIME, DeadRecord, PartitionOf
 
-APPEND_TIME = 1
-"""Kafka's timestamp type of a record whose time is the broker's."""
 NO_APPEND_TIME = Dead("its time is its producer's, not the broker's")
 
 
@@ -57,14 +56,6 @@ class Decoder(Protocol):
     def decode(self, key: bytes | None, value: bytes | None, headers: Headers, append_ms: int) -> list[Item]:
         """Return the items of a record. Never raises."""
         ...
-
-
-class DeadRecord(NamedTuple):
-    """A record that goes to the dead-letter topic, and why: for a person, and in one word."""
-
-    record: Record
-    reason: str
-    kind: DeadKind
 
 
 @dataclass
@@ -152,7 +143,7 @@ class Cutter:
             self.back_to(chunk.fetched_from)
             self._marked_ms, self._vouched = None, Mark(0, 0)
         cut = Cut()
-        gathered = Gathered(routes, self._partition_of, self._decoder.names)
+        gathered = RunBuilder(routes, self._partition_of, self._decoder.names)
         samples, append_ms = self._decoder.samples, self._append_ms
         for record in chunk.records:
             offset, time_ms, time_type, key, value, headers = record
@@ -178,7 +169,7 @@ class Cutter:
         self.reach = chunk.upto
         return cut
 
-    def _mark(self, record: Record, gathered: Gathered, routes: Routes, cut: Cut, asked: bool) -> None:
+    def _mark(self, record: Record, gathered: RunBuilder, routes: Routes, cut: Cut, asked: bool) -> None:
         mark = decode_mark(record.value)
         if isinstance(mark, BadMark):
             self._refuse(record, record.timestamp_ms, Dead(mark.reason, DeadKind.MARK), gathered, cut)
@@ -202,12 +193,12 @@ class Cutter:
         cut.boundary = upto
 
     @staticmethod
-    def _refuse(record: Record, append_ms: int, dead: Dead, gathered: Gathered, cut: Cut) -> None:
+    def _refuse(record: Record, append_ms: int, dead: Dead, gathered: RunBuilder, cut: Cut) -> None:
         gathered.take(record.offset, append_ms, with_key_fault(record.key, [Fault(None, dead.reason, kind=dead.kind)]))
         cut.dead.append(DeadRecord(record, *dead))
 
     def _end_run(
-        self, gathered: Gathered, routes: Routes, cut: Cut, upto: int, append_ms: int, mark: Mark | None = None
+        self, gathered: RunBuilder, routes: Routes, cut: Cut, upto: int, append_ms: int, mark: Mark | None = None
     ) -> None:
         cut.readings += gathered.rows
         by_partition = gathered.end()

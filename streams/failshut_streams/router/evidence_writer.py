@@ -15,8 +15,8 @@ from collections.abc import Iterable
 
 from aiokafka import AIOKafkaProducer
 
-from failshut_breakers.evidence import Run, encode_run
-from failshut_streams.broker import client_options
+from failshut_breakers.evidence.records import Run, encode_run
+from failshut_streams.kafka.address import client_options
 
 REQUEST_BYTES_MAX = 16 * 1024 * 1024
 """The largest evidence record: the topic's max.message.bytes."""

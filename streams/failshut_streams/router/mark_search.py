@@ -14,10 +14,10 @@ from typing import NamedTuple
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.structs import ConsumerRecord
 
-from failshut_breakers.boundaries import ends_run
-from failshut_streams.broker import consumer_options
-from failshut_streams.cutter import APPEND_TIME
-from failshut_streams.marks import MARK_KEY, BadMark, decode_mark
+from failshut_breakers.evidence.boundaries import ends_run
+from failshut_streams.kafka.address import consumer_options
+from failshut_streams.sources.marks import MARK_KEY, BadMark, decode_mark
+from failshut_streams.transport.front_door import APPEND_TIME
 
 FIRST_WINDOW_MS = 5_000
 WIDEN = 8

@@ -16,10 +16,10 @@ these becomes one fault of that series, so its gates know.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from failshut_breakers.evidence import (
+from failshut_breakers.evidence.records import (
     Beats,
     FaultRow,
     Faults,
@@ -34,11 +34,12 @@ from failshut_breakers.evidence import (
     Sent,
     Unreadable,
 )
-from failshut_breakers.routes import Gates, Routes
+from failshut_breakers.policy.routes import Gates, Routes
 from failshut_streams.codecs import Beat, Dead, Fault, Item, LagPoint, Outcome, Sample, why_dead
 from failshut_streams.codecs.names import SeriesNames, check_name
 from failshut_streams.codecs.times import bounded
 from failshut_streams.codecs.wire import SampleWire
+from failshut_streams.transport.front_door import PartitionOf
 
 ROWS_MAX = 20_000
 """Rows after which a run is ended at the next record, so that an evidence record stays well below its topic's limit."""
@@ -56,8 +57,6 @@ RECORD_LOAD_MAX = 12 * 1024 * 1024
 """Bytes of readings that one record may become. With `LOAD_MAX` it stays below the evidence topic's limit."""
 
 TOO_MANY = "more readings in one record than its gates can be asked to judge"
-
-PartitionOf = Callable[[str], int]
 Key = tuple[str, ...]
 
 
@@ -71,7 +70,7 @@ class _Rows(list[SampleRow]):
         self.weight = weight
 
 
-class Gathered:
+class RunBuilder:
     """Readings of the run that is being cut, in blocks of one series each."""
 
     def __init__(self, routes: Routes, partition_of: PartitionOf, names: SeriesNames) -> None:

@@ -30,10 +30,10 @@ from aiokafka.errors import (
     UnknownTopicOrPartitionError,
 )
 
-from failshut_breakers.evidence import Offsets
-from failshut_streams.background import Background
-from failshut_streams.lag_offsets import GroupOffsets, NotSampled, Sample
-from failshut_streams.marks import wall_ms
+from failshut_breakers.evidence.records import Offsets
+from failshut_streams.sources.background import Background
+from failshut_streams.sources.lag_offsets import GroupOffsets, NotSampled, Sample
+from failshut_streams.sources.marks import wall_ms
 
 WATCHED_MAX: Final = 100
 """Groups and topics that are sampled. More are not: their conditions find no samples, which is not OK, and are told why."""

@@ -25,10 +25,10 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError, TopicAuthorizationFailedError, UnknownTopicOrPartitionError
 
-from failshut_breakers.evidence import Offsets
-from failshut_streams.broker import client_options, consumer_options
-from failshut_streams.metadata import ask
-from failshut_streams.unpacking import why_unreadable
+from failshut_breakers.evidence.records import Offsets
+from failshut_streams.kafka.address import client_options, consumer_options
+from failshut_streams.kafka.metadata import ask
+from failshut_streams.kafka.unpacking import why_unreadable
 
 PARTITIONS_MAX: Final = 10_000
 """Partitions of one topic in a sample."""

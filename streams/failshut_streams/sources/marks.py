@@ -24,12 +24,12 @@ from typing import Final
 import msgspec
 from aiokafka import AIOKafkaProducer, TopicPartition
 
-from failshut_breakers.coverage import MAX_PARTITIONS
-from failshut_breakers.evidence import Mark
-from failshut_streams.background import Background
-from failshut_streams.broker import client_options
-from failshut_streams.metadata import PartitionCounts
-from failshut_streams.topics import Topics
+from failshut_breakers.evidence.coverage import MAX_PARTITIONS
+from failshut_breakers.evidence.records import Mark
+from failshut_streams.kafka.address import client_options
+from failshut_streams.kafka.metadata import PartitionCounts
+from failshut_streams.kafka.topics import Topics
+from failshut_streams.sources.background import Background
 
 MARK_KEY: Final = b"failshut.mark"
 """The key of every mark; on control it lets compaction keep the newest alone."""

@@ -1,7 +1,7 @@
 """What an entry of a gate's stream of outcomes says, and the record of `internal` that it becomes.
 
 Whoever may write a gate's stream may write anything there. So the whole entry is checked against what the decoder accepts. A
-probe's token is checked here, where the key is (probes.py), so evidence names the probe and holds no secret.
+probe's token is checked here, where the key is (probe_tokens.py), so evidence names the probe and holds no secret.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from failshut.keys import check_gate
-from failshut_breakers.probes import ForgedProbe, ProbeKey
+from failshut.store.names import check_gate
+from failshut_breakers.decisions.probe_tokens import ForgedProbe, ProbeKey
 from failshut_streams.codecs.wire import OutcomeWire
 
 

@@ -2,7 +2,7 @@
 
 Guards know the store alone: they append how executions ended to a capped stream of their gate. An entry in a gate's stream
 belongs to that gate, whatever the entry says. A service's user of the store reaches its own gates' streams alone. A probe's
-token is checked here, where the key is (probes.py); evidence names the probe and holds no secret.
+token is checked here, where the key is (probe_tokens.py); evidence names the probe and holds no secret.
 
 The workers share the streams as a consumer group. An entry is written to the topic `internal` first. It is acknowledged
 and deleted in the store only when Kafka has it. What a worker did not finish another takes over after `CLAIM_AFTER_MS`.
@@ -33,12 +33,12 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 
-from failshut.bounded import TooLong
-from failshut.keys import Names
-from failshut_breakers.probes import ProbeKey
-from failshut_breakers.store_connection import connect
-from failshut_streams.background import Background
-from failshut_streams.outcome_records import BadOutcome, Entry, entries_of, lost_record, record_of
+from failshut.store.answers import TooLong
+from failshut.store.names import Names
+from failshut_breakers.decisions.probe_tokens import ProbeKey
+from failshut_breakers.store.connection import connect
+from failshut_streams.sources.background import Background
+from failshut_streams.sources.outcome_records import BadOutcome, Entry, entries_of, lost_record, record_of
 
 GROUP: Final = "failshut-outcomes"
 BATCH_MAX: Final = 500
@@ -62,7 +62,7 @@ _SWEPT_MAX = 10_000
 _STORE_SECONDS_MAX = 5.0
 _KAFKA_SECONDS_MAX = 30.0
 _WAIT_SECONDS = (0.1, 2.0)
-_BOUND = files("failshut_streams").joinpath("outcomes.lua").read_text()
+_BOUND = files(__package__).joinpath("outcomes.lua").read_text()
 
 log = logging.getLogger(__name__)
 

@@ -20,10 +20,10 @@ from typing import Final, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from failshut_streams.background import Background
-from failshut_streams.broker import client_options
-from failshut_streams.cutter import APPEND_TIME
-from failshut_streams.marks import wall_ms
+from failshut_streams.kafka.address import client_options
+from failshut_streams.sources.background import Background
+from failshut_streams.sources.marks import wall_ms
+from failshut_streams.transport.front_door import APPEND_TIME
 
 EVERY_SECONDS: Final = 1.0
 READ_SECONDS_MAX: Final = 5.0

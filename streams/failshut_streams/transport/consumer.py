@@ -20,15 +20,7 @@ from faust.tables.manager import TableManager
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
-from failshut_streams.transport.chunk import (
-    Assignment,
-    Chunk,
-    Commit,
-    CommitBeyondDelivery,
-    Hooks,
-    Position,
-    Reading,
-)
+from failshut_streams.transport.chunk import Assignment, Chunk, Commit, CommitBeyondDelivery, Hooks, Position, Reading
 from failshut_streams.transport.fetch import ChunkThread
 from failshut_streams.transport.settings import Settings
 

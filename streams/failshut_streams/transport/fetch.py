@@ -25,8 +25,8 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
 from faust.types import TP
 
-from failshut_streams import unpacking
-from failshut_streams.broker import READ_COMMITTED
+from failshut_streams.kafka import unpacking
+from failshut_streams.kafka.address import READ_COMMITTED
 from failshut_streams.transport.chunk import Chunk, Position, ReadFault, Reading, Record
 from failshut_streams.transport.settings import Settings
 

@@ -1,0 +1,1 @@
+"""What counts: records of the evidence log, readings in them, and how far they are complete."""

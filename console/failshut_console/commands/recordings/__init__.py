@@ -1,0 +1,1 @@
+"""Commands on recordings: their signatures. recordings/ carries them out."""

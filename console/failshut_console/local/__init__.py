@@ -1,0 +1,1 @@
+"""A monitor on this machine: its servers and workers, and its state folder."""

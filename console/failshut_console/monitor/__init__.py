@@ -1,0 +1,1 @@
+"""A running monitor, seen from outside: its gates, its log, commands to it."""

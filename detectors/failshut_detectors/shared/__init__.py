@@ -1,0 +1,1 @@
+"""What several methods share: charts, scales, covariance, exact run lengths."""

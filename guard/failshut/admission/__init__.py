@@ -1,0 +1,1 @@
+"""Who is admitted: the checks on a permit, names and patterns, results that would run later."""

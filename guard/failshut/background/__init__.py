@@ -1,0 +1,1 @@
+"""What works beside the callers: the table of slots, and threads for permits, pushes, keys and outcomes."""

@@ -1,0 +1,1 @@
+"""Addresses and TLS, the same for the store and for Kafka."""

@@ -1,0 +1,1 @@
+"""The guard's side of the store: names, addresses, connections, bounded answers."""

@@ -1,0 +1,1 @@
+"""What a replay comes to: timelines, differences, scores, pictures, reports."""

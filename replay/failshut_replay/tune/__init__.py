@@ -1,0 +1,1 @@
+"""What may be tuned, the search for it, and what it leaves behind."""

@@ -1,0 +1,1 @@
+"""The governor's agent: evidence in, decisions out, and what follows from them."""

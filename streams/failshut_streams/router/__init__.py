@@ -1,0 +1,1 @@
+"""The router: front-door chunks become runs of evidence."""

@@ -1,0 +1,23 @@
+"""What all readers of the front door share: the broker's time, dead records, the partition of a gate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from failshut_streams.codecs import DeadKind
+from failshut_streams.transport import Record
+
+APPEND_TIME = 1
+"""Kafka's timestamp type of a record whose time is the broker's."""
+
+
+class DeadRecord(NamedTuple):
+    """A record that goes to the dead-letter topic, and why: for a person, and in one word."""
+
+    record: Record
+    reason: str
+    kind: DeadKind
+
+
+PartitionOf = Callable[[str], int]
