@@ -1,8 +1,8 @@
 """Checking policies without a monitor: what is wrong, where, and on which line.
 
 A policy that does not hold up closes its gates, so it is worth asking before it is activated. The check itself is the code that
-governors use (`failshut_breakers.policy.policy`). This module adds the line, and checks every condition by itself. So one run names
-all faults and not only the first.
+governors use (`failshut_breakers.policy`). This module adds the line, and checks every condition by itself. So one run
+names all faults and not only the first.
 """
 
 from __future__ import annotations
