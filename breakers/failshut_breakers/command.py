@@ -62,21 +62,29 @@ class _ForGate(_Timed):
     gate: Annotated[str, Field(pattern=GATE_PATTERN)]
 
 
-class Hold(_ForGate):
-    """Close the gate until an operator resets it."""
+class Lock(_ForGate):
+    """Close the gate until an operator unlocks it."""
 
-    kind: Literal["hold"] = "hold"
+    kind: Annotated[Literal["lock", "hold"], AfterValidator(lambda kind: "lock")] = "lock"
+    """Versions before 0.2 wrote "hold"; 0.3 reads it no more."""
+
+
+class Unlock(_ForGate):
+    """Ask for a locked breaker to prove itself, and for no other. `epoch` is that of the closing that it answers."""
+
+    kind: Literal["unlock"] = "unlock"
+    epoch: Annotated[int, Field(ge=0)]
 
 
 class Reset(_ForGate):
-    """Ask for a tripped or held breaker to prove itself. `epoch` is that of the closing that it answers."""
+    """Ask for a tripped or locked breaker to prove itself. `epoch` is that of the closing that it answers."""
 
     kind: Literal["reset"] = "reset"
     epoch: Annotated[int, Field(ge=0)]
 
 
 class Bypass(_ForGate):
-    """Hold the gate open against the demands of the named conditions until `until_ms`, an absolute end."""
+    """Keep the gate open against the demands of the named conditions until `until_ms`, an absolute end."""
 
     kind: Literal["bypass"] = "bypass"
     epoch: Annotated[int, Field(ge=0)]
@@ -127,7 +135,7 @@ class AcceptGap(_Timed):
     upto: Annotated[int, Field(ge=0)]
 
 
-GateCommand = Hold | Reset | Bypass | Confirm | Accept
+GateCommand = Lock | Unlock | Reset | Bypass | Confirm | Accept
 TimedCommand = GateCommand | AcceptGap
 Command = GateCommand | Activate | OpenTerm | AcceptGap
 

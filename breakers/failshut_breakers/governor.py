@@ -5,7 +5,7 @@ joins runs (coverage), keeps the policies that activations bring, hands each gat
 returns what was decided. Its state is rebuilt from a snapshot and the log behind it, and never trusted
 otherwise. It asks for no time but the one that the evidence brings.
 
-A fault inside one gate's step makes that gate HELD and leaves the others alone. Evidence that is not what it
+A fault inside one gate's step makes that gate LOCKED and leaves the others alone. Evidence that is not what it
 claims to be (another topic, another partition count, a newer wire form) raises, and stops the worker.
 
 A run of a router that feeds some of the gates something else than their policies ask for counts for the others alone
@@ -31,7 +31,7 @@ from failshut_breakers.policy.policy import PolicyBook
 FORKS_MAX = 64
 """Forks of coverages at once. Beyond it a disputed run counts for no gate of its coverage."""
 
-TRUST = "reset the gate when you trust its evidence"
+TRUST = "unlock the gate when you trust its evidence"
 
 Owns = Callable[[str], bool]
 
@@ -65,7 +65,7 @@ class Governor:
 
     @classmethod
     def lost(cls, partition: int, evidence_id: str, evidence_partitions: int, owns: Owns) -> Governor:
-        """Return a governor of a log of which a part is gone: it knows nothing, and its gates start HELD."""
+        """Return a governor of a log of which a part is gone: it knows nothing, and its gates start LOCKED."""
         governor = cls(partition, evidence_id, evidence_partitions, owns)
         governor.whole = False
         return governor
@@ -325,7 +325,7 @@ class Governor:
         place = Place(CONTROL, 0, term.offset, 0)
         for name, gate in self.gates.items():
             gate.version, gate.fork = self.book.routing, 0
-            gate.hold(Cause.TERM, f"term {term.term} began: {TRUST}", place, 0, self._turn(name))
+            gate.lock(Cause.TERM, f"term {term.term} began: {TRUST}", place, 0, self._turn(name))
         return True
 
     def _take_notices(self, run: Run) -> set[str]:
@@ -370,7 +370,7 @@ class Governor:
                 self.gates[name] = Gate(name)
                 if not self.whole:
                     because = f"the log before this point is not known: {TRUST}"
-                    self.gates[name].hold(Cause.TERM, because, place, self.coverages[-1].newest_ms, self._turn(name))
+                    self.gates[name].lock(Cause.TERM, because, place, self.coverages[-1].newest_ms, self._turn(name))
             gate = self.gates[name]
             before = gate.lane
             gate.activate(self.book.entries[name], activation.offset, place, activation.signer, self._turn(name))

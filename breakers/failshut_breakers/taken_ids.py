@@ -1,7 +1,7 @@
 """A command counts once: ids that were taken, for as long as a copy of one could count again.
 
 Whoever can write to control can write a signed command there a second time. A reset and a bypass name an epoch and are
-void by then; a hold would close the gate again after every reset. So the first command with an id uses it up. Routers
+void by then; a lock would close the gate again after every reset. So the first command with an id uses it up. Routers
 and governors refuse every further one, as a function of the log.
 
 Ids need not be kept for ever. A command about a gate says when it was signed, and counts only near that time. That is

@@ -10,8 +10,8 @@ from __future__ import annotations
 def printable(text: str) -> str:
     """Return a text with every character that cannot be printed as its escape.
 
-    >>> printable("held by ada" + chr(27) + "[2J")
-    'held by ada\\\\x1b[2J'
+    >>> printable("locked by ada" + chr(27) + "[2J")
+    'locked by ada\\\\x1b[2J'
     """
     if text.isprintable():
         return text

@@ -16,7 +16,9 @@ from failshut_console.commands.orders.confirm import confirm
 from failshut_console.commands.orders.fence import fence_group
 from failshut_console.commands.orders.gap import gap_group
 from failshut_console.commands.orders.hold import hold
+from failshut_console.commands.orders.lock import lock
 from failshut_console.commands.orders.reset import reset
+from failshut_console.commands.orders.unlock import unlock
 from failshut_console.commands.recordings.compare import compare
 from failshut_console.commands.recordings.record import record
 from failshut_console.commands.recordings.replay import replay
@@ -39,8 +41,8 @@ app = typer.Typer(
     cls=RedactingGroup,
     help="Failshut keeps an execution gate open only while it can prove that it should be.\n\n"
     "Start with `failshut demo` to see it work, or `failshut up` to have a monitor on this machine. `failshut gates` and "
-    "`failshut watch` show what each gate does and why. `hold`, `reset` and `bypass` are an operator's signed commands.\n\n"
-    + HELP,
+    "`failshut watch` show what each gate does and why. "
+    "`lock`, `unlock`, `reset` and `bypass` are an operator's signed commands.\n\n" + HELP,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
@@ -52,7 +54,9 @@ app.command("up")(up)
 app.command("run")(reaching(run))
 app.command("gates")(reaching(gates))
 app.command("watch")(reaching(watch))
-app.command("hold")(reaching(hold))
+app.command("lock")(reaching(lock))
+app.command("unlock")(reaching(unlock))
+app.command("hold", hidden=True)(reaching(hold))
 app.command("reset")(reaching(reset))
 app.command("bypass")(reaching(bypass))
 app.command("accept")(reaching(accept))

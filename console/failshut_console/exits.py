@@ -1,6 +1,6 @@
 """How a command ends: four exit statuses, and errors that say what happened, what it means and what to do.
 
-A script that holds a gate must know whether the gate is held. So "refused" and "could not ask" are different
+A script that locks a gate must know whether the gate is locked. So "refused" and "could not ask" are different
 statuses, and nothing but a decision that was seen counts as done.
 """
 

@@ -1,4 +1,4 @@
-/* bypass: an operator holds a tripped gate open against a demand, until an absolute end.
+/* bypass: an operator keeps a tripped gate open against a demand, until an absolute end.
 
    Claim (I6).  No execution starts later than a demand's time + TTL, or than the bypass's end if the bypass covers that demand:
    its operator could see it, or it is of a condition named and came while the bypass was in force.

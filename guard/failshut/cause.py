@@ -47,7 +47,7 @@ class Cause(StrEnum):
     INSUFFICIENT = "insufficient"
     NO_POLICY = "no_policy"
     BAD_POLICY = "bad_policy"
-    HOLD = "hold"
+    LOCK = "lock"
     FAULT = "fault"
     GAP = "gap"
     ROUTING = "routing"
@@ -57,6 +57,11 @@ class Cause(StrEnum):
     BYPASS_ENDED = "bypass_ended"
     TERM = "term"
     UNKNOWN_GATE = "unknown_gate"
+
+    @classmethod
+    def _missing_(cls, value: object) -> Cause | None:
+        """Before version 0.2 a lock was a hold: statements and recordings may say so until 0.3."""
+        return cls.LOCK if value == "hold" else None
 
     @property
     def meaning(self) -> str:
@@ -116,7 +121,7 @@ _MEANINGS = {
     Cause.INSUFFICIENT: "not enough evidence yet",
     Cause.NO_POLICY: "the gate has no policy",
     Cause.BAD_POLICY: "the gate's policy is not valid",
-    Cause.HOLD: "an operator holds the gate closed",
+    Cause.LOCK: "an operator has locked the gate",
     Cause.FAULT: "a fault inside the gate's own evaluation",
     Cause.GAP: "evidence is missing from the log",
     Cause.ROUTING: "a worker reads the gate's policy differently, so its evidence does not count",

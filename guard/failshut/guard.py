@@ -202,10 +202,19 @@ class Guard:
         return token
 
     def _settle(self, slot: Slot, late: bool = False) -> Lease | Denial:
-        """The slot's state as of now."""
-        now, state = self.moment(), slot.state
-        if isinstance(state, Lease) and state.alive(now):
-            return state
+        """The slot's state as of now.
+
+        Each read of the store replaces a lease and ends the former one. So a lease that has ended may have a successor that
+        is alive: it is looked at too, as often as a crowd at a cold gate may ask for.
+        """
+        for _ in range(SUCCESSORS_MAX):
+            now, state = self.moment(), slot.state
+            if not isinstance(state, Lease):
+                break
+            if state.alive(now):
+                return state
+            if state is slot.state:
+                break
         if late:
             return Denial(Cause.DEADLINE, f"no answer from the store within {self.configuration.deadline_ms} ms")
         return slot.denial(now)
@@ -259,6 +268,9 @@ async def _arrived(future: Future[Any], end: float) -> bool:
         waiter.exception()  # read by whoever asks the future itself; here it only must not be left unread
     return bool(done)
 
+
+SUCCESSORS_MAX = 64
+"""Leases that are looked at, each the successor of one that ended meanwhile, before the answer is a denial."""
 
 _guards: list[Guard] = []
 _default: Guard | None = None

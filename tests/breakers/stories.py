@@ -75,7 +75,7 @@ class Story:
             at = rng.choice(self.epochs[-3:])
             self.door.append(CONTROL, self.now_ms, command("reset", rng.choice("gh"), epoch=at))
         if rng.random() < 0.0005 * trouble:
-            self.door.append(CONTROL, self.now_ms, command("hold", rng.choice("gh")))
+            self.door.append(CONTROL, self.now_ms, command("lock", rng.choice("gh")))
         if self.epochs and rng.random() < 0.2:
             token = f"{rng.choice(self.epochs[-3:]):016d}:{rng.randint(0, 2)}"
             self.door.append(TELEMETRY, self.now_ms, ("outcome", rng.choice("gh"), 0, token, rng.random() < 0.95, 1))

@@ -198,7 +198,7 @@ def test_beyond_the_bound_a_disputed_run_counts_for_nobody(monkeypatch: pytest.M
 
 
 def test_a_record_of_an_older_version_counts_for_nobody() -> None:
-    """Nothing says what its router made of the policies; what it told is not known, so gates that come later start HELD."""
+    """Nothing says what its router made of the policies; what it told is not known, so gates that come later start LOCKED."""
     world = World(G)
     run = world.log.runs()[0]
     old = msgspec.msgpack.encode([1, *list(msgspec.to_builtins(run))[1:14]])
@@ -208,7 +208,7 @@ def test_a_record_of_an_older_version_counts_for_nobody() -> None:
     governor.pass_over(0)
     for offset, later in enumerate(world.log.runs(), 1):
         governor.step(offset, later)
-    assert governor.gates["g"].breaker.state is Breaker.HELD
+    assert governor.gates["g"].breaker.state is Breaker.LOCKED
     nothing = msgspec.structs.replace(run, made=b"")
     with pytest.raises(EvidenceError, match="does not say what its router made of control"):
         decode_run(encode_run(nothing))
@@ -230,8 +230,8 @@ class TestControl:
         self.open(world)
         world.router.operators = b"others"
         before_ms = world.gate("g").permit_ms
-        said = world.command("hold") + world.marks(4_000)
-        assert not [one for one in said if one.cause is Cause.HOLD]
+        said = world.command("lock") + world.marks(4_000)
+        assert not [one for one in said if one.cause is Cause.LOCK]
         assert world.last("g").cause is Cause.ROUTING
         assert world.governors[0].coverages[-1].marks[CONTROL] <= before_ms + 500
 
@@ -240,11 +240,11 @@ class TestControl:
         world = World(G)
         self.open(world)
         world.router.operators = b"others"
-        world.command("hold")
+        world.command("lock")
         fresh = Router(world.door, world.log, "c")
         fresh.route(CONTROL)
         said = world.feed()
-        assert [one.cause for one in said if one.kind is Kind.CLOSE] == [Cause.HOLD]
+        assert [one.cause for one in said if one.kind is Kind.CLOSE] == [Cause.LOCK]
 
 
 def entry(gate: str, text: str | None = None, fault: str = "") -> Entry:

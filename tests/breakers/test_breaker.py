@@ -36,16 +36,16 @@ def test_only_legal_moves_are_made(before: State, to: State) -> None:
         assert breaker.state is before
 
 
-def test_nothing_leads_from_held_but_an_operators_reset() -> None:
-    """No demand leads from HELD to TRIPPED, where a cooldown would end it; ARMED proves only after a closing."""
-    assert (State.HELD, State.TRIPPED) not in LEGAL
+def test_nothing_leads_from_locked_but_an_operators_reset() -> None:
+    """No demand leads from LOCKED to TRIPPED, where a cooldown would end it; ARMED proves only after a closing."""
+    assert (State.LOCKED, State.TRIPPED) not in LEGAL
     assert (State.ARMED, State.PROVING) not in LEGAL
     assert (State.ARMED, State.ARMED) not in LEGAL
 
 
-@pytest.mark.parametrize("to", [State.TRIPPED, State.HELD])
+@pytest.mark.parametrize("to", [State.TRIPPED, State.LOCKED])
 def test_no_closing_without_a_reason(to: State) -> None:
-    """TRIPPED and HELD need a closing, PROVING needs probes, and nothing else takes them."""
+    """TRIPPED and LOCKED need a closing, PROVING needs probes, and nothing else takes them."""
     with pytest.raises(IllegalMove, match="without a closing"):
         Breaker().move(to)
     with pytest.raises(IllegalMove, match="do not go together"):

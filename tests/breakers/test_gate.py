@@ -276,7 +276,7 @@ class TestInterlocks:
 class TestFaults:
     """What goes wrong inside one gate's step stays there."""
 
-    def test_a_fault_in_a_step_holds_that_gate_alone(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_fault_in_a_step_locks_that_gate_alone(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """I8: the other gate of the same run is judged, and the worker goes on."""
         world = World(policy(DRIFT), policy(LOW, gate="h"))
         world.samples([48.0] * 40)
@@ -288,7 +288,7 @@ class TestFaults:
         monkeypatch.setattr(DriftCondition, "feed", broken)
         world.samples([48.0])
         monkeypatch.undo()
-        assert (world.last("g").cause, world.last("g").breaker) == (Cause.FAULT, State.HELD)
+        assert (world.last("g").cause, world.last("g").breaker) == (Cause.FAULT, State.LOCKED)
         assert world.last("g").because == "a fault in this gate's step: ZeroDivisionError: boom"
         assert world.is_open("h")
         world.samples([48.0] * 40)
@@ -297,8 +297,8 @@ class TestFaults:
         assert world.is_open("h")
 
     @pytest.mark.parametrize("where", ["wanted", "tick", "_kind", "_decision"])
-    def test_a_fault_anywhere_in_the_step_holds(self, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Also a fault in the conclusion, which is concluded again, ends in HELD."""
+    def test_a_fault_anywhere_in_the_step_locks(self, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Also a fault in the conclusion, which is concluded again, ends in LOCKED."""
         world = opened(policy(DRIFT))
         owner = Gate if where == "wanted" else Step
         real, failed = getattr(owner, where), []
@@ -312,7 +312,7 @@ class TestFaults:
         monkeypatch.setattr(owner, where, once)
         world.mark(1_000)
         assert failed
-        assert (world.last().kind, world.last().cause, world.last().breaker) == (Kind.CLOSE, Cause.FAULT, State.HELD)
+        assert (world.last().kind, world.last().cause, world.last().breaker) == (Kind.CLOSE, Cause.FAULT, State.LOCKED)
 
     def test_a_policy_that_cannot_be_built_closes_its_gate_alone(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A condition whose constructor fails is a bad policy: no gate without conditions opens."""
@@ -331,12 +331,12 @@ class TestFaults:
 class TestLog:
     """The log itself: terms, lost beginnings, foreign records."""
 
-    def test_a_new_term_holds_every_gate(self) -> None:
-        """Gates are HELD at once, and evidence of the new term does not open them: an operator resets."""
+    def test_a_new_term_locks_every_gate(self) -> None:
+        """Gates are LOCKED at once, and evidence of the new term does not open them: an operator resets."""
         world = opened(policy(DRIFT))
         ends = {topic: {0: len(world.door.logs[topic, 0])} for topic in world.door.counts}
         decisions = world.open_term(2, ends)
-        assert [(one.kind, one.cause, one.breaker) for one in decisions] == [(Kind.CLOSE, Cause.TERM, State.HELD)]
+        assert [(one.kind, one.cause, one.breaker) for one in decisions] == [(Kind.CLOSE, Cause.TERM, State.LOCKED)]
         assert decisions[0].epoch > f"{2 << 40:016d}"
         world.samples([48.0] * 40)
         world.marks(4_000)
@@ -348,7 +348,7 @@ class TestLog:
         for happens in (
             lambda: world.activate(policy(LOW, LOW_Y)),
             lambda: world.samples([500.0]),
-            lambda: world.command("hold"),
+            lambda: world.command("lock"),
             lambda: world.open_term(2, {topic: {0: len(world.door.logs[topic, 0])} for topic in world.door.counts}),
         ):
             happens()
@@ -357,7 +357,7 @@ class TestLog:
             world.mark()
             assert world.last() is said, "said a second time"
 
-    def test_a_log_whose_beginning_is_lost_holds_its_gates(self) -> None:
+    def test_a_log_whose_beginning_is_lost_locks_its_gates(self) -> None:
         """A governor that does not see the first record trusts nothing that it has not seen."""
         world = World(policy(FAILURES))
         late = world.log.governor()
@@ -367,7 +367,7 @@ class TestLog:
         assert late.term == 0
         shifted = world.log.governor()
         decisions = [one for offset, run in enumerate(runs, 5) for one in shifted.step(offset, run)]
-        assert [(one.cause, one.breaker) for one in decisions] == [(Cause.TERM, State.HELD)]
+        assert [(one.cause, one.breaker) for one in decisions] == [(Cause.TERM, State.LOCKED)]
 
     def test_evidence_of_another_topic_stops_the_worker(self) -> None:
         """A record of another evidence topic, or of another partition count, raises and is not judged."""

@@ -36,7 +36,7 @@ def a_policy_may_use(name: str) -> bool:
 
 
 def an_operator_may_use(name: str) -> bool:
-    said = {"kind": "hold", "installation": "a" * 16, "by": "x", "why": "y", "id": "z", "signed_ms": 1, "gate": name}
+    said = {"kind": "lock", "installation": "a" * 16, "by": "x", "why": "y", "id": "z", "signed_ms": 1, "gate": name}
     try:
         parse_command(json.dumps(said).encode())
     except CommandError:

@@ -47,39 +47,39 @@ def refusal(decisions: list[Decision]) -> str:
     return decisions[0].because
 
 
-class TestHold:
+class TestLock:
     """An operator's word."""
 
-    def test_a_hold_closes_and_stays(self) -> None:
+    def test_a_lock_closes_and_stays(self) -> None:
         """The closing names who and why, and neither time nor good evidence leads out of it."""
         world = opened(reset="{after: 1s, probes: 0}")
-        world.command("hold", why="deploy")
+        world.command("lock", why="deploy")
         last = world.last()
-        assert (last.kind, last.cause, last.breaker) == (Kind.CLOSE, Cause.HOLD, State.HELD)
-        assert (last.because, last.by) == ("held by ada: deploy", "ada (kid-of-ada): deploy")
+        assert (last.kind, last.cause, last.breaker) == (Kind.CLOSE, Cause.LOCK, State.LOCKED)
+        assert (last.because, last.by) == ("locked by ada: deploy", "ada (kid-of-ada): deploy")
         world.marks(60_000)
         assert world.last() == last
 
-    def test_a_demand_while_held_raises_the_epoch(self) -> None:
-        """A reset of a hold that had not seen a later demand is void; the cause stays the operator's."""
+    def test_a_demand_while_locked_raises_the_epoch(self) -> None:
+        """A reset of a lock that had not seen a later demand is void; the cause stays the operator's."""
         world = opened()
-        world.command("hold")
+        world.command("lock")
         before = epoch(world)
         world.samples(BAD)
         world.samples(GOOD)
         world.marks(2_000)
         assert "something came after" in refusal(world.command("reset", epoch=before))
-        assert world.last().cause is Cause.HOLD
+        assert world.last().cause is Cause.LOCK
         assert "500" not in world.last().because
         assert "do not conform" in world.last().because
 
-    def test_a_hold_overrides_a_bypass_and_a_reset_of_the_same_moment(self) -> None:
-        """Whatever is asked for in one record, a hold among it wins."""
+    def test_a_lock_overrides_a_bypass_and_a_reset_of_the_same_moment(self) -> None:
+        """Whatever is asked for in one record, a lock among it wins."""
         for before in ("bypass", "reset"):
             world = tripped()
             claims = {"conditions": ["conformance:s/x"], "until_ms": world.now_ms + 9_000} if before == "bypass" else {}
-            world.control(command(before, epoch=epoch(world), **claims), command("hold"))
-            assert (world.last().kind, world.gate().breaker.state) == (Kind.CLOSE, State.HELD)
+            world.control(command(before, epoch=epoch(world), **claims), command("lock"))
+            assert (world.last().kind, world.gate().breaker.state) == (Kind.CLOSE, State.LOCKED)
 
 
 class TestReset:
@@ -122,7 +122,7 @@ class TestReset:
         """I7: the oldest partition must have passed the newest mark that stood when the gate closed."""
         world = opened()
         world.mark(5_000, keys=[TELEMETRY])
-        world.command("hold")
+        world.command("lock")
         world.now_ms -= 5_000
         world.mark(4_000, keys=[CONTROL, ("otlp_metrics", 0)])
         assert "no evidence from after the closing" in refusal(world.command("reset", epoch=epoch(world)))
@@ -152,12 +152,12 @@ class TestReset:
         """A command that was routed wrongly is noted."""
         world = opened()
         world.gate().name = "other"
-        decisions = world.command("hold", gate="g")
-        assert [(one.kind, one.because) for one in decisions] == [(Kind.NOTE, "hold refused: it is not for this gate")]
+        decisions = world.command("lock", gate="g")
+        assert [(one.kind, one.because) for one in decisions] == [(Kind.NOTE, "lock refused: it is not for this gate")]
 
 
 class TestBypass:
-    """An operator holds a gate open, by name, for a while."""
+    """An operator keeps a gate open, by name, for a while."""
 
     def bypass(self, world: World, for_ms: int = 5_000, *conditions: str, **claims: object) -> list[Decision]:
         claims = {"epoch": epoch(world), "until_ms": world.now_ms + for_ms} | claims
@@ -247,11 +247,11 @@ class TestBypass:
         self.bypass(world, 5_000, "conformance:s/y")
         assert world.last().mode == "proving"
 
-    def test_it_is_refused_for_a_hold(self) -> None:
-        """A hold is reset, never bypassed."""
+    def test_it_is_refused_for_a_lock(self) -> None:
+        """A lock is unlocked, never bypassed."""
         world = opened()
-        world.command("hold")
-        assert "a hold is reset, never bypassed" in refusal(self.bypass(world))
+        world.command("lock")
+        assert "a lock is unlocked, never bypassed" in refusal(self.bypass(world))
 
     @pytest.mark.parametrize(
         ("claims", "words"),
@@ -312,12 +312,12 @@ class TestCooldown:
         world.marks(400)
         assert world.gate().breaker.state is State.PROVING
 
-    def test_a_hold_does_not_cool_down(self) -> None:
-        """Only an operator leads out of HELD."""
+    def test_a_lock_does_not_cool_down(self) -> None:
+        """Only an operator leads out of LOCKED."""
         world = opened(reset=self.COOL)
-        world.command("hold")
+        world.command("lock")
         world.marks(60_000)
-        assert world.gate().breaker.state is State.HELD
+        assert world.gate().breaker.state is State.LOCKED
 
 
 class TestProving:
@@ -429,12 +429,12 @@ class TestProving:
         assert again[0].tokens == 3
         assert again[0].probe_epoch > at
 
-    @pytest.mark.parametrize("kind", ["TRIPPED", "HELD"])
-    def test_an_activation_keeps_tripped_and_held(self, kind: str) -> None:
+    @pytest.mark.parametrize("kind", ["TRIPPED", "LOCKED"])
+    def test_an_activation_keeps_tripped_and_locked(self, kind: str) -> None:
         """A new policy does not reset the breaker, and raises the epoch."""
         world = tripped()
-        if kind == "HELD":
-            world.command("hold")
+        if kind == "LOCKED":
+            world.command("lock")
         before = epoch(world)
         world.activate(policy("failure_rate: {window: 60s, at_least: 2, over: 0.5}"))
         assert (world.last().kind, world.last().breaker) == (Kind.CLOSE, kind)

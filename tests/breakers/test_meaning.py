@@ -252,9 +252,9 @@ class TestResets:
         assert one.run(120, old).open_ms == 0
 
     def test_after_a_lock_the_demand_still_stands(self) -> None:
-        """A hold over a tripped gate, and its reset, reopen nothing into the fault."""
+        """A lock over a tripped gate, and its reset, reopen nothing into the fault."""
         one = play(ADWIN_X).run(60, X).run(30, BAD_X)
-        one.order("hold")
+        one.order("lock")
         one.run(60, BAD_X)
         assert "the cause persists" in one.order("reset")[0].because
 

@@ -18,14 +18,14 @@ def test_evidence_of_the_closings_own_moment_is_not_from_after_it() -> None:
     """I7: a reset counts once evidence time has passed the newest mark at the closing; to be level with it is not enough."""
     world = World(policy("heartbeat: {source: a, grace: 60s}", reset="{probes: 0}"))
     world.marks(1_000, beat="a")
-    world.command("hold")
+    world.command("lock")
     closing = world.gate().breaker.closing
     coverage = world.governors[0].coverages[-1]
     assert closing is not None
     assert coverage.evidence_ms == closing.at_ms
     refused = world.command("reset", epoch=int(world.last().epoch))
     assert [one.because for one in refused] == ["reset refused: no evidence from after the closing yet"]
-    assert world.gate().breaker.state is State.HELD
+    assert world.gate().breaker.state is State.LOCKED
     world.mark(1)
     assert coverage.evidence_ms == closing.at_ms + 1
     world.command("reset", epoch=int(world.last().epoch))

@@ -78,7 +78,7 @@ class Witness:
         if decision.kind is Kind.CLOSE:
             assert decision.exp_ms == 0
             # An activation says a closing again: a new epoch for it, but not a new demand.
-            if decision.breaker in (State.TRIPPED, State.HELD) and decision.by != "operator":
+            if decision.breaker in (State.TRIPPED, State.LOCKED) and decision.by != "operator":
                 coverage = self.governor.coverage_of(gate)
                 self.closed_ms[name] = max(self.closed_ms.get(name, 0), coverage.newest_ms)
             return

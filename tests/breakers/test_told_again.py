@@ -37,12 +37,12 @@ def told_again(world: World) -> None:
     world.said += world.feed()
 
 
-def test_an_old_hold_holds_nothing_again() -> None:
-    """A gate that was held and reset stays as it is when control is told again."""
+def test_an_old_lock_locks_nothing_again() -> None:
+    """A gate that was locked and reset stays as it is when control is told again."""
     world = World(policy(BEAT, **QUICK))
     world.marks(2_000, beat="a")
-    world.command("hold")
-    assert world.gate().breaker.state is Breaker.HELD
+    world.command("lock")
+    assert world.gate().breaker.state is Breaker.LOCKED
     world.marks(1_000, beat="a")
     world.command("reset", epoch=int(world.last().epoch))
     world.marks(1_000, beat="a")

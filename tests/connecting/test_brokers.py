@@ -122,16 +122,16 @@ async def test_a_whole_monitor_lives_behind_each_door(
         await monitor.opened("pay")
         key = tmp_path / "operator.pem"
         monitor.operator_key.save(key)
-        held = await asyncio.to_thread(
+        locked = await asyncio.to_thread(
             _failshut,
-            ["hold", "pay", "--why", "a test", "--prefix", monitor.prefix, "--key", str(key), "--wait", "60"],
+            ["lock", "pay", "--why", "a test", "--prefix", monitor.prefix, "--key", str(key), "--wait", "60"],
             {**secured.environment(door), "FAILSHUT_STORE": store.url},
             tmp_path,
         )
-        assert held.returncode == 0, held.stdout + held.stderr
+        assert locked.returncode == 0, locked.stdout + locked.stderr
         await monitor.closed("pay")
         assert worker.stop() == 0
-        said = worker.log.read_text(errors="replace") + held.stdout + held.stderr
+        said = worker.log.read_text(errors="replace") + locked.stdout + locked.stderr
         assert "s3cret" not in said
         assert "of-the-key" not in said
 

@@ -304,8 +304,8 @@ def test_a_private_key_in_place_of_its_path_is_not_quoted(key: str, tmp_path: Pa
     said = [
         command(["run"], {**addresses, "FAILSHUT_SIGNING_KEY": key}, tmp_path),
         command(["run", "--operators", key], addresses, tmp_path),
-        command(["hold", "g", "--why", "x"], {**addresses, "FAILSHUT_OPERATOR_KEY": key}, tmp_path),
-        command(["hold", "g", "--why", "x", "--key", key], addresses, tmp_path),
+        command(["lock", "g", "--why", "x"], {**addresses, "FAILSHUT_OPERATOR_KEY": key}, tmp_path),
+        command(["lock", "g", "--why", "x", "--key", key], addresses, tmp_path),
         command(["gates"], {**addresses, "FAILSHUT_JWKS": key}, tmp_path),
         command(["gates", "--kye", key], addresses, tmp_path),
         command(["gates"], {**addresses, "FAILSHUT_STATE": key, "FAILSHUT_INSTALLATION": key}, tmp_path),

@@ -19,7 +19,8 @@ from failshut_console.main import missing_extra
 from failshut_servers import Kafka, Valkey
 
 COMMANDS = [
-    ("demo",), ("up",), ("run",), ("gates",), ("watch",), ("hold",), ("reset",), ("bypass",), ("accept",), ("confirm",),
+    ("demo",), ("up",), ("run",), ("gates",), ("watch",), ("lock",),
+    ("unlock",), ("reset",), ("bypass",), ("accept",), ("confirm",),
     ("policy", "check"), ("policy", "activate"), ("keys", "create"), ("term", "open"),
     ("gap", "list"), ("gap", "accept"), ("fence", "clear"),
 ]  # fmt: skip
@@ -49,10 +50,10 @@ def test_a_store_that_is_not_there_is_status_3(failshut: Failshut, free_port: Ca
 
 
 def test_a_broker_that_is_not_there_is_status_3(failshut: Failshut, free_port: Callable[[], int]) -> None:
-    """A hold that could not be sent does not look like one that was."""
+    """A lock that could not be sent does not look like one that was."""
     assert failshut("keys", "create").status == 0
     broker = f"kafka://127.0.0.1:{free_port()}"
-    ended = failshut("hold", "a.b", "--why", "x", "--broker", broker, "--key", ".failshut/keys/operator.pem")
+    ended = failshut("lock", "a.b", "--why", "x", "--broker", broker, "--key", ".failshut/keys/operator.pem")
     assert ended.status == 3
     assert "Traceback" not in ended.err
     assert failshut("run", "--broker", broker, "--store", "redis://127.0.0.1:1/0").status == 3
@@ -61,9 +62,9 @@ def test_a_broker_that_is_not_there_is_status_3(failshut: Failshut, free_port: C
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("hold", "a.b"),
-        ("hold", "a.b", "--why", " ", "--broker", "kafka://127.0.0.1:1"),
-        ("hold", "a.b", "--why", "x" * 501, "--broker", "kafka://127.0.0.1:1"),
+        ("lock", "a.b"),
+        ("lock", "a.b", "--why", " ", "--broker", "kafka://127.0.0.1:1"),
+        ("lock", "a.b", "--why", "x" * 501, "--broker", "kafka://127.0.0.1:1"),
         ("bypass", "a.b", "--why", "x", "--for", "soon"),
         ("run", "--broker", "127.0.0.1:1", "--store", "redis://127.0.0.1:1/0"),
         ("nonsense",),
@@ -172,6 +173,6 @@ def test_an_order_says_nothing_that_a_terminal_would_obey(failshut: Failshut, op
     """It is refused where it is written, before it is signed."""
     assert failshut("keys", "create").status == 0
     words = {"--why": "x", "--by": "ann", option: "\x1b[2J"}
-    ended = failshut("hold", "a.b", *[word for pair in words.items() for word in pair], "--broker", "kafka://127.0.0.1:1")
+    ended = failshut("lock", "a.b", *[word for pair in words.items() for word in pair], "--broker", "kafka://127.0.0.1:1")
     assert ended.status == 2
     assert "cannot be printed" in ended.err

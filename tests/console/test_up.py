@@ -129,15 +129,15 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
             running.process.kill()
 
 
-def test_a_hold_closes_and_only_a_reset_reopens(up: Up) -> None:
-    """hold: done, CLOSED, HELD; a bypass is refused; a reset that answers another epoch is refused; the right one opens."""
+def test_a_lock_closes_and_only_a_reset_reopens(up: Up) -> None:
+    """lock: done, CLOSED, LOCKED; a bypass is refused; a reset that answers another epoch is refused; the right one opens."""
     up.wait(up.is_("OPEN", "ARMED"))
-    status, answer = up.order("hold", "fleet.scale", "--why", "looking into it", "--by", "ann")
-    assert (status, answer["result"], answer["state"], answer["breaker"]) == (0, "done", "CLOSED", "HELD")
-    assert up.gate()["because"] == "held by ann: looking into it"
+    status, answer = up.order("lock", "fleet.scale", "--why", "looking into it", "--by", "ann")
+    assert (status, answer["result"], answer["state"], answer["breaker"]) == (0, "done", "CLOSED", "LOCKED")
+    assert up.gate()["because"] == "locked by ann: looking into it"
     status, answer = up.order("bypass", "fleet.scale", "--why", "x", "--condition", "heartbeat:autoscaler")
     assert (status, answer["result"]) == (1, "refused")
-    assert "HELD" in answer["because"]
+    assert "LOCKED" in answer["because"]
     status, answer = up.order("reset", "fleet.scale", "--why", "x", "--epoch", "5")
     assert (status, answer["result"]) == (1, "refused")
     assert "epoch 5" in answer["because"]
@@ -182,9 +182,9 @@ def test_a_policy_is_checked_beside_what_is_sent(up: Up) -> None:
 
 
 def test_a_command_for_a_gate_that_no_policy_knows_is_refused(up: Up) -> None:
-    """An operator who mistypes a gate is told, and does not believe that something is held."""
+    """An operator who mistypes a gate is told, and does not believe that something is locked."""
     up.wait(up.is_("OPEN", "ARMED"))
-    status, answer = up.order("hold", "fleet.scael", "--why", "x")
+    status, answer = up.order("lock", "fleet.scael", "--why", "x")
     assert (status, answer["result"]) == (1, "refused")
     assert "no policy" in answer["because"]
 
@@ -194,7 +194,7 @@ def test_a_command_by_somebody_unknown_is_refused(up: Up, tmp_path: Path) -> Non
     up.wait(up.is_("OPEN", "ARMED"))
     assert up.call("keys", "create", "--state", str(tmp_path))[0] == 0
     key = tmp_path / "keys" / "operator.pem"
-    status, answer = up.order("hold", "fleet.scale", "--why", "x", "--key", str(key))
+    status, answer = up.order("lock", "fleet.scale", "--why", "x", "--key", str(key))
     assert (status, answer["result"]) == (1, "refused")
     assert up.gate()["state"] == "OPEN"
 

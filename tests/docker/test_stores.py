@@ -181,8 +181,8 @@ def test_no_installation_reaches_anothers_names(stores: tuple[Server, Server]) -
 def closing(offset: int, gate: str = "payments.refund") -> Statement:
     epoch = epoch_of(1, offset)
     said = Closing(
-        installation=INSTALLATION, gate=gate, epoch=epoch, offset=offset, partition=0, policy="", cause=Cause.HOLD,
-        because="held", evidence_ms=1, breaker="HELD",
+        installation=INSTALLATION, gate=gate, epoch=epoch, offset=offset, partition=0, policy="", cause=Cause.LOCK,
+        because="held", evidence_ms=1, breaker="LOCKED",
     )  # fmt: skip
     return Statement(gate, "closing", epoch, offset, said.sign(KEY), 0, (), "")
 

@@ -11,6 +11,7 @@ from guard.standin import SUBJECT, Monitor, admitted, denied_with, eventually
 from patience import patient
 
 from failshut import Cause, Execution, Gate, Guard, Withheld
+from failshut.lease import Lease, Moment
 
 
 def denial_of(gate: Gate, subject: str = SUBJECT, operation: str | None = None) -> Withheld:
@@ -330,6 +331,29 @@ def test_many_threads_at_a_cold_gate(monitor: Monitor, gate: Gate) -> None:
         thread.join(patient(20))
     assert len(admitted_count) == 16
     assert sum(thread.name == "failshut-watcher" for thread in threading.enumerate()) <= 2
+
+
+def test_a_lease_that_is_renewed_while_it_is_looked_at_admits(
+    monitor: Monitor, make_guard: Callable[..., Guard], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another thread's read ends the lease in hand and puts its successor there: whoever asks meanwhile is not denied."""
+    monitor.issue(ttl_ms=60_000)
+    guard = make_guard()
+    gate = Gate(monitor.gate, guard=guard)
+    admitted(gate)
+    _, slot = gate.bind()
+    alive, renewals = Lease.alive, 3
+
+    def renewed_meanwhile(lease: Lease, now: Moment) -> bool:
+        nonlocal renewals
+        if renewals:
+            renewals -= 1
+            slot._replace(Lease(lease.permit, now.mono + 60, now.wall + 60, set(), lease.kid))
+        return alive(lease, now)
+
+    monkeypatch.setattr(Lease, "alive", renewed_meanwhile)
+    assert isinstance(guard._settle(slot), Lease)
+    assert not renewals
 
 
 async def test_a_cold_gate_does_not_hold_up_the_event_loop(monitor: Monitor, make_guard: Callable[..., Guard]) -> None:

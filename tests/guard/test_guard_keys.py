@@ -327,8 +327,8 @@ def test_what_the_thief_made_the_guard_remember_is_forgotten(monitor: Monitor, g
         monitor.epoch, monitor.offset = former, 10**12
     if forged == "closing":
         monitor.term = 8000
-        monitor.close(Cause.HOLD)
-        denied_with(gate, Cause.HOLD)
+        monitor.close(Cause.LOCK)
+        denied_with(gate, Cause.LOCK)
     else:
         seen = monitor.issue(ttl_ms=2_000 if forged == "same epoch" else 600_000)
         eventually(lambda: admitted(gate) == seen)

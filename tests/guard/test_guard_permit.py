@@ -62,7 +62,7 @@ CLOSING = Closing(
     cause=Cause.NO_POLICY,
     because="no policy names it",
     evidence_ms=1_700_000_000_123,
-    breaker="HELD",
+    breaker="LOCKED",
 )
 
 

@@ -14,7 +14,7 @@ from monitor.harness import Installation, until
 from monitor.policies import heartbeat
 from patience import patient
 
-from failshut_breakers.command import Hold
+from failshut_breakers.command import Lock
 from failshut_servers import Kafka, Valkey
 
 pytestmark = pytest.mark.slow
@@ -66,7 +66,7 @@ def test_the_base_install_brings_few_dependencies(base_python: Path) -> None:
 async def test_a_function_is_guarded_against_a_monitor_in_another_environment(
     base_python: Path, kafka: Kafka, store: Valkey, tmp_path: Path, suffix: str
 ) -> None:
-    """The function runs while the monitor vouches for it, and is withheld, with the cause, once an operator holds the gate."""
+    """The function runs while the monitor vouches for it, and is withheld, with the cause, once an operator locks the gate."""
     async with Installation(kafka, store, tmp_path, f"{suffix}.", {"a.yaml": heartbeat("pay", grace="5s")}) as monitor:
         monitor.worker()
         environment = {**os.environ, "FAILSHUT_STORE": monitor.store_url, "FAILSHUT_JWKS": str(monitor.jwks)}
@@ -91,8 +91,8 @@ async def test_a_function_is_guarded_against_a_monitor_in_another_environment(
 
             assert "withheld" in await answer()
             await until(lambda: answers({"paid": 7}), "the function runs")
-            await monitor.operator.send(monitor.command(Hold, gate="pay"))
-            await until(lambda: answers({"withheld": "hold"}), "the function is withheld")
+            await monitor.operator.send(monitor.command(Lock, gate="pay"))
+            await until(lambda: answers({"withheld": "lock"}), "the function is withheld")
         finally:
             service.kill()
             service.wait(patient(10))

@@ -15,7 +15,7 @@ from monitor.harness import Installation, until
 from monitor.policies import drift, heartbeat
 from monitor.trouble import SHIFTED, STEADY, bare_alarm, beating, closings, one_story, outruns_nothing, place_of, renewed
 
-from failshut_breakers.command import Hold
+from failshut_breakers.command import Lock
 from failshut_breakers.evidence.records import Faults, Place, Samples, Unreadable
 from failshut_servers import Kafka, Valkey
 from failshut_streams.sources.marks import wall_ms
@@ -196,7 +196,7 @@ async def test_claimed_times_are_bounded_and_the_unknown_is_a_dead_letter(
 
         outcome = {"kind": "outcome", "gate": "nobody", "epoch": "0" * 16, "outcome": "ok", "count": 1, "id": "1"}
         unknown = await monitor.send_raw(json.dumps(outcome).encode(), monitor.topics.internal)
-        commanded = await monitor.operator.send(monitor.command(Hold, gate="nobody"))
+        commanded = await monitor.operator.send(monitor.command(Lock, gate="nobody"))
 
         async def buried() -> list[dict[str, Any]]:
             letters = await monitor.dead_letters()

@@ -1,4 +1,4 @@
-"""Snapshots that are missing, stale or forged; an evidence log that was cut or replaced: rebuilt and never fresh, or HELD."""
+"""Snapshots that are missing, stale or forged; an evidence log that was cut or replaced: rebuilt and never fresh, or LOCKED."""
 
 from __future__ import annotations
 
@@ -116,10 +116,10 @@ async def _admin(monitor: Installation, work: Any) -> Any:
         await admin.close()
 
 
-async def test_a_cut_evidence_log_holds_its_gates_until_an_operator_trusts_it(
+async def test_a_cut_evidence_log_locks_its_gates_until_an_operator_trusts_it(
     kafka: Kafka, store: Valkey, tmp_path: Path, suffix: str
 ) -> None:
-    """Records that were never judged are gone: the worker lives, its gates are HELD over the term; signed for, they come back.
+    """Records never judged are gone: the worker lives, its gates are LOCKED over the term; signed for, they come back.
 
     Guard: a governor that has not read the log from its beginning is not `whole` (said in two places; else gates are ARMED).
     """
@@ -141,8 +141,8 @@ async def test_a_cut_evidence_log_holds_its_gates_until_an_operator_trusts_it(
 
         worker = monitor.worker("after")
         closing = await monitor.closed("beat", "term")
-        assert closing.breaker == "HELD"
-        assert worker.said("Its gates start HELD")
+        assert closing.breaker == "LOCKED"
+        assert worker.said("Its gates start LOCKED")
         assert worker.exit_status is None
 
         # The readings are gone for good: an operator signs for that, then for the gate.
@@ -162,7 +162,7 @@ async def test_a_cut_evidence_log_holds_its_gates_until_an_operator_trusts_it(
 async def test_a_replaced_topic_is_refused_until_a_new_term(
     kafka: Kafka, store: Valkey, tmp_path: Path, suffix: str, role: str
 ) -> None:
-    """Another topic under the same name: the worker ends and says why; a new term starts gates HELD.
+    """Another topic under the same name: the worker ends and says why; a new term starts gates LOCKED.
 
     Guards: the topics' ids in the term (`WrongLog`); no later term arms gates; routers begin at the term's starts.
     """
@@ -197,7 +197,7 @@ async def test_a_replaced_topic_is_refused_until_a_new_term(
         assert (term.term, opened) == (2, True)
         worker = monitor.worker("after")
         closing = await monitor.closed("beat", "term")
-        assert closing.breaker == "HELD"
+        assert closing.breaker == "LOCKED"
         assert closing.epoch > before.epoch  # offsets start again, the epoch does not
         await reset(monitor, "beat")
         assert worker.stop() == 0

@@ -22,7 +22,7 @@ from monitor.trouble import (
     shared,
 )
 
-from failshut_breakers.command import Hold
+from failshut_breakers.command import Lock
 from failshut_servers import Kafka, Valkey
 from failshut_streams.sources.marks import MARK_KEY, encode_mark, wall_ms
 
@@ -141,10 +141,10 @@ async def test_clocks_that_are_wrong_cannot_prolong_a_permit(kafka: Kafka, store
         behind.trigger.touch()
         await until(lambda: behind.said("not signed: evidence of beat is"), "it does not sign")
         await monitor.lapsed("beat")
-        await monitor.operator.send(monitor.command(Hold, gate="beat"))
-        closing = await monitor.closed("beat", "hold")  # a closing needs no clock
+        await monitor.operator.send(monitor.command(Lock, gate="beat"))
+        closing = await monitor.closed("beat", "lock")  # a closing needs no clock
         behind.trigger.unlink()
-        assert closing.breaker == "HELD"
+        assert closing.breaker == "LOCKED"
         await reset(monitor, "beat")
         assert await outruns_nothing(monitor) > 0
         assert behind.stop() == 0
@@ -153,7 +153,7 @@ async def test_clocks_that_are_wrong_cannot_prolong_a_permit(kafka: Kafka, store
 async def test_forged_marks_open_nothing_and_a_new_term_begins_where_it_says(
     kafka: Kafka, store: Valkey, tmp_path: Path, suffix: str
 ) -> None:
-    """Marks from the future change nothing, impossible ones are dead letters; a new term ends its workers and starts HELD.
+    """Marks from the future change nothing, impossible ones are dead letters; a new term ends its workers and starts LOCKED.
 
     Guards: min(mark, append time), the bounds on a mark's partitions; the term in commits (else no run joins).
     """
@@ -179,7 +179,7 @@ async def test_forged_marks_open_nothing_and_a_new_term_begins_where_it_says(
         assert worker.said("term 2 was opened")
         again = monitor.worker("again")  # it starts where the term does: the commits are another term's
         closing = await monitor.closed("beat", "term")
-        assert closing.breaker == "HELD"
+        assert closing.breaker == "LOCKED"
         assert int(closing.epoch) >> 40 == 2
         await reset(monitor, "beat")
         await renewed(monitor, "beat")

@@ -13,7 +13,7 @@ from monitor.trouble import beating, one_story, outruns_nothing, reset
 from failshut import Configuration, Gate, Guard, Withheld
 from failshut.permit import Permit, verify
 from failshut.signing import SigningKey
-from failshut_breakers.command import Hold
+from failshut_breakers.command import Lock
 from failshut_servers import Kafka, Valkey
 
 pytestmark = pytest.mark.slow
@@ -66,9 +66,9 @@ async def test_whatever_happens_to_the_store_the_guard_denies_and_the_next_renew
         permit = verify(early.decode(), monitor.signing_key.key_set().of(monitor.names.installation), "pay")
         assert isinstance(permit, Permit)
         forged = permit.sign(SigningKey.generate())
-        await monitor.operator.send(monitor.command(Hold, gate="pay"))
-        await monitor.closed("pay", "hold")
-        await watch.withholds("hold")
+        await monitor.operator.send(monitor.command(Lock, gate="pay"))
+        await monitor.closed("pay", "lock")
+        await watch.withholds("lock")
 
         # Instead of a closing: none of these opens the gate, nor for a guard that has seen nothing else.
         for value in (early, b"\x00garbage", forged.encode(), foreign):

@@ -25,7 +25,7 @@ from monitor.trouble import (
     shared,
 )
 
-from failshut_breakers.command import Hold
+from failshut_breakers.command import Lock
 from failshut_breakers.decisions.decision import Kind
 from failshut_breakers.evidence.partition import partition_of
 from failshut_servers import Kafka, Valkey
@@ -81,8 +81,8 @@ async def test_a_paused_worker_does_not_put_its_old_permit_back(
         store.resume()
         before = monitor.redis.hgetall(monitor.names.fence("beat"))
         new = monitor.worker("new")
-        await monitor.operator.send(monitor.command(Hold, gate="beat"))
-        closing = await monitor.closed("beat", "hold")
+        await monitor.operator.send(monitor.command(Lock, gate="beat"))
+        closing = await monitor.closed("beat", "lock")
         fence = monitor.redis.hgetall(monitor.names.fence("beat"))
         assert fence[b"epoch"] > before[b"epoch"]
         old.resume()

@@ -265,7 +265,7 @@ def test_nothing_is_left_for_later() -> None:
 
 
 def test_breakers_are_not_called_open_or_closed() -> None:
-    """A gate is open or closed; a breaker is ARMED, TRIPPED, PROVING or HELD. Elsewhere "open" means tripped."""
+    """A gate is open or closed; a breaker is ARMED, TRIPPED, PROVING or LOCKED. Elsewhere "open" means tripped."""
     wrong = re.compile(r"\b(open|closed) breakers?\b|\bbreakers? (is|are|was|were|stays?|becomes?) (open|closed)\b", re.I)
     here = Path(__file__).resolve()
     complain(
@@ -277,6 +277,23 @@ def test_breakers_are_not_called_open_or_closed() -> None:
             if wrong.search(line)
         ],
         "Say which state the breaker is in, or say gate.",
+    )
+
+
+def test_nobody_holds_a_gate() -> None:
+    """An operator locks a gate; before 0.2 that was a hold, and HELD. Only what reads the old words names them."""
+    readers = {"CHANGELOG.md", "decision.py", "hold.py", "orders.py", "test_lock.py", "test_old_word.py", "test_old_words.py"}
+    old = r"\bHELD\b|\bfailshut hold\b|\b(tripped|locked) or held\b|\b[Hh]olds? (a|an|the) (\w+ )?gate (open|closed)\b"
+    here = Path(__file__).resolve()
+    complain(
+        [
+            f"{name(path)}:{number} {line.strip()[:80]}"
+            for path in _texts()
+            if path != here and path.name not in readers and "docs/decisions" not in path.as_posix()
+            for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+            if re.search(old, line) and not line.startswith("| hold.py |")
+        ],
+        "Say locked; of what stays open say that it is kept open.",
     )
 
 

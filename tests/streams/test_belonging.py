@@ -20,7 +20,7 @@ from streams.test_control import (
 )
 
 from failshut.signing import TYP_COMMAND
-from failshut_breakers.command import AcceptGap, Activate, Hold, OpenTerm
+from failshut_breakers.command import AcceptGap, Activate, Lock, OpenTerm
 from failshut_breakers.taken_ids import IDS_MAX, STEP_BACK_MS, VALID_MS, Taken
 from failshut_streams.control.client import command_key, read_command
 from failshut_streams.transport import Record
@@ -33,7 +33,7 @@ def test_a_command_of_another_installation_commands_nothing() -> None:
     elsewhere = {**WHO, "installation": ELSEWHERE}
     tokens = [
         record(2, Activate(**elsewhere, version=9, files={"a.yaml": policy("a", series="pay/x")})),
-        record(3, Hold(**elsewhere, signed_ms=START_MS, gate="a")),
+        record(3, Lock(**elsewhere, signed_ms=START_MS, gate="a")),
         record(4, OpenTerm(**{**TERM.model_dump(), **elsewhere, "term": 9})),
         record(5, AcceptGap(**elsewhere, signed_ms=START_MS, topic="telemetry", partition=0, upto=9)),
         record(6, Activate(**elsewhere, version=9, files={"a.yaml": policy("a")}), STRANGER),
@@ -76,15 +76,15 @@ def test_without_a_term_of_this_evidence_topic_nothing_counts() -> None:
 
 
 def test_a_second_command_with_an_id_that_is_taken_is_refused() -> None:
-    """A hold that is sent twice holds once: the copy goes to the dead letters, whoever routes it."""
-    hold = record(2, Hold(**WHO, signed_ms=START_MS, gate="a"))
-    copy = hold._replace(offset=3, timestamp_ms=hold.timestamp_ms + 1, key=b"another key")
+    """A lock that is sent twice locks once: the copy goes to the dead letters, whoever routes it."""
+    lock = record(2, Lock(**WHO, signed_ms=START_MS, gate="a"))
+    copy = lock._replace(offset=3, timestamp_ms=lock.timestamp_ms + 1, key=b"another key")
     at = started()
-    cuts = [at.cut([hold], 3), at.cut([copy], 4)]
+    cuts = [at.cut([lock], 3), at.cut([copy], 4)]
     assert [len(cut.runs) for cut in cuts] == [1, 0]
     assert "counts once" in cuts[1].dead[0].reason
     again = cutter()
-    cut = again.everything([record(0, TERM), record(1, activate(1)), hold, copy], 4)
+    cut = again.everything([record(0, TERM), record(1, activate(1)), lock, copy], 4)
     assert [len(run.readings.get("a", [])) for at, run in cut.runs if at == partition_of("a")] == [1]
 
 
@@ -118,7 +118,7 @@ def test_an_id_counts_once_for_bundles_and_terms_too() -> None:
 def test_a_command_counts_near_the_time_of_its_signing(late_ms: int) -> None:
     """An old one that is brought out again, or one of a clock that is far ahead, is refused with words."""
     at = started()
-    cut = at.cut([record(2, Hold(**WHO, signed_ms=START_MS - late_ms, gate="a"))], 3)
+    cut = at.cut([record(2, Lock(**WHO, signed_ms=START_MS - late_ms, gate="a"))], 3)
     assert not cut.runs
     assert "sign it anew" in cut.dead[0].reason
 
@@ -139,7 +139,7 @@ def test_a_key_that_is_used_again_is_written_anew() -> None:
     term, bundle = own_key(record(0, TERM)), own_key(record(1, activate(1)))
     at = cutter()
     assert at.everything([term, bundle], 2).restore == []
-    copy = own_key(record(2, Hold(**WHO, signed_ms=START_MS, gate="a")))._replace(key=bundle.key)
+    copy = own_key(record(2, Lock(**WHO, signed_ms=START_MS, gate="a")))._replace(key=bundle.key)
     cut = at.cut([copy, record(3, b"garbage")._replace(key=term.key)], 4)
     assert sorted(cut.restore) == sorted([(term.key, term.value), (bundle.key, bundle.value)])
     said_again = [one._replace(offset=4 + n) for n, one in enumerate((term, bundle, term, bundle))]
@@ -147,7 +147,7 @@ def test_a_key_that_is_used_again_is_written_anew() -> None:
     assert (cut.restore, cut.dead, cut.runs) == ([], [], [])
     # A router that starts when compaction has been there finds what it needs, later in the log.
     late = cutter()
-    late.everything([copy._replace(key=b"hold"), *said_again[2:]], 8)
+    late.everything([copy._replace(key=b"lock"), *said_again[2:]], 8)
     assert late.term is not None
     assert (late.term.term, late.book.entries) == (1, at.book.entries)
 

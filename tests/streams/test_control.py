@@ -12,7 +12,7 @@ from streams import front_door
 from streams.front_door import EVIDENCE_ID, INSTALLATION, PARTITIONS, START_MS, STEP_MS, at_ms, mark, partition_of
 
 from failshut.signing import TYP_COMMAND, SigningKey
-from failshut_breakers.command import AcceptGap, Activate, Command, Hold, OpenTerm, Reset
+from failshut_breakers.command import AcceptGap, Activate, Command, Lock, OpenTerm, Reset
 from failshut_breakers.evidence.coverage import BROKER_SKEW_MS
 from failshut_breakers.evidence.records import AcceptedGap, Activation, Commanded, Run, Term, encode_run
 from failshut_breakers.governor import Governor
@@ -103,7 +103,7 @@ def test_everything_is_told_to_everyone() -> None:
     """A router that starts tells every evidence partition all of control, from its beginning to its end, in one go."""
     at = cutter()
     cut = at.everything(
-        [record(0, TERM), record(3, activate(1)), record(4, Hold(**WHO, signed_ms=START_MS, gate="a")), mark(7, partitions=1)],
+        [record(0, TERM), record(3, activate(1)), record(4, Lock(**WHO, signed_ms=START_MS, gate="a")), mark(7, partitions=1)],
         9,
     )
     assert sorted((partition, run.previous, run.upto) for partition, run in cut.runs) == [(n, 0, 9) for n in range(PARTITIONS)]
@@ -158,8 +158,8 @@ def test_live_records_join_what_was_told() -> None:
     at = cutter()
     cuts = [at.everything([record(0, TERM), record(1, activate(1))], 2)]
     cuts += [
-        at.cut([record(2, Hold(**WHO, signed_ms=START_MS, gate="a"))], 3),
-        at.cut([record(3, Hold(**WHO, signed_ms=START_MS, gate="b"))], 4),
+        at.cut([record(2, Lock(**WHO, signed_ms=START_MS, gate="a"))], 3),
+        at.cut([record(3, Lock(**WHO, signed_ms=START_MS, gate="b"))], 4),
     ]
     cuts += [at.cut([mark(10, partitions=1)], 11), at.cut([record(12, activate(2)), mark(13, partitions=1)], 14)]
     joins(*cuts)
@@ -211,11 +211,11 @@ def test_marks_are_forwarded_now_and_then() -> None:
 @pytest.mark.parametrize(
     "token",
     [
-        pytest.param(record(2, Hold(**WHO, signed_ms=START_MS, gate="a"), STRANGER), id="a-stranger's"),
+        pytest.param(record(2, Lock(**WHO, signed_ms=START_MS, gate="a"), STRANGER), id="a-stranger's"),
         pytest.param(record(2, b"garbage"), id="garbage"),
         pytest.param(record(2, None), id="a-tombstone"),
         pytest.param(record(2, OpenTerm(**{**TERM.model_dump(), "term": 9, "id": "ninth"}), STRANGER), id="a-stranger's-term"),
-        pytest.param(record(2, Hold(**WHO, signed_ms=START_MS, gate="a"), KEY, 0), id="its-producer's-time"),
+        pytest.param(record(2, Lock(**WHO, signed_ms=START_MS, gate="a"), KEY, 0), id="its-producer's-time"),
         pytest.param(record(2, activate(9), KEY, 0), id="an-activation-at-its-producer's-time"),
     ],
 )
@@ -234,7 +234,7 @@ def test_what_is_not_an_operators_commands_nothing(token: Record) -> None:
 def test_a_command_for_a_gate_that_is_not_known_here_is_told_all_the_same() -> None:
     """Another version may know the gate: its governor decides, and here the record is a dead letter as well."""
     at = started()
-    cut = at.cut([record(2, Hold(**WHO, signed_ms=START_MS, gate="nobody"))], 3)
+    cut = at.cut([record(2, Lock(**WHO, signed_ms=START_MS, gate="nobody"))], 3)
     assert [dead[1:] for dead in cut.dead] == [("a command for a gate that no policy speaks of: nobody", DeadKind.COMMAND)]
     assert [gate for _, run in cut.runs for gate in run.readings] == ["nobody"]
 

@@ -171,8 +171,8 @@ async def test_a_snapshot_of_another_key_is_none() -> None:
 
 
 @pytest.mark.parametrize(("known", "goes_on"), [(0, 3), (3, 5), (5, 0)], ids=["no-beginning", "a-gap", "beyond-the-end"])
-async def test_a_log_that_does_not_follow_means_held(known: int, goes_on: int) -> None:
-    """Its beginning is gone, or something between, or it is another: gates start HELD, and control is told again."""
+async def test_a_log_that_does_not_follow_means_locked(known: int, goes_on: int) -> None:
+    """Its beginning is gone, or something between, or it is another: gates start LOCKED, and control is told again."""
     bench = Bench()
     await bench.start()
     if known:
@@ -182,7 +182,7 @@ async def test_a_log_that_does_not_follow_means_held(known: int, goes_on: int) -
     assert bench.told == [HOME]
     await bench.feed(RUNS, goes_on, goes_on)
     states = {decision.breaker for decision in bench.effects.taken if decision.kind is not Kind.NOTE}
-    assert states == {Breaker.HELD}
+    assert states == {Breaker.LOCKED}
     assert {decision.cause for decision in bench.effects.taken if decision.gate == GATE} == {Cause.TERM}
     if known:
         assert GATE in bench.effects.forgotten

@@ -18,7 +18,7 @@ from failshut_breakers.command import (
     Bypass,
     Command,
     CommandError,
-    Hold,
+    Lock,
     OpenTerm,
     Reset,
     parse_command,
@@ -40,7 +40,7 @@ KEY = SigningKey.generate()
 INSTALLATION = "installationoftests"
 WHO: dict[str, Any] = {"installation": INSTALLATION, "by": "ada", "why": "a test", "id": "1"}
 COMMANDS: list[Command] = [
-    Hold(**WHO, signed_ms=5, gate="a.gate"),
+    Lock(**WHO, signed_ms=5, gate="a.gate"),
     Reset(**WHO, signed_ms=5, gate="a.gate", epoch=2**41),
     Bypass(**WHO, signed_ms=5, gate="a.gate", epoch=2**41, conditions=("drift",), until_ms=5),
     Accept(**WHO, signed_ms=5, gate="a.gate", epoch=2**41, condition="drift"),
@@ -73,15 +73,15 @@ def tampered(token: bytes) -> bytes:
         pytest.param(None, "no value", id="tombstone"),
         pytest.param(b"", "no value", id="empty"),
         pytest.param(b"\xff\x00", "UnreadableToken", id="garbage"),
-        pytest.param(b'{"kind": "hold"}', "UnreadableToken", id="unsigned"),
+        pytest.param(b'{"kind": "lock"}', "UnreadableToken", id="unsigned"),
         pytest.param(b"e30.e30.", "WrongType", id="no-header"),
         pytest.param(signed(COMMANDS[0], SigningKey.generate()), "UnknownKey", id="nobody-known"),
         pytest.param(signed(COMMANDS[0], typ=TYP_PERMIT), "WrongType", id="a-permit"),
         pytest.param(tampered(signed(COMMANDS[0])), "BadSignature", id="tampered"),
         pytest.param(b"x" * (COMMAND_BYTES_MAX + 1), f"at most {COMMAND_BYTES_MAX}", id="too-long"),
         pytest.param(KEY.sign({"kind": "open_everything"}, TYP_COMMAND).encode(), "not a command", id="another-kind"),
-        pytest.param(KEY.sign({**WHO, "kind": "hold"}, TYP_COMMAND).encode(), "not a command", id="incomplete"),
-        pytest.param(KEY.sign({**WHO, "kind": "hold", "gate": "g", "x": 1}, TYP_COMMAND).encode(), "not a command", id="more"),
+        pytest.param(KEY.sign({**WHO, "kind": "lock"}, TYP_COMMAND).encode(), "not a command", id="incomplete"),
+        pytest.param(KEY.sign({**WHO, "kind": "lock", "gate": "g", "x": 1}, TYP_COMMAND).encode(), "not a command", id="more"),
     ],
 )
 def test_what_is_no_command_says_why(token: bytes | None, says: str) -> None:
@@ -98,7 +98,7 @@ def test_a_bundle_may_be_longer_than_a_permit() -> None:
 
 def test_no_two_commands_share_a_key() -> None:
     """Compaction, which keeps the newest of each key, removes no command."""
-    twice = [Hold(**{**WHO, "id": new_id()}, signed_ms=5, gate="a.gate") for _ in range(2)]
+    twice = [Lock(**{**WHO, "id": new_id()}, signed_ms=5, gate="a.gate") for _ in range(2)]
     assert len({command_key(command) for command in twice} | {MARK_KEY}) == 3
 
 

@@ -12,7 +12,7 @@ from streams.front_door import EVIDENCE_ID, PARTITIONS, START_MS, at_ms, partiti
 from streams.test_control import GATES, KEY, MONITOR, STRANGER, TERM, WHO, activate, governor_after, record
 
 from failshut.signing import TYP_COMMAND, KeySet, SigningKey
-from failshut_breakers.command import Hold
+from failshut_breakers.command import Lock
 from failshut_breakers.decisions.decision import Breaker
 from failshut_breakers.evidence.records import OperatorsNamed
 from failshut_streams.control import operators as operators_module
@@ -45,8 +45,8 @@ def named(
     return Record(offset, at_ms(offset), APPEND_TIME, key, value, ())
 
 
-def hold(gate: str) -> Hold:
-    return Hold(**WHO, signed_ms=START_MS, gate=gate)
+def lock(gate: str) -> Lock:
+    return Lock(**WHO, signed_ms=START_MS, gate=gate)
 
 
 def in_force(keys: KeySet | None = None) -> OperatorsInForce:
@@ -70,7 +70,7 @@ def dead(cut: ControlCut) -> list[int]:
 
 def test_the_first_that_control_names_speak_for_what_came_before() -> None:
     """An operator opens the term and activates before any worker runs."""
-    at, cut = begun(record(1, activate(1)), named(2, BOTH), record(3, hold("a"), CI))
+    at, cut = begun(record(1, activate(1)), named(2, BOTH), record(3, lock("a"), CI))
     assert not cut.dead
     assert at.book.version == 1
 
@@ -84,9 +84,9 @@ def test_where_control_names_nobody_no_command_counts() -> None:
 def test_a_key_counts_from_the_record_that_names_it_to_the_one_that_does_not() -> None:
     """What it has activated stays in force; what it says afterwards is refused, alive or read again from the beginning."""
     later = [
-        record(4, hold("a"), CI),
+        record(4, lock("a"), CI),
         named(5, KEY.key_set(), at_ms(5)),
-        record(6, hold("b"), CI),
+        record(6, lock("b"), CI),
     ]
     alive, cut = begun(named(1, BOTH), record(2, activate(1), CI))
     assert not cut.dead
@@ -104,13 +104,13 @@ def test_two_routers_with_other_files_make_the_same_of_control() -> None:
         record(0, TERM),
         named(1, BOTH),
         record(2, activate(1), CI),
-        record(3, hold("a"), CI),
+        record(3, lock("a"), CI),
     ]
     one, other = router(KEY.key_set()), router(CI.key_set())
     cuts = [at.everything(records, 4) for at in (one, other)]
     assert [run.made for _, run in cuts[0].runs] == [run.made for _, run in cuts[1].runs]
     governor = governor_after(partition_of("a"), *cuts)
-    assert governor.gates["a"].breaker.state is Breaker.HELD
+    assert governor.gates["a"].breaker.state is Breaker.LOCKED
     assert not governor.coverages[-1].refused
 
 
@@ -123,7 +123,7 @@ def test_a_run_of_control_ends_where_operators_change() -> None:
             [
                 record(2, activate(1), CI),
                 named(3, KEY.key_set(), at_ms(3)),
-                record(4, hold("a")),
+                record(4, lock("a")),
             ],
             5,
         ),
@@ -132,14 +132,14 @@ def test_a_run_of_control_ends_where_operators_change() -> None:
         told = [notice.offset for notice in run.notices if isinstance(notice, OperatorsNamed)]
         assert all(offset == max(notice.offset for notice in run.notices) for offset in told)
         assert not told or not [reading for reading in run.readings.values() if reading]
-    assert governor_after(partition_of("a"), *cuts).gates["a"].breaker.state is Breaker.HELD
+    assert governor_after(partition_of("a"), *cuts).gates["a"].breaker.state is Breaker.LOCKED
 
 
 def test_an_older_file_brings_no_withdrawn_key_back() -> None:
     """A record counts only if its file was changed later than that of the record in force."""
     at, _ = begun(named(1, BOTH, at_ms(1)), named(2, KEY.key_set(), at_ms(2)))
     cut = at.cut(
-        [named(3, BOTH, at_ms(1)), named(4, BOTH, at_ms(2)), record(5, hold("a"), CI)],
+        [named(3, BOTH, at_ms(1)), named(4, BOTH, at_ms(2)), record(5, lock("a"), CI)],
         6,
     )
     assert dead(cut) == [3, 4, 5]

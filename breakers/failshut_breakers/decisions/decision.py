@@ -31,7 +31,12 @@ class Breaker(StrEnum):
     ARMED = "ARMED"
     TRIPPED = "TRIPPED"
     PROVING = "PROVING"
-    HELD = "HELD"
+    LOCKED = "LOCKED"
+
+    @classmethod
+    def _missing_(cls, value: object) -> Breaker | None:
+        """Before version 0.2 LOCKED was HELD: decisions on record may say so until 0.3."""
+        return cls.LOCKED if value == "HELD" else None
 
 
 class Brief(msgspec.Struct, frozen=True, array_like=True):
@@ -87,6 +92,24 @@ def decode_decision(data: bytes) -> Decision:
         ValueError: these bytes are not a decision.
     """
     return _decoder.decode(data)
+
+
+_OLD_WORDS = (
+    ("held by ", "locked by "),
+    ("hold refused: ", "lock refused: "),
+    ("the breaker is HELD: a hold is reset, never bypassed", "the breaker is LOCKED: a lock is unlocked, never bypassed"),
+    (": reset the gate when you trust its evidence", ": unlock the gate when you trust its evidence"),
+)
+"""What versions before 0.2 said of a lock, and what is said now; of a text, the first that is in it."""
+
+
+def in_present_words(data: bytes) -> bytes:
+    """Return a decision on record as this version writes it, or as it is where it says nothing of a lock."""
+    if b"HELD" not in data and b"hold" not in data:
+        return data
+    decision = decode_decision(data)
+    because = next((decision.because.replace(old, new, 1) for old, new in _OLD_WORDS if old in decision.because), None)
+    return encode_decision(msgspec.structs.replace(decision, because=because or decision.because))
 
 
 def epoch_text(epoch: int) -> str:

@@ -1,4 +1,4 @@
-"""Which evidence partition holds a gate: murmur2, as in Kafka's own partitioner.
+"""Which evidence partition a gate is in: murmur2, as in Kafka's own partitioner.
 
 Source: A. Appleby's MurmurHash2 as in Apache Kafka, `org.apache.kafka.common.utils.Utils.murmur2`. It is here and not
 in Kafka's client, because a replay must know it without that.

@@ -2,7 +2,7 @@
 
 ARMED lets the conditions decide. A demand trips it. TRIPPED lasts until a reset, by an operator or by the
 policy after its cooldown. The reset leads to PROVING, in which a bounded number of probe executions must
-succeed. HELD is an operator's word, or a fault inside the gate's own step, and only an operator leads out of
+succeed. LOCKED is an operator's word, or a fault inside the gate's own step, and only an operator leads out of
 it.
 
 `Breaker.move` is the one function that changes the state, and `LEGAL` the one list of what may follow what.
@@ -24,23 +24,23 @@ from failshut_breakers.evidence.records import Place
 LEGAL: frozenset[tuple[State, State]] = frozenset(
     {
         (State.ARMED, State.TRIPPED),
-        (State.ARMED, State.HELD),
+        (State.ARMED, State.LOCKED),
         (State.TRIPPED, State.TRIPPED),  # a later demand: the closing is renewed
         (State.TRIPPED, State.PROVING),
         (State.TRIPPED, State.ARMED),  # a policy without probes
-        (State.TRIPPED, State.HELD),
+        (State.TRIPPED, State.LOCKED),
         (State.PROVING, State.ARMED),
         (State.PROVING, State.TRIPPED),
-        (State.PROVING, State.HELD),
-        (State.HELD, State.HELD),
-        (State.HELD, State.PROVING),
-        (State.HELD, State.ARMED),
+        (State.PROVING, State.LOCKED),
+        (State.LOCKED, State.LOCKED),
+        (State.LOCKED, State.PROVING),
+        (State.LOCKED, State.ARMED),
     }
 )
 
 
 class IllegalMove(Exception):
-    """A transition that is not in LEGAL: a fault in this code, which makes the gate HELD."""
+    """A transition that is not in LEGAL: a fault in this code, which makes the gate LOCKED."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ class Breaker:
 
     @property
     def state(self) -> State:
-        """Return ARMED, TRIPPED, PROVING or HELD."""
+        """Return ARMED, TRIPPED, PROVING or LOCKED."""
         return self._state
 
     @property
@@ -121,7 +121,7 @@ class Breaker:
         """
         if (self._state, to) not in LEGAL:
             raise IllegalMove(f"{self._state} to {to}")
-        if to in (State.TRIPPED, State.HELD) and closing is None:
+        if to in (State.TRIPPED, State.LOCKED) and closing is None:
             raise IllegalMove(f"{to} without a closing")
         if (to is State.PROVING) != (proving is not None):
             raise IllegalMove(f"{to} and probes do not go together")

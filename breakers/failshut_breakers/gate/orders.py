@@ -1,7 +1,7 @@
-"""What operators, probes and time do to a gate's breaker: resets, holds, bypasses, outcomes of probes,
+"""What operators, probes and time do to a gate's breaker: resets, locks, bypasses, outcomes of probes,
 deadlines.
 
-Each function takes the gate and the record's turn. It changes the breaker through `Gate.hold`, `Gate.trip`, `Breaker.move` and
+Each function takes the gate and the record's turn. It changes the breaker through `Gate.lock`, `Gate.trip`, `Breaker.move` and
 `Breaker.amend` alone, and says in the turn what happened; a reset that it grants there begins PROVING at the conclusion. A
 command that is refused says why, in words that go back to the operator.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from failshut.cause import Cause
-from failshut_breakers.command import Accept, Bypass, Confirm, GateCommand, Hold, Reset
+from failshut_breakers.command import Accept, Bypass, Confirm, GateCommand, Lock, Reset, Unlock
 from failshut_breakers.conditions import Moment
 from failshut_breakers.decisions.decision import Breaker as State
 from failshut_breakers.evidence.records import OutcomeRow, Place
@@ -29,10 +29,10 @@ DOUBLED_MAX = 6
 def take(gate: Gate, turn: Turn, command: GateCommand, place: Place, moment: Moment) -> str:
     """Take a command; return why it is refused, or "" where it is not."""
     match command:
-        case Hold():
-            gate.hold(Cause.HOLD, f"held by {command.by}: {command.why}", place, moment.newest_ms, turn)
+        case Lock():
+            gate.lock(Cause.LOCK, f"locked by {command.by}: {command.why}", place, moment.newest_ms, turn)
             return ""
-        case Reset():
+        case Reset() | Unlock():
             return _reset(gate, turn, command, moment)
         case Bypass():
             return _bypass(gate, turn, command, moment)
@@ -42,9 +42,11 @@ def take(gate: Gate, turn: Turn, command: GateCommand, place: Place, moment: Mom
             return _accept(gate, turn, command, moment)
 
 
-def _reset(gate: Gate, turn: Turn, command: Reset, moment: Moment) -> str:
+def _reset(gate: Gate, turn: Turn, command: Reset | Unlock, moment: Moment) -> str:
     state, closing = gate.breaker.state, gate.breaker.closing
-    if state not in (State.TRIPPED, State.HELD) or closing is None:
+    if isinstance(command, Unlock) and state is not State.LOCKED:
+        return f"the breaker is {state}, and only a LOCKED one is unlocked"
+    if state not in (State.TRIPPED, State.LOCKED) or closing is None:
         return f"the breaker is {state}"
     if turn.renewed or command.epoch != gate.epoch:
         return f"it answers epoch {command.epoch}, the gate is at {gate.epoch}: something came after what you saw"
@@ -122,8 +124,8 @@ def _accept(gate: Gate, turn: Turn, command: Accept, moment: Moment) -> str:
 def _bypass(gate: Gate, turn: Turn, command: Bypass, moment: Moment) -> str:
     known = {condition.name for condition in gate.conditions}
     unknown = sorted(set(command.conditions) - known)
-    if gate.breaker.state is State.HELD:
-        return "the breaker is HELD: a hold is reset, never bypassed"
+    if gate.breaker.state is State.LOCKED:
+        return "the breaker is LOCKED: a lock is unlocked, never bypassed"
     if unknown:
         return f"no condition is named {unknown[0]!r}"
     if turn.renewed or turn.prove or command.epoch != gate.epoch:

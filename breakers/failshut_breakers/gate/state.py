@@ -68,7 +68,7 @@ class Gate:
     # --- the policy ---
 
     def activate(self, entry: Entry, version: int, place: Place, signer: str, turn: Turn) -> None:
-        """Take up another policy: a breaker that is tripped or held stays so, and a condition that it does not change."""
+        """Take up another policy: a breaker that is tripped or locked stays so, and a condition that it does not change."""
         same = entry.policy is not None and entry.policy == self.entry.policy
         self.entry, self.version, self.fork = entry, version, 0
         self._build_conditions()
@@ -123,17 +123,17 @@ class Gate:
 
     # --- the breaker ---
 
-    def hold(self, cause: Cause, because: str, place: Place, at_ms: int, turn: Turn) -> None:
-        """Make the gate HELD: only an operator leads out of it. What had closed it before has to be answered as well."""
+    def lock(self, cause: Cause, because: str, place: Place, at_ms: int, turn: Turn) -> None:
+        """Make the gate LOCKED: only an operator leads out of it. What had closed it before has to be answered as well."""
         before = self.breaker.closing.conditions if self.breaker.closing else frozenset()
-        self.breaker.move(State.HELD, Closing(cause, because, place, before, at_ms))
+        self.breaker.move(State.LOCKED, Closing(cause, because, place, before, at_ms))
         if cause is Cause.TERM:  # offsets may begin again
             self.reach, self.kept, self.kept_from = {}, frozenset(), {}
         self.bypass = None
         turn.renew(place)
 
     def trip(self, closing: Closing, turn: Turn) -> None:
-        """Trip the breaker, or say again why it is tripped or held: a later demand voids a reset that had not seen it.
+        """Trip the breaker, or say again why it is tripped or locked: a later demand voids a reset that had not seen it.
 
         The first closing of a record stands; what demands later in the same record is only named with it.
         """
@@ -143,12 +143,12 @@ class Gate:
             return
         turn.tripped = True
         turn.counts = self.breaker.state is State.ARMED
-        if self.breaker.state is State.HELD:
+        if self.breaker.state is State.LOCKED:
             because = closing.because
             if standing and "; and " not in standing.because:
                 because = f"{standing.because}; and {closing.because}"
             cause = standing.cause if standing else closing.cause
-            self.breaker.move(State.HELD, replace(closing, cause=cause, because=because))
+            self.breaker.move(State.LOCKED, replace(closing, cause=cause, because=because))
         else:
             self.breaker.move(State.TRIPPED, closing)
         self.bypass = None
@@ -216,11 +216,11 @@ class Gate:
         if policy is None:
             return Wanted("", Cause.BAD_POLICY if self.entry.digest else Cause.NO_POLICY, self.entry.fault)
         mode = "proving" if self.breaker.state is State.PROVING else "armed"
-        if self.breaker.state in (State.TRIPPED, State.HELD):
+        if self.breaker.state in (State.TRIPPED, State.LOCKED):
             cause, because = (closing.cause, closing.because) if closing else (Cause.FAULT, "no closing is known")
             demanded = closing.conditions if closing else frozenset()
             covered = self.bypass is not None and bool(demanded) and demanded <= set(self.bypass.conditions)
-            if self.breaker.state is State.HELD or not covered:
+            if self.breaker.state is State.LOCKED or not covered:
                 return Wanted("", cause, because)
         if self.persists():
             standing = self.votes()[0]  # ARMED and PROVING have tripped: a bypass that leaves this one out opens nothing

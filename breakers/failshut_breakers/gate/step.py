@@ -128,11 +128,11 @@ class Step:
         gate_orders.on_time(self.gate, self.turn, place, self.moment)
 
     def fault(self, error: Exception, place: Place) -> None:
-        """Hold the gate: its own step failed, and nothing that it says can be relied on."""
+        """Lock the gate: its own step failed, and nothing that it says can be relied on."""
         text = re.sub(r"0x[0-9a-fA-F]+", "0x..", str(error))  # an address differs from one governor to the next
         because = f"a fault in this gate's step: {type(error).__name__}: {text}"[:300]
-        if self.gate.breaker.state is not State.HELD:
-            self.gate.hold(Cause.FAULT, because, place, self.moment.newest_ms, self.turn)
+        if self.gate.breaker.state is not State.LOCKED:
+            self.gate.lock(Cause.FAULT, because, place, self.moment.newest_ms, self.turn)
         self.turn.notes, self.turn.prove = [], False
         self.gate.begin_anew()
 

@@ -116,7 +116,7 @@ def activate(
     """Put a folder of policies in force, signed with your key. It replaces the whole bundle: a gate without a file closes.
 
     An activation raises each changed gate's epoch. Unchanged conditions keep their evidence. Others start again without any, so
-    their gates close until there is enough. A breaker that is tripped or held stays so.
+    their gates close until there is enough. A breaker that is tripped or locked stays so.
 
     Exit status: 0 on the log, 1 refused (a bad policy without --even-bad, a version that is not higher), 2 wrong
     usage, 3 no answer.

@@ -41,7 +41,8 @@ def open_term(
         int, typer.Option(min=1, max=1024, help="Partitions of a new evidence topic. They cannot be changed later.")
     ] = 4,
     renew: Annotated[
-        bool, typer.Option("--renew", help="Open the next term although one is open. Every gate is HELD until it is reset.")
+        bool,
+        typer.Option("--renew", help="Open the next term although one is open. Every gate is LOCKED until it is unlocked."),
     ] = False,
     why: Annotated[str, typer.Option("--why", help="The reason, for the log.")] = "first term",
 ) -> None:

@@ -28,7 +28,7 @@ def up(
     """Run a monitor on this machine: an embedded Apache Kafka, an embedded Valkey and one worker. For one machine only.
 
     The first start makes keys in the state folder, creates the topics and opens the first term. Other commands (gates,
-    watch, hold, reset, bypass, policy) find this monitor by themselves. It prints what a service needs: FAILSHUT_STORE,
+    watch, lock, unlock, reset, bypass, policy) find this monitor by themselves. It prints what a service needs: FAILSHUT_STORE,
     FAILSHUT_JWKS, and where to send telemetry. A policy file that becomes invalid is activated too: its gates close and
     say why.
 

@@ -15,7 +15,7 @@ from rich.text import Text
 from failshut_console.monitor.gate_views import CLOSED, OPEN, STALE_MS, Look, View
 
 STYLES = {OPEN: "bold green", CLOSED: "bold red"}
-BREAKER_STYLES = {"TRIPPED": "red", "HELD": "magenta", "PROVING": "yellow"}
+BREAKER_STYLES = {"TRIPPED": "red", "LOCKED": "magenta", "PROVING": "yellow"}
 
 
 def table(views: Iterable[View], width: int, counts: bool = False) -> Table:

@@ -1,4 +1,4 @@
-"""Names in the store: the one place that says which key holds a gate's record.
+"""Names in the store: the one place that says which key a gate's record is under.
 
 Several installations may share a store, by database number or not, and a channel knows no database number at
 all. So every name carries the installation: what one writes, pops or pushes is never another's. The braces are

@@ -32,7 +32,7 @@ SCORE_LINES = (("#1f4e79", "-"), ("#b5651d", "--"), ("#3b7d3b", "-."), ("#6a3d9a
 COLOURS = {
     "open": ("#9fd8ae", ""),
     "tripped": ("#e06666", "///"),
-    "held": ("#8d3b3b", "xxx"),
+    "locked": ("#8d3b3b", "xxx"),
     "proving": ("#f2cf7a", "..."),
     "lapsed": ("#c9b7d8", "\\\\\\"),
     "closed": ("#d9d9d9", ""),
@@ -40,7 +40,7 @@ COLOURS = {
 WORDS = {
     "open": "open",
     "tripped": "closed: tripped",
-    "held": "closed: held",
+    "locked": "closed: locked",
     "proving": "open to probes",
     "lapsed": "closed: lapsed or interlock",
     "closed": "closed: not enough evidence, or no policy",
@@ -147,7 +147,7 @@ def look_of(span: Span) -> str:
     """Return which of the looks of a band a span has."""
     if span.open:
         return "proving" if span.breaker == "PROVING" else "open"
-    if span.breaker in ("TRIPPED", "HELD"):
+    if span.breaker in ("TRIPPED", "LOCKED"):
         return span.breaker.lower()
     return "closed" if span.cause in EMPTY_CAUSES else "lapsed"
 

@@ -2,7 +2,7 @@
 
 Every evidence partition that this worker has is one `Governor`, rebuilt from its snapshot and the log behind
 it. If a snapshot is missing or does not verify, the governor replays from the beginning. If the log's beginning
-is gone, or the log does not follow the snapshot, the governor knows nothing. Its gates then start HELD, and
+is gone, or the log does not follow the snapshot, the governor knows nothing. Its gates then start LOCKED, and
 routers are asked to write all of control to its partition once more.
 
 Snapshots are in a Faust table, in the changelog's partition of the same number. Kafka's commit is a hint for
@@ -185,7 +185,7 @@ class GovernorAgent:
     async def _lost(self, chunk: Chunk) -> None:
         logger.error(
             "evidence partition %d: expected to go on at %s, the log goes on at %d: what lay between is gone. Its gates start "
-            "HELD; reset each when you trust its evidence",
+            "LOCKED; unlock each when you trust its evidence",
             chunk.partition,
             chunk.previous,
             chunk.fetched_from,

@@ -75,7 +75,7 @@ def _words(kind: str, decision: Decision, answer: Answer) -> str:
     if kind == FOREIGN:
         return (
             f"the store refuses {gate}: what stands at its fence was written by no monitor, and nothing opens over it. Its "
-            f"next closing puts that right: `failshut hold {gate}`, then reset it"
+            f"next closing puts that right: `failshut lock {gate}`, then unlock it"
         )
     term, epoch = term_of(answer.epoch), int(answer.epoch)
     held = (

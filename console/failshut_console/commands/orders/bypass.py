@@ -48,7 +48,7 @@ def bypass(
 ) -> None:
     """Keep a gate open against the demands of named conditions, for a limited time, by name and with a reason.
 
-    It overrides the demands of those conditions, and nothing else. Identity, signature and expiry still count, a hold
+    It overrides the demands of those conditions, and nothing else. Identity, signature and expiry still count, a lock
     remains, and a gate whose evidence stops still lapses. It answers one epoch; a demand of another condition voids it.
 
     Exit status: 0 bypassed, 1 refused (it says why), 2 wrong usage, 3 nobody answered.

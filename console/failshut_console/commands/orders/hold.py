@@ -1,41 +1,17 @@
-"""`failshut hold`: a gate is closed until an operator resets it."""
+"""`failshut hold`: the old word for `failshut lock`, taken until version 0.3."""
 
 from __future__ import annotations
 
-from failshut_breakers.command import Hold
-from failshut_console.commands.options import (
-    FOLDER,
-    AsJson,
-    Broker,
-    Folder,
-    Installation,
-    OperatorKey,
-    Prefix,
-    Store,
-    where,
-)
-from failshut_console.commands.orders.sending import By, Gate, Wait, Why, send, signed
+import functools
+from typing import Any
+
+import typer
+
+from failshut_console.commands.orders.lock import lock
 
 
-def hold(
-    gate: Gate,
-    why: Why,
-    by: By = "",
-    broker: Broker = "",
-    store: Store = "",
-    prefix: Prefix = "",
-    installation: Installation = "",
-    key: OperatorKey = "",
-    state: Folder = FOLDER,
-    wait: Wait = 15.0,
-    as_json: AsJson = False,
-) -> None:
-    """Close a gate until an operator resets it. Nothing else reopens it: no cooldown, no fresh evidence, no bypass.
-
-    The command is signed with your key and written to the log with your name and reason. It is done when a
-    governor's decision says so.
-
-    Exit status: 0 held, 1 refused (it says why), 2 wrong usage, 3 nobody answered: the command is on the log and will count.
-    """
-    at = where(state, store=store, broker=broker, key=key, prefix=prefix, installation=installation)
-    send(at, Hold(gate=gate, **signed(at, by, why)), wait, as_json)
+@functools.wraps(lock)
+def hold(**given: Any) -> None:
+    """The old word for `lock`, taken until version 0.3."""
+    typer.echo("failshut hold is called failshut lock since version 0.2; the old word goes with 0.3", err=True)
+    lock(**given)

@@ -33,7 +33,9 @@ def reset(
     wait: Wait = 15.0,
     as_json: AsJson = False,
 ) -> None:
-    """Let a tripped or held breaker prove itself. A reset answers one closing, by its epoch; a later demand voids it.
+    """Let a tripped or locked breaker prove itself. A reset answers one closing, by its epoch; a later demand voids it.
+
+    `failshut unlock` is for a locked breaker alone, and refuses any other.
 
     It is refused while the cause persists. If the policy asks for probes, the gate is PROVING first: a few executions
     are admitted, and their outcomes decide.
