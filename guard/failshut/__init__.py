@@ -14,8 +14,10 @@ from failshut.admission.unfinished import RunsLater
 from failshut.cause import Cause, Check
 from failshut.config import Clocks, Configuration
 from failshut.execution import Execution
+from failshut.former_names import forward
 from failshut.gate import Gate
 from failshut.guard import Guard, configure
+from failshut.moved import MOVED
 from failshut.permit import Closing, Permit, verify
 from failshut.withheld import Withheld
 
@@ -34,3 +36,5 @@ __all__ = [
     "configure",
     "verify",
 ]
+
+forward(__name__, MOVED)
