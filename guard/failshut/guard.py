@@ -169,7 +169,7 @@ class Guard:
             return watcher
         now = time.monotonic()
         if now - slot.concluded_mono < 2 * slot.interval_ms / 1000:
-            return slot.denial(self.moment())
+            return self._settle(slot)  # the answer may have come since the slot was looked at
         since = watcher.asking_since
         if since and now - since > self.configuration.deadline_ms / 1000:
             waited_ms = int((now - since) * 1000)

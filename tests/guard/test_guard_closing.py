@@ -11,7 +11,7 @@ from guard.standin import SUBJECT, Monitor, admitted, denied_with, eventually
 from patience import patient
 
 from failshut import Cause, Execution, Gate, Guard, Withheld
-from failshut.lease import Lease, Moment
+from failshut.lease import Lease, Moment, Slot
 
 
 def denial_of(gate: Gate, subject: str = SUBJECT, operation: str | None = None) -> Withheld:
@@ -354,6 +354,29 @@ def test_a_lease_that_is_renewed_while_it_is_looked_at_admits(
     monkeypatch.setattr(Lease, "alive", renewed_meanwhile)
     assert isinstance(guard._settle(slot), Lease)
     assert not renewals
+
+
+def test_an_answer_that_comes_while_a_cold_gate_is_looked_at_admits(
+    monitor: Monitor, make_guard: Callable[..., Guard], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The slot was cold when a thread looked, and the watcher gave it a lease before that thread asked for a read."""
+    guard = make_guard()
+    gate = Gate(monitor.gate, guard=guard)
+    denied_with(gate, Cause.NO_PERMIT)
+    monitor.issue(ttl_ms=60_000)
+    _, slot = gate.bind()
+    alive, looks = type(slot).alive, 0
+
+    def cold_at_first(looked_at: Slot, now: Moment) -> bool:
+        nonlocal looks
+        looks += 1
+        if looks == 1:
+            admitted(gate)
+            return False
+        return alive(looked_at, now)
+
+    monkeypatch.setattr(type(slot), "alive", cold_at_first)
+    assert isinstance(guard.obtain(slot, guard.deadline()), Lease)
 
 
 async def test_a_cold_gate_does_not_hold_up_the_event_loop(monitor: Monitor, make_guard: Callable[..., Guard]) -> None:
