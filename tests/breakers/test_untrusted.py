@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from log import CONTROL, TELEMETRY, World, policy
+from msgspec.structs import replace
 
 from failshut.cause import Cause
 from failshut_breakers.decisions.decision import Breaker, Kind
+from failshut_breakers.evidence.records import decode_run, encode_run
 
 BEAT = "heartbeat: {source: a, grace: 3s}"
 RULE = 'conformance: {series: s/x, rule: "value < 3", window: 2, over: 0.4}'
@@ -79,7 +81,14 @@ def test_a_gate_that_one_record_changes_and_forgets_is_closed() -> None:
     bundles = [{"0.yaml": policy(BEAT), "1.yaml": others}, {"0.yaml": policy(BEAT)}, {"0.yaml": policy(BEAT)}]
     for number, files in enumerate(bundles, 2):
         world.door.append(CONTROL, world.now_ms, ("activate", number, files, "operator", ""))
-    said = world.flush()
+    world.router.route_all()
+    records, fed = world.log.records[0], world.fed[0]
+    runs = [decode_run(record) for record in records[fed : fed + 3]]
+    assert [len(run.notices) for run in runs] == [1, 1, 1]
+    notices = [notice for run in runs for notice in run.notices]
+    one = replace(runs[0], upto=runs[-1].upto, append_ms=runs[-1].append_ms, notices=notices)
+    records[fed : fed + 3] = [encode_run(one)]
+    said = world.feed()
     assert [(one.gate, one.cause) for one in said if one.kind is Kind.CLOSE] == [("h", Cause.NO_POLICY)]
     world.version = 4
     world.activate(policy(BEAT))
