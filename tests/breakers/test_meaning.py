@@ -6,7 +6,10 @@ import pytest
 from log import START_MS, policy
 from play import Play, beats, lags, once_in, share, values
 
+from failshut_breakers.conditions import Moment, Status, build
 from failshut_breakers.decisions.decision import Breaker, Kind
+from failshut_breakers.evidence.records import FaultRow, Unreadable
+from failshut_breakers.policy.policy import parse_policy
 
 pytestmark = pytest.mark.slow
 
@@ -300,6 +303,65 @@ class TestEdits:
         one.world.activate(policy(ADWIN_X.replace("}", ", delta: 0.01}"), **RESET))
         assert one.run(120, BAD_X).open_ms == 0
         assert one.run(60, X).is_open
+
+    def test_a_changed_condition_knows_that_its_series_is_silent(self) -> None:
+        """Other settings make no old evidence new: a gate that is closed over silence stays so until a reading comes."""
+        for condition in (ADWIN_X, RULE_X):
+            one = play(condition).run(60, X).run(120)
+            assert not one.is_open
+            one.world.activate(policy(condition.replace("}", ", unreadable_in_a_row: 12}"), **RESET))
+            assert one.run(600).open_ms == 0
+            assert one.run(5, X).is_open
+
+    def test_a_changed_condition_knows_what_it_could_not_read(self) -> None:
+        """Readings that are no numbers count on: other settings give them no second chance."""
+        nan = lambda t: [("sample", "s/x", float("nan"))] if t % 2 == 0 else []  # noqa: E731
+        lapse = ADWIN_X.replace("}", ", action: lapse, stale: 10m}")
+        one = play(lapse).run(60, X).run(30, nan)
+        assert not one.is_open
+        one.world.activate(policy(lapse.replace("}", ", delta: 0.01}"), **RESET))
+        assert one.run(60, nan).open_ms == 0
+        assert one.run(60, X).is_open
+
+    def test_a_changed_rule_inherits_the_limit_that_was_passed(self) -> None:
+        """Every fifth reading is bad, one each two seconds: until a whole window is within the limit it stays closed."""
+        good = lambda t: [("sample", "s/x", 48.0)] if t % 2 == 0 else []  # noqa: E731
+        fifth = lambda t: [("sample", "s/x", 48.0 if t % 10 else 900.0)] if t % 2 == 0 else []  # noqa: E731
+        one = play(RULE_X).run(300, good).run(100, fifth)
+        assert not one.is_open
+        one.world.activate(policy(RULE_X.replace("}", ", unreadable_in_a_row: 12}"), **RESET))
+        assert one.run(300, fifth).open_ms == 0
+        assert one.run(240, good).is_open
+
+    def test_a_changed_lag_knows_since_when_the_group_is_behind(self) -> None:
+        """The time for which it may be behind does not begin again."""
+        lag = "lag: {group: w, topic: r, allowed: 10, behind: 2m, stale: 10m}"
+        behind = lags(lambda t: 0 if t >= 60 else int(t), lambda t: 1_000 + int(t) if t >= 60 else int(t))
+        one = play(lag).run(60, behind).run(240, behind)
+        assert not one.is_open
+        one.world.activate(policy(lag.replace("allowed: 10", "allowed: 20"), **RESET))
+        assert one.run(300, behind).open_ms == 0
+
+    def test_a_changed_unreadable_condition_knows_what_could_not_be_read(self) -> None:
+        """What was unreadable in its window is so under other settings."""
+        first, second = (
+            build(parse_policy(policy(f"unreadable: {{at_least: 2, window: {window}}}")).conditions[0])
+            for window in ("60s", "90s")
+        )
+        first.feed(Unreadable([FaultRow(1, 0, START_MS, "x"), FaultRow(2, 0, START_MS, "x")]), 0, Moment(START_MS, START_MS))
+        second.inherit(first)
+        second.tick(Moment(START_MS + 80_000, START_MS + 80_000))
+        assert second.status is Status.DEMANDS
+
+    def test_a_changed_failure_rate_inherits_a_lapse(self) -> None:
+        """It lasts until it is accepted, whatever else is set."""
+        lapse = FAILURES.replace("}", ", action: lapse}")
+        one = Play(policy(lapse, **RESET))
+        one.execute = lambda t: (0, 2) if t >= 20 else (2, 0)
+        one.run(20).run(30)
+        assert not one.is_open
+        one.world.activate(policy(lapse.replace("window: 60s", "window: 90s"), **RESET))
+        assert one.run(300).open_ms == 0
 
     def test_a_policy_that_was_away_finds_its_demand_again(self) -> None:
         """Removed and added again."""

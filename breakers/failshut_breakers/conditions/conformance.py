@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from failshut.cause import Cause
-from failshut_breakers.conditions.base import Demand, Moment
+from failshut_breakers.conditions.base import Condition, Demand, Moment
 from failshut_breakers.conditions.on_series import OnSeries
 from failshut_breakers.conditions.reference import EVENTS
 from failshut_breakers.evidence.records import FaultRow, Samples
@@ -88,6 +88,13 @@ class ConformanceCondition(OnSeries):
             self._window = deque(after, maxlen=self._window.maxlen)
             self._misses = len(after) - sum(after)
             after.clear()
+
+    def inherit(self, before: Condition) -> None:
+        super().inherit(before)
+        if isinstance(before, ConformanceCondition) and before.series == self.series and before._limit_ms:
+            self._limit_ms = before._limit_ms
+            self._window.extend(before._window)
+            self._misses = len(self._window) - sum(self._window)
 
     def _grade(self) -> float:
         return max(super()._grade(), self._misses / self._misses_max if self._misses_max else 0.0)

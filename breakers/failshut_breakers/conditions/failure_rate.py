@@ -102,6 +102,12 @@ class FailureRateCondition(Condition):
         if open_ is not (self._open_since_ms > 0):
             self._open_since_ms = max(1, moment.evidence_ms) if open_ else 0
 
+    def inherit(self, before: Condition) -> None:
+        if isinstance(before, FailureRateCondition):
+            self._stands, self.relapses = before._stands, before.relapses
+            self._row_now = min(before._row_now, self._row_max)
+            self._judge()
+
     def accept(self, moment: Moment) -> str:
         self._seconds, self._stands = {}, ""
         self._total = self._failed = self._lost = 0

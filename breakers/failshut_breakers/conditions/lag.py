@@ -203,6 +203,10 @@ class LagCondition(Condition):
         self._settle(max(self._last_ms, moment.evidence_ms))
         return self.status is Status.DEMANDS and not demanded
 
+    def inherit(self, before: Condition) -> None:
+        if isinstance(before, LagCondition) and (before.group, before.topic) == (self.group, self.topic):
+            self._not_ok_since_ms = before._not_ok_since_ms
+
     def _tell(self) -> None:
         if not self._last_ms:
             self.text = f"no sample of {self.group} on {self.topic}: {self._told}"

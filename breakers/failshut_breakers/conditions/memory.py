@@ -22,6 +22,7 @@ import pickle
 from array import array
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from failshut_breakers.conditions.reference import READINGS_MAX, Reference, onset
@@ -210,11 +211,9 @@ class Remembering:
         if before._width != self._width or before._events != self._events:
             return
         rows, times_ms = before._rows(0), before._times.tolist()
-        try:
+        with suppress(Unfit):  # this detector takes none of them and learns anew; what was demanded lasts all the same
             self._refeed(self.detector, rows, times_ms)
-        except Unfit:
-            return
-        self._remember(rows, times_ms)
+            self._remember(rows, times_ms)
         self.reference, self.since_ms, self.began_ms, self.text = (
             before.reference,
             before.since_ms,

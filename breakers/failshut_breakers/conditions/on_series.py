@@ -174,6 +174,11 @@ class OnSeries(Condition):
     def inherit(self, before: Condition) -> None:
         if isinstance(before, OnSeries) and before.cause is self.cause and before.series == self.series:
             self._memory.inherit(before._memory)
+            self._staleness.inherit(before._staleness)
+            self._in_a_row, self._count = before._in_a_row, before._count
+            self._unread.extend(before._unread)
+            if self._cannot_read():
+                self._unread_text = before._unread_text or f"the last readings of {self._metric} are unreadable"
 
 
 class _OnValues(OnSeries):

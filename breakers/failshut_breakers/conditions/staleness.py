@@ -49,12 +49,17 @@ class Staleness:
             self._intervals.extend(moved)
             self._counted = False
 
+    def inherit(self, before: Staleness) -> None:
+        """Take over the newest time and the pace of the same stream: another setting makes no old evidence new."""
+        self.newest_ms, self._counted = before.newest_ms, False
+        self._intervals.extend(before._intervals)
+
     @property
     def stale_ms(self) -> int:
         """Return the age (ms) beyond which evidence is old."""
         if self._given_ms is not None:
             return self._given_ms
-        if not self._counted:
+        if not self._counted and self._intervals:
             pace = int(median(self._intervals))
             most_ms = min(max(MOST_MS, 3 * pace), EVER_MS)
             self._learnt_ms, self._counted = min(max(INTERVALS_TIMES * pace, LEAST_MS), most_ms), True

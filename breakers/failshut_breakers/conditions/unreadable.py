@@ -38,6 +38,11 @@ class UnreadableCondition(Condition):
                 demands.append(Demand(offset, index, f"{self.text}: {reason}"))
         return demands
 
+    def inherit(self, before: Condition) -> None:
+        if isinstance(before, UnreadableCondition):
+            self._times.extend(before._times)
+            self._judge(before._newest_ms)
+
     def tick(self, moment: Moment) -> bool:
         self._judge(moment.evidence_ms)
         return False
