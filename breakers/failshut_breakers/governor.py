@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from failshut.cause import Cause
+from failshut.seal import Seal
 from failshut_breakers.agreement import Agreement
 from failshut_breakers.conditions import Moment
 from failshut_breakers.decisions.decision import Breaker, Decision
@@ -27,6 +28,7 @@ from failshut_breakers.gate.state import Gate
 from failshut_breakers.gate.step import Record, Step
 from failshut_breakers.gate.turn import Turn
 from failshut_breakers.policy.policy import PolicyBook
+from failshut_breakers.sealing import Sealing
 
 FORKS_MAX = 64
 """Forks of coverages at once. Beyond it a disputed run counts for no gate of its coverage."""
@@ -60,6 +62,8 @@ class Governor:
         self.coverages: list[Coverage] = []  # oldest version first; at least one once a term is open
         self.forks: list[Coverage] = []  # of gates for which some router's runs do not count
         self.agreement = Agreement()
+        self.sealing = Sealing()
+        self.seal: Seal | None = None  # of the last record, where one was due
         self._forked = 0
         self._turns: dict[str, Turn] = {}  # of gates that a notice changed, until their next record is judged
 
@@ -105,6 +109,7 @@ class Governor:
         Raises:
             EvidenceError: the record does not belong to this log.
         """
+        self.seal = None
         if offset <= self.offset:
             return []
         self._check(offset, run)
@@ -129,6 +134,8 @@ class Governor:
         decisions: list[Decision] = []
         for name in sorted(touched):
             decisions += self._judge(offset, run, *touched[name])
+        evidence_ms = self.coverages[-1].evidence_ms
+        self.seal = self.sealing.after(self.installation, self.partition, self.term, offset, self.gates.values(), evidence_ms)
         return decisions
 
     def coverage_of(self, gate: Gate) -> Coverage:
@@ -322,6 +329,7 @@ class Governor:
         self.term, self.term_offset = term.term, term.offset
         self.coverages, self.forks = [Coverage.of_term(term, self.book.routing)], []
         self.agreement.operators = None  # all of control is told anew
+        self.sealing.begin_term()
         place = Place(CONTROL, 0, term.offset, 0)
         for name, gate in self.gates.items():
             gate.version, gate.fork = self.book.routing, 0

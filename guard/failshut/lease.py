@@ -14,6 +14,7 @@ epoch both deny. So a store that is restored from a backup closes its gates unti
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, Protocol
@@ -49,6 +50,10 @@ class Lease:
     def alive(self, now: Moment) -> bool:
         """Whether neither end has passed."""
         return now.mono < self.mono_end and now.wall < self.wall_end
+
+    def prolong(self, mono_end: float, wall_end: float) -> None:
+        """A later seal renews the same permit: both ends move, and whoever has it in hand may go on."""
+        self.mono_end, self.wall_end = mono_end, wall_end
 
     def end(self) -> None:
         """It was replaced or taken away: who still has it in hand may not act on it either."""
@@ -98,6 +103,24 @@ class _Seen:
     kid: str = ""
 
 
+class View(Protocol):
+    """The newest verified seal of an evidence partition, and how the store and the clocks bound it (background/seals.py)."""
+
+    @property
+    def kid(self) -> str:
+        """The key that signed it."""
+
+    @property
+    def position(self) -> str:
+        """Where it stands among the seals of its partition: 16 digits."""
+
+    def time_of(self, permit: Permit) -> int:
+        """Up to which evidence time (ms) the permit was judged; 0: it is not open."""
+
+    def mono_end(self, end_ms: int, ttl_ms: int, tolerance_ms: int) -> float:
+        """When what ends at `end_ms` ends by the monotonic clock, in seconds; it only ever moves earlier for one seal."""
+
+
 class Fenced(NamedTuple):
     """The monitor's last write of a gate, as the store has it: unsigned, so that it only ever denies."""
 
@@ -136,10 +159,20 @@ class Slot:
     """Another object in each process: an execution knows by it that it was forked away from its permit."""
     running: set[Running] = field(default_factory=set)
     """Asynchronous executions that a withdrawal must reach."""
+    sealed: Permit | None = None
+    """The permit in the record where it lives by seals; None where there is none, or a seal no longer named it."""
+    read_mono: float = float("-inf")
+    """When the record was read last, or was tried to be."""
+    spread: float = field(default_factory=lambda: random.uniform(0.5, 1.0))
+    """So that a guard's gates are not all read at one time: for that alone."""
+    _sealed_kid: str = ""
     _verified: tuple[bytes, Permit | Closing, str] | None = None
     _seen_under: dict[str, _Seen] = field(default_factory=dict)
     """The newest that each key signed: what is left of `seen` when a key is withdrawn. As many as there are keys."""
-    _last_end_ms: int = 0
+    _seal_kid: str = ""
+    """The key that signed the seal which renewed the lease last."""
+    _last_ms: tuple[int, int] = (0, 0)
+    """Evidence time and end of the last lease."""
 
     def alive(self, now: Moment) -> bool:
         """Whether there is a lease and neither of its ends has passed."""
@@ -192,11 +225,11 @@ class Slot:
             return Denial(Cause.STORE_UNREACHABLE, self.unreachable)
         if isinstance(state, Denial):
             return state
-        return Denial(Cause.LAPSED, _ran_out(state.permit, now))
+        return Denial(Cause.LAPSED, _ran_out(*self._last_ms, now))
 
     def withdraw(self, counts: Callable[[str], bool]) -> None:
         """Some keys count no more: whatever they signed counts for nothing, what it made this gate remember included."""
-        self.concluded_mono = float("-inf")  # the store is asked at once, and callers wait for its answer
+        self.concluded_mono = self.read_mono = float("-inf")  # the store is asked at once, and callers wait for its answer
         if self._verified is not None and not counts(self._verified[2]):
             self._verified = None
         self._seen_under = {kid: seen for kid, seen in self._seen_under.items() if counts(kid)}
@@ -207,14 +240,19 @@ class Slot:
             self.withdrawal = None  # a forged leave to finish; a closing that cancels stands whoever signed it
         if isinstance(self.state, Lease) and not counts(self.state.kid):
             self._deny(key_withdrawn(self.state.kid))
+        elif isinstance(self.state, Lease) and self.sealed is not None and not counts(self._seal_kid):
+            self._replace(key_withdrawn(self._seal_kid), self.sealed)
 
     def withhold(self, denial: Denial) -> None:
         """Take the lease away for a reason that is in no record."""
         self._deny(denial)
 
     def interrupt_if_withheld(self) -> None:
-        """Have running executions look, where there is no lease any more. Called without the guard's lock."""
-        if isinstance(self.state, Denial):
+        """Have running executions look, where there is no lease any more. Called without the guard's lock.
+
+        Where the next seal decides they are left alone until their lease would have ended: an edit closes nothing.
+        """
+        if isinstance(self.state, Denial) and self.sealed is None:
             self.interrupt()
 
     def interrupt(self) -> None:
@@ -227,7 +265,7 @@ class Slot:
         self._deny(Denial(Cause.NO_PERMIT, "not read yet in this process"))
         self.birth = object()
         self.running = set()
-        self.concluded_mono = float("-inf")
+        self.concluded_mono = self.read_mono = float("-inf")
         self.unreachable = ""
         self._verified = None
 
@@ -264,6 +302,9 @@ class Slot:
         if permit.epoch < seen.epoch or (seen.closed and fence <= seen.fence):
             self._deny(Denial(Cause.STALE, f"a permit of epoch {permit.epoch}; epoch {seen.epoch} was seen"))
             return
+        if permit.sealed:
+            self._take_sealed(permit, kid, fence, pttl_ms)
+            return
         wall_ms = before.wall * 1000
         end_ms = permit.exp_ms - self.tolerance_ms
         life_ms = min(pttl_ms, permit.ttl_ms, end_ms - wall_ms)
@@ -274,7 +315,7 @@ class Slot:
             mono_end = min(mono_end, seen.mono_end)
             self._see(_Seen(fence, permit.epoch, False, mono_end, kid))
             self.seen = _Seen(seen.fence, seen.epoch, False, mono_end, seen.kid)
-        self._last_end_ms = permit.exp_ms
+        self._last_ms = permit.evidence_ms, permit.exp_ms
         self.interval_ms = max(1, min(READ_INTERVAL_MS_MAX, permit.ttl_ms // 4))
         if pttl_ms == -1:
             self._deny(Denial(Cause.UNVERIFIED, "the store would keep this permit for ever: not the monitor's writing"))
@@ -282,9 +323,63 @@ class Slot:
             behind = permit.nbf_ms - int(wall_ms)
             self._deny(Denial(Cause.CLOCK, f"this host's clock is {behind} ms behind the permit's beginning"))
         elif mono_end <= before.mono or end_ms <= wall_ms:
-            self._deny(Denial(Cause.LAPSED, _ran_out(permit, before)))
+            self._deny(Denial(Cause.LAPSED, _ran_out(*self._last_ms, before)))
         else:
             self._replace(Lease(permit, mono_end, end_ms / 1000, self._admitted(permit), kid))
+
+    def _take_sealed(self, permit: Permit, kid: str, fence: str, pttl_ms: int) -> None:
+        """Remember a permit that lives by seals. A lease on what permits the same goes on until its end."""
+        self._see(_Seen(fence, permit.epoch, False, kid=kid))
+        self.interval_ms = max(1, min(READ_INTERVAL_MS_MAX, permit.ttl_ms // 4))
+        if pttl_ms == -1:
+            self._deny(Denial(Cause.UNVERIFIED, "the store would keep this permit for ever: not the monitor's writing"))
+            return
+        self.sealed, self._sealed_kid = permit, kid
+        state = self.state
+        if isinstance(state, Lease) and _authority(state.permit) == _authority(permit):
+            self._replace(Lease(permit, state.mono_end, state.wall_end, state.admitted, kid), permit)
+        else:
+            self._replace(Denial(Cause.NO_PERMIT, "no seal has named this permit yet"), permit)
+
+    def renew(self, view: View | Denial, now: Moment) -> None:
+        """Let the newest seal of its partition say whether the permit is open, and until when; or take why there is none."""
+        permit = self.sealed
+        if permit is None:
+            return
+        if isinstance(view, Denial):
+            self._replace(view, permit)
+            return
+        evidence_ms = view.time_of(permit)
+        if not evidence_ms:
+            if self.is_unnamed(view):
+                self._see_closed(permit)
+            return  # a seal from before the permit says nothing of it
+        end_ms = min(evidence_ms + permit.ttl_ms, permit.exp_ms)
+        mono_end = view.mono_end(end_ms, permit.ttl_ms, self.tolerance_ms)
+        wall_end = (end_ms - self.tolerance_ms) / 1000
+        self._last_ms, self._seal_kid = (evidence_ms, end_ms), view.kid
+        if now.wall * 1000 < max(evidence_ms, permit.nbf_ms) - self.tolerance_ms:
+            behind = max(evidence_ms, permit.nbf_ms) - int(now.wall * 1000)
+            self._replace(Denial(Cause.CLOCK, f"this host's clock is {behind} ms behind the seal's evidence"), permit)
+        elif mono_end <= now.mono or wall_end <= now.wall:
+            self._replace(Denial(Cause.LAPSED, _ran_out(evidence_ms, end_ms, now)), permit)
+        elif isinstance(self.state, Lease) and self.state.permit is permit:
+            self.state.prolong(mono_end, wall_end)
+        else:
+            self._replace(Lease(permit, mono_end, wall_end, self._admitted(permit), self._sealed_kid), permit)
+
+    def is_unnamed(self, view: View | Denial) -> bool:
+        """Whether a seal that knows of the slot's permit does not name it: its gate closed, or has another permit."""
+        permit = self.sealed
+        if permit is None or isinstance(view, Denial) or view.time_of(permit):
+            return False
+        return view.position >= epochs.epoch_of(epochs.term_of(permit.epoch), permit.offset)
+
+    def _see_closed(self, permit: Permit) -> None:
+        """A seal no longer names the permit: it is over in this process for good, whatever delivers it again."""
+        fence = max(self.seen.fence, epochs.fence(permit.epoch, epochs.OFFSET_MAX))
+        self._see(_Seen(fence, permit.epoch, True, kid=self._sealed_kid))
+        self._deny(Denial(Cause.STALE, f"the newest seal does not name the permit of epoch {permit.epoch}: its gate closed"))
 
     def _admitted(self, permit: Permit) -> set[Any]:
         state = self.state
@@ -293,16 +388,19 @@ class Slot:
         return set()
 
     def _absent(self, before: Moment) -> Denial:
-        if self._last_end_ms and before.wall * 1000 >= self._last_end_ms - self.tolerance_ms:
+        if self._last_ms[1] and before.wall * 1000 >= self._last_ms[1] - self.tolerance_ms:
             return Denial(Cause.LAPSED)
         return Denial(Cause.NO_PERMIT)
 
     def _deny(self, denial: Denial) -> None:
         self._replace(denial)
 
-    def _replace(self, state: Lease | Denial) -> None:
-        """The only place that changes the state: a former lease ends also for those who have it in hand."""
-        former, self.state = self.state, state
+    def _replace(self, state: Lease | Denial, sealed: Permit | None = None) -> None:
+        """The only place that changes the state: a former lease ends also for those who have it in hand.
+
+        `sealed` is the permit that the next seal may renew; without it nothing does until the record is read again.
+        """
+        former, self.state, self.sealed = self.state, state, sealed
         if isinstance(former, Lease):
             former.end()
 
@@ -336,7 +434,7 @@ def _authority(permit: Permit) -> tuple[Any, ...]:
     )
 
 
-def _ran_out(permit: Permit, now: Moment) -> str:
-    past_ms = int(now.wall * 1000) - permit.exp_ms
+def _ran_out(evidence_ms: int, end_ms: int, now: Moment) -> str:
+    past_ms = int(now.wall * 1000) - end_ms
     when = f"{past_ms} ms ago" if past_ms >= 0 else f"for this guard, {-past_ms} ms before its own end"
-    return f"the permit of evidence time {permit.evidence_ms} ran out {when}"
+    return f"the permit of evidence time {evidence_ms} ran out {when}"

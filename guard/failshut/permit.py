@@ -17,7 +17,16 @@ from typing import Any, Final, Literal, cast
 
 from failshut.cause import Cause
 from failshut.epoch import digits, is_epoch
-from failshut.signing import TYP_CLOSING, TYP_PERMIT, KeySet, SigningKey, TokenError, UnreadableToken, read_token
+from failshut.signing import (
+    TYP_CLOSING,
+    TYP_PERMIT,
+    TYP_SEALED_PERMIT,
+    KeySet,
+    SigningKey,
+    TokenError,
+    UnreadableToken,
+    read_token,
+)
 from failshut.store.names import check_gate, check_installation
 
 ISSUER: Final = "failshut"
@@ -62,7 +71,7 @@ class Permit:
     """Evidence time: also the time of issue."""
     nbf_ms: int
     exp_ms: int
-    """End: at most `evidence_ms + ttl_ms`; earlier where a bypass ends."""
+    """End: at most `evidence_ms + ttl_ms`, earlier where a bypass ends; of a permit that lives by seals, its last end."""
     ttl_ms: int
     readings: tuple[Reading, ...] = ()
     subjects: tuple[str, ...] = ()
@@ -71,6 +80,8 @@ class Permit:
     """What a guard must be configured with, each entry."""
     operations: tuple[str, ...] = ("*",)
     in_flight: InFlight = "cancel"
+    sealed: bool = False
+    """Whether it lives by seals (failshut.seal): it counts for `ttl_ms` from the evidence time of each seal that names it."""
 
     def __post_init__(self) -> None:
         check_installation(self.installation)
@@ -83,7 +94,7 @@ class Permit:
             raise ValueError(f"ttl_ms {self.ttl_ms} is not between 1 and {TTL_MS_MAX}")
         if not 0 < self.nbf_ms < self.exp_ms:
             raise ValueError("a permit begins before it ends")
-        if self.exp_ms > self.evidence_ms + self.ttl_ms:
+        if self.exp_ms > self.evidence_ms + (TTL_MS_MAX if self.sealed else self.ttl_ms):
             raise ValueError("a permit may not outlive its evidence")
 
     @property
@@ -119,8 +130,8 @@ class Permit:
         }
 
     @classmethod
-    def from_claims(cls, claims: dict[str, Any]) -> Permit:
-        """Read verified claims. Raises UnreadableToken unless they are exactly what `claims()` writes."""
+    def from_claims(cls, claims: dict[str, Any], sealed: bool = False) -> Permit:
+        """Read verified claims; `sealed` as the token's type says. Raises UnreadableToken unless `claims()` writes them so."""
         try:
             permit = cls(
                 installation=_text(claims, "installation"),
@@ -139,6 +150,7 @@ class Permit:
                 context=_context(claims),
                 operations=_texts(claims, "operations"),
                 in_flight=cast(InFlight, _text(claims, "in_flight")),
+                sealed=sealed,
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UnreadableToken(f"not a permit's claims: {error}") from error
@@ -148,7 +160,7 @@ class Permit:
 
     def sign(self, key: SigningKey) -> str:
         """The permit as a token."""
-        return key.sign(self.claims(), TYP_PERMIT)
+        return key.sign(self.claims(), TYP_SEALED_PERMIT if self.sealed else TYP_PERMIT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -233,8 +245,12 @@ def verify(token: str | bytes, keys: KeySet, gate: str) -> Permit | Closing:
     Raises:
         UnreadableToken, WrongType, UnknownKey, BadSignature, ForeignInstallation, ForeignGate: all are TokenErrors.
     """
-    typ, claims = read_token(token, keys, TYP_PERMIT, TYP_CLOSING)
-    statement = Permit.from_claims(claims) if typ == TYP_PERMIT else Closing.from_claims(claims)
+    typ, claims = read_token(token, keys, TYP_PERMIT, TYP_SEALED_PERMIT, TYP_CLOSING)
+    statement: Permit | Closing
+    if typ == TYP_CLOSING:
+        statement = Closing.from_claims(claims)
+    else:
+        statement = Permit.from_claims(claims, sealed=typ == TYP_SEALED_PERMIT)
     if statement.installation != keys.installation:
         trusted = f"installation {keys.installation}" if keys.installation else "no installation: the key set names none"
         raise ForeignInstallation(f"a token of installation {statement.installation}; trusted is {trusted}")

@@ -29,6 +29,9 @@ from failshut.whole_file import write_whole
 
 ALGORITHM: Final = "EdDSA"
 TYP_PERMIT: Final = "failshut-permit+jwt"
+#: A permit that lives by seals. Versions that know no seals refuse it.
+TYP_SEALED_PERMIT: Final = "failshut-sealed-permit+jwt"
+TYP_SEAL: Final = "failshut-seal+jwt"
 TYP_CLOSING: Final = "failshut-closing+jwt"
 TYP_COMMAND: Final = "failshut-command+jwt"
 #: The member of a monitor's JWKS document that names its installation.

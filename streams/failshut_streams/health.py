@@ -153,14 +153,15 @@ class Health:
         async with self._redis.pipeline(transaction=False) as pipe:
             pipe.set(names.worker(report.id), msgspec.json.encode(report), px=LIFE_MS)
             for gate in gates:
-                pipe.exists(names.fence(gate))
+                pipe.exists(names.fence(gate), names.record(gate))
             answers = await pipe.execute(raise_on_error=False)
         for answer in answers:
             if isinstance(answer, Exception) and not isinstance(answer, OutOfMemoryError):
                 raise answer  # a full store takes no line, and says all the same what it has lost
         # A store that was flushed has lost the closings too. They are said again: a guard that finds nothing withholds all
         # the same, but cannot say why.
-        self._effects.write_again(gate for gate, there in zip(gates, answers[1:], strict=True) if not there)
+        self._effects.write_again(gate for gate, there in zip(gates, answers[1:], strict=True) if there != 2)
+        self._effects.write_again(self._effects.refusals.gates)  # nothing else would say again what is refused
 
     async def stop(self) -> None:
         """Disconnect."""

@@ -24,6 +24,8 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from monitor.forked import ForkedProcess
 from patience import patient
 
+from failshut.permit import Permit, verify
+from failshut.seal import seal_name, verify_seal
 from failshut.signing import SigningKey
 from failshut.store.names import Names
 from failshut_breakers.decisions.decision import Decision, Kind, decode_decision
@@ -171,7 +173,8 @@ class Installation:
         self.operator = await Operator(self.config["broker"], self.operator_key, self.prefix).__aenter__()
         term, _, _ = await self.operator.open_term(self.found)
         self.names = Names(term.installation)
-        self.signing_key.key_set().of(term.installation).write(self.jwks)
+        self.keys = self.signing_key.key_set().of(term.installation)
+        self.keys.write(self.jwks)
         if self.policies:
             await self.operator.activate(self.policies)
         self.producer = AIOKafkaProducer(bootstrap_servers=self.bootstrap, acks="all", linger_ms=0, metadata_max_age_ms=1000)
@@ -251,8 +254,17 @@ class Installation:
         return int(self.redis.pttl(self.names.record(gate)))
 
     def open(self, gate: str) -> bool:
-        """Whether a permit stands in the store that has not expired."""
-        return self.record_ttl_ms(gate) > 0
+        """Whether a permit stands in the store that has not expired, renewed by a seal where it lives by seals."""
+        life_ms, token = self.record_ttl_ms(gate), self.redis.get(self.names.record(gate))
+        if life_ms <= 0 or not token:
+            return False
+        permit = verify(token, self.keys, gate)
+        assert isinstance(permit, Permit)
+        if not permit.sealed:
+            return True
+        seal = self.redis.get(self.names.seal(permit.partition))
+        evidence_ms = verify_seal(seal, self.keys).time_of(seal_name(permit)) if seal else 0
+        return evidence_ms + permit.ttl_ms > wall_ms()
 
     def status(self, gate: str) -> Decision | None:
         """Return the decision that the store's status shows."""

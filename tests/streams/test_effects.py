@@ -133,9 +133,9 @@ async def test_a_lost_answer_loses_no_closing() -> None:
     for _ in range(2):
         with pytest.raises(StoreUnreachable):
             await effects.write_pending()
-        assert effects.closing_waits(["pay"])
+        assert effects.waits(["pay"])
     await effects.write_pending()
-    assert not effects.closing_waits(["pay"])
+    assert not effects.waits(["pay"])
     assert written(store) == [[("pay", "closing", 10)]] * 3
 
 
@@ -151,17 +151,17 @@ async def test_an_older_permit_does_not_overtake_a_closing() -> None:
         except StoreUnreachable:
             assert lost
         store.during = lambda: None
-        assert effects.closing_waits(["pay"])
+        assert effects.waits(["pay"])
         await effects.write_pending()
         assert written(store)[1:] == [[("pay", "closing", 2)]]
 
 
-async def test_a_closing_waits_while_it_is_under_way() -> None:
+async def test_a_waits_while_it_is_under_way() -> None:
     """Until the store has answered, a snapshot must not pass it."""
     effects, store, _ = made()
     await effects.take([decision(Kind.CLOSE)])
     seen: list[bool] = []
-    store.during = lambda: seen.append(effects.closing_waits(["pay"]))
+    store.during = lambda: seen.append(effects.waits(["pay"]))
     await effects.write_pending()
     assert seen == [True]
 
@@ -232,7 +232,7 @@ async def test_a_gate_that_nobody_speaks_of_is_let_go_once_it_is_written() -> No
     effects, _, _ = made()
     await effects.take([decision(Kind.CLOSE)])
     effects.forget_written(["pay"])
-    assert effects.closing_waits(["pay"])
+    assert effects.waits(["pay"])
     await effects.write_pending()
     effects.forget_written(["pay"])
     assert effects.last == {}
@@ -290,7 +290,7 @@ async def test_writing_goes_on_after_the_store_comes_back() -> None:
         async with asyncio.timeout(patient(20)):
             while effects.reachable:
                 await asyncio.sleep(0.01)
-            while effects.closing_waits(["pay"]) or not effects.reachable:
+            while effects.waits(["pay"]) or not effects.reachable:
                 await asyncio.sleep(0.01)
     finally:
         loop.cancel()

@@ -100,10 +100,10 @@ async def test_a_line_stays_for_a_while_and_a_flushed_closing_returns(store: Val
         await at._tell(at.report())
         assert msgspec.json.decode(client.get(NAMES.worker("w-1")), type=Report).group == "g"
         assert 0 < client.pttl(NAMES.worker("w-1")) <= LIFE_MS
-        assert not effects.closing_waits(["pay"])
+        assert not effects.waits(["pay"])
         client.flushall()
         await at._tell(at.report())
-        assert effects.closing_waits(["pay"])
+        assert effects.waits(["pay"])
         await effects.write_pending()
         assert client.pttl(NAMES.record("pay")) == -1
     await at.stop()
@@ -122,7 +122,7 @@ async def test_a_full_store_that_lost_a_closing_gets_it_back(store: Valkey) -> N
         client.config_set("maxmemory", "1")
         try:
             await at._tell(at.report())
-            assert effects.closing_waits(["pay"])
+            assert effects.waits(["pay"])
             await effects.write_pending()
             assert client.pttl(NAMES.record("pay")) == -1
         finally:

@@ -16,6 +16,8 @@ from failshut.signing import SigningKey
 from failshut_breakers.decisions.decision import Decision, Kind
 from failshut_breakers.decisions.probe_tokens import probe_tokens
 
+LIFE_MS = 600_000
+"""The life of a permit that seals renew. It is signed again at about half of it."""
 MAX_BECAUSE = 300
 MAX_BRIEF = 120
 """Bytes of a reading's text in a permit, as JSON writes it: a letter that is not ASCII takes six or twelve."""
@@ -45,6 +47,16 @@ class Statement(NamedTuple):
 
 class FutureEvidence(Exception):
     """Evidence time is ahead of this governor's wall clock: it does not sign. The gate lapses unless that passes."""
+
+
+def lives_by_seals(mode: str) -> bool:
+    """Return whether a permit of this mode is renewed by seals: a bypass ends by itself, and PROVING brings probe tokens."""
+    return mode == "armed"
+
+
+def ends_ms(decision: Decision) -> int:
+    """Return when the permit of a decision that opens ends for good (ms of evidence time)."""
+    return decision.evidence_ms + LIFE_MS if lives_by_seals(decision.mode) else decision.exp_ms
 
 
 def longest_permit(
@@ -91,6 +103,7 @@ def statement_of(decision: Decision, key: SigningKey, wall_ms: int) -> Statement
         return Statement(decision.gate, "closing", decision.epoch, decision.offset, closing.sign(key), 0, (), "")
     if decision.evidence_ms > wall_ms:
         raise FutureEvidence(f"evidence of {decision.gate} is {decision.evidence_ms - wall_ms} ms ahead of this clock")
+    exp_ms = ends_ms(decision)
     permit = Permit(
         installation=decision.installation,
         gate=decision.gate,
@@ -101,13 +114,14 @@ def statement_of(decision: Decision, key: SigningKey, wall_ms: int) -> Statement
         mode=cast(Mode, decision.mode),
         evidence_ms=decision.evidence_ms,
         nbf_ms=decision.evidence_ms,
-        exp_ms=decision.exp_ms,
+        exp_ms=exp_ms,
         ttl_ms=decision.ttl_ms,
         readings=tuple((brief.name, brief.status, _brief(brief.text)) for brief in decision.readings),
         subjects=tuple(decision.subjects),
         context=decision.context,
         operations=tuple(decision.operations),
         in_flight=cast(InFlight, decision.in_flight),
+        sealed=lives_by_seals(decision.mode),
     )
     return Statement(
         decision.gate,
@@ -115,7 +129,7 @@ def statement_of(decision: Decision, key: SigningKey, wall_ms: int) -> Statement
         decision.epoch,
         decision.offset,
         permit.sign(key),
-        decision.exp_ms,
+        exp_ms,
         probe_tokens(decision, key),
         decision.probe_epoch,
     )

@@ -16,9 +16,12 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from failshut.cause import Cause
+from failshut.seal import name_of
 from failshut_breakers.command import Bypass
 from failshut_breakers.conditions import Condition, Moment, Status, build
 from failshut_breakers.decisions.decision import Breaker as State
+from failshut_breakers.decisions.decision import Decision, Kind
+from failshut_breakers.decisions.permits import lives_by_seals
 from failshut_breakers.evidence.records import Place
 from failshut_breakers.gate.breaker import Breaker, Closing, Proving
 from failshut_breakers.gate.tally import Tally
@@ -52,6 +55,9 @@ class Gate:
         self.epoch = 0
         self.shown = Wanted("", None, "")  # what the last decision made of the gate
         self.permit_ms = 0  # evidence time of the last permit
+        self.said: Decision | None = None  # the last decision about its state, without its probe tokens
+        self.judged_ms = 0  # evidence time up to which it was judged last
+        self.sealed = b""  # what seals call its permit; empty while none renews it
         self.tallies: dict[str, Tally] = {}  # by condition, of those with a budget of false trips
         self.taken = Taken()  # ids of commands
         self.waits = ""  # what a reset was last said to wait for
@@ -172,6 +178,18 @@ class Gate:
     def go_on_from(self, epoch: int, permit_ms: int, shown: Wanted) -> None:
         """Take over what a permit on record has made of the gate."""
         self.epoch, self.permit_ms, self.shown = epoch, permit_ms, shown
+
+    def judge_until(self, evidence_ms: int, ticked: bool) -> None:
+        """Take note up to which evidence time everything was judged: what a seal may say of the gate from now on.
+
+        Without a tick nothing was judged that time alone brings. A new policy may count on a coverage whose time is earlier.
+        """
+        self.judged_ms = evidence_ms if ticked else min(self.judged_ms, evidence_ms)
+        said = self.said
+        if said is None or said.kind is Kind.CLOSE or not lives_by_seals(said.mode):
+            self.sealed = b""
+        elif said.kind is Kind.OPEN or not self.sealed:
+            self.sealed = name_of(said.gate, said.epoch, said.policy, said.mode)
 
     # --- what its conditions say ---
 

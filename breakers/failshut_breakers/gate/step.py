@@ -12,12 +12,16 @@ import heapq
 import re
 from collections.abc import Iterable
 from typing import NamedTuple
+from zlib import crc32
+
+from msgspec.structs import replace
 
 from failshut.cause import Cause
 from failshut_breakers.command import Accept, CommandError, Confirm, GateCommand, parse_command
 from failshut_breakers.conditions import Condition, Demand, Moment, Status
 from failshut_breakers.decisions.decision import Breaker as State
 from failshut_breakers.decisions.decision import Brief, Decision, Kind, epoch_text
+from failshut_breakers.decisions.permits import LIFE_MS, lives_by_seals
 from failshut_breakers.evidence.records import Commanded, OutcomeRow, Outcomes, Place, Reading, epoch_of
 from failshut_breakers.gate import orders as gate_orders
 from failshut_breakers.gate.breaker import Closing
@@ -30,6 +34,8 @@ from failshut_breakers.words import printable
 DECISION_SCHEMA = 2
 RENEWALS_PER_TTL = 6
 """A permit is renewed when evidence time has come this fraction of its ttl further, so that renewals are bounded."""
+RESIGNED_MS = LIFE_MS // 2
+"""A permit that seals renew is signed again after so long at most, and no sooner than after two thirds of that."""
 
 
 class Record(NamedTuple):
@@ -57,6 +63,7 @@ class Step:
 
     def __init__(self, gate: Gate, turn: Turn, record: Record, moment: Moment) -> None:
         self.gate, self.turn, self.record, self.moment = gate, turn, record, moment
+        self.ticked = False
 
     # --- evidence ---
 
@@ -121,6 +128,7 @@ class Step:
 
     def tick(self, place: Place) -> None:
         """Take note that evidence time has come further."""
+        self.ticked = True
         demanding = self._demanding()
         for condition in self.gate.conditions:
             if condition.tick(self.moment):
@@ -182,7 +190,10 @@ class Step:
             if wanted.mode:
                 gate.permit_ms = moment.evidence_ms
             gate.shown = wanted
-            decisions.append(self._decision(kind, wanted.cause, wanted.because, turn.origin, turn.by))
+            decision = self._decision(kind, wanted.cause, wanted.because, turn.origin, turn.by)
+            gate.said = replace(decision, tokens=0)
+            decisions.append(decision)
+        gate.judge_until(moment.evidence_ms, self.ticked)
         return decisions
 
     def _watch(self) -> None:
@@ -216,7 +227,7 @@ class Step:
             return Kind.CLOSE if renewed or shown.mode or other else None
         if wanted.mode != shown.mode or renewed:
             return Kind.OPEN
-        if policy is None or self.moment.evidence_ms - gate.permit_ms < max(1, policy.permit.ttl // RENEWALS_PER_TTL):
+        if policy is None or self.moment.evidence_ms - gate.permit_ms < _renewed_after_ms(gate, wanted.mode, policy.permit.ttl):
             return None
         return Kind.RENEW
 
@@ -266,6 +277,13 @@ class Step:
         proving = breaker.proving.handed_out(self.gate.epoch)  # tokens are of the permit that brings them
         breaker.amend(proving=proving)
         return proving.probes, epoch_text(proving.epoch)
+
+
+def _renewed_after_ms(gate: Gate, mode: str, ttl_ms: int) -> int:
+    """Return after how much evidence time a permit is signed again; gates that opened together do not all do it at once."""
+    if lives_by_seals(mode):
+        return RESIGNED_MS - crc32(gate.name.encode()) % (RESIGNED_MS // 3)
+    return max(1, ttl_ms // RENEWALS_PER_TTL)
 
 
 def _in_order(raised: list[Raised], probes: list[OutcomeRow]) -> Iterable[Raised | OutcomeRow]:

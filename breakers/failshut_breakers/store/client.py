@@ -19,17 +19,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 from importlib.resources import files
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 import redis.asyncio as redis
 from redis.exceptions import NoScriptError, OutOfMemoryError, RedisError, ResponseError
 
+from failshut.seal import Seal
 from failshut.store.names import Names, push_message
 from failshut.store.state import WrongStore
 from failshut_breakers.decisions.permits import Statement
 from failshut_breakers.store.connection import connect
 
 SCRIPT = files(__package__).joinpath("write.lua").read_text()
+SEAL_SCRIPT = files(__package__).joinpath("seal.lua").read_text()
 FLAGS = "#!lua flags=allow-oom\n"
 """Before the script: it is carried out in a store that is full, too. No Lua before Redis 7."""
 
@@ -58,6 +60,13 @@ class Answer(int):
         return answer
 
 
+class Sealed(NamedTuple):
+    """What became of a seal: `written`, `older` or `differs`, and the position that stood there; empty where there was none."""
+
+    how: str
+    before: str
+
+
 class StoreUnreachable(Exception):
     """The store did not take a write in time. Permits that stand there expire by themselves."""
 
@@ -71,7 +80,7 @@ class Store:
 
     def __init__(self, url: str, timeout_s: float = 1.0) -> None:
         self._redis: redis.Redis = connect(url, timeout_s, connections_max=16)
-        self._sha = ""
+        self._sha = self._seal_sha = ""
 
     async def __aenter__(self) -> Self:
         return self
@@ -123,7 +132,7 @@ class Store:
 
     async def _write(self, pairs: list[tuple[Statement, bytes]]) -> list[Answer]:
         if not self._sha:
-            self._sha = await self._load()
+            self._sha = await self._load(SCRIPT)
         sets: dict[str, set[str]] = {}
         async with self._redis.pipeline(transaction=False) as pipe:
             for statement, status in pairs:
@@ -159,6 +168,38 @@ class Store:
             await self._judge_naming(name, answer)
         return [Answer.of(answer) for answer in written]
 
+    async def write_seals(self, seals: Iterable[tuple[Seal, str]]) -> list[Sealed]:
+        """Write seals with their tokens; return for each what became of it.
+
+        Raises:
+            StoreUnreachable: the store did not answer; some may have been written.
+        """
+        pairs = list(seals)
+        try:
+            return await self._write_seals(pairs)
+        except NoScriptError:
+            self._seal_sha = ""  # the store was restarted or flushed
+        except (RedisError, OSError, TimeoutError) as error:
+            raise _unreachable(error) from error
+        try:
+            return await self._write_seals(pairs)
+        except (RedisError, OSError, TimeoutError) as error:
+            raise _unreachable(error) from error
+
+    async def _write_seals(self, pairs: list[tuple[Seal, str]]) -> list[Sealed]:
+        if not self._seal_sha:
+            self._seal_sha = await self._load(SEAL_SCRIPT)
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for seal, token in pairs:
+                names = Names(seal.installation)
+                keys = names.seal(seal.partition), names.sealed(seal.partition), names.term
+                pipe.evalsha(self._seal_sha, 3, *keys, seal.position, str(seal.term), token, str(seal.kept_ms))
+            answers = await pipe.execute(raise_on_error=False)
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise answer
+        return [Sealed(*(part.decode("ascii", "replace") for part in answer)) for answer in answers]
+
     async def _judge_naming(self, name: str, answer: object) -> None:
         """The set of names is for screens, and told anew with each write: a full store, or another key, costs it alone."""
         if isinstance(answer, ResponseError) and str(answer).startswith("WRONGTYPE"):
@@ -166,11 +207,11 @@ class Store:
         elif isinstance(answer, Exception) and not isinstance(answer, OutOfMemoryError):
             raise answer
 
-    async def _load(self) -> str:
+    async def _load(self, script: str) -> str:
         try:
-            return str(await self._redis.script_load(FLAGS + SCRIPT))
+            return str(await self._redis.script_load(FLAGS + script))
         except ResponseError:  # a server that knows no flags: another error comes again
-            return str(await self._redis.script_load(SCRIPT))
+            return str(await self._redis.script_load(script))
 
     async def clear_fence(self, names: Names, gate: str, epoch: str) -> bool:
         """Remove what a gate's fence and record say, if the fence is of that epoch; return whether it was.

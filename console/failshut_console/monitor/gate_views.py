@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Any
 import redis
 
 from failshut import Cause, Closing, Permit, verify
+from failshut.seal import SEAL_BYTES_MAX, Seal, seal_name, verify_seal
 from failshut.signing import TOKEN_BYTES_MAX, KeySet, TokenError
 from failshut.store.address import StoreAddress
 from failshut.store.answers import VALUE_BYTES_MAX
@@ -216,6 +217,7 @@ class Looker:
         worker_keys = list(islice(self._redis.scan_iter(match=ours.workers, count=500), WORKERS_MAX))
         told = self._asked(worker_keys, lambda pipe, key: pipe.getrange(key, 0, VALUE_BYTES_MAX - 1))
         answers = self._asked(names, lambda pipe, gate: _ask_gate(pipe, ours, gate))
+        seals = self._seals(ours, answers[::3], names)
         now_ms = int(time.time() * 1000)
         workers = tuple(worker for answer in told if (worker := _worker(_whole(answer))) is not None)
         found = Look(now_ms, (), workers, self.store)
@@ -224,7 +226,7 @@ class Looker:
         for index, gate in enumerate(names):
             record, pttl_ms, status = answers[3 * index : 3 * index + 3]
             record = None if pttl_ms == -2 else _whole(record)
-            view = self._view(gate, record, pttl_ms, _json(_whole(status)), found)
+            view = self._view(gate, record, pttl_ms, _json(_whole(status)), found, seals)
             if gate in refused:
                 view = replace(view, refused=refused[gate], because=f"{refused[gate]} ({view.because})")
             views.append(_printed(view))
@@ -258,7 +260,40 @@ class Looker:
             except (OSError, ValueError):
                 self._keys = None
 
-    def _view(self, gate: str, record: bytes | None, pttl_ms: int, status: dict[str, Any], look: Look) -> View:
+    def _seals(self, ours: Names, records: Sequence[Any], names: Sequence[str]) -> dict[int, tuple[Seal, int]]:
+        """The verified seals, with their remaining life in ms, of the partitions in which permits live by them."""
+        if self._keys is None:
+            return {}
+        partitions = set()
+        for gate, record in zip(names, records, strict=True):
+            try:
+                statement = verify(_whole(record), self._keys, gate)
+            except TokenError:
+                continue
+            if isinstance(statement, Permit) and statement.sealed:
+                partitions.add(statement.partition)
+        asked = sorted(partitions)
+        answers = self._asked(asked, lambda pipe, partition: _ask_seal(pipe, ours, partition))
+        seals = {}
+        for index, partition in enumerate(asked):
+            token, pttl_ms = answers[2 * index : 2 * index + 2]
+            try:
+                seal = verify_seal(_whole(token), self._keys)
+            except TokenError:
+                continue
+            if seal.partition == partition and isinstance(pttl_ms, int):
+                seals[partition] = seal, pttl_ms
+        return seals
+
+    def _view(
+        self,
+        gate: str,
+        record: bytes | None,
+        pttl_ms: int,
+        status: dict[str, Any],
+        look: Look,
+        seals: Mapping[int, tuple[Seal, int]],
+    ) -> View:
         view = _hinted(gate, status)
         if record is None:
             return _without_permit(view, look)
@@ -271,6 +306,8 @@ class Looker:
             return replace(view, state=CLOSED, cause=error.cause.value, because=str(error))
         if isinstance(statement, Closing):
             return _closed(view, statement)
+        if statement.sealed:
+            return _renewed(view, statement, pttl_ms, seals.get(statement.partition), look)
         return _permitted(view, statement, pttl_ms, str(status.get("because", "")), look)
 
 
@@ -292,6 +329,11 @@ def _ask_gate(pipe: Any, ours: Names, gate: str) -> None:
     pipe.getrange(ours.record(gate), 0, TOKEN_BYTES_MAX)  # one byte more than a token may have
     pipe.pttl(ours.record(gate))
     pipe.getrange(ours.status(gate), 0, VALUE_BYTES_MAX - 1)
+
+
+def _ask_seal(pipe: Any, ours: Names, partition: int) -> None:
+    pipe.getrange(ours.seal(partition), 0, SEAL_BYTES_MAX)  # one byte more than a seal may have
+    pipe.pttl(ours.seal(partition))
 
 
 def _whole(answer: Any) -> bytes:
@@ -338,6 +380,27 @@ def _permitted(view: View, permit: Permit, pttl_ms: int, because: str, look: Loo
     elif permit.mode == "bypass":
         because = f"bypassed by an operator: {because}"
     return replace(view, state=OPEN, because=because, life_ms=life_ms, mode=permit.mode, epoch=permit.epoch)
+
+
+def _renewed(view: View, permit: Permit, pttl_ms: int, found: tuple[Seal, int] | None, look: Look) -> View:
+    """A gate whose permit lives by seals: for how long the newest one renews it."""
+    view = replace(view, epoch=permit.epoch)
+    if pttl_ms == -1 or (found is not None and found[1] == -1):
+        return replace(view, state=CLOSED, cause=Cause.UNVERIFIED.value, because="a permit that would never expire")
+    evidence_ms = found[0].time_of(seal_name(permit)) if found is not None else 0
+    if found is None or not evidence_ms:
+        return _without_permit(view, look)
+    seal, kept_ms = found
+    view = replace(view, evidence_ms=max(view.evidence_ms, evidence_ms))
+    end_ms = min(evidence_ms + permit.ttl_ms, permit.exp_ms)
+    life_ms = min(kept_ms - (seal.kept_ms - end_ms), end_ms - look.now_ms)
+    if life_ms <= 0:
+        return _without_permit(view, look)
+    return replace(view, state=OPEN, because=_holding(view), life_ms=life_ms, mode=permit.mode)
+
+
+def _holding(view: View) -> str:
+    return f"{sum(status == 'holds' for _, status, _ in view.readings)} of {len(view.readings)} conditions hold"
 
 
 def _without_permit(view: View, look: Look) -> View:

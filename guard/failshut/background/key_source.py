@@ -23,6 +23,7 @@ from typing import Any, Final
 
 from failshut.network.address import redact
 from failshut.permit import Closing, Permit, verify
+from failshut.seal import Seal, verify_seal
 from failshut.signing import KeySet, TokenError, UnusableKey, kid_of
 from failshut.store.names import Names
 
@@ -91,6 +92,13 @@ class KeySource:
         if keys is None:
             raise NoKeys(self._why)
         return verify(token, keys, gate)
+
+    def verified_seal(self, token: bytes) -> Seal:
+        """The seal in `token`. Raises TokenError. Reads no file."""
+        keys = self._keys
+        if keys is None:
+            raise NoKeys(self._why)
+        return verify_seal(token, keys)
 
     def counts(self, kid: str) -> bool:
         """Whether what this key signed counts now."""

@@ -15,10 +15,12 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from failshut.background.key_source import Counts, KeySource
+from failshut.background.seals import SealBoard
 from failshut.cause import Cause
 from failshut.config import Configuration
 from failshut.lease import Denial, Fenced, Moment, Slot
 from failshut.signing import TokenError
+from failshut.store.client import SealFound
 from failshut.store.names import Names
 
 SLOTS_MAX: Final = 4096
@@ -43,6 +45,7 @@ class Slots:
         self._clocks = configuration.clocks
         self._keys = KeySource(configuration.jwks, configuration.installation)
         self._keys_changed = keys_changed
+        self._seals = SealBoard()
         self._slots: dict[SlotKey, Slot] = {}
         self._closed = False
         self._lock = threading.Lock()
@@ -83,18 +86,62 @@ class Slots:
                 return
             try:
                 slot.take(record, pttl_ms, before, self._keys.verified, fence)
+                self._renew(slot)
             except Exception as error:  # noqa: BLE001 - one gate's record must not blind the guard for the others
                 self.note_fault(error)
                 slot.withhold(Denial(Cause.UNVERIFIED, f"a record that cannot be judged: {type(error).__name__}"))
-            slot.concluded_mono = time.monotonic()
+            slot.concluded_mono = slot.read_mono = time.monotonic()
         slot.interrupt_if_withheld()
 
+    def known_seals(self) -> dict[int, bytes]:
+        """The partitions whose seals renew gates here, with the beginning of the seal that is known of each."""
+        with self._lock:
+            partitions = {slot.sealed.partition for slot in self._slots.values() if slot.sealed is not None}
+            return {partition: self._seals.head(partition) for partition in sorted(partitions)}
+
+    def take_seals(self, found: Mapping[int, SealFound], before: Moment) -> list[Slot]:
+        """What a read found of seals: each renews its gates. Returns the slots that it no longer names.
+
+        These are left as they are: their records say why, and what came after. Whoever calls this reads them at once.
+        """
+        for seal in found.values():
+            if seal.token and self._keys.follows and not self._keys.knows(seal.token):
+                self.refresh_keys()
+        unnamed = []
+        with self._lock:
+            if self._closed:
+                return []
+            for partition, seal in found.items():
+                try:
+                    self._seals.take(partition, seal, before, self._keys.verified_seal)
+                except Exception as error:  # noqa: BLE001 - as in take; without a view nothing of the partition is renewed
+                    self.note_fault(error)
+                    self._seals.refuse(partition, f"a seal that cannot be judged: {type(error).__name__}")
+            for slot in self._slots.values():
+                if slot.sealed is None or slot.sealed.partition not in found:
+                    continue
+                slot.concluded_mono = time.monotonic()
+                if slot.is_unnamed(self._seals.view(slot.sealed.partition)):
+                    unnamed.append(slot)
+                else:
+                    slot.unreachable = ""
+                    self._renew(slot)
+        return unnamed
+
+    def _renew(self, slot: Slot) -> None:
+        if slot.sealed is not None:
+            slot.renew(self._seals.view(slot.sealed.partition), self.moment())
+
     def unreachable(self, slots: list[Slot], why: str) -> None:
-        """A read failed: leases stay what they are, and run out."""
+        """A read failed: leases stay what they are, and run out. What the newest seal does not name has ended."""
         with self._lock:
             for slot in slots:
                 slot.unreachable = why
-                slot.concluded_mono = time.monotonic()
+                slot.concluded_mono = slot.read_mono = time.monotonic()
+                if slot.sealed is not None and slot.is_unnamed(self._seals.view(slot.sealed.partition)):
+                    self._renew(slot)
+        for slot in slots:
+            slot.interrupt_if_withheld()
 
     def nameless(self, slots: list[Slot], error: TokenError) -> None:
         """Nothing can be read for these gates, because nobody knows under which names: they deny, whatever they had."""
@@ -102,7 +149,7 @@ class Slots:
             for slot in slots:
                 slot.unreachable = ""
                 slot.withhold(Denial(error.cause, str(error)))
-                slot.concluded_mono = time.monotonic()
+                slot.concluded_mono = slot.read_mono = time.monotonic()
         for slot in slots:
             slot.interrupt_if_withheld()
 
@@ -152,6 +199,7 @@ class Slots:
 
     def _withdraw(self, counts: Counts) -> None:
         with self._lock:
+            self._seals.withdraw(counts)
             for slot in self._slots.values():
                 slot.withdraw(counts)
 
@@ -171,5 +219,6 @@ class Slots:
         """In the child: the parent's threads may have held the locks, and no lease is the child's."""
         self._lock = threading.Lock()
         self._keys.after_fork()
+        self._seals.after_fork()
         for slot in self._slots.values():
             slot.after_fork()

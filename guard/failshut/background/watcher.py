@@ -26,7 +26,7 @@ from failshut.background.outcomes import CANCELLED, OutcomeQueue
 from failshut.background.reporter import Reporter
 from failshut.background.slots import Slots
 from failshut.config import Configuration
-from failshut.lease import READ_INTERVAL_MS_MAX, Slot
+from failshut.lease import READ_INTERVAL_MS_MAX, Denial, Lease, Slot
 from failshut.signing import TokenError
 from failshut.store.client import GATES_PER_READ_MAX, Store, Subscription, Unreachable
 from failshut.store.names import Names
@@ -37,6 +37,8 @@ BACKOFF_SECONDS_MIN: Final = 0.05
 BACKOFF_SECONDS_MAX: Final = 1.0
 LISTEN_SECONDS: Final = 0.25
 SILENCE_SECONDS_MAX: Final = 2.0
+RECORD_SECONDS: Final = 10.0
+"""The record of a gate that seals renew is read again after about so long: two monitors that disagree keep no gate open."""
 
 
 class ReadRequest:
@@ -103,6 +105,8 @@ class Watcher:
         self._store = Store(configuration.store_url, configuration.store_timeout_ms)
         self._reporter = Reporter(configuration, slots.names, outcomes, instance, self._stopping)
         self._subscription: Subscription | None = None
+        self._seals_mono = float("-inf")
+        """When seals were read last, or were tried to be."""
         self._elsewhere = False
         """The watcher found that the store is no longer where it was; the listener subscribes anew."""
         self.asking_since = 0.0
@@ -192,9 +196,12 @@ class Watcher:
             self._slots.refresh_keys()
             now = time.monotonic()
             wanted = {request.slot for request in reads if request.slot is not None}
-            due = [slot for slot in self._slots.all() if slot in wanted or self._due(slot, now)]
+            unnamed = set(self._read_seals()) if self._seals_due(now) or any(slot.sealed for slot in wanted) else set()
+            due = [slot for slot in self._slots.all() if slot in wanted or slot in unnamed or self._due(slot, now)]
             for start in range(0, len(due), GATES_PER_READ_MAX):
                 self._read(due[start : start + GATES_PER_READ_MAX])
+            if any(slot.sealed and isinstance(slot.state, Denial) for slot in due):
+                self._read_seals()  # permits are written before the seal that names them
             for probe in probes:
                 self._fetch_probe(probe)
         finally:  # whoever waits is told, also where this turn failed
@@ -219,10 +226,43 @@ class Watcher:
         """Seconds until the next gate is due."""
         now = time.monotonic()
         pause = min((self._due_at(slot) - now for slot in self._slots.all()), default=READ_INTERVAL_MS_MAX / 1000)
+        pause = min(pause, self._seals_due_at() - now)
         return max(0.001, min(pause, READ_INTERVAL_MS_MAX / 1000))
 
     def _due_at(self, slot: Slot) -> float:
-        return max(slot.concluded_mono + slot.interval_ms / 1000, self._retry_at)
+        """A record is read again and again until its permit has a lease by a seal; then now and then, for what no seal says."""
+        renewed = slot.sealed is not None and isinstance(slot.state, Lease)
+        seconds = RECORD_SECONDS * slot.spread if renewed else slot.interval_ms / 1000
+        return max(slot.read_mono + seconds, self._retry_at)
+
+    def _seals_due_at(self) -> float:
+        intervals = [slot.interval_ms for slot in self._slots.all() if slot.sealed is not None]
+        return max(self._seals_mono + min(intervals) / 1000, self._retry_at) if intervals else float("inf")
+
+    def _seals_due(self, now: float) -> bool:
+        return now >= self._seals_due_at()
+
+    def _read_seals(self) -> list[Slot]:
+        """Read the seals of the partitions in which gates live by them; return the gates that these no longer name."""
+        known = self._slots.known_seals()
+        if not known:
+            return []
+        try:
+            names = self._slots.names()
+        except TokenError:
+            return []  # nothing is read under no name, and each gate's own read says so
+        before = self._slots.moment()
+        self._seals_mono = self.asking_since = time.monotonic()
+        try:
+            found = self._store.read_seals(names, known)
+        except Unreachable as error:
+            self._failed(error)
+            self._slots.unreachable([slot for slot in self._slots.all() if slot.sealed is not None], str(error))
+            return []
+        finally:
+            self.asking_since = 0.0
+        self._backoff = self._retry_at = 0.0
+        return self._slots.take_seals(found, before)
 
     def _due(self, slot: Slot, now: float) -> bool:
         return now >= self._due_at(slot)

@@ -14,10 +14,10 @@ from typing import Any, Final
 import redis
 from redis._parsers import _RESP2Parser
 
-from failshut.signing import TOKEN_BYTES_MAX
+from failshut.seal import SEAL_BYTES_MAX
 
-#: A token, or a pushed one behind its gate's name.
-VALUE_BYTES_MAX: Final = 2 * TOKEN_BYTES_MAX
+#: The longest value of ours is a seal.
+VALUE_BYTES_MAX: Final = SEAL_BYTES_MAX + 1
 #: All values of one answer: a read of 128 gates has at most half of it.
 ANSWER_BYTES_MAX: Final = 32 * 1024 * 1024
 

@@ -13,7 +13,7 @@ signed and opens nothing, but a permit below it was put back by somebody else.
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -22,6 +22,7 @@ import redis
 from failshut.epoch import WIDTH, is_epoch
 from failshut.lease import Fenced
 from failshut.network.address import AddressError
+from failshut.seal import HEAD_BYTES, SEAL_BYTES_MAX
 from failshut.signing import TOKEN_BYTES_MAX
 from failshut.store import names as store_names
 from failshut.store.answers import TooLong
@@ -33,6 +34,7 @@ T = TypeVar("T")
 
 #: Gates read in one MULTI.
 GATES_PER_READ_MAX: Final = 128
+TERM_DIGITS_MAX: Final = 4
 _FENCE: Final = ("epoch", "offset", "kind")
 _KINDS: Final = ("permit", "closing")
 
@@ -56,6 +58,18 @@ class Found(NamedTuple):
     pttl_ms: int
     """Remaining life: -2: none, -1: for ever."""
     fence: Fenced | None = None
+
+
+class SealFound(NamedTuple):
+    """What lay in the store for an evidence partition. `token` is None where its beginning is known already."""
+
+    head: bytes
+    """The beginning of the seal's token; empty where there is none."""
+    token: bytes | None
+    pttl_ms: int
+    """Remaining life: -2: none, -1: for ever."""
+    term: int
+    """The newest term that the store was told of; 0 where it says none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +103,24 @@ class Store:
                 return _read(client, names, gates, _fenced(client, names, gates))
             except TooLong:  # a fence that grew since it was measured, of one gate: the others keep theirs
                 return [_read_alone(client, names, gate) for gate in gates]
+
+        return self._ask(ask)
+
+    def read_seals(self, names: Names, known: Mapping[int, bytes]) -> dict[int, SealFound]:
+        """The newest seals of evidence partitions. `known` has the beginning of those that need not be sent again.
+
+        Raises Unreachable.
+        """
+
+        def ask(client: redis.Redis) -> dict[int, SealFound]:
+            heads = _read_seals(client, names, known, HEAD_BYTES)
+            changed = {partition: b"" for partition, found in heads.items() if found.head and found.head != known[partition]}
+            if not changed:
+                return heads
+            whole = _read_seals(client, names, changed, SEAL_BYTES_MAX + 1)
+            return heads | {
+                partition: found._replace(head=found.head[:HEAD_BYTES], token=found.head) for partition, found in whole.items()
+            }
 
         return self._ask(ask)
 
@@ -237,6 +269,26 @@ def _read_alone(client: redis.Redis, names: Names, gate: str) -> Found:
         return _read(client, names, [gate], _fenced(client, names, [gate]))[0]
     except TooLong:
         return _read(client, names, [gate], frozenset())[0]
+
+
+def _read_seals(client: redis.Redis, names: Names, partitions: Iterable[int], bytes_max: int) -> dict[int, SealFound]:
+    """So many bytes of each partition's seal."""
+    pipeline = client.pipeline(transaction=True)
+    pipeline.getrange(names.term, 0, TERM_DIGITS_MAX)
+    for partition in partitions:
+        pipeline.getrange(names.seal(partition), 0, bytes_max - 1)
+        pipeline.pttl(names.seal(partition))
+    term, *answers = pipeline.execute(raise_on_error=False)
+    digits = term.decode("ascii", "replace") if isinstance(term, bytes) else ""
+    told = int(digits) if digits.isascii() and digits.isdigit() and len(digits) <= TERM_DIGITS_MAX else 0
+    found = {}
+    for partition, head, pttl in zip(partitions, answers[::2], answers[1::2], strict=True):
+        if isinstance(head, Exception):  # a key of another type is garbage, and verifies as such
+            head, pttl = b"?", 0
+        if not isinstance(head, bytes) or not isinstance(pttl, int):
+            raise redis.ResponseError("an answer of another type than was asked for")
+        found[partition] = SealFound(head, None, pttl, told)
+    return found
 
 
 def _found(record: Any, pttl: Any, fence: Any) -> Found:

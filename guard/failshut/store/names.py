@@ -86,6 +86,19 @@ class Names:
         """Capped stream of the gate's outcomes, from guards to the monitor: what stands in it is of this gate alone."""
         return f"failshut:{self.installation}:{{{gate}}}:outcomes"
 
+    def seal(self, partition: int) -> str:
+        """The newest seal of an evidence partition; expires with the last permit that it renews."""
+        return f"failshut:{self.installation}:{{seals}}:{partition}"
+
+    def sealed(self, partition: int) -> str:
+        """The position of that seal, 16 digits; never expires."""
+        return f"failshut:{self.installation}:{{seals}}:{partition}:position"
+
+    @property
+    def term(self) -> str:
+        """The newest term of which a seal was written; never expires. Not signed: it only ever denies."""
+        return f"failshut:{self.installation}:{{seals}}:term"
+
     def worker(self, worker_id: str) -> str:
         """What a worker says of itself; expires soon after it says nothing more."""
         return f"failshut:{self.installation}:workers:{worker_id}"

@@ -82,6 +82,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     differing: list[str] = []  # where two governors were on record with different decisions
     installation: str = ""  # whose log it is; empty where no term and no decision is recorded that would say
     meaning: int = 1  # of policies, by which the decisions were taken (failshut_breakers.policy.policy.MEANING)
+    sealed: bool = False  # seals renewed its permits; before version 0.2 each renewal was a decision
     starts: dict[str, Start] = {}  # by partition (as text), where the log's beginning is gone
 
     @property

@@ -253,6 +253,7 @@ class _Seen:
         return Manifest(
             version=VERSION if self.starts else 1,
             meaning=MEANING,
+            sealed=True,
             source=source,
             gates=owners,
             from_ms=max(from_ms, self.begin_ms),

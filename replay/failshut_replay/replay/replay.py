@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
+from failshut.seal import Seal
 from failshut_breakers.agreement import Unquestioned
 from failshut_breakers.decisions.decision import Decision
 from failshut_breakers.evidence.records import EvidenceError, Run, Samples, decode_run
@@ -31,6 +32,7 @@ class Step(NamedTuple):
     time_ms: int
     run: Run
     decisions: list[Decision]
+    seal: Seal | None = None
 
 
 class Replay:
@@ -87,7 +89,7 @@ class Replay:
             for reading in readings:
                 if isinstance(reading, Samples):
                     self.samples += reading.count
-        return Step(partition, record.offset, record.time_ms, run, decisions)
+        return Step(partition, record.offset, record.time_ms, run, decisions, governor.seal)
 
     def _begin(self, partition: int, run: Run) -> Governor:
         manifest = self.recording.manifest

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from failshut_breakers.decisions.decision import Decision, Kind, decode_decision, encode_decision, in_present_words
+from failshut_breakers.decisions.permits import lives_by_seals
 from failshut_breakers.policy.policy import MEANING
 from failshut_replay.recording.manifest import versions
 from failshut_replay.recording.reader import Decided, Recording
@@ -26,6 +27,7 @@ class Verdict:
     difference: str = ""
     fields: list[tuple[str, str, str]] = field(default_factory=list)  # what differs: field, on record, now
     meaning: tuple[int, int] = (MEANING, MEANING)  # of policies, then and now
+    renewals: int = 0  # on record from before seals renewed permits, and not compared
     undecided: int = 0  # decided by the replay after the last one on record: the monitor had not come so far
     made_by: dict[str, tuple[str, str]] = field(default_factory=dict)  # versions that differ: then and now
     # Of a recording that begins in the middle of its log alone:
@@ -65,6 +67,8 @@ class Verdict:
             )
         else:
             said = f"The replay decides what is on record: {self.decisions} decisions, byte for byte."
+        if self.renewals:
+            said += f" {self.renewals} renewals of permits are on record besides: seals take their place since version 0.2."
         if not (self.followed or self.compared_from):
             return said
         since = "; ".join(f"{gate} is compared from {iso(at_ms)} on" for gate, at_ms in sorted(self.compared_from.items()))
@@ -87,13 +91,20 @@ def check(recording: Recording, on_step: Callable[[Step], None] = lambda step: N
     waiting = {gate for gate, partition in manifest.gates.items() if manifest.start(partition)}
     for step in paced(replay, speed):
         on_step(step)
+        if not manifest.sealed:
+            step = step._replace(decisions=[one for one in step.decisions if not _seals_renew(one)])
         if step.offset > manifest.decided(step.partition):
             verdict.undecided += len(step.decisions)
             continue
         follower = replay.followers.get(step.partition)
         # Where policies meant something else, other words are no news: what is told is where it decides otherwise.
         in_words = follower is not None or manifest.meaning != MEANING
-        differing = _compare(verdict, step, expected[step.partition].at(step.offset), in_words)
+        recorded = expected[step.partition].at(step.offset)
+        if not manifest.sealed:
+            kept = [data for data in recorded if b'"renew"' not in data or not _seals_renew(decode_decision(data))]
+            verdict.renewals += len(recorded) - len(kept)
+            recorded = kept
+        differing = _compare(verdict, step, recorded, in_words)
         verdict.decisions += len(step.decisions)
         if differing and follower is None:
             break
@@ -114,6 +125,11 @@ def check(recording: Recording, on_step: Callable[[Step], None] = lambda step: N
     if not verdict.difference and manifest.differing:
         verdict.difference = f"two governors are on record with different decisions: {manifest.differing[0]}"
     return verdict
+
+
+def _seals_renew(decision: Decision) -> bool:
+    """Return whether a decision renews a permit that seals renew since version 0.2."""
+    return decision.kind is Kind.RENEW and lives_by_seals(decision.mode)
 
 
 def _compare(verdict: Verdict, step: Step, recorded: list[bytes], in_words: bool) -> set[str]:

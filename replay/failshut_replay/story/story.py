@@ -13,7 +13,7 @@ from failshut_breakers.decisions.decision import Decision, Kind, decode_decision
 from failshut_breakers.evidence.records import Beats, Lags, Reading, Samples
 from failshut_breakers.gate.state import Gate
 from failshut_replay.recording.manifest import Manifest
-from failshut_replay.recording.reader import Recording
+from failshut_replay.recording.reader import Decided, Recording
 from failshut_replay.replay.replay import Replay, Step
 from failshut_replay.replay.what_if import NOTHING, Assumed
 from failshut_replay.story.timeline import Timeline
@@ -70,6 +70,12 @@ class Story:
             self.changes.append((at_ms, decision))
         else:
             self.changes_left_out += 1
+
+    def renew(self, step: Step) -> None:
+        """Take the seal of a step, where there is one."""
+        if step.seal is not None:
+            for timeline in self.timelines.values():
+                timeline.renew(step.seal)
 
     def see(self, step: Step) -> None:
         """Take note of the values in a step."""
@@ -150,6 +156,7 @@ def replayed(
     for step in replay:
         for decision in step.decisions:
             story.take(step.time_ms, decision)
+        story.renew(step)
         if series:
             story.see(step)
             story.grade(step, replay.governors[step.partition].gates)
@@ -159,11 +166,13 @@ def replayed(
 
 
 def on_record(recording: Recording, name: str = "on record") -> Story:
-    """Return what the decisions on record come to, without a replay."""
+    """Return what the decisions on record come to. A replay says which permits seals renewed, and decides nothing else."""
     story = _empty(name, recording.manifest)
-    for partition in recording.manifest.partitions:
-        for one in recording.decisions(partition):
-            story.take(one.time_ms, decode_decision(one.record))
+    decided = {partition: Decided(recording.decisions(partition)) for partition in recording.manifest.partitions}
+    for step in Replay(recording):
+        for data in decided[step.partition].at(step.offset):
+            story.take(step.time_ms, decode_decision(data))
+        story.renew(step)
     story.changes.sort(key=lambda change: (change[0], change[1].gate, change[1].offset))
     story.end()
     return story

@@ -11,7 +11,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from failshut.cause import Cause
+from failshut.seal import Seal, name_of
 from failshut_breakers.decisions.decision import Decision, Kind
+from failshut_breakers.decisions.permits import lives_by_seals
 from failshut_replay.replay.replay import Step
 
 SPANS_MAX = 200_000
@@ -63,6 +65,14 @@ class Timeline:
     spans: list[Span] = field(default_factory=list)
     trips: list[Trip] = field(default_factory=list)
     _exp_ms: int = 0
+    _ttl_ms: int = 0
+    _name: bytes = b""  # what seals call its permit
+
+    def renew(self, seal: Seal) -> None:
+        """Take the next seal of the gate's evidence partition."""
+        evidence_ms = seal.time_of(self._name) if self._name else 0
+        if evidence_ms:
+            self._exp_ms = max(self._exp_ms, evidence_ms + self._ttl_ms)
 
     def take(self, decision: Decision, at_ms: int) -> None:
         """Take the next decision, taken at `at_ms`."""
@@ -82,7 +92,9 @@ class Timeline:
         changed = last is None or (last.open, last.cause, last.breaker) != state
         if changed and len(self.spans) < SPANS_MAX:
             self.spans.append(Span(at_ms, at_ms, *state, decision.because))
-        self._exp_ms = decision.exp_ms if is_open else 0
+        self._exp_ms, self._ttl_ms = (decision.exp_ms, decision.ttl_ms) if is_open else (0, 0)
+        sealed = is_open and lives_by_seals(decision.mode)
+        self._name = name_of(decision.gate, decision.epoch, decision.policy, decision.mode) if sealed else b""
 
     def end(self, at_ms: int) -> None:
         """The recording ends here."""
@@ -119,6 +131,9 @@ def timelines(steps: Iterable[Step], gates: Iterable[str]) -> dict[str, Timeline
         for decision in step.decisions:
             if decision.gate in found:
                 found[decision.gate].take(decision, step.time_ms)
+        if step.seal is not None:
+            for timeline in found.values():
+                timeline.renew(step.seal)
     for timeline in found.values():
         timeline.end(last_ms)
     return found

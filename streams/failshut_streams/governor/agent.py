@@ -69,6 +69,7 @@ class GovernorAgent:
         for tp in assignment.tps:
             governor = self._restored(tp.partition)
             self.governors[tp.partition] = governor
+            self.effects.adopt(gate.said for gate in governor.gates.values() if gate.said is not None)
             self._snapped_s[tp.partition] = time.monotonic()
             starts[tp] = governor.offset + 1
         return starts
@@ -115,6 +116,8 @@ class GovernorAgent:
             decisions = governor.step(record.offset, run)
             if decisions:
                 await self.effects.take(decisions)
+            if governor.seal is not None:
+                self.effects.take_seal(governor.seal)
             gone = [gate for gate in before if gate not in governor.gates]
             if gone:
                 self.effects.forget_written(gone)
@@ -138,8 +141,8 @@ class GovernorAgent:
             return None
 
     async def _snapshot(self, chunk: Chunk, governor: Governor) -> None:
-        if governor.offset < 0 or self.effects.closing_waits(governor.gates):
-            return  # a closing that is not in the store must be said again after a restart
+        if governor.offset < 0 or self.effects.waits(governor.gates):
+            return  # what is not in the store must be said again after a restart
         await self.effects.settle()  # a decision that is not on record must be taken again after a restart
         began = time.perf_counter()
         snapshot = take_snapshot(governor, self._snapshot_key)

@@ -16,10 +16,11 @@ from collections.abc import Callable, Iterable
 import msgspec
 from aiokafka import AIOKafkaProducer
 
+from failshut.seal import Seal
 from failshut.signing import SigningKey
 from failshut_breakers.decisions.decision import Decision, Kind, encode_decision
-from failshut_breakers.decisions.permits import FutureEvidence, Statement, statement_of
-from failshut_breakers.store.client import Answer, Store, StoreUnreachable
+from failshut_breakers.decisions.permits import FutureEvidence, Statement, ends_ms, statement_of
+from failshut_breakers.store.client import Answer, Sealed, Store, StoreUnreachable
 from failshut_streams.governor.refusals import OLDER, Refusals
 from failshut_streams.metrics import Metrics
 
@@ -56,6 +57,8 @@ class Effects:
         # matter: the store compares epochs.
         self._wakes = {Kind.CLOSE: asyncio.Event(), Kind.OPEN: asyncio.Event()}
         self._sends: list[asyncio.Future[object]] = []
+        self._seals: dict[int, Seal] = {}  # by evidence partition: the newest that waits
+        self._differing: set[int] = set()  # partitions whose seal in the store is another monitor's, and not the same
         self.last: dict[str, Decision] = {}  # of every gate that this worker governs
         self.reachable = True
         self.refusals = Refusals()
@@ -75,6 +78,16 @@ class Effects:
             await asyncio.sleep(0)  # a closing goes out before the governor goes on
         if len(self._sends) > WRITES_MAX:
             await self.settle()
+
+    def take_seal(self, seal: Seal) -> None:
+        """Take the seal of a partition; one that waits for the store gives way to it."""
+        self._seals[seal.partition] = seal
+        self._wakes[Kind.OPEN].set()
+
+    def adopt(self, decisions: Iterable[Decision]) -> None:
+        """Take over what was last said of gates that this worker governs from now on, so that it can be said again."""
+        for decision in decisions:
+            self.last.setdefault(decision.gate, decision)
 
     async def settle(self) -> None:
         """Wait until the decisions topic has everything.
@@ -111,6 +124,8 @@ class Effects:
             wake.clear()
             try:
                 await self.write_pending(lane)
+                if lane is Kind.OPEN:  # permits stand before the seal that names them
+                    await self.write_seals()
                 self.reachable = True
             except StoreUnreachable as error:
                 if self.reachable:
@@ -133,7 +148,7 @@ class Effects:
         written: list[Decision] = []
         now_ms = self._clock()
         for gate, decision in batch.items():
-            if decision.kind is not Kind.CLOSE and decision.exp_ms <= now_ms:
+            if decision.kind is not Kind.CLOSE and ends_ms(decision) <= now_ms:
                 self._count("lapsed_unsigned", 1)
                 del self._pending[gate]
                 continue
@@ -156,6 +171,43 @@ class Effects:
         for decision in self._pending.values():  # more than one batch, or newer than what was written
             self._wakes[_lane_of(decision)].set()
 
+    async def write_seals(self) -> None:
+        """Sign and write the newest seal of each partition.
+
+        Raises:
+            StoreUnreachable: the store did not answer; a seal that no newer one replaced waits.
+        """
+        now_ms, waiting = self._clock(), dict(self._seals)
+        pairs: list[tuple[Seal, str]] = []
+        for seal in waiting.values():
+            if seal.open and seal.open[-1][0] > now_ms:
+                logger.warning("not sealed: evidence is %d ms ahead of this clock", seal.open[-1][0] - now_ms)
+                self._count("future_evidence", 1)
+            elif seal.kept_ms <= now_ms:
+                self._count("lapsed_unsigned", 1)
+            else:
+                pairs.append((seal, seal.sign(self._key)))
+        answers = await self._store.write_seals(pairs) if pairs else []
+        for partition, seal in waiting.items():
+            if self._seals.get(partition) is seal:
+                del self._seals[partition]
+        for (seal, _), answer in zip(pairs, answers, strict=True):
+            self._sealed(seal, answer)
+        if self._seals:
+            self._wakes[Kind.OPEN].set()
+
+    def _sealed(self, seal: Seal, answer: Sealed) -> None:
+        self._count(f"seal_{answer.how}", 1)
+        if answer.how != "differs":
+            self._differing.discard(seal.partition)
+        elif seal.partition not in self._differing:
+            self._differing.add(seal.partition)
+            logger.error(
+                "evidence partition %d: the store holds another seal of the same position %s. Two monitors decide differently; "
+                "this one's is not written. Stop the one whose version or libraries are not the others'",
+                *(seal.partition, seal.position),
+            )
+
     def _refused(self, decision: Decision, answer: Answer, now_ms: int) -> None:
         kind, words = self.refusals.note(decision, answer, now_ms)
         self._count("refused", 1)
@@ -164,15 +216,16 @@ class Effects:
         if words:
             logger.error("%s", words)
 
-    def closing_waits(self, gates: Iterable[str]) -> bool:
-        """Return whether a closing of one of these gates is not yet in the store."""
-        return any(gate in self._pending and self._pending[gate].kind is Kind.CLOSE for gate in gates)
+    def waits(self, gates: Iterable[str]) -> bool:
+        """Return whether a statement of one of these gates is not yet in the store."""
+        return not self._pending.keys().isdisjoint(gates)
 
     def write_again(self, gates: Iterable[str]) -> None:
         """Have the last decision of gates written once more: the store has lost it."""
         for gate in gates:
             if gate in self.last:
-                self._pending.setdefault(gate, self.last[gate])
+                # Its probe tokens were said: who lost them does not get them twice.
+                self._pending.setdefault(gate, msgspec.structs.replace(self.last[gate], tokens=0))
                 self._wakes[_lane_of(self._pending[gate])].set()
 
 

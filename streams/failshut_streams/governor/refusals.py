@@ -39,6 +39,11 @@ class Refusals:
         self._by_gate: dict[str, _Refusal] = {}
 
     @property
+    def gates(self) -> list[str]:
+        """Gates whose last statement the store refused, for a reason that does not pass by itself."""
+        return list(self._by_gate)
+
+    @property
     def words(self) -> dict[str, str]:
         """What refuses a gate for good, by gate."""
         return {gate: refusal.words for gate, refusal in sorted(self._by_gate.items()) if refusal.words}

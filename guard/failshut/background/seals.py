@@ -1,0 +1,125 @@
+"""The newest seal of each evidence partition, as one guard sees it.
+
+A seal renews all gates of a partition. So it is read, verified and remembered once for all of them. A lease is bounded as by
+a record: the first of two clocks ends it, and the life that the store gives the seal counts from before the read. For one
+seal the monotonic end only ever moves earlier. A seal older than the last one is refused, and so is one of a term that is over.
+Where no seal can be had or believed, a denial takes its place: the gates of that partition are not renewed.
+
+The store's newest term is not signed, so it is compared and never remembered: it only ever denies. Everything here is a
+function of arguments and memory: no clock, no I/O.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from failshut.cause import Cause
+from failshut.lease import Denial, Moment, View, key_withdrawn
+from failshut.permit import Permit
+from failshut.seal import HEAD_BYTES, Seal, seal_name
+from failshut.signing import TokenError, kid_of
+from failshut.store.client import SealFound
+
+VerifySeal = Callable[[bytes], Seal]
+
+_NONE = Denial(Cause.NO_PERMIT, "the store holds no seal for this gate's partition")
+
+
+@dataclass(slots=True)
+class PartitionView:
+    """A verified seal with what bounds it. Times of the clocks in seconds."""
+
+    seal: Seal
+    kid: str
+    head: bytes
+    """The beginning of its token: no other seal begins so."""
+    first_mono: float
+    kept_mono: float
+    ahead: float
+    """Monotonic clock less wall clock, the least of all looks: a wall clock that is stepped back prolongs nothing."""
+
+    @property
+    def position(self) -> str:
+        """Where it stands among the seals of its partition."""
+        return self.seal.position
+
+    def time_of(self, permit: Permit) -> int:
+        """Up to which evidence time (ms) the permit was judged; 0: it is not open."""
+        return self.seal.time_of(seal_name(permit))
+
+    def mono_end(self, end_ms: int, ttl_ms: int, tolerance_ms: int) -> float:
+        """When what ends at `end_ms` ends by the monotonic clock, in seconds."""
+        by_store = self.kept_mono - (self.seal.kept_ms - end_ms) / 1000
+        by_wall = (end_ms - tolerance_ms) / 1000 + self.ahead
+        return min(self.first_mono + ttl_ms / 1000, by_store, by_wall)
+
+    def seen_again(self, pttl_ms: int, before: Moment) -> None:
+        """The store still held it at `before`."""
+        self.kept_mono = min(self.kept_mono, before.mono + pttl_ms / 1000)
+        self.ahead = min(self.ahead, before.mono - before.wall)
+
+
+class SealBoard:
+    """The views of one guard, by evidence partition. Used under the guard's lock."""
+
+    def __init__(self) -> None:
+        self._views: dict[int, PartitionView | Denial] = {}
+        self._seen: dict[int, dict[str, str]] = {}  # by partition and key: the newest position that it signed
+
+    def view(self, partition: int) -> View | Denial:
+        """The newest seal of a partition, or why there is none."""
+        return self._views.get(partition, _NONE)
+
+    def head(self, partition: int) -> bytes:
+        """The beginning of the token that is known already; empty where none is."""
+        view = self._views.get(partition)
+        return view.head if isinstance(view, PartitionView) else b""
+
+    def take(self, partition: int, found: SealFound, before: Moment, verified: VerifySeal) -> None:
+        """Judge what the store held for a partition. `found.token` is None where it is the one that is known."""
+        self._views[partition] = self._judge(partition, found, before, verified)
+
+    def refuse(self, partition: int, because: str) -> None:
+        """Leave a denial in the place of a seal that could not be judged."""
+        self._views[partition] = Denial(Cause.UNVERIFIED, because)
+
+    def withdraw(self, counts: Callable[[str], bool]) -> None:
+        """Some keys count no more: nor does what they signed, nor what it made this guard remember."""
+        for seen in self._seen.values():
+            for kid in [kid for kid in seen if not counts(kid)]:
+                del seen[kid]
+        for partition, view in self._views.items():
+            if isinstance(view, PartitionView) and not counts(view.kid):
+                self._views[partition] = key_withdrawn(view.kid)
+
+    def after_fork(self) -> None:
+        """In the child: keep what was seen, which only ever denies."""
+        self._views = {}
+
+    def _judge(self, partition: int, found: SealFound, before: Moment, verified: VerifySeal) -> PartitionView | Denial:
+        known = self._views.get(partition)
+        if found.head == b"" or found.pttl_ms == -2:
+            return _NONE
+        if found.pttl_ms == -1:
+            return Denial(Cause.UNVERIFIED, "the store would keep this seal for ever: not the monitor's writing")
+        if isinstance(known, PartitionView) and known.head == found.head:
+            view = known
+            view.seen_again(found.pttl_ms, before)
+        else:
+            try:
+                seal = verified(found.token or b"")
+            except TokenError as error:
+                return Denial(error.cause, f"a seal that does not verify: {error}")
+            if seal.partition != partition:
+                return Denial(Cause.FOREIGN, f"a seal of partition {seal.partition} in the place of {partition}")
+            kept_mono, ahead = before.mono + found.pttl_ms / 1000, before.mono - before.wall
+            head, kid = (found.token or b"")[:HEAD_BYTES], kid_of(found.token or b"")
+            view = PartitionView(seal, kid, head, before.mono, kept_mono, ahead)
+        if view.seal.term < found.term:
+            return Denial(Cause.STALE, f"a seal of term {view.seal.term}; the store was told of term {found.term}")
+        newest = max(self._seen.get(partition, {}).values(), default="")
+        if view.position < newest:
+            return Denial(Cause.STALE, f"a seal of position {view.position}; {newest} was seen")
+        self._seen.setdefault(partition, {})[view.kid] = view.position
+        return view
