@@ -14,8 +14,8 @@
      OFF_TERM    the store keeps the newest term, and neither takes an older term's seal nor does a guard believe it.
                  Off: a governor that was left behind in an older term goes on renewing.
    Each of AFTER, OLDER and SWAP alone may go without harm to this claim: a seal is true by itself.  They stand for speed and order.
-   FLUSH lets the store lose everything once.  TERMS begins a second term, in which the first governor never learns of it (a
-   zombie of a partition that is no more) and the second one judges alone.
+   FLUSH lets the store lose everything once.  TERMS begins a second term of which the first governor never learns: a zombie that
+   seals a partition that is no more.  There the claim counts from when the second governor has told the store of its term.
 
    Abstraction.  As in permit.pml: the log is made up first; a stalled process takes no step; a write may arrive late and more
    than once; the second governor is the first one some records behind.  A push may be lost.  The newest seal of a governor
@@ -65,18 +65,14 @@ proctype Governor(byte mine) {              /* mine: its term */
   bool rec = false, recOpen = false; byte recE = 0, recO = 0;          /* a record that waits to be written */
   bool sl = false; byte slO = 0, slT = 0, slE = 0;                     /* a seal that waits, the newest */
 #ifdef TERMS
-  if :: mine == 2 -> (begun > 0); pos = 0; e = N + 1; isOpen = false; rec = true; recOpen = false; recE = N + 1; recO = N; sl = true; slO = 0; slT = 0; slE = 0
+  if :: mine == 2 -> (begun > 0); e = N + 1; isOpen = false; rec = true; recOpen = false; recE = N + 1; recO = N; sl = true; slO = 0; slT = 0; slE = 0
      :: else -> rec = true; recOpen = true; recE = 1; recO = 0
   fi;
 #else
   rec = true; recOpen = true; recE = 1; recO = 0;
 #endif
   end: do
-  :: atomic { pos < routed
-#ifdef TERMS
-       && mine == 1
-#endif
-       -> before = (isOpen -> e : 0); changed = false;
+  :: atomic { pos < routed && mine == 1 -> before = (isOpen -> e : 0); changed = false;
        if
        :: kind[pos] == MARK -> time = at[pos]
        :: kind[pos] == BAD -> isOpen = false; e = pos + 2; changed = true
@@ -97,7 +93,10 @@ proctype Governor(byte mine) {              /* mine: its term */
        if :: REC_OK(recE, recO, recOpen) -> held = true; open = recOpen; epoch = recE; offset = recO :: else fi;
        if :: rec = false :: true fi }       /* or the answer was lost: it is written again */
   :: atomic { sl ->
-       if :: TERM_OK(mine) && SEAL_OK(mine, slO) ->
+       if
+       :: mine == 2 -> term = 2;            /* it seals under another name: this partition is no more */
+            if :: ended[1] == 0 -> ended[1] = now + 1 :: else fi
+       :: mine == 1 && TERM_OK(mine) && SEAL_OK(mine, slO) ->
             sealed = true; sTerm = mine; sOffset = slO; sTime = slT; sOpen = slE;
             if :: mine > term -> term = mine :: else fi
        :: else fi;
