@@ -13,8 +13,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from failshut.seal import Seal
 from failshut_breakers.agreement import digest_of_control, digest_of_table, feeds_of
 from failshut_breakers.decisions.decision import Decision, Kind
+from failshut_breakers.decisions.permits import lives_by_seals
 from failshut_breakers.evidence.boundaries import look_before
 from failshut_breakers.evidence.coverage import BROKER_SKEW_MS
 from failshut_breakers.evidence.records import (
@@ -308,6 +310,8 @@ class World:
         self.now_ms = START_MS
         self.version = 0
         self.said: list[Decision] = []
+        self.seals: list[Seal] = []
+        self.ends_ms: dict[str, int] = {}  # by gate: until when a seal renews its permit
         self.open_term(1)
         if policies:
             self.activate(*policies)
@@ -368,8 +372,18 @@ class World:
                 run = decode_run(self.log.records[partition][self.fed[partition]])
                 decisions += governor.step(self.fed[partition], run)
                 self.fed[partition] += 1
+                self._take_seal(governor)
         self.said += decisions
         return decisions
+
+    def _take_seal(self, governor: Governor) -> None:
+        if governor.seal is None:
+            return
+        self.seals.append(governor.seal)
+        for name, gate in governor.gates.items():
+            evidence_ms = governor.seal.time_of(gate.sealed) if gate.sealed else 0
+            if evidence_ms and gate.said is not None:
+                self.ends_ms[name] = evidence_ms + gate.said.ttl_ms
 
     def gate(self, name: str = "g") -> Gate:
         return self.governors[self.log.partition_of(name)].gates[name]
@@ -379,9 +393,10 @@ class World:
         return next(one for one in reversed(self.said) if one.gate == gate and one.kind is not Kind.NOTE)
 
     def is_open(self, gate: str = "g") -> bool:
-        """Whether a guard with a good clock would admit now, by the last decision alone."""
+        """Whether a guard with a good clock would admit now, by the last decision and the last seal alone."""
         last = self.last(gate)
-        return last.kind is not Kind.CLOSE and self.now_ms < last.exp_ms
+        ends_ms = self.ends_ms.get(gate, 0) if lives_by_seals(last.mode) else last.exp_ms
+        return last.kind is not Kind.CLOSE and self.now_ms < ends_ms
 
 
 def command(kind: str, gate: str = "g", **claims: Any) -> tuple[str, dict[str, Any], str]:

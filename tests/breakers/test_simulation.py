@@ -39,6 +39,7 @@ class Witness:
         self.closed_ms: dict[str, int] = {}
         self.told: dict[str, set[tuple[Key, int]]] = defaultdict(set)  # bad values that a gate's conditions were fed
         self.conditions: dict[str, object] = {}
+        self.sealed = 0  # permits that were renewed by seals
 
     def watch(self) -> None:
         """Feed the governor what was written since, and judge what it says."""
@@ -62,6 +63,7 @@ class Witness:
                     self._check(decision)
                     self.said.append(decision)
                 self.fed += 1
+                self._check_seal()
         self._nothing_is_passed_over()
 
     def _check(self, decision: Decision) -> None:
@@ -86,6 +88,23 @@ class Witness:
         assert decision.breaker in (State.ARMED, State.PROVING), "nobody bypasses here"
         assert decision.evidence_ms > self.closed_ms.get(name, 0), "I7: reopened on evidence from before the closing"
         assert all(condition.status == "holds" for condition in gate.conditions), "open while a condition does not hold"
+
+    def _check_seal(self) -> None:
+        """I2, I6: a seal names gates that are open, and no evidence time that something was not judged up to."""
+        seal = self.governor.seal
+        if seal is None:
+            return
+        open_ = {name: gate for name, gate in self.governor.gates.items() if gate.sealed}
+        times = {name: seal.time_of(gate.sealed) for name, gate in open_.items() if gate.judged_ms}
+        assert seal.count == len(times), "it names a permit that no gate has"
+        for name, evidence_ms in times.items():
+            gate, coverage = open_[name], self.governor.coverage_of(open_[name])
+            assert 0 < evidence_ms <= coverage.evidence_ms, "a seal beyond the gate's evidence"
+            assert gate.shown.mode == "armed", "a seal names a gate that is closed"
+            assert all(condition.status == "holds" for condition in gate.conditions), "sealed while a condition does not hold"
+            self.sealed += 1
+        for gate, where, append_ms, _, _ in self.unjudged():
+            assert times.get(gate.name, 0) <= append_ms, f"a seal passed {where}, which {gate.name} was not fed"
 
     def unjudged(self) -> list[tuple[Gate, str, int, int, Coverage]]:
         """Bad values that a policy asks for and its conditions were not fed: gate, where, when, coverage."""
