@@ -90,8 +90,8 @@ def write_service(path: Path, name: str, installation: str) -> bool:
 def users(installation: str, passwords: Mapping[str, str], services: Mapping[str, list[str]]) -> tuple[str, str]:
     """Return the users of the store of permits and of that of outcomes, as Redis and Valkey read them.
 
-    The monitor reaches its own installation's names. A service reaches its own gates' alone: it reads records and fences,
-    takes probe tokens and hears closings in the one, and appends outcomes in the other. It can write no record in either.
+    The monitor reaches its own installation's names. A service reaches its own gates' alone. In the one store it reads records,
+    fences and the seals, takes probe tokens and hears closings. In the other it appends outcomes. It can write no record in either.
     """
     names = Names(installation)
     everything = f"~failshut:{installation}:* &failshut:{installation}:* +@all -@admin -@dangerous +info"
@@ -99,7 +99,7 @@ def users(installation: str, passwords: Mapping[str, str], services: Mapping[str
     outcomes = list(permits)
     for name, gates in sorted(services.items()):
         head = f"user {name} on {_hashed(passwords[name])}"
-        records = " ".join(f"%R~{names.record(gate)} %R~{names.fence(gate)}" for gate in gates)
+        records = " ".join(f"%R~{names.record(gate)} %R~{names.fence(gate)}" for gate in gates) + f" %R~{names.seals}"
         probes = " ".join(f"~{names.probes(gate)}" for gate in gates)
         streams = " ".join(f"~{names.outcomes(gate)}" for gate in gates)
         permits.append(f"{head} {records} {probes} resetchannels &{names.push} {CONNECTION} {READING}")

@@ -51,7 +51,7 @@ def new_installation() -> str:
 class Names:
     """The names of one installation in its store. Raises ValueError for what is no installation's id."""
 
-    __slots__ = ("gates", "installation", "push", "workers")
+    __slots__ = ("gates", "installation", "push", "seals", "workers")
 
     def __init__(self, installation: str) -> None:
         self.installation = check_installation(installation)
@@ -61,6 +61,8 @@ class Names:
         """The one channel on which closings are pushed; a message is `GATE\\n` and the closing's token."""
         self.workers = f"failshut:{installation}:workers:*"
         """Pattern of the lines that workers write of themselves; for screens."""
+        self.seals = f"failshut:{installation}:{{seals}}:*"
+        """Pattern of everything about seals: for access rights."""
 
     def record(self, gate: str) -> str:
         """The current signed token of a gate: a permit, which expires, or a closing, which does not."""
