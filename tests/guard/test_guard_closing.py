@@ -165,7 +165,7 @@ async def test_somebody_elses_cancellation_stays_one(monitor: Monitor, gate: Gat
     await both.wait()
     monitor.close(Cause.DRIFT)
     denied_with(gate, Cause.DRIFT)  # holds up this loop, so that both cancellations come between two steps
-    execution[0]._look()
+    execution[0].look()
     assert execution[0]._interruption is not None
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -261,7 +261,7 @@ async def test_a_cancellation_from_outside_beside_the_guards_own_is_interrupted(
     await entered.wait()
     monitor.close(Cause.DRIFT)
     denied_with(gate, Cause.DRIFT)  # holds up this loop, so that both cancellations come between two steps
-    execution._look()
+    execution.look()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -348,7 +348,7 @@ def test_a_lease_that_is_renewed_while_it_is_looked_at_admits(
         nonlocal renewals
         if renewals:
             renewals -= 1
-            slot._replace(Lease(lease.permit, now.mono + 60, now.wall + 60, set(), lease.kid))
+            slot._replace(Lease(slot, lease.permit, now.mono + 60, now.wall + 60, set(), lease.kid))
         return alive(lease, now)
 
     monkeypatch.setattr(Lease, "alive", renewed_meanwhile)

@@ -24,6 +24,8 @@ from threading import Thread
 from typing import Any, Final
 
 ELEMENTS_MAX: Final = 1_000
+#: Types of which no value is or holds work. A subclass is another type.
+DONE: Final[frozenset[type]] = frozenset({type(None), bool, int, float, complex, str, bytes, bytearray})
 
 
 class RunsLater(TypeError):
@@ -32,6 +34,8 @@ class RunsLater(TypeError):
 
 def refuse_later(result: Any) -> None:
     """Raise RunsLater where `result` is, or holds, work that is still to be done; stop all of it first."""
+    if type(result) in DONE:
+        return
     found = [work for one in _elements(result) for work in (_later(one),) if work is not None]
     if not found:
         return
