@@ -25,7 +25,7 @@ from types import TracebackType
 from typing import Protocol
 
 from failshut.admission.checks import refuse_names
-from failshut.attendance import Attendance, attendance_of
+from failshut.background.attendance import Attendance, attendance_of
 from failshut.background.outcomes import CANCELLED, FAILED, INTERRUPTED, OK
 from failshut.cause import Cause
 from failshut.guard import Guard

@@ -146,7 +146,7 @@ class Slot:
     birth: object = field(default_factory=object)
     """Another object in each process: an execution knows by it that it was forked away from its permit."""
     attendances: dict[AbstractEventLoop, Any] = field(default_factory=dict)
-    """Asynchronous executions that a withdrawal must reach, by event loop (attendance.py). Each loop enters its own."""
+    """Asynchronous executions that a withdrawal must reach, by event loop (background/attendance.py)."""
     guard: Any = None
     """The guard that made it, for its executions; a gate may ask another one meanwhile."""
     tally_of: Callable[[str, str], Tally] = field(default=lambda gate, epoch: Tally())

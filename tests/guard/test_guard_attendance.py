@@ -9,7 +9,7 @@ from guard.standin import SUBJECT, Monitor, admitted, eventually
 from patience import patient
 
 from failshut import Cause, Gate, Guard, Withheld
-from failshut.attendance import Attendance
+from failshut.background.attendance import Attendance
 
 
 async def hangs(gate: Gate, started: asyncio.Event) -> None:
