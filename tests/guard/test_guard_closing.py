@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 
 import pytest
-from guard.standin import SUBJECT, Monitor, admitted, denied_with, eventually
+from guard.standin import SHORT_MS, SUBJECT, Monitor, admitted, denied_with, eventually
 from patience import patient
 
 from failshut import Cause, Execution, Gate, Guard, Withheld
@@ -38,7 +38,7 @@ def test_a_running_sync_execution_sees_a_closing_at_its_check(monitor: Monitor, 
 
 def test_a_running_execution_may_finish_where_the_policy_says_so(monitor: Monitor, gate: Gate) -> None:
     """in_flight: finish. What runs goes on; what would start does not."""
-    monitor.issue(in_flight="finish", ttl_ms=1000)
+    monitor.issue(in_flight="finish", ttl_ms=SHORT_MS)
     admitted(gate)
 
     async def run() -> Execution:
@@ -56,7 +56,7 @@ def test_a_running_execution_may_finish_where_the_policy_says_so(monitor: Monito
 
 def test_a_lapse_reaches_a_sync_execution_at_its_check(monitor: Monitor, gate: Gate) -> None:
     """Without renewal check() raises."""
-    monitor.issue(ttl_ms=1000)
+    monitor.issue(ttl_ms=SHORT_MS)
     admitted(gate)
     with pytest.raises(Withheld) as caught, gate.execution(SUBJECT) as execution:  # noqa: PT012 - one execution
         denied_with(gate, Cause.LAPSED)
@@ -106,14 +106,14 @@ async def test_a_closing_cancels_a_running_async_execution(monitor: Monitor, gat
 
 async def test_a_lapse_cancels_a_running_async_execution(monitor: Monitor, gate: Gate) -> None:
     """The lease's own end does it; nobody has to say so."""
-    monitor.issue(ttl_ms=1000)
+    monitor.issue(ttl_ms=SHORT_MS)
     admitted(gate)
     assert (await _until_denied(gate, lambda: None)).cause is Cause.LAPSED
 
 
 async def test_a_lapse_cancels_although_the_background_is_stuck(monitor: Monitor, gate: Gate, guard: Guard) -> None:
     """Not even the guard's own threads are needed for a running execution to end with its lease."""
-    monitor.issue(ttl_ms=1000)
+    monitor.issue(ttl_ms=SHORT_MS)
     admitted(gate)
     watcher = guard._watcher
     assert watcher is not None
