@@ -16,12 +16,6 @@ from dataclasses import dataclass, field
 
 from failshut_breakers.policy.units import format_ms
 
-CONFIRMED = "confirmed: "
-"""How the note begins that answers a `confirm` which was taken."""
-
-ACCEPTED = "accepted: "
-"""How the note begins that answers an `accept` which was taken."""
-
 TRIPS_KEPT = 100
 """Trips of a condition that can still be confirmed; older ones stand as they are."""
 

@@ -20,7 +20,6 @@ from aiokafka.errors import KafkaError
 from failshut.signing import SigningKey
 from failshut_breakers.command import CommandError, GateCommand
 from failshut_breakers.decisions.decision import Decision, Kind, decode_decision
-from failshut_breakers.gate.tally import ACCEPTED, CONFIRMED
 from failshut_console.exits import Exit, Trouble, unreachable
 from failshut_streams.codecs.dead_letter import decode_dead_letter
 from failshut_streams.control.client import Operator, TermError, Unacknowledged
@@ -176,13 +175,16 @@ def _decided(value: bytes, order: GateCommand, offset: int, kid: str) -> Answer 
         return None
     if decision.gate != order.gate or not _answers_it(decision, order, offset, kid):
         return None
-    refused = decision.kind is Kind.NOTE and not decision.because.startswith((CONFIRMED, ACCEPTED))
+    if decision.kind is Kind.NOTE and decision.answer is None:
+        return None  # it speaks of the gate, and of no command
+    result, because = "done", decision.because  # a decision about the gate's state says that the command moved it
+    if decision.answer is not None:
+        result, because = decision.answer.result.value, decision.answer.because
     state = {Kind.OPEN: "OPEN", Kind.RENEW: "OPEN", Kind.CLOSE: "CLOSED"}.get(decision.kind, "")
-    because = decision.because.removeprefix(f"{order.kind} refused: ")
     return Answer(
         order.gate,
         order.kind,
-        "refused" if refused else "done",
+        result,
         because,
         decision.breaker.value,
         state,
