@@ -18,6 +18,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, 
 
 from failshut.store import names as store_names
 from failshut.store.names import check_installation
+from failshut_breakers.evidence.log import EvidenceLog
 
 GATE_PATTERN = store_names.GATE_PATTERN
 ID_PATTERN = r"^[A-Za-z0-9._-]{1,64}$"
@@ -124,6 +125,11 @@ class OpenTerm(_Base):
     evidence_partitions: Annotated[int, Field(ge=1, le=4096)]
     starts: dict[str, dict[int, int]]
     topic_ids: dict[str, str] = {}  # of the front-door topics, by role: offsets of another topic mean nothing here
+
+    @property
+    def log(self) -> EvidenceLog:
+        """The evidence log that it opens."""
+        return EvidenceLog(self.evidence_id, self.evidence_partitions)
 
 
 class AcceptGap(_Timed):

@@ -37,7 +37,7 @@ class World:
         governor: Governor | None = None
         for one in evidence:
             run = decode_run(one.record)
-            governor = governor or Governor(0, run.evidence_id, 1, lambda gate: True)
+            governor = governor or Governor(0, run.log, lambda gate: True)
             for decision in governor.step(one.offset, run):
                 epoch = decision.probe_epoch
                 self.probes += [(decision.gate, f"{epoch}:{n}", int(epoch)) for n in range(decision.tokens)]

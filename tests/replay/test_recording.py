@@ -34,7 +34,7 @@ def evidence(count: int = 800) -> list[Evidence]:
 
 def decided(records: list[Evidence]) -> list[bytes]:
     """What a governor decides over them."""
-    governor = Governor(0, decode_run(records[0].record).evidence_id, 1, lambda gate: True)
+    governor = Governor(0, decode_run(records[0].record).log, lambda gate: True)
     return [encode_decision(one) for at in records for one in governor.step(at.offset, decode_run(at.record))]
 
 

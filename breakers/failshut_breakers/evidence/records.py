@@ -22,6 +22,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from failshut import epoch as epochs
+from failshut_breakers.evidence.log import EvidenceLog
 from failshut_breakers.evidence.readings import (
     Beats,
     Commanded,
@@ -141,6 +142,11 @@ class Term(msgspec.Struct, frozen=True, array_like=True, tag="t"):
     installation: str
     topic_ids: dict[str, str] = {}
 
+    @property
+    def log(self) -> EvidenceLog:
+        """The evidence log that it opens."""
+        return EvidenceLog(self.evidence_id, self.evidence_partitions)
+
 
 class AcceptedGap(msgspec.Struct, frozen=True, array_like=True, tag="g"):
     """An operator signs that what one front-door partition held before `upto` will not be seen."""
@@ -203,6 +209,11 @@ class Run(msgspec.Struct, frozen=True, array_like=True):
     made: bytes = b""
     operators: bytes = b""
     feeds: Feeds | None = None
+
+    @property
+    def log(self) -> EvidenceLog:
+        """The evidence log that it was written to."""
+        return EvidenceLog(self.evidence_id, self.evidence_partitions)
 
 
 class _Wire(Run, frozen=True, array_like=True):

@@ -291,11 +291,10 @@ class Operator:
                 "an operator opens a new term"
             )
         if last is not None and not renew:
-            if (last.evidence_id, last.evidence_partitions) != (found.evidence_id, found.evidence_partitions):
+            if last.log != found.log:
                 raise TermError(
-                    f"term {last.term} is of evidence topic {last.evidence_id} with {last.evidence_partitions} partitions; "
-                    f"there is {found.evidence_id} with {found.evidence_partitions}. Evidence was lost or replaced, so gates "
-                    "stay closed until an operator opens a new term"
+                    f"term {last.term} is of evidence {last.log}; there is {found.log}. Evidence was lost or replaced, so "
+                    "gates stay closed until an operator opens a new term"
                 )
             return last, offset, False
         self._installation = owner or new_installation()
