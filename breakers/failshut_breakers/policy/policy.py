@@ -36,7 +36,7 @@ from failshut_breakers.policy.conditions import (
 )
 from failshut_breakers.policy.memo import Readings
 from failshut_breakers.policy.units import DurationMs
-from failshut_breakers.policy.yaml_reader import PolicyError, count_nodes, read_yaml
+from failshut_breakers.policy.yaml_reader import FieldFault, PolicyError, count_nodes, read_yaml
 
 __all__ = [
     "MEANING",
@@ -65,6 +65,9 @@ MEANING = 2
 MAX_CONDITIONS = 64
 MAX_POLICY_CHARS = 64_000
 MAX_FAULT_CHARS = 1_000
+FAULTS_MAX = 5
+"""Faults of one policy, or of one condition, that are told."""
+
 MAX_BUNDLE_NODES = 150_000
 """Values in all files of a bundle. Reading more takes longer than permits live."""
 
@@ -152,10 +155,10 @@ class Policy(Model):
             return max(1, total)
         match = re.fullmatch(r"\s*(\d+)\s+of\s+(\d+)\s*", self.trip_on)
         if match is None:
-            raise ValueError(f"trip_on: {self.trip_on!r}: say any, all, or such as '2 of 3'")
+            raise FieldFault("trip_on", f"{self.trip_on!r}: say any, all, or such as '2 of 3'")
         wanted, of = int(match[1]), int(match[2])
         if of != total or not 1 <= wanted <= of:
-            raise ValueError(f"trip_on: {self.trip_on!r}: the policy has {total} conditions whose demand trips")
+            raise FieldFault("trip_on", f"{self.trip_on!r}: the policy has {total} conditions whose demand trips")
         return wanted
 
 
@@ -165,21 +168,31 @@ def parse_policy(text: str) -> Policy:
     Raises:
         PolicyError: it cannot be used; the message says where and why.
     """
-    if len(text) > MAX_POLICY_CHARS:
-        raise PolicyError(f"a policy of {len(text)} characters; at most {MAX_POLICY_CHARS}")
-    raw = read_yaml(text)
-    if not isinstance(raw, dict):
-        raise PolicyError("not a policy: expected a mapping with `gate`, `permit` and `conditions`")
+    raw = read_mapping(text)
     try:
         return Policy.model_validate(raw)
     except ValidationError as error:
         faults = error.errors(include_url=False)
-        lines = [f"{'.'.join(str(part) for part in fault['loc']) or 'policy'}: {fault['msg']}" for fault in faults[:5]]
+        lines = [f"{'.'.join(str(part) for part in fault['loc']) or 'policy'}: {fault['msg']}" for fault in faults[:FAULTS_MAX]]
         words = "; ".join(lines).replace("Value error, ", "")[:MAX_FAULT_CHARS]
         # A fault is written to the log: what is no Unicode there would stop the worker.
         raise PolicyError(words.encode("utf-8", "backslashreplace").decode()) from error
     except RecursionError as error:
         raise PolicyError("nested too deeply") from error
+
+
+def read_mapping(text: str) -> dict[str, object]:
+    """Return what a policy's text says, before it is held to be one.
+
+    Raises:
+        PolicyError: it is too long, no YAML, or no mapping.
+    """
+    if len(text) > MAX_POLICY_CHARS:
+        raise PolicyError(f"a policy of {len(text)} characters; at most {MAX_POLICY_CHARS}")
+    raw = read_yaml(text)
+    if not isinstance(raw, dict):
+        raise PolicyError("not a policy: expected a mapping with `gate`, `permit` and `conditions`")
+    return raw
 
 
 def digest_of(text: str) -> str:
