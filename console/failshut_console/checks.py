@@ -46,7 +46,7 @@ class Checked:
         return not self.faults
 
     def as_json(self) -> dict[str, Any]:
-        """For a machine."""
+        """Return it for a machine."""
         return {
             "file": self.file,
             "gate": self.gate,
@@ -57,12 +57,12 @@ class Checked:
 
 
 def policy_files(folder: Path) -> list[Path]:
-    """The policy files of a folder, in order; names that begin with a dot are not policies."""
+    """Return the policy files of a folder, in order; names that begin with a dot are not policies."""
     return sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES and not path.name.startswith("."))
 
 
 def read_files(paths: Iterable[Path]) -> dict[str, str]:
-    """File name to text. A file that cannot be decoded is kept as it is, so that it closes its gates.
+    """Return texts by file name. A file that cannot be decoded is kept as it is, so that it closes its gates.
 
     Raises:
         OSError: a file cannot be read at all.
@@ -120,7 +120,7 @@ def check_together(checked: list[Checked]) -> list[Checked]:
     return [files[item.file] for item in checked]
 
 
-# --- finding the line -------------------------------------------------------------------------------------------
+# --- finding the line ---
 
 
 def _placed(text: str, faults: Iterable[PolicyFault]) -> Iterable[Fault]:
@@ -135,7 +135,7 @@ def _placed(text: str, faults: Iterable[PolicyFault]) -> Iterable[Fault]:
 
 
 def _line(node: Any, path: Iterable[str]) -> int:
-    """The line of the deepest node on the path that there is."""
+    """Return the line of the deepest node on the path that there is."""
     line = node.start_mark.line + 1
     for part in path:
         found = None

@@ -147,7 +147,7 @@ class Contract(ABC):
         raise ValueError(f"{cls.name} makes no promise of how often it is wrong: give its own parameters instead")
 
     def _grade(self) -> float:
-        """The part of the threshold reached by the last record, where the method grades; from 0 to 1."""
+        """Return the part of the threshold reached by the last record, where the method grades; from 0 to 1."""
         return 0.0
 
     def __getstate__(self) -> tuple[int, dict[str, Any]]:

@@ -96,7 +96,7 @@ class Votes(Contract):
         return f"{first.name}: {first.summary()}"
 
     def _standing(self, at: int) -> list[int]:
-        """Whose votes stand at a record."""
+        """Return whose votes stand at a record."""
         return [voter for voter, voted_at in enumerate(self._voted_at) if voted_at is not None and at - voted_at < self._within]
 
     def _names(self, voters: list[int]) -> str:

@@ -47,7 +47,7 @@ def attributes(room: str, *modules: str) -> Callable[[str], Any]:
     """Return a `__getattr__` for a room that was a module: it looks in the modules that the former one became."""
 
     def found(name: str) -> Any:
-        """Raises AttributeError where none of the modules has such a name."""
+        """Find it in the modules. Raises AttributeError where none of the modules has such a name."""
         for module in () if name.startswith("__") else modules:
             there = importlib.import_module(f"{room}.{module}")
             if hasattr(there, name):

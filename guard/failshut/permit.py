@@ -82,7 +82,7 @@ class _Statement:
         return f"{self.gate}:{self.epoch}:{digits(self.offset)}"
 
     def claims(self) -> dict[str, Any]:
-        """The claims, in the order in which they are signed."""
+        """Return the claims, in the order in which they are signed."""
         return {
             "iss": ISSUER,
             "installation": self.installation,
@@ -96,7 +96,7 @@ class _Statement:
         }
 
     def _own_claims(self) -> dict[str, Any]:
-        """The claims that this kind of statement alone has."""
+        """Return the claims that this kind of statement alone has."""
         raise NotImplementedError
 
     @classmethod
@@ -120,11 +120,11 @@ class _Statement:
 
     @classmethod
     def _own_fields(cls, claims: dict[str, Any]) -> dict[str, Any]:
-        """What claims say for the fields that this kind of statement alone has. Raises what a wrong type does."""
+        """Return what claims say for the fields that this kind of statement alone has. Raises what a wrong type does."""
         raise NotImplementedError
 
     def sign(self, key: SigningKey) -> str:
-        """The statement as a token."""
+        """Return the statement as a token."""
         return key.sign(self.claims(), self._typ)
 
 
@@ -235,7 +235,9 @@ class Closing(_Statement):
 
 
 def verify(token: str | bytes, keys: KeySet, gate: str) -> Permit | Closing:
-    """The permit or closing in `token`, if a known key signed it for `gate` of the key set's installation. Compares no time.
+    """Return the permit or closing in `token`, if a known key signed it for `gate` of the key set's installation.
+
+    No time is compared.
 
     Raises:
         UnreadableToken, WrongType, UnknownKey, BadSignature, ForeignInstallation, ForeignGate: all are TokenErrors.
@@ -252,7 +254,7 @@ def verify(token: str | bytes, keys: KeySet, gate: str) -> Permit | Closing:
 
 
 def claimed_installation(token: str) -> str:
-    """The installation that a token of ours names, unverified: for its writer, who signed it, and for nobody who reads it.
+    """Return the installation that a token of ours names, unverified: for its writer, who signed it, and for no reader.
 
     Raises ValueError where it names none in the place in which `claims()` puts it.
     """

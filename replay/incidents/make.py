@@ -44,14 +44,14 @@ class World:
             yield one
 
     def outcomes(self, now_ms: int, works: bool) -> Iterator[Event]:
-        """The outcomes of the probes that were asked for."""
+        """Yield the outcomes of the probes that were asked for."""
         asked, self.probes = self.probes, []
         for gate, token, epoch in asked:
             yield Event(now_ms, ("outcome", gate, epoch, token, "ok" if works else "failed", 1))
 
 
 def drift(world: World, rng: random.Random) -> Iterator[Event]:
-    """Amounts creep up by half within two minutes, stay there for three, and are put right."""
+    """Let amounts creep up by half within two minutes, stay there for three, and are put right."""
     for step in range(15 * 60 * 4):
         minute = step / 240
         share = min(1.0, max(0.0, (minute - 6) / 2)) if minute < 11 else 0.0
@@ -63,7 +63,7 @@ def drift(world: World, rng: random.Random) -> Iterator[Event]:
 
 
 def silent_death(world: World, rng: random.Random) -> Iterator[Event]:
-    """The autoscaler's loop hangs for a minute and a half; its exporter goes on reporting the last number."""
+    """Yield the autoscaler's loop hangs for a minute and a half; its exporter goes on reporting the last number."""
     replicas = 12.0
     for step in range(12 * 60 * 2):
         minute, now_ms = step / 120, START_MS + step * 500
@@ -77,7 +77,7 @@ def silent_death(world: World, rng: random.Random) -> Iterator[Event]:
 
 
 def lagging_consumer(world: World, rng: random.Random) -> Iterator[Event]:
-    """One of three partitions is read at a quarter of its rate for three minutes, then caught up."""
+    """Yield one of three partitions is read at a quarter of its rate for three minutes, then caught up."""
     ends, committed = [1_000, 2_000, 3_000], [998, 1_997, 3_000]
     for step in range(14 * 60 * 2):
         minute, now_ms = step / 120, START_MS + step * 500

@@ -6,7 +6,7 @@ import pytest
 from log import policy
 
 from failshut_breakers.policy.faults import PolicyFault, faults_of
-from failshut_breakers.policy.policy import MAX_POLICY_CHARS, PolicyError, parse_policy, policy_files
+from failshut_breakers.policy.policy import POLICY_CHARS_MAX, PolicyError, parse_policy, policy_files
 
 BEAT = "heartbeat: {source: a, grace: 3s}"
 
@@ -47,7 +47,7 @@ def test_words_with_a_semicolon_are_one_fault() -> None:
         ("\n\nx: [" + "a," * 10_001 + "]\n", 3, "more than 10000 values"),
         ("a: b: c\n", 1, "not YAML: mapping values are not allowed"),
         ("- a\n", 1, "not a policy"),
-        ("x" * (MAX_POLICY_CHARS + 1), 1, f"a policy of {MAX_POLICY_CHARS + 1} characters"),
+        ("x" * (POLICY_CHARS_MAX + 1), 1, f"a policy of {POLICY_CHARS_MAX + 1} characters"),
     ],
 )
 def test_a_text_that_is_no_policy_has_a_line(text: str, line: int, why: str) -> None:

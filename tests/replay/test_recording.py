@@ -101,7 +101,7 @@ def test_the_same_evidence_makes_the_same_digest(tmp_path: Path) -> None:
     assert made.recording(tmp_path / "a.parquet").digest == made.recording(tmp_path / "b.parquet").digest
 
 
-# --- refused -------------------------------------------------------------------------------------------------------
+# --- refused ---
 
 
 def test_a_truncated_file_is_refused(incident: Recording, tmp_path: Path) -> None:

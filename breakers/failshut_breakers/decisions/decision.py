@@ -35,7 +35,7 @@ class Breaker(StrEnum):
 
     @classmethod
     def _missing_(cls, value: object) -> Breaker | None:
-        """Before version 0.2 LOCKED was HELD: decisions on record may say so until 0.3."""
+        """Read the word of before version 0.2, when LOCKED was HELD: decisions on record may say so until 0.3."""
         return cls.LOCKED if value == "HELD" else None
 
 

@@ -46,12 +46,12 @@ class Samples(msgspec.Struct, frozen=True, array_like=True, tag="s"):
 
     @property
     def count(self) -> int:
-        """Return how many rows there are."""
+        """How many rows there are."""
         return len(self.floats) // 8
 
     @property
     def rows(self) -> list[SampleRow]:
-        """Return the rows, for whoever needs all of each."""
+        """The rows, for whoever needs all of each."""
         columns = (_whole(self.offsets), _whole(self.indexes), _whole(self.times), self.values())
         return list(zip(*columns, strict=True))
 
@@ -133,7 +133,7 @@ class Offsets(NamedTuple):
 
     @property
     def behind(self) -> int:
-        """Return how many records the group is behind, at most: all that are there where it never committed."""
+        """How many records the group is behind, at most: all that are there where it never committed."""
         return max(0, self.end - max(self.committed, self.start, self.readable))
 
 

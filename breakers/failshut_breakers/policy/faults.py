@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from failshut_breakers.policy.conditions import read_condition
-from failshut_breakers.policy.policy import FAULTS_MAX, MAX_CONDITIONS, MAX_FAULT_CHARS, Policy, read_mapping
+from failshut_breakers.policy.policy import CONDITIONS_MAX, FAULT_CHARS_MAX, FAULTS_MAX, Policy, read_mapping
 from failshut_breakers.policy.yaml_reader import FieldFault, PolicyError
 
 
@@ -52,7 +52,7 @@ def faults_of(text: str) -> list[PolicyFault]:
 
 
 def _of_conditions(listed: object) -> Iterator[PolicyFault]:
-    for number, item in enumerate(listed[:MAX_CONDITIONS] if isinstance(listed, list) else ()):
+    for number, item in enumerate(listed[:CONDITIONS_MAX] if isinstance(listed, list) else ()):
         kind = [str(key) for key in item] if isinstance(item, dict) and len(item) == 1 else []
         path = ("conditions", str(number), *kind)
         try:
@@ -75,4 +75,4 @@ def _told(error: ValidationError, path: tuple[str, ...]) -> Iterator[PolicyFault
 
 def _plain(words: str) -> str:
     """Return words that can be written anywhere: a text may hold what is no Unicode."""
-    return words[:MAX_FAULT_CHARS].encode("utf-8", "backslashreplace").decode()
+    return words[:FAULT_CHARS_MAX].encode("utf-8", "backslashreplace").decode()

@@ -15,8 +15,8 @@ from typing import Any
 
 import yaml
 
-MAX_DEPTH = 32
-MAX_NODES = 10_000
+DEPTH_MAX = 32
+NODES_MAX = 10_000
 """Values in one policy: of its conditions, their parameters, its lists."""
 
 _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -87,10 +87,10 @@ def count_nodes(text: str) -> int:
         elif isinstance(event, yaml.NodeEvent):
             nodes += 1
             depth += isinstance(event, yaml.CollectionStartEvent)
-        if depth > MAX_DEPTH:
-            raise _at(_line(event), f"nested more than {MAX_DEPTH} deep", "not YAML of a policy: ")
-        if nodes > MAX_NODES:
-            raise _at(_line(event), f"more than {MAX_NODES} values", "not YAML of a policy: ")
+        if depth > DEPTH_MAX:
+            raise _at(_line(event), f"nested more than {DEPTH_MAX} deep", "not YAML of a policy: ")
+        if nodes > NODES_MAX:
+            raise _at(_line(event), f"more than {NODES_MAX} values", "not YAML of a policy: ")
     return nodes
 
 

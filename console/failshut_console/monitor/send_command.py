@@ -42,7 +42,7 @@ class Answer:
     offset: int = -1
 
     def as_json(self) -> dict[str, Any]:
-        """For a machine."""
+        """Return it for a machine."""
         return asdict(self)
 
     @property
@@ -52,7 +52,7 @@ class Answer:
 
 
 def load_operator_key(path: str) -> SigningKey:
-    """The operator's private key.
+    """Return the operator's private key.
 
     Raises:
         Trouble: it is not there, or is none.
@@ -72,7 +72,7 @@ def load_operator_key(path: str) -> SigningKey:
 
 
 async def installation_there(broker: str, prefix: str, key: SigningKey) -> str:
-    """The installation whose log this is, as far as terms that this operator believes say.
+    """Return the installation whose log this is, as far as terms that this operator believes say.
 
     Raises:
         Trouble: no term says, or the broker did not answer.
@@ -125,7 +125,7 @@ async def send_and_wait(broker: str, prefix: str, key: SigningKey, order: GateCo
 
 @asynccontextmanager
 async def _listening(broker: str, topics: Topics) -> AsyncIterator[AIOKafkaConsumer]:
-    """A consumer without a group, at the present end of decisions and dead letters."""
+    """Yield a consumer without a group, at the present end of decisions and dead letters."""
     consumer = AIOKafkaConsumer(
         **consumer_options(broker),
         group_id=None,

@@ -169,7 +169,7 @@ class _Seen:
         return run
 
     def _start(self, one: Evidence, run: Run) -> None:
-        """The log's beginning is gone: take note of what is known where it begins now."""
+        """Take note of what is known where the log begins now: its beginning is gone."""
         self.starts[str(one.partition)] = Start(one.offset, run.term, run.routing, [])
         self._begun_ms[one.partition] = run.append_ms
         if run.term:
@@ -326,7 +326,7 @@ class _Spool:
         }
 
     def differing(self) -> list[str]:
-        """Two decisions about a gate's state over one record cannot both have been right."""
+        """Return records with two decisions about a gate's state, which cannot both have been right."""
         query = (
             "select gate, partition, offset from said where kind != 'note' group by partition, offset, gate"
             " having count(*) > 1 limit ?"

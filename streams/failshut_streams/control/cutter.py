@@ -246,20 +246,7 @@ class ControlCutter:
             case Activate():
                 self._activate(record, command, signer, "", pending, cut)
             case OpenTerm():
-                if self.term is None or command.term > self.term.term:
-                    self.term = Term(
-                        record.offset,
-                        record.timestamp_ms,
-                        command.term,
-                        command.evidence_id,
-                        command.evidence_partitions,
-                        command.starts,
-                        signer,
-                        command.installation,
-                        command.topic_ids,
-                    )
-                    pending.notices.append(self.term)
-                    self.belonging.stands(command, record)
+                self._open_term(record, command, signer, pending)
             case AcceptGap():
                 gap = AcceptedGap(record.offset, record.timestamp_ms, command.topic, command.partition, command.upto, signer)
                 pending.notices.append(gap)
@@ -290,6 +277,22 @@ class ControlCutter:
         if named := gates_in_force(command.files, self.book.entries):
             names = command.model_copy(update={"files": {gate: f"gate: {gate}" for gate in named}})
             self._activate(record, names, "", UNSIGNED, pending, cut)
+
+    def _open_term(self, record: Record, command: OpenTerm, signer: str, pending: _Pending) -> None:
+        if self.term is not None and command.term <= self.term.term:
+            return
+        self.term = Term(
+            record.offset,
+            record.timestamp_ms,
+            command.term,
+            *command.log,
+            command.starts,
+            signer,
+            command.installation,
+            command.topic_ids,
+        )
+        pending.notices.append(self.term)
+        self.belonging.stands(command, record)
 
     def _activate(self, record: Record, command: Activate, signer: str, fault: str, pending: _Pending, cut: ControlCut) -> None:
         refusal, _ = self.book.apply(record.offset, command.version, command.files, fault)
