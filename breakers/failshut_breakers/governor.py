@@ -1,9 +1,9 @@
 """The governor of one evidence partition: runs in, decisions out.
 
-A pure function over the log in the form of an object that is fed one evidence record after the other: it
-joins runs (coverage), keeps the policies that activations bring, hands each gate what concerns it, and
-returns what was decided. Its state is rebuilt from a snapshot and the log behind it, and never trusted
-otherwise. It asks for no time but the one that the evidence brings.
+It is a pure function over the log, written as an object that takes one evidence record after the other. It joins runs
+(coverage) and keeps the policies that activations bring. It hands each gate what concerns it, and returns what was decided.
+Its state is rebuilt from a snapshot and the log behind it, and never trusted otherwise. It asks for no time but the one that
+the evidence brings.
 
 A fault inside one gate's step makes that gate LOCKED and leaves the others alone. Evidence that is not what it
 claims to be (another topic, another partition count, a newer wire form) raises, and stops the worker.

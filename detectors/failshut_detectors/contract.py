@@ -58,8 +58,8 @@ class Alarm:
 class Reading:
     """What a detector says after a record.
 
-    `ready` is false while there is not enough evidence yet, whatever the rest says. `score` goes from 0 to 1, the part of
-    the threshold that was reached, and is 1 exactly where `demand` is true; a method that grades nothing has 0 and 1 alone.
+    `ready` is false while there is not enough evidence yet, whatever the rest says. `score` is the part of the threshold that
+    was reached, from 0 to 1. It is 1 exactly where `demand` is true. A method that does not grade has 0 and 1 alone.
     """
 
     ready: bool

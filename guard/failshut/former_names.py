@@ -1,8 +1,8 @@
 """Modules that moved are found under their former names for one version, with a warning.
 
-Version 0.2 put the files of each package into rooms. A service, a test or a script that imports a module by its name in
-0.1 goes on running until 0.3: `forward` finds moved modules, `attributes` finds what was in a module that is a room now.
-Nothing of ours uses a former name. What changed its content, not only its place, is not found.
+Version 0.2 put the files of each package into rooms. A service, a test or a script that imports a module by its name in 0.1
+runs until 0.3. `forward` finds modules that moved. `attributes` finds what was in a module that is now a room. Nothing of
+ours uses a former name. What changed its content, not only its place, is not found.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Makes the three recordings that stand beside it: `python replay/incidents/make.py`.
 
-The demonstration's services are played in virtual time from a fixed seed, in front of a synthetic front door
-(failshut_replay/sources/front_door.py) and the governor that runs live: nothing here was measured on a running system, and
-nothing in the path behind the front door is a simulation. Executions follow the gate: probes are carried out, and
+The demonstration's services are played in virtual time, from a fixed seed. They write to a synthetic front door
+(failshut_replay/sources/front_door.py), and the governor behind it is the one that runs live. So nothing here was measured on
+a running system, and nothing behind the front door is a simulation. Executions follow the gate: probes are carried out, and
 succeed or fail as the service does at that moment. Run again, it writes the same bytes of evidence and decisions.
 """
 

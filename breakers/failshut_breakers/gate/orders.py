@@ -1,9 +1,9 @@
 """What operators, probes and time do to a gate's breaker: resets, locks, bypasses, outcomes of probes,
 deadlines.
 
-Each function takes the gate and the record's turn. It changes the breaker through `Gate.lock`, `Gate.trip`, `Breaker.move` and
-`Breaker.amend` alone, and says in the turn what happened; a reset that it grants there begins PROVING at the conclusion. A
-command that is refused says why, in words that go back to the operator.
+Each function takes the gate and the record's turn. It changes the breaker through `Gate.lock`, `Gate.trip`, `Breaker.move`
+and `Breaker.amend` alone, and writes into the turn what happened. A reset that it grants begins PROVING when the turn is
+concluded. A command that is refused says why, in words that go back to the operator.
 """
 
 from __future__ import annotations

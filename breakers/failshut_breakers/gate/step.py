@@ -1,9 +1,9 @@
 """One evidence record of one gate: evidence to conditions, conditions to breaker, breaker to a decision.
 
-For each evidence record a gate feeds its conditions whole blocks, merges what they demand with the outcomes of the record
-by their place, applies these in order, then the commands, then the time, and then concludes once: at most one decision about
-the gate's state for a record. Everything here is a function of the evidence: no clock, no I/O, no randomness, no order that
-a hash decides.
+A step takes one evidence record. It feeds the conditions whole blocks. It merges what they demand with the outcomes in the
+record, by place, and applies both in that order. Then it applies the commands, then the time. At the end it concludes once: a
+record leads to at most one decision about the gate's state. Everything here is a function of the evidence: no clock, no I/O,
+no randomness, no order that a hash decides.
 """
 
 from __future__ import annotations

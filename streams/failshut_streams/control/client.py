@@ -257,8 +257,8 @@ class Operator:
     async def activate(self, files: Mapping[str, str], why: str = "policy activation") -> tuple[int, int]:
         """Put a bundle in force (file name to YAML text); return its version and its offset.
 
-        The version is the wall clock in milliseconds, so that operators who do not know each other's keys do not collide, and
-        above every version that is believed.
+        The version is the wall clock in milliseconds, and always above every version that is believed. So operators who do
+        not know each other's keys do not collide.
         """
         root = _root(await self._terms(), await self._evidence_id())
         if root not in ("", await self.installation()):
