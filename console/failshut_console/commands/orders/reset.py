@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from failshut_breakers.command import Reset
 from failshut_console.commands.orders.answering import answers_a_closing
 
 
-@answers_a_closing(Reset)
+@answers_a_closing("reset")
 def reset() -> None:
     """Let a tripped or locked breaker prove itself. A reset answers one closing, by its epoch; a later demand voids it.
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from failshut_breakers.command import Unlock
 from failshut_console.commands.orders.answering import answers_a_closing
 
 
-@answers_a_closing(Unlock)
+@answers_a_closing("unlock")
 def unlock() -> None:
     """Let a locked breaker prove itself. It answers one closing, by its epoch; a later lock or demand voids it.
 
