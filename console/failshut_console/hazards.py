@@ -21,8 +21,8 @@ TTL_MS = 60_000
 GRACE_MS = 300_000
 RESET_MS = 1_000
 LEARN_MS = 3_600_000
-EXECUTIONS_PER_S = 1_000
-PROBES_PER_S = 100
+EXECUTIONS_PER_SECOND = 1_000
+PROBES_PER_SECOND = 100
 _EVENTS = 2_000
 _NUMBER = re.compile(r"\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
 
@@ -94,7 +94,7 @@ def _of_the_reset(policy: Policy) -> Iterator[Hazard]:
         yield Hazard(
             ("reset", "after"), f"a reset after {format_ms(reset.after)}{pace}: nothing is known by then", "write after: 30s"
         )
-    if reset.probes * 1_000 > PROBES_PER_S * reset.deadline:
+    if reset.probes * 1_000 > PROBES_PER_SECOND * reset.deadline:
         why = f"{reset.probes} probes in {format_ms(reset.deadline)} will hardly come back: PROVING would fail each time"
         yield Hazard(("reset", "deadline"), why, "write probes: 5, deadline: 60s")
 
@@ -153,13 +153,13 @@ def _of_executions(condition: FailureRate, policy: Policy) -> Iterator[tuple[str
     elif not policy.reset.probes:
         why = f"{condition.name}: a closed gate has no executions, and without probes only `failshut accept` ends a closing"
         yield why, "write reset: {probes: 5}"
-    if condition.at_least * 1_000 > EXECUTIONS_PER_S * condition.window:
+    if condition.at_least * 1_000 > EXECUTIONS_PER_SECOND * condition.window:
         why = f"{condition.name}: {condition.at_least} executions in {format_ms(condition.window)} hardly come: it never judges"
         yield why, "write at_least: 20"
 
 
 def readings_to_learn(condition: ConditionPolicy) -> int:
-    """How many readings a detector takes until it is ready, at most as many as are tried."""
+    """Return how many readings a detector takes until it is ready, at most as many as are tried."""
     assert isinstance(condition, Drift | Anomaly)  # noqa: S101 - asked of these alone
     detector, width = condition.build_detector(), max(1, condition.detector.width)
     for count in range(1, _EVENTS + 1):

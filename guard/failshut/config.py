@@ -84,7 +84,7 @@ class Configuration:
 
 
 def from_environment(environment: Mapping[str, str] | None = None, **given: Any) -> Configuration:
-    """The configuration that `FAILSHUT_*` variables describe; `given` arguments win. Raises ValueError."""
+    """Return the configuration that `FAILSHUT_*` variables describe; `given` arguments win. Raises ValueError."""
     variables = os.environ if environment is None else environment
     for name, variable in _STORES.items():
         given[name] = store_address.complete(given.get(name, variables.get(variable, "")), variables, variable)

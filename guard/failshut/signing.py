@@ -74,13 +74,13 @@ def _raw(key: Ed25519PublicKey) -> bytes:
 
 
 def thumbprint(key: Ed25519PublicKey) -> str:
-    """RFC 7638 thumbprint (SHA-256, base64url) of a public key: its `kid`."""
+    """Return the RFC 7638 thumbprint (SHA-256, base64url) of a public key: its `kid`."""
     members = {"crv": "Ed25519", "kty": "OKP", "x": _base64url(_raw(key))}
     return _base64url(hashlib.sha256(json.dumps(members, separators=(",", ":")).encode()).digest())
 
 
 def jwk_of(key: Ed25519PublicKey) -> dict[str, str]:
-    """A public key as a JSON Web Key (RFC 8037)."""
+    """Return a public key as a JSON Web Key (RFC 8037)."""
     return {
         "kty": "OKP",
         "crv": "Ed25519",
@@ -135,7 +135,7 @@ class KeySet:
         return cls.from_dict(document)
 
     def to_dict(self) -> dict[str, Any]:
-        """The key set as a JWKS document."""
+        """Return the key set as a JWKS document."""
         document: dict[str, Any] = {"keys": [jwk_of(key) for key in self._keys.values()]}
         return document | ({INSTALLATION: self.installation} if self.installation else {})
 
@@ -144,20 +144,20 @@ class KeySet:
         _write(Path(path), json.dumps(self.to_dict(), indent=1).encode() + b"\n", 0o644)
 
     def joined(self, other: KeySet) -> KeySet:
-        """Both key sets as one, for the time of a rotation; of this one's installation."""
+        """Return both key sets as one, for the time of a rotation; of this one's installation."""
         return KeySet([*self._keys.values(), *other._keys.values()], self.installation)
 
     def shared(self, other: KeySet) -> KeySet | None:
-        """The keys that both hold for the same installation; None where there is none."""
+        """Return the keys that both hold for the same installation; None where there is none."""
         both = [key for kid, key in self._keys.items() if kid in other]
         return KeySet(both, self.installation) if both and self.installation == other.installation else None
 
     def of(self, installation: str) -> KeySet:
-        """The same keys, trusted for this installation. Raises ValueError for what is no installation's id."""
+        """Return the same keys, trusted for this installation. Raises ValueError for what is no installation's id."""
         return KeySet(self._keys.values(), check_installation(installation))
 
     def get(self, kid: str) -> Ed25519PublicKey:
-        """The key named `kid`. Raises UnknownKey."""
+        """Return the key named `kid`. Raises UnknownKey."""
         key = self._keys.get(kid)
         if key is None:
             raise UnknownKey(f"no key {kid[:64]!r} among the {len(self._keys)} known")
@@ -199,7 +199,7 @@ class SigningKey:
 
     @classmethod
     def generate(cls) -> SigningKey:
-        """A new key from the system's source of randomness."""
+        """Return a new key from the system's source of randomness."""
         return cls(Ed25519PrivateKey.generate())
 
     @classmethod
@@ -221,7 +221,7 @@ class SigningKey:
         return cls.from_pem(Path(path).read_bytes())
 
     def to_pem(self) -> bytes:
-        """The private key as PKCS#8 PEM, not encrypted."""
+        """Return the private key as PKCS#8 PEM, not encrypted."""
         return self._private.private_bytes(
             serialization.Encoding.PEM,
             serialization.PrivateFormat.PKCS8,
@@ -233,7 +233,7 @@ class SigningKey:
         _write(Path(path), self.to_pem(), 0o600)
 
     def key_set(self) -> KeySet:
-        """The key set that holds this key's public half alone."""
+        """Return the key set that holds this key's public half alone."""
         return KeySet([self.public])
 
     def write_jwks(self, path: str | os.PathLike[str]) -> None:
@@ -241,7 +241,7 @@ class SigningKey:
         self.key_set().write(path)
 
     def sign(self, claims: Mapping[str, Any], typ: str) -> str:
-        """The JWT of `claims`, in their order. Same claims and same key give the same bytes.
+        """Return the JWT of `claims`, in their order. Same claims and same key give the same bytes.
 
         Raises ValueError for claims that JSON cannot say, NaN and infinity included.
         """
@@ -285,7 +285,7 @@ def read_token(token: str | bytes, keys: KeySet, *typs: str, bytes_max: int = TO
 
 
 def kid_of(token: bytes) -> str:
-    """The name of the key that a token says it is signed with, unverified; an empty text where it says none."""
+    """Return the name of the key that a token says it is signed with, unverified; an empty text where it says none."""
     try:
         kid = _header(token[:TOKEN_BYTES_MAX])["kid"]
     except TokenError:
@@ -294,7 +294,7 @@ def kid_of(token: bytes) -> str:
 
 
 def _header(raw: bytes) -> dict[str, Any]:
-    """The header of a token, before anything is verified. Raises UnreadableToken, WrongType."""
+    """Return the header of a token, before anything is verified. Raises UnreadableToken, WrongType."""
     try:
         first, _, _ = raw.partition(b".")
         header = json.loads(base64.b64decode(first + b"=" * (-len(first) % 4), b"-_", validate=True))

@@ -88,18 +88,16 @@ class WorkerApp(ChunkApp):
         self.failshut = config
         self.metrics = Metrics()
         topics = found.topics
-        partitions, evidence_id = found.evidence_partitions, found.evidence_id
-        partition_of = lru_cache(maxsize=100_000)(lambda gate: partition.partition_of(gate, partitions))
-        self.naming = OperatorNaming(operators, signing_key, config.worker_id, topics.control, evidence_id)
-        in_force = OperatorsInForce(None, self.naming.monitor, evidence_id)
-        control = ControlCutter(
-            in_force, evidence_id, partitions, config.worker_id, partition_of, config.mark_every_ms * 3 // 4
-        )
+        log = found.log
+        partition_of = lru_cache(maxsize=100_000)(lambda gate: partition.partition_of(gate, log.partitions))
+        self.naming = OperatorNaming(operators, signing_key, config.worker_id, topics.control, log.id)
+        in_force = OperatorsInForce(None, self.naming.monitor, log.id)
+        control = ControlCutter(in_force, log, config.worker_id, partition_of, config.mark_every_ms * 3 // 4)
         topic_ids = {role: found.found[role].topic_id for role in FRONT_DOOR}
-        self.routing = Router(self, config, topics, control, evidence_id, partition_of, self.metrics, topic_ids, self.naming)
+        self.routing = Router(self, config, topics, control, log, partition_of, self.metrics, topic_ids, self.naming)
         table = self.Table(
             "snapshots",
-            partitions=partitions,
+            partitions=log.partitions,
             key_type=str,
             value_type=bytes,
             extra_topic_configs={
@@ -108,10 +106,8 @@ class WorkerApp(ChunkApp):
             },
         )
         key = snapshot_key(signing_key)
-        self.governing = GovernorAgent(
-            self, config, table, evidence_id, key, partition_of, self.routing.tell_again, self.metrics
-        )
-        self.retelling = Retelling(signing_key, topics.control, evidence_id, self.governing.owed)
+        self.governing = GovernorAgent(self, config, table, log, key, partition_of, self.routing.tell_again, self.metrics)
+        self.retelling = Retelling(signing_key, topics.control, log.id, self.governing.owed)
         self._topics = topics
         self._signing_key = signing_key
         self._parts: list[Any] = []

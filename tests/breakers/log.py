@@ -17,6 +17,7 @@ from failshut_breakers.agreement import digest_of_control, digest_of_table, feed
 from failshut_breakers.decisions.decision import Decision, Kind
 from failshut_breakers.evidence.boundaries import look_before
 from failshut_breakers.evidence.coverage import BROKER_SKEW_MS
+from failshut_breakers.evidence.log import EvidenceLog
 from failshut_breakers.evidence.records import (
     SCHEMA,
     AcceptedGap,
@@ -98,7 +99,8 @@ class Log:
         return zlib.crc32(gate.encode()) % len(self.records)
 
     def governor(self, partition: int = 0) -> Governor:
-        return Governor(partition, EVIDENCE_ID, len(self.records), lambda gate: self.partition_of(gate) == partition)
+        log = EvidenceLog(EVIDENCE_ID, len(self.records))
+        return Governor(partition, log, lambda gate: self.partition_of(gate) == partition)
 
     def runs(self, partition: int = 0) -> list[Run]:
         return [decode_run(data) for data in self.records[partition]]

@@ -30,7 +30,7 @@ def sent(one: Condition, total: int, count: int, *, lost: int = 0, guard: str = 
     return len(one.feed(Sent([(offset, 0, NOW.evidence_ms + ms, guard, total, count, lost)]), 0, later(ms)))
 
 
-# Interrupted ------------------------------------------------------------------------------------------------------
+# --- Interrupted ---
 
 
 @pytest.mark.parametrize(("setting", "status"), [("", Status.DEMANDS), (", interrupted: ignored", Status.HOLDS)])
@@ -63,7 +63,7 @@ def test_an_interrupted_probe_is_a_failed_one(setting: str, state: State) -> Non
         assert world.last().because == "probe 0 was interrupted"
 
 
-# Lost -------------------------------------------------------------------------------------------------------------
+# --- Lost ---
 
 
 def test_lost_outcomes_count_as_failed() -> None:
@@ -130,7 +130,7 @@ def test_a_gate_trips_over_lost_outcomes() -> None:
     assert "5000 outcomes lost" in world.last().because
 
 
-# Holes ------------------------------------------------------------------------------------------------------------
+# --- Holes ---
 
 
 def test_entries_that_do_not_come_are_lost_after_a_while() -> None:

@@ -234,7 +234,7 @@ def test_a_result_that_holds_itself_is_looked_at_within_a_bound(gate: Gate) -> N
         assert gate.guarded(subject=SUBJECT)(lambda value=value: value)() is value
 
 
-# An execution is no answer ----------------------------------------------------------------------------------------
+# --- An execution is no answer ---
 
 
 def test_an_execution_outside_its_block_has_no_truth_value(gate: Gate) -> None:

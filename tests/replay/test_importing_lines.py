@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from replay import made
 
+from failshut_breakers.evidence.log import EvidenceLog
 from failshut_breakers.evidence.records import Beats, Faults, Run, Samples, Unreadable, decode_run
 from failshut_breakers.policy.policy import PolicyBook
 from failshut_breakers.policy.routes import Routes
@@ -24,7 +25,7 @@ from failshut_replay.sources.notes import Placed
 from failshut_replay.sources.time_order import in_time
 from failshut_replay.times import iso
 from failshut_streams.codecs import NativeDecoder, OtlpDecoder
-from failshut_streams.router.cutter import Cutter, Log
+from failshut_streams.router.cutter import Cutter, RunHead
 from failshut_streams.sources.marks import MARK_KEY, encode_mark
 from failshut_streams.transport import Chunk, Record
 
@@ -74,7 +75,7 @@ def routes() -> Routes:
 def live(lines: Sequence[tuple[bytes, int]], otlp: bool) -> list[tuple[Any, ...]]:
     """What a router makes of these records, each appended at its time."""
     decoder = OtlpDecoder() if otlp else NativeDecoder()
-    cutter = Cutter("telemetry", 0, Log("e", 1, 1, "r"), lambda gate: 0, decoder, lambda: 1)
+    cutter = Cutter("telemetry", 0, RunHead(EvidenceLog("e", 1), 1, "r"), lambda gate: 0, decoder, lambda: 1)
     records = [Record(at, append_ms, 1, None, value, ()) for at, (value, append_ms) in enumerate(lines)]
     end_ms = lines[-1][1] + 1
     end = Record(len(records), end_ms, 1, MARK_KEY, encode_mark(end_ms, 1), ())

@@ -11,7 +11,7 @@ import pytest
 from aiokafka.errors import KafkaTimeoutError
 from faust.types import TP
 from streams import test_control as control_test
-from streams.front_door import EVIDENCE_ID, PARTITIONS, START_MS, at_ms, chunk, mark, partition_of, record, sample
+from streams.front_door import LOG, PARTITIONS, START_MS, at_ms, chunk, mark, partition_of, record, sample
 
 from failshut_breakers.command import AcceptGap
 from failshut_breakers.evidence.boundaries import look_before
@@ -110,7 +110,7 @@ class Bench:
         )
         self.app, self.producer = App(), Producer()
         self.control = control_test.cutter()
-        self.router = Router(self.app, config, Topics(), self.control, EVIDENCE_ID, partition_of, Metrics(), {})  # type: ignore[arg-type]
+        self.router = Router(self.app, config, Topics(), self.control, LOG, partition_of, Metrics(), {})  # type: ignore[arg-type]
         self.router._producer = self.producer
         self.router._writer = EvidenceWriter(self.producer, "evidence")
         self.searched: list[int] = []

@@ -17,7 +17,7 @@ from failshut_breakers.policy.rule import Criterion, Rule
 from failshut_breakers.policy.units import DurationMs, parse_duration_ms
 from failshut_detectors.contract import Contract, Kind
 
-MAX_SERIES = 32
+SERIES_MAX = 32
 SERIES_PATTERN = r"^[^/\s][^/]{0,199}/[^\s][^\n]{0,199}$"
 
 Series = Annotated[str, Field(pattern=SERIES_PATTERN)]
@@ -47,11 +47,11 @@ class _Condition(Model):
 def _one_or_several(raw: object) -> object:
     several = isinstance(raw, list | tuple)
     names = list(raw) if isinstance(raw, list | tuple) else [raw]
-    for name in names[: MAX_SERIES + 1]:
+    for name in names[: SERIES_MAX + 1]:
         if not isinstance(name, str) or re.match(SERIES_PATTERN, name) is None:
             raise ValueError(f"{name!r} is no series: write source/metric"[:300])
-    if several and not 2 <= len(set(names)) == len(names) <= MAX_SERIES:
-        raise ValueError(f"{len(names)} series: two to {MAX_SERIES} different ones are judged together")
+    if several and not 2 <= len(set(names)) == len(names) <= SERIES_MAX:
+        raise ValueError(f"{len(names)} series: two to {SERIES_MAX} different ones are judged together")
     return tuple(names) if several else raw
 
 
@@ -90,7 +90,7 @@ class _OnSeries(_Condition):
         asked = {name: value for name, value in data.items() if name not in own}
         series = data.get("series")
         takes_several = "every" in cls.model_fields
-        width = min(len(series), MAX_SERIES) if takes_several and isinstance(series, list | tuple) else 0
+        width = min(len(series), SERIES_MAX) if takes_several and isinstance(series, list | tuple) else 0
         shared = {name: own[name] for name in cls.shared if name in own}
         return {**own, "detector": (asked, width, shared)}
 

@@ -21,7 +21,7 @@ def key_of(reading: Reading) -> tuple[str, ...]:
 
 
 def upto_of(reading: Reading) -> int:
-    """The offset behind a block's last reading."""
+    """Return the offset behind a block's last reading."""
     if isinstance(reading, Samples):
         return reading.place(reading.count - 1)[0] + 1 if reading.count else 0
     if isinstance(reading, Commanded):
@@ -44,5 +44,5 @@ def keys_of_policy(policy: ConditionPolicy) -> list[tuple[str, ...]]:
 
 
 def budget_of_ms(policy: ConditionPolicy) -> float:
-    """The time in which a condition may be wrong once, 0 where its policy promises nothing."""
+    """Return the time in which a condition may be wrong once, 0 where its policy promises nothing."""
     return policy.false_trips if isinstance(policy, Drift | Anomaly | Conformance) else 0.0

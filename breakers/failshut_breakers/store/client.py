@@ -160,7 +160,7 @@ class Store:
         return [Answer.of(answer) for answer in written]
 
     async def _judge_naming(self, name: str, answer: object) -> None:
-        """The set of names is for screens, and told anew with each write: a full store, or another key, costs it alone."""
+        """Write the set of names, for screens. Each write tells it anew: a full store, or another key, costs it alone."""
         if isinstance(answer, ResponseError) and str(answer).startswith("WRONGTYPE"):
             await self._redis.unlink(name)
         elif isinstance(answer, Exception) and not isinstance(answer, OutOfMemoryError):

@@ -14,6 +14,7 @@ from failshut_console.exits import Exit, Trouble, unreachable
 from failshut_console.local.state import State
 
 
+# Long: one parameter for each option of the command line.
 def run(
     broker: Annotated[str, typer.Option(envvar="FAILSHUT_BROKER", help="Kafka: kafka://HOST:PORT[,HOST:PORT].")],
     store: Annotated[str, typer.Option(envvar="FAILSHUT_STORE", help="Redis or Valkey: redis://HOST:PORT/0.")],

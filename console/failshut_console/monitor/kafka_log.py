@@ -82,7 +82,7 @@ class KafkaLog:
         return self._activations.get(offset)
 
     def _read_control(self) -> None:
-        """Its signature is not looked at here: governors' decisions name the policies that they trusted by digest."""
+        """Read the activations in control. Nobody verifies them here: decisions name the digests of trusted ones."""
         place = TopicPartition(self.topics.control, 0)
         self._run(self._find_ends([place]))
         for record in self._drain(place):
@@ -163,7 +163,7 @@ class KafkaLog:
         self._ends = await self._consumer.end_offsets(places)
 
     async def _begin(self, place: TopicPartition) -> None:
-        """One partition after the other: what a recording wants, and what bounds memory."""
+        """Read one partition after the other: what a recording wants, and what bounds memory."""
         self._consumer.assign([place])
         begin = (await self._consumer.beginning_offsets([place]))[place]
         self._consumer.seek(place, max(begin, self._begins.get(place, 0)))

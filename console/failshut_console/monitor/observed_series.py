@@ -32,7 +32,7 @@ from failshut_streams.sources.marks import MARK_KEY
 RECORDS_MAX = 10_000
 """Records of each partition that are looked at, the newest; time marks among them."""
 
-LOOK_S = 20.0
+LOOK_SECONDS = 20.0
 NAMES_MAX = 20_000
 TIMES_MAX = 200
 """Times of one name that its pace is taken from."""
@@ -146,7 +146,7 @@ async def observe(broker: str, prefix: str) -> Observed:
     decoders: dict[str, _Decoder] = {topics.telemetry: NativeDecoder(), topics.otlp_metrics: OtlpDecoder()}
     consumer = AIOKafkaConsumer(**consumer_options(broker), group_id=None, enable_auto_commit=False, check_crcs=False)
     try:
-        async with asyncio.timeout(LOOK_S):
+        async with asyncio.timeout(LOOK_SECONDS):
             await consumer.start()
             return await _read(consumer, decoders)
     except (KafkaError, OSError, TimeoutError) as error:

@@ -48,24 +48,24 @@ def refuse_later(result: Any) -> None:
 
 
 def runs_async(function: Callable[..., Any]) -> bool:
-    """Whether calling gives a coroutine: `async def`, a partial of one, an object with an async `__call__`."""
+    """Return whether calling gives a coroutine: `async def`, a partial of one, an object with an async `__call__`."""
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(_call_of(function))
 
 
 def generates(function: Callable[..., Any]) -> bool:
-    """Whether calling gives a generator, of either kind."""
+    """Return whether calling gives a generator, of either kind."""
     return any(inspect.isgeneratorfunction(one) or inspect.isasyncgenfunction(one) for one in (function, _call_of(function)))
 
 
 def _call_of(function: Callable[..., Any]) -> Any:
-    """What runs when it is called, behind partials, static methods and objects."""
+    """Return what runs when it is called, behind partials, static methods and objects."""
     while isinstance(function, functools.partial | staticmethod):
         function = function.func if isinstance(function, functools.partial) else function.__func__
     return function if inspect.isroutine(function) or inspect.isclass(function) else type(function).__call__
 
 
 def _elements(result: Any) -> list[Any]:
-    """The result and what is in it, however deep, the shallowest first."""
+    """Return the result and what is in it, however deep, the shallowest first."""
     found: list[Any] = [result]
     for one in found:  # it grows meanwhile; a container that holds itself grows it to the bound
         for kind, parts in _CONTAINERS:
@@ -86,7 +86,7 @@ _CONTAINERS: Final[tuple[tuple[type, Callable[[Any], Iterable[Any]]], ...]] = (
 
 
 def _later(one: Any) -> Any:
-    """The work that is still to be done in `one`; None where there is none."""
+    """Return the work that is still to be done in `one`; None where there is none."""
     if isinstance(one, io.IOBase):
         return None
     if inspect.isawaitable(one) or isinstance(one, Iterator | AsyncIterator | Future | Handle):

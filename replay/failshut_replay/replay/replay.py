@@ -95,7 +95,7 @@ class Replay:
         owns: Callable[[str], bool] = lambda gate: gates.get(gate) == partition  # noqa: E731
         start = manifest.start(partition)
         if start is None:
-            governor = Governor(partition, run.evidence_id, run.evidence_partitions, owns)
+            governor = Governor(partition, run.log, owns)
         else:
             activation = activation_at(manifest, start)
             in_force = activation and self.what_if.activation(activation)

@@ -82,7 +82,7 @@ def _is_otlp(place: str, line: bytes) -> bool:
 
 
 def _looked_at(place: str, line: bytes) -> _Kind:
-    """What a line is that is no object, or that only the lenient reader takes for JSON."""
+    """Return what a line is that is no object, or that only the lenient reader takes for JSON."""
     try:
         found = parse(line)
     except Unreadable as error:
@@ -113,7 +113,7 @@ def _timed(path: Path, records: Iterator[tuple[str, list[Item]]], notes: Notes) 
 
 
 def _claim_ms(item: Item) -> int:
-    """The time that a reading claims; 0 for none, and for the future, which nobody can promise."""
+    """Return the time that a reading claims; 0 for none, and for the future, which nobody can promise."""
     time_ms = None if isinstance(item, Outcome) else item.time_ms
     return time_ms if time_ms and time_ms < LATEST_MS else 0
 

@@ -121,7 +121,7 @@ class Story:
         return "", []
 
     def end(self) -> None:
-        """The recording ends."""
+        """End with the recording."""
         for timeline in self.timelines.values():
             timeline.end(self.end_ms)
 

@@ -85,7 +85,7 @@ class Timeline:
         self._exp_ms = decision.exp_ms if is_open else 0
 
     def end(self, at_ms: int) -> None:
-        """The recording ends here."""
+        """End with the recording."""
         self._lapse(at_ms)
         if self.spans:
             self.spans[-1].end_ms = max(at_ms, self.spans[-1].start_ms)

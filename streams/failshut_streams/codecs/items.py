@@ -99,7 +99,7 @@ Item: TypeAlias = Sample | Beat | LagPoint | Outcome | Fault
 
 
 def fault(series: str | None, reason: object, time_ms: int | None = None, kind: DeadKind = DeadKind.OTHER) -> Fault:
-    """A fault whose reason is safe to print, to sign and to encode, whatever the producer sent.
+    """Return a fault whose reason is safe to print, to sign and to encode, whatever the producer sent.
 
     >>> fault(None, "bad \\x1b[2J").reason
     'bad ?[2J'

@@ -75,7 +75,7 @@ class Walk:
         self._instance: str | None = None
 
     def resources(self, resource_metrics: Any) -> None:
-        """Everything in these resources."""
+        """Take everything in these resources."""
         self.hold(resource_metrics)
         for resource in resource_metrics:
             described = resource.resource
@@ -101,7 +101,7 @@ class Walk:
             self.faults(None, (), f"{what}, but with fields that are unknown here")
 
     def resource(self, attributes: Any) -> None:
-        """Takes service and instance from a resource; a service that is missing, empty or no text is unknown."""
+        """Take service and instance from a resource; a service that is missing, empty or no text is unknown."""
         self.hold(attributes)
         found: dict[str, Any] = {
             attribute.key: attribute.value.string_value
@@ -113,7 +113,7 @@ class Walk:
         self._instance = instance if isinstance(instance, str) and instance else None
 
     def metric(self, metric: Any) -> None:
-        """The points of one metric, as samples or faults."""
+        """Take the points of one metric, as samples or faults."""
         kind = metric.WhichOneof("data")
         name = metric.name or ""
         if kind is None:
@@ -146,7 +146,7 @@ class Walk:
                 self.faults(name, suffixes or SUFFIXES[kind], refusal)
 
     def faults(self, name: object, suffixes: Iterable[str], reason: object, time_ms: int | None = None) -> None:
-        """A fault of each series that a bad point would have fed, or an unreadable element if it names none."""
+        """Add a fault of each series that a bad point would have fed, or an unreadable element if it names none."""
         try:
             if not isinstance(name, str):
                 raise ValueError(reason)
@@ -222,12 +222,12 @@ class Walk:
                     self.items.append(fault(part, "value is not finite", time_ms))
 
     def time_ms(self, nanoseconds: int) -> int | None:
-        """The time of a point; None where it claims none. Raises `BadTime`."""
+        """Return the time of a point; None where it claims none. Raises `BadTime`."""
         return min(nano_ms(nanoseconds), self.append_ms) if nanoseconds else None
 
 
 def suffixes_of(kind: str, data: Any) -> tuple[str, ...]:
-    """The suffixes of the series that this metric's points feed; none if its temporality is not told."""
+    """Return the suffixes of the series that this metric's points feed; none if its temporality is not told."""
     if kind in ("gauge", "summary"):
         return SUFFIXES[kind]
     temporality = data.aggregation_temporality

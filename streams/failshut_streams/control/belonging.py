@@ -107,7 +107,7 @@ class Belonging:
     # --- what must stand ---
 
     def stands(self, command: Activate | OpenTerm, record: Record) -> None:
-        """This bundle or term is in force now, and the one before it need not stand any more."""
+        """Note that this bundle or term is in force now; the one before it need not stand any more."""
         key = command_key(command)
         if record.key == key and record.value:
             before = self._standing.get(command.kind)

@@ -257,8 +257,8 @@ class Operator:
     async def activate(self, files: Mapping[str, str], why: str = "policy activation") -> tuple[int, int]:
         """Put a bundle in force (file name to YAML text); return its version and its offset.
 
-        The version is the wall clock in milliseconds, so that operators who do not know each other's keys do not collide, and
-        above every version that is believed.
+        The version is the wall clock in milliseconds, and always above every version that is believed. So operators who do
+        not know each other's keys do not collide.
         """
         root = _root(await self._terms(), await self._evidence_id())
         if root not in ("", await self.installation()):
@@ -291,11 +291,10 @@ class Operator:
                 "an operator opens a new term"
             )
         if last is not None and not renew:
-            if (last.evidence_id, last.evidence_partitions) != (found.evidence_id, found.evidence_partitions):
+            if last.log != found.log:
                 raise TermError(
-                    f"term {last.term} is of evidence topic {last.evidence_id} with {last.evidence_partitions} partitions; "
-                    f"there is {found.evidence_id} with {found.evidence_partitions}. Evidence was lost or replaced, so gates "
-                    "stay closed until an operator opens a new term"
+                    f"term {last.term} is of evidence {last.log}; there is {found.log}. Evidence was lost or replaced, so "
+                    "gates stay closed until an operator opens a new term"
                 )
             return last, offset, False
         self._installation = owner or new_installation()

@@ -21,6 +21,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
+from failshut_breakers.evidence.log import EvidenceLog
 from failshut_streams.kafka.address import client_options, shown
 from failshut_streams.kafka.diagnosis import why_unreachable
 from failshut_streams.kafka.metadata import ClusterFound, TopicFound, ask
@@ -146,6 +147,11 @@ class TopicsFound:
     found: Mapping[str, TopicFound]
     created: tuple[str, ...]
     copies: int
+
+    @property
+    def log(self) -> EvidenceLog:
+        """The evidence log that is there."""
+        return EvidenceLog(self.evidence_id, self.evidence_partitions)
 
     @property
     def evidence_id(self) -> str:

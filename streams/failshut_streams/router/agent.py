@@ -29,6 +29,7 @@ from faust.types import TP
 from failshut_breakers.command import OpenTerm
 from failshut_breakers.evidence.boundaries import look_before
 from failshut_breakers.evidence.coverage import BROKER_SKEW_MS, CONTROL
+from failshut_breakers.evidence.log import EvidenceLog
 from failshut_breakers.evidence.records import Term
 from failshut_streams.codecs import InternalDecoder, NativeDecoder, Origin, OtlpDecoder, encode_dead_letter
 from failshut_streams.config import WorkerConfig
@@ -37,7 +38,7 @@ from failshut_streams.control.operators_file import OperatorNaming
 from failshut_streams.control.reader import ControlReader
 from failshut_streams.kafka.topics import INTERNAL, OTLP_METRICS, TELEMETRY, Topics
 from failshut_streams.metrics import Metrics
-from failshut_streams.router.cutter import Cutter, Decoder, Log, UnknownPartitions
+from failshut_streams.router.cutter import Cutter, Decoder, RunHead, UnknownPartitions
 from failshut_streams.router.evidence_writer import EvidenceWriter
 from failshut_streams.router.mark_search import last_boundary_before
 from failshut_streams.sources.marks import wall_ms
@@ -74,14 +75,14 @@ class Router:
         config: WorkerConfig,
         topics: Topics,
         control: ControlCutter,
-        evidence_id: str,
+        log: EvidenceLog,
         partition_of: PartitionOf,
         metrics: Metrics,
         topic_ids: Mapping[str, str],
         naming: OperatorNaming | None = None,
     ) -> None:
         self.app, self.config, self.topics, self.control = app, config, topics, control
-        self.evidence_id = evidence_id
+        self.log = log
         self._metrics = metrics
         self._topic_ids = topic_ids
         self._naming = naming
@@ -142,7 +143,7 @@ class Router:
             )
         if term is None:
             raise NoTerm("no term is open: open one with `failshut term open`; until then every gate stays closed")
-        if (term.evidence_id, term.evidence_partitions) != (self.evidence_id, self.config.evidence_partitions):
+        if term.log != self.log:
             self._refuse_log(term)
         replaced = [role for role, topic_id in sorted(term.topic_ids.items()) if self._topic_ids.get(role) != topic_id]
         if replaced:
@@ -154,9 +155,8 @@ class Router:
 
     def _refuse_log(self, term: Term | OpenTerm) -> NoReturn:
         raise WrongLog(
-            f"term {term.term} is of evidence topic {term.evidence_id} with {term.evidence_partitions} partitions; the "
-            f"broker has {self.evidence_id} with {self.config.evidence_partitions}. Every gate stays closed until an "
-            f"operator opens a new term"
+            f"term {term.term} is of evidence {term.log}; the broker has {self.log}. Every gate stays closed until an operator "
+            f"opens a new term"
         )
 
     async def follow_control(self) -> None:
@@ -208,7 +208,7 @@ class Router:
         for gap in cut.gaps:
             self._also(positions, gap.topic, gap.partition, gap.upto)
         if any(retell.topic == CONTROL for retell in cut.retells):
-            await self._tell_control(frozenset(range(self.config.evidence_partitions)))
+            await self._tell_control(frozenset(range(self.log.partitions)))
         for retell in cut.retells:
             for cutter in self.cutters.values():
                 if (cutter.topic, cutter.partition) == retell[:2] and (cutter.reach or 0) > retell.position:
@@ -322,15 +322,15 @@ class Router:
         self._metrics.router_chunk(time.perf_counter() - began)
         if cut.boundary is not None:
             gap = f"/{self.control.newest_gap}" if self.control.gaps else ""
-            self._reached[chunk.tp] = chunk.done(cut.boundary, f"{cutter.log.term}/{routes.routing}{gap}")
+            self._reached[chunk.tp] = chunk.done(cut.boundary, f"{cutter.head.term}/{routes.routing}{gap}")
 
     def _new_cutter(self, chunk: Chunk) -> Cutter:
-        log = Log(self.evidence_id, self.config.evidence_partitions, self._term_number(), self.config.worker_id)
+        head = RunHead(self.log, self._term_number(), self.config.worker_id)
         topic = chunk.topic
         return Cutter(
             self._roles[topic],
             chunk.partition,
-            log,
+            head,
             self._partition_of,
             self._decoders[topic],
             lambda: self._partitions(topic),
