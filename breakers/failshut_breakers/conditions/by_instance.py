@@ -43,7 +43,7 @@ class _Instance:
 
     def is_silent(self, evidence_ms: int) -> bool:
         """Whether nothing was heard of it for longer than its readings may be old."""
-        return evidence_ms - self.last_ms > self.condition.stale_ms
+        return self.condition.is_too_old(evidence_ms - self.last_ms)
 
     @property
     def is_judged(self) -> bool:
@@ -138,12 +138,12 @@ class ByInstanceCondition(Condition):
         else:
             judged = sum(one.is_judged for one in self._instances.values())
             learning = len(self._instances) - judged
-            new = f"; {learning} new, still to be learnt" if learning else ""
-            self.status, self.text = Status.HOLDS, f"{self._metric}: {judged} instances hold, {self._least} must{new}"
+            new = f", {learning} new" if learning else ""
+            self.status, self.text = Status.HOLDS, f"{self._metric}: {judged} instances judged, {self._least} needed{new}"
 
     def _lacks(self, moment: Moment) -> str:
         """Return why there is too little evidence, whatever those say that are judged; or nothing."""
-        beyond = self._beyond.newest_ms and self._beyond.age_ms(moment.evidence_ms) <= self._beyond.stale_ms
+        beyond = self._beyond.newest_ms > 0 and not self._beyond.is_old(moment.evidence_ms)
         if beyond or len(self._instances) > self._most:
             return f"more than {self._most} instances send {self._metric}, and no more are judged (instances_max)"
         silent = [name for name, one in sorted(self._instances.items()) if one.is_silent(moment.evidence_ms)]
@@ -210,7 +210,7 @@ class ByInstanceCondition(Condition):
         if not isinstance(before, ByInstanceCondition) or before.cause is not self.cause or before.series != self.series:
             return
         if before._of_one == self._of_one:  # the fleet's settings changed alone
-            self._instances = before._instances
+            self._instances, self.goes_on = before._instances, True
         else:
             for name, one in before._instances.items():
                 mine = self._instances[name] = _Instance(self._of_one, one.first_ms)

@@ -59,6 +59,10 @@ class OnSeries(Condition):
         """How old its newest reading may be."""
         return self._staleness.stale_ms
 
+    def is_too_old(self, age_ms: int) -> bool:
+        """Whether its newest reading may not be of this age."""
+        return self._staleness.is_too_much(age_ms)
+
     @property
     def demands_level(self) -> bool:
         """Whether it demands because of a level, which may be accepted."""
