@@ -74,10 +74,9 @@ class ByInstanceCondition(Condition):
             return []
         demands: list[Demand] = []
         for name, rows in self._apart(reading, lo, moment).items():
-            instance = self._instances[name]
-            instance.last_ms = max(instance.last_ms, *(row[2] for row in rows))
+            condition = self._instances[name].condition
             for block in FromMany(self.series, [], rows).as_one():
-                for demand in instance.condition.feed(block, 0, moment):
+                for demand in condition.feed(block, 0, moment):
                     demands.append(Demand(demand.offset, demand.index, f"{_called(name)}: {demand.text}"))
         self._settle(moment)
         return sorted(demands)
@@ -96,6 +95,7 @@ class ByInstanceCondition(Condition):
                     apart.setdefault(one, []).append(row)
             elif name in self._instances or self._begins(name, row, moment):
                 apart.setdefault(name, []).append(row)
+                self._instances[name].last_ms = max(self._instances[name].last_ms, row[2])
         return apart
 
     def _begins(self, name: str, row: ManyRow, moment: Moment) -> bool:
