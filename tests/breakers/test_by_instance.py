@@ -190,6 +190,28 @@ def test_a_newcomer_may_learn_while_enough_others_decide() -> None:
     assert few.text.startswith("1 of 2 instances of x are judged; instance b: not enough readings")
 
 
+def test_an_instance_that_was_learnt_is_no_newcomer() -> None:
+    """If it has to learn again within that time, it closes the gate."""
+    judge = Judge(RULE + "by: instance, newcomer: 1h}").all(["a", "b"])
+    known = judge.condition._instances["b"].condition  # type: ignore[attr-defined]
+    known._memory.detector = known._memory._detection.build()
+    judge.all(["a", "b"], times=1)
+    assert judge.status is Status.INSUFFICIENT
+    assert judge.text.startswith("instance b: not enough readings of x yet")
+
+
+def test_an_old_reading_that_comes_late_makes_no_instance_silent() -> None:
+    """The newest one counts, in whatever order they come; and what names nobody keeps nobody alive."""
+    judge = Judge(RULE + "by: instance, forget: 20s}").all(["a", "b"])
+    late = FromMany("s/x", ["a"], [(judge.offset, 0, judge.now_ms - 60_000, 0, 48.0)])
+    judge.condition.feed(late, 0, Moment(judge.now_ms, judge.now_ms))
+    judge.condition.tick(Moment(judge.now_ms, judge.now_ms))
+    assert (judge.status, list(judge.condition._instances)) == (Status.HOLDS, ["a", "b"])  # type: ignore[attr-defined]
+    for at in range(40):
+        judge.send(("a", 48.0), *([("", "NaN")] if at % 25 == 0 else []))
+    assert list(judge.condition._instances) == ["a"]  # type: ignore[attr-defined]
+
+
 def test_a_rule_is_a_limit_from_a_newcomers_first_readings_on() -> None:
     """And what demands without having held closes the gate by itself: it has nothing to vote by."""
     judge = Judge(RULE + "by: instance, newcomer: 1h}").all(["a"])
@@ -332,6 +354,11 @@ def test_an_edit_keeps_the_instances_and_their_demands() -> None:
     fewer.tick(moment)
     assert fewer.status is Status.INSUFFICIENT
     assert fewer.text.startswith("more than 1 instances send x")
+    judge.send(*((name, 48.0) for name in ("a", "b", *map(str, range(20)))))
+    crowded = edited(judge.condition, RULE + "by: instance, instances_max: 22}")
+    crowded.tick(Moment(judge.now_ms, judge.now_ms))
+    assert crowded.text.startswith("more than 22 instances send x")
+    judge = Judge(RULE + "by: instance}").all(["a", "b"])
     judge.send(("a", 48.0), ("b", 900.0), times=3)
     other = edited(judge.condition, RULE.replace("500", "501") + "by: instance}")
     other.tick(moment)
