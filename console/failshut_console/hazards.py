@@ -111,6 +111,8 @@ def _of_a_series(condition: Drift | Anomaly | Conformance, heard: set[str]) -> I
     if condition.action == "lapse":
         why = f"{condition.name}: a lapse has no breaker behind it: the gate opens without probes and without an operator"
         yield why, "leave `action` out"
+    if condition.by:
+        yield from _of_instances(condition)
     if isinstance(condition, Conformance):
         yield from _of_a_rule(condition)
         return
@@ -119,6 +121,15 @@ def _of_a_series(condition: Drift | Anomaly | Conformance, heard: set[str]) -> I
         if needs_ms > LEARN_MS:
             why = f"{condition.name}: it learns for {format_ms(needs_ms)} before the gate can open"
             yield why, "write a smaller `every` or `learn`"
+
+
+def _of_instances(condition: Drift | Anomaly | Conformance) -> Iterator[tuple[str, str]]:
+    if condition.instances is None:
+        why = f"{condition.name}: one instance that is judged is enough for it, however many have never come"
+        yield why, "write instances: 8, or as many as must be judged"
+    if condition.forget is None and condition.newcomer is None:
+        why = f"{condition.name}: an instance that comes closes the gate until it has learnt, one that leaves for ever"
+        yield why, "write newcomer: 10m and forget: 5m, or longer than a replacement takes"
 
 
 def _of_a_rule(condition: Conformance) -> Iterator[tuple[str, str]]:

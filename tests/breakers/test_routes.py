@@ -42,6 +42,15 @@ def test_every_series_of_every_condition_is_routed() -> None:
     assert (routes.unreadable, routes.routing, list(routes.gates)) == ((), 7, ["g", "h"])
 
 
+def test_a_series_is_fed_by_instance_where_a_policy_asks_alone() -> None:
+    """A gate that judges it both ways is fed both."""
+    asks = "drift: {series: s/a, detector: adwin, by: instance}"
+    plain = "anomaly: {series: s/a}"
+    routes = routes_of(policy(asks), policy(plain, gate="h"), policy(asks, plain, gate="i"))
+    assert routes.series == {"s/a": ("h", "i")}
+    assert routes.instances == {"s/a": ("g", "i")}
+
+
 def test_a_gate_whose_policy_is_at_fault_is_fed_nothing() -> None:
     """One bad detector in a list, and none of its series is routed."""
     routes = routes_of(

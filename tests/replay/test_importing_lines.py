@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from replay import made
 
 from failshut_breakers.evidence.log import EvidenceLog
-from failshut_breakers.evidence.records import Beats, Faults, Run, Samples, Unreadable, decode_run
+from failshut_breakers.evidence.records import Beats, Faults, FromMany, Run, Samples, Unreadable, decode_run
 from failshut_breakers.policy.policy import PolicyBook
 from failshut_breakers.policy.routes import Routes
 from failshut_replay.errors import ImportFault
@@ -297,3 +297,22 @@ def test_a_line_larger_than_a_record_is_read(tmp_path: Path) -> None:
     value = json.dumps({"resourceMetrics": [resource] * 8_000}).encode()
     assert len(value) > 1 << 20
     assert len(read(written(tmp_path, [value]))[0]) == 8_000
+
+
+def test_instances_of_a_file_are_told_apart() -> None:
+    """Where a policy judges by instance: as a router tells them, faults included."""
+    asks = {"p.yaml": made.policy("drift: {series: a/m, detector: adwin, by: instance}", "anomaly: {series: a/m}")}
+    events = [Event(T0_MS + at, ("sample", "a/m", float(at), f"i{at % 2}")) for at in range(3)]
+    events += [Event(T0_MS + 3, ("fault", "a/m", "no number", "i1")), Event(T0_MS + 4, ("sample", "a/m", float("nan")))]
+    runs = [decode_run(one.record) for one in evidence_of(events, asks)]
+    many = [one for run in runs for one in run.readings.get("pay", ()) if isinstance(one, FromMany)]
+    assert [(one.names[row[3]], row[4]) for one in many for row in one.rows] == [
+        ("i0", 0.0),
+        ("i1", 1.0),
+        ("i0", 2.0),
+        ("i1", "no number"),
+        ("", "NaN"),
+    ]
+    assert [one for block in many for one in block.as_one()] == [
+        one for run in runs for one in run.readings.get("pay", ()) if isinstance(one, Samples | Faults)
+    ]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import Annotated, NamedTuple, TypeAlias
 
 import msgspec
@@ -103,6 +104,29 @@ class Faults(msgspec.Struct, frozen=True, array_like=True, tag="f"):
 
     series: str
     rows: list[FaultRow]
+
+
+ManyRow: TypeAlias = tuple[int, int, int, int, float | str]
+"""offset, index, time_ms, whose it is (its place among the names), and the value, or why it could not be read"""
+
+
+class FromMany(msgspec.Struct, frozen=True, array_like=True, tag="i"):
+    """Readings of one series for those who judge it by instance: of all instances, in order, readable or not.
+
+    A reading that names no instance has an empty name. Rows and no columns: whoever reads them takes them apart by instance.
+    """
+
+    series: str
+    names: list[str]
+    rows: list[ManyRow]
+
+    def as_one(self) -> list[Samples | Faults]:
+        """Return the readings as those of one stream, which is what others are fed with."""
+        blocks: list[Samples | Faults] = []
+        for bad, some in groupby(self.rows, lambda row: isinstance(row[4], str)):
+            rows = [(*row[:3], row[4]) for row in some]
+            blocks.append(Faults(self.series, [FaultRow(*row) for row in rows]) if bad else Samples.of(self.series, rows))  # type: ignore[arg-type]
+        return blocks
 
 
 class Beats(msgspec.Struct, frozen=True, array_like=True, tag="h"):
@@ -207,7 +231,7 @@ class Commanded(msgspec.Struct, frozen=True, array_like=True, tag="c"):
     kid: str
 
 
-Reading: TypeAlias = Samples | Faults | Beats | Lags | Outcomes | Sent | Unreadable | Commanded
+Reading: TypeAlias = Samples | Faults | FromMany | Beats | Lags | Outcomes | Sent | Unreadable | Commanded
 
 
 _Index = Annotated[int, msgspec.Meta(ge=0)]

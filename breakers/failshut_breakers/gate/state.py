@@ -93,6 +93,7 @@ class Gate:
             fault = f"{self.entry.file}: its conditions cannot be built: {type(error).__name__}: {error}"[:FAULT_CHARS_MAX]
             self.entry = Entry(self.entry.gate, self.entry.file, self.entry.digest, None, fault)
             self.conditions, policies = [], ()
+        self.kept |= {condition.name for condition in self.conditions if condition.goes_on}
         if policies:  # while there is no policy, what the last one knew is kept
             self.known = {one.name: (policy, one) for policy, one in zip(policies, self.conditions, strict=True)}
         self.tallies = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from failshut_breakers.evidence.records import Beats, Commanded, Faults, Lags, Outcomes, Reading, Samples, Sent
+from failshut_breakers.evidence.records import Beats, Commanded, Faults, FromMany, Lags, Outcomes, Reading, Samples, Sent
 from failshut_breakers.policy.policy import Anomaly, ConditionPolicy, Conformance, Drift, FailureRate, Heartbeat, Lag
 
 
@@ -11,6 +11,8 @@ def key_of(reading: Reading) -> tuple[str, ...]:
     match reading:
         case Samples() | Faults():
             return ("series", reading.series)
+        case FromMany():
+            return ("instances", reading.series)
         case Beats():
             return ("source", reading.source)
         case Lags():
@@ -33,7 +35,7 @@ def keys_of_policy(policy: ConditionPolicy) -> list[tuple[str, ...]]:
     """Return what a condition reads."""
     match policy:
         case Drift() | Anomaly() | Conformance():
-            return [("series", name) for name in policy.all_series]
+            return [("instances" if policy.by else "series", name) for name in policy.all_series]
         case Heartbeat():
             return [("source", policy.source) if policy.source else ("series", policy.series or "")]
         case Lag():

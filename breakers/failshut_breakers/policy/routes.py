@@ -28,7 +28,7 @@ def keys_of(condition: ConditionPolicy) -> list[Key]:
     """Return what feeds a condition: kinds of readings, each with the name that it goes by."""
     match condition:
         case Drift() | Anomaly() | Conformance():
-            return [("series", name) for name in condition.all_series]
+            return [("instances" if condition.by else "series", name) for name in condition.all_series]
         case Heartbeat():
             return [("source", condition.source) if condition.source else ("series", condition.series or "")]
         case Lag():
@@ -44,6 +44,7 @@ class Routes:
 
     routing: int = -1
     series: dict[str, Gates] = field(default_factory=dict)
+    instances: dict[str, Gates] = field(default_factory=dict)  # by series: who judges it by instance
     sources: dict[str, Gates] = field(default_factory=dict)
     lags: dict[tuple[str, str], Gates] = field(default_factory=dict)
     gates: dict[str, None] = field(default_factory=dict)  # every gate with a policy, in order
@@ -54,6 +55,7 @@ class Routes:
     def of(cls, book: PolicyBook, made: tuple[bytes, ...] = ()) -> Routes:
         """Return the routes of the policies in force; `made` holds their digest for each evidence partition."""
         series: dict[str, set[str]] = {}
+        instances: dict[str, set[str]] = {}
         sources: dict[str, set[str]] = {}
         lags: dict[tuple[str, str], set[str]] = {}
         unreadable: set[str] = set()
@@ -63,6 +65,8 @@ class Routes:
                 match key:
                     case ("series", name):
                         series.setdefault(name, set()).add(gate)
+                    case ("instances", name):
+                        instances.setdefault(name, set()).add(gate)
                     case ("source", name):
                         sources.setdefault(name, set()).add(gate)
                     case ("lag", group, topic):
@@ -72,6 +76,7 @@ class Routes:
         return cls(
             routing=book.routing,
             series={name: tuple(sorted(gates)) for name, gates in series.items()},
+            instances={name: tuple(sorted(gates)) for name, gates in instances.items()},
             sources={name: tuple(sorted(gates)) for name, gates in sources.items()},
             lags={name: tuple(sorted(gates)) for name, gates in lags.items()},
             gates=dict.fromkeys(sorted(policies)),

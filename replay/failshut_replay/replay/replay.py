@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from failshut_breakers.agreement import Unquestioned
 from failshut_breakers.decisions.decision import Decision
-from failshut_breakers.evidence.records import EvidenceError, Run, Samples, decode_run
+from failshut_breakers.evidence.records import EvidenceError, FromMany, Run, Samples, decode_run
 from failshut_breakers.governor import Governor
 from failshut_replay.errors import RecordingError
 from failshut_replay.recording.reader import Decided, Recorded, Recording
@@ -87,6 +87,8 @@ class Replay:
             for reading in readings:
                 if isinstance(reading, Samples):
                     self.samples += reading.count
+                elif isinstance(reading, FromMany):
+                    self.samples += sum(isinstance(row[4], float) for row in reading.rows)
         return Step(partition, record.offset, record.time_ms, run, decisions)
 
     def _begin(self, partition: int, run: Run) -> Governor:

@@ -127,7 +127,7 @@ def _timeless(path: Path, waiting: list[tuple[str, Item]]) -> ImportFault:
 def _event_item(item: Item) -> tuple[Any, ...]:
     match item:
         case Sample():
-            return ("sample", item.series, item.value)
+            return ("sample", item.series, item.value, *((item.instance,) if item.instance else ()))
         case Beat():
             return ("beat", item.source)
         case LagPoint():
@@ -135,7 +135,7 @@ def _event_item(item: Item) -> tuple[Any, ...]:
         case Outcome():
             return ("outcome", item.gate, int(item.epoch), item.token, item.outcome, item.count)
         case Fault(series, reason) if series is not None:
-            return ("fault", series, reason)
+            return ("fault", series, reason, *((item.instance,) if item.instance else ()))
     return ("unreadable", item.reason)
 
 

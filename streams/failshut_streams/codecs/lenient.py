@@ -165,14 +165,18 @@ class LenientReader:
             return self._fault(element, error, append_ms)
 
     def _fault(self, element: dict[str, Any], error: Exception, append_ms: int) -> Fault:
-        service, metric = element.get("service"), element.get("metric")
+        service, metric, instance = element.get("service"), element.get("metric"), element.get("instance")
         series, reason = None, error
         if isinstance(service, str) and isinstance(metric, str):
             try:
                 series = self._names[service, metric]
             except ValueError as bad_name:
                 reason = bad_name
-        return fault(series, reason, claim_of(element.get("time"), append_ms))
+        try:
+            instance = self._instances[instance] if isinstance(instance, str) else None
+        except ValueError:
+            instance = None  # a name that is none names nobody
+        return fault(series, reason, claim_of(element.get("time"), append_ms), instance=instance)
 
 
 def claim_of(time: object, append_ms: int) -> int | None:
