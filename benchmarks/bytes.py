@@ -1,8 +1,8 @@
 """What a monitor writes: bytes a minute into each topic, idle and under load, by gate and by sample.
 
-Two workers and a hot standby govern the gates. Once every gate was open nothing happens for a while. Then telemetry comes at a steady rate and services
-execute at every gate; one gate in eight has a condition on how its executions end. Telemetry is not compressed, so evidence
-can be compared with what a producer said: the bytes of its values.
+Two workers and a hot standby govern the gates. Once every gate was open nothing happens for a while. Then telemetry comes at a
+steady rate and services execute at every gate; one gate in eight has a condition on how its executions end. Telemetry is not
+compressed, so evidence can be compared with what a producer said: the bytes of its values.
 
 A topic's bytes are those of its newest segments on the broker's disk, which only grow; what compaction or retention removes is
 not subtracted. One copy of each topic is counted: three replicas take three times as much.
@@ -150,7 +150,8 @@ async def measure(given: argparse.Namespace, folder: Path) -> tuple[Any, ...]:
             guard = await asyncio.create_subprocess_exec(
                 sys.executable, str(GUARD), *arguments, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
             )
-            assert guard.stdin is not None and guard.stdout is not None
+            assert guard.stdin is not None
+            assert guard.stdout is not None
             await guard.stdout.readline()
             await asyncio.sleep(SETTLE_S)
             harness.say(f"  idle for {given.idle} s")
