@@ -91,3 +91,11 @@ def test_a_gate_gives_its_conditions_what_routers_forward_for_them() -> None:
         for key in keys_of(condition):
             routed[key].append(condition.name)
     assert {key: [one.name for one in fed] for key, fed in gate.by_key.items()} == routed
+
+
+def test_outcomes_feed_the_gates_with_a_condition_on_them() -> None:
+    """A gate whose policy never asks how executions end is fed none; probes are another matter."""
+    rate = "failure_rate: {window: 60s, at_least: 20, over: 0.5}"
+    routes = routes_of(policy(rate, gate="h"), policy("drift: {series: s/a, detector: adwin}"))
+    assert routes.outcomes == {"h"}
+    assert list(routes.gates) == ["g", "h"]

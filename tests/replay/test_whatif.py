@@ -63,7 +63,11 @@ def test_records_that_nobody_can_read_are_taken_from_gates_that_asked() -> None:
     what = what_if()
     after = what.apply(run(other=[Unreadable(ROWS)]))
     assert after.readings["pay"] == [Unreadable(ROWS)]
-    assert what.complaints() == [f"pay: the recording holds nothing of series {made.SERIES}: that condition never had evidence"]
+    never = "that condition never had evidence"
+    assert what.complaints() == [
+        f"pay: the recording holds nothing of outcomes: {never}",
+        f"pay: the recording holds nothing of series {made.SERIES}: {never}",
+    ]
 
 
 def test_outcomes_of_another_gate_are_nobody_elses() -> None:
@@ -99,3 +103,12 @@ def test_a_rehearsal_names_the_instances_and_says_nothing_twice() -> None:
         {"service": service, "metric": metric, "value": 1.0, "instance": "a"},
         {"service": service, "metric": metric, "value": 2.0},
     ]
+
+
+def test_a_new_condition_on_outcomes_says_that_none_were_recorded() -> None:
+    """A router forwards no outcomes that no policy reads: a what-if that reads them is not told that nothing failed."""
+    what = what_if()
+    what.apply(run(pay=[Unreadable(ROWS)]))
+    assert any("nothing of outcomes" in complaint for complaint in what.complaints())
+    what.apply(run(pay=[Outcomes([OutcomeRow(5, 0, made.START_MS, 1, "", "ok", 3)])]))
+    assert not any("nothing of outcomes" in complaint for complaint in what.complaints())

@@ -30,6 +30,7 @@ ROUTES = Routes(
     sources={"pay": ("a", "d")},
     lags={("g", "t"): ("b",)},
     gates=dict.fromkeys(("a", "b", "c", "d")),
+    outcomes=frozenset(("a", "d")),
     unreadable=("a", "b", "c", "d"),
     made=(b"made",) * PARTITIONS,
 )

@@ -2,7 +2,8 @@
 
 Routers look every sample up here, so the tables are plain dictionaries of tuples. A gate whose policy is at fault is
 fed nothing: it is closed, and its next policy starts without evidence. Records that nobody can read feed the gates
-that ask about them, and no other: garbage on a topic is not everybody's.
+that ask about them, and no other: garbage on a topic is not everybody's. Outcomes feed the gates that have a condition
+on them. Those of probes feed every gate with a policy, because any breaker may be proving.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ class Routes:
     sources: dict[str, Gates] = field(default_factory=dict)
     lags: dict[tuple[str, str], Gates] = field(default_factory=dict)
     gates: dict[str, None] = field(default_factory=dict)  # every gate with a policy, in order
+    outcomes: frozenset[str] = frozenset()  # gates with a condition on outcomes
     unreadable: Gates = ()  # whose policies ask about records that nobody can read
     made: tuple[bytes, ...] = ()  # by evidence partition: the digest of all this for its gates, which every run carries
 
@@ -58,6 +60,7 @@ class Routes:
         instances: dict[str, set[str]] = {}
         sources: dict[str, set[str]] = {}
         lags: dict[tuple[str, str], set[str]] = {}
+        outcomes: set[str] = set()
         unreadable: set[str] = set()
         policies = {gate: entry.policy for gate, entry in book.entries.items() if entry.policy is not None}
         for gate, policy in policies.items():
@@ -71,6 +74,8 @@ class Routes:
                         sources.setdefault(name, set()).add(gate)
                     case ("lag", group, topic):
                         lags.setdefault((group, topic), set()).add(gate)
+                    case ("outcomes",):
+                        outcomes.add(gate)
                     case ("unreadable",):
                         unreadable.add(gate)
         return cls(
@@ -80,6 +85,7 @@ class Routes:
             sources={name: tuple(sorted(gates)) for name, gates in sources.items()},
             lags={name: tuple(sorted(gates)) for name, gates in lags.items()},
             gates=dict.fromkeys(sorted(policies)),
+            outcomes=frozenset(outcomes),
             unreadable=tuple(sorted(unreadable)),
             made=made,
         )

@@ -39,6 +39,12 @@ def run(
             help="Where guards write outcomes, if that is another store. Then outcomes take no memory from closings.",
         ),
     ] = "",
+    compression: Annotated[
+        str,
+        typer.Option(
+            envvar="FAILSHUT_COMPRESSION", help="How this worker's records are compressed in Kafka: zstd, lz4, gzip or none."
+        ),
+    ] = "zstd",
     metrics_port: Annotated[
         int, typer.Option(envvar="FAILSHUT_METRICS_PORT", min=-1, max=65_535, help="Port of the Prometheus metrics. -1: none.")
     ] = -1,
@@ -114,6 +120,7 @@ def run(
         "lag_every_ms": lag_every_ms,
         "session_timeout_ms": session_timeout_ms,
         "store_timeout_ms": store_timeout_ms,
+        "compression": compression,
         "outcomes_store": outcomes_store,
         "metrics_address": metrics_address,
         "metrics_port": None if metrics_port < 0 else metrics_port,

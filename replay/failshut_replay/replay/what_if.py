@@ -79,7 +79,7 @@ class WhatIf:
                 raise ReplayError(f"{file} is a second policy for gate {policy.gate}")
             self.texts[policy.gate] = text
             self._keys[policy.gate] = keys_of(policy)
-            self.unseen[policy.gate] = set(self._keys[policy.gate])
+            self.unseen[policy.gate] = {key for condition in policy.conditions for key in routes.keys_of(condition)}
 
     def apply(self, run: Run) -> Run:
         """Return the run as it would have been."""

@@ -28,6 +28,7 @@ from failshut.signing import TYP_COMMAND, KeySet, SigningKey, TokenError, read_t
 from failshut.store.names import check_installation, new_installation
 from failshut_breakers.command import Activate, Command, CommandError, NamelessCommand, OpenTerm, parse_command
 from failshut_streams.kafka.address import READ_COMMITTED, client_options
+from failshut_streams.kafka.compression import COMMANDS_CODEC
 from failshut_streams.kafka.diagnosis import why_unreachable
 from failshut_streams.kafka.metadata import ask
 from failshut_streams.kafka.topics import CONTROL_BYTES_MAX, FRONT_DOOR, BrokerUnreachable, Topics, TopicsFound
@@ -151,6 +152,7 @@ class Operator:
             enable_idempotence=True,
             request_timeout_ms=int(self._timeout_s * 1000),
             max_request_size=CONTROL_BYTES_MAX,
+            compression_type=COMMANDS_CODEC,
         )
         try:
             await producer.start()

@@ -11,14 +11,14 @@ that their next run begins at it: it joins, however far they had read meanwhile.
 A position is committed only at a boundary whose runs are acknowledged. The commit says in which term, under which
 routing version and with which accepted gap it was reached. If a partition's commit names an older routing version,
 reading starts at the last mark before the activations since. If it does not know an accepted gap, reading starts where
-the gap ends. If it names another term, reading starts where this term begins.
+the gap ends. If it names another term, reading starts where this term begins. A group without a commit starts where
+evidence says that others have got (reached.py).
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import re
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn
@@ -41,8 +41,9 @@ from failshut_streams.metrics import Metrics
 from failshut_streams.router.cutter import Cutter, Decoder, RunHead, UnknownPartitions
 from failshut_streams.router.evidence_writer import EvidenceWriter
 from failshut_streams.router.mark_search import last_boundary_before
+from failshut_streams.router.reached import Place, metadata_of, reached_in, read_metadata
 from failshut_streams.sources.marks import wall_ms
-from failshut_streams.transport import Assignment, Chunk, ChunkApp, Commit
+from failshut_streams.transport import Assignment, Chunk, ChunkApp, Commit, Position
 from failshut_streams.transport.front_door import DeadRecord, PartitionOf
 
 logger = logging.getLogger(__name__)
@@ -257,10 +258,11 @@ class Router:
         await self._ready.wait()
         starts: dict[TP, int] = {}
         routing_now = self.control.routes.routing
+        elsewhere = await self._reached_elsewhere() if assignment.tps - assignment.committed.keys() else {}
         for tp in assignment.tps:
-            at = assignment.committed.get(tp)
+            at = assignment.committed.get(tp) or elsewhere.get((self._roles[tp.topic], tp.partition))
             self._started_under[tp], self._started_at_gap[tp] = routing_now, self.control.newest_gap
-            term, routing, gap = (-1, -1, -1) if at is None else _read_metadata(at.metadata)
+            term, routing, gap = (-1, -1, -1) if at is None else read_metadata(at.metadata)
             if at is None or term != self._term_number():
                 starts[tp], self._started_under[tp] = self._begin(tp), NOTHING_BEFORE
                 continue
@@ -272,6 +274,9 @@ class Router:
             if signed is not None:
                 starts[tp] = min(starts[tp], signed)
         return starts
+
+    async def _reached_elsewhere(self) -> Mapping[Place, Position]:
+        return await reached_in(self.config.broker, self.topics.evidence, self.log, self._term_number())
 
     async def let_go(self, tps: frozenset[TP]) -> None:
         """Forget partitions that go to another worker, after committing what is acknowledged."""
@@ -321,8 +326,8 @@ class Router:
         self._metrics.runs_written(len(cut.runs))
         self._metrics.router_chunk(time.perf_counter() - began)
         if cut.boundary is not None:
-            gap = f"/{self.control.newest_gap}" if self.control.gaps else ""
-            self._reached[chunk.tp] = chunk.done(cut.boundary, f"{cutter.head.term}/{routes.routing}{gap}")
+            gap = self.control.newest_gap if self.control.gaps else None
+            self._reached[chunk.tp] = chunk.done(cut.boundary, metadata_of(cutter.head.term, routes.routing, gap))
 
     def _new_cutter(self, chunk: Chunk) -> Cutter:
         head = RunHead(self.log, self._term_number(), self.config.worker_id)
@@ -391,9 +396,3 @@ class Router:
 def _look_before(activated_ms: int) -> int:
     """Return the time before which the boundary lies that an activation sends routers back to."""
     return look_before(activated_ms - BROKER_SKEW_MS, wall_ms())
-
-
-def _read_metadata(metadata: str) -> tuple[int, int, int]:
-    """Return the term, the routing and the accepted gap with which a position was committed; -1 for what it does not say."""
-    match = re.fullmatch(r"([0-9]{1,6})/(-1|[0-9]{1,18})(?:/([0-9]{1,18}))?", metadata, re.ASCII)
-    return (int(match[1]), int(match[2]), int(match[3] or -1)) if match else (-1, -1, -1)

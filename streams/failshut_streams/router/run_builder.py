@@ -303,6 +303,8 @@ class RunBuilder:
         if item.gate not in self._routes.gates:
             self.dead = Dead(f"an outcome of a gate without a policy: {item.gate}")
             return
+        if not item.token and item.gate not in self._routes.outcomes:
+            return  # no condition reads it. A policy that will is a new version, for which routers go back
         epoch = int(item.epoch) if item.epoch.isascii() and item.epoch.isdigit() else 0
         row = OutcomeRow(offset, index, append_ms, epoch, item.token, item.outcome, item.count)
         self._add(("o", item.gate), (item.gate,), Outcomes, (), row)
