@@ -90,6 +90,10 @@ def _fields(one: Any) -> Iterator[Any]:
                 yield slot.__get__(one)
 
 
+_KEYS: Final[type] = type({}.keys())
+_VALUES: Final[type] = type({}.values())
+_ITEMS: Final[type] = type({}.items())
+
 #: Containers, and what they hold: asked of the types themselves, so that no method of a subclass runs.
 _CONTAINERS: Final[tuple[tuple[type, Callable[[Any], Iterable[Any]]], ...]] = (
     (list, list.__iter__),
@@ -98,7 +102,9 @@ _CONTAINERS: Final[tuple[tuple[type, Callable[[Any], Iterable[Any]]], ...]] = (
     (frozenset, frozenset.__iter__),
     (deque, deque.__iter__),
     (dict, lambda one: chain(dict.values(one), dict.keys(one))),
-    *((view, iter) for view in (type({}.values()), type({}.items()), type({}.keys()))),
+    (_KEYS, iter),
+    (_VALUES, iter),
+    (_ITEMS, iter),
     (MappingProxyType, lambda one: chain.from_iterable(one.items())),
 )
 
