@@ -35,9 +35,8 @@ FLAGS = "#!lua flags=allow-oom\n"
 
 
 CLEAR = """
-local fence = redis.pcall('HGET', KEYS[1], 'epoch')
-if type(fence) ~= 'string' or fence ~= ARGV[1] then return 0 end
-redis.call('DEL', KEYS[1], KEYS[2])
+if redis.pcall('HSTRLEN', KEYS[1], 'epoch') ~= #ARGV[1] or redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[1] then return 0 end
+redis.call('UNLINK', KEYS[1], KEYS[2])
 return 1
 """
 

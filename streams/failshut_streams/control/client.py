@@ -18,13 +18,12 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, Self
 
-import jwt
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 from aiokafka.structs import ConsumerRecord
 
 from failshut.epoch import TERM_MAX
-from failshut.signing import TYP_COMMAND, KeySet, SigningKey, TokenError, read_token
+from failshut.signing import TYP_COMMAND, KeySet, SigningKey, TokenError, claims_unverified, read_token
 from failshut.store.names import check_installation, new_installation
 from failshut_breakers.command import Activate, Command, CommandError, NamelessCommand, OpenTerm, parse_command
 from failshut_streams.kafka.address import READ_COMMITTED, client_options
@@ -116,7 +115,7 @@ def _owner(terms: list[tuple[OpenTerm, int]], evidence_id: str, given: str) -> s
 
 def _number_of(token: bytes | None) -> int:
     """Return the number of a verified term of an older version; 0 for another command."""
-    claims = jwt.decode(token or b"", options={"verify_signature": False})
+    claims = claims_unverified(token or b"")
     number = claims.get("term") if claims.get("kind") == "term" else 0
     return number if type(number) is int and 0 < number < TERM_MAX else 0
 

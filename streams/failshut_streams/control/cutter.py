@@ -8,9 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import jwt
-
-from failshut.signing import KeySet
+from failshut.signing import KeySet, kid_of
 from failshut_breakers.agreement import digest_of_control, digest_of_table, feeds_of
 from failshut_breakers.command import GATE_PATTERN, AcceptGap, Activate, CommandError, OpenTerm, parse_command
 from failshut_breakers.evidence.coverage import CONTROL
@@ -230,7 +228,7 @@ class ControlCutter:
             cut.dead.append(DeadRecord(record, str(error), DeadKind.COMMAND))
             self._take_unsigned(record, pending, cut)
             return
-        signer = str(jwt.get_unverified_header(record.value or b"").get("kid", ""))  # verified by now
+        signer = kid_of(record.value or b"")  # verified by now
         try:
             command = parse_command(claims)
         except CommandError as error:
