@@ -85,20 +85,20 @@ async def test_the_newest_evidence_is_read_and_no_more(kafka: Kafka, suffix: str
         await producer.send_and_wait(topics.evidence, b"garbage", partition=0)
     finally:
         await producer.stop()
-    found = await reached_in(kafka.url, topics.evidence, ID, PARTITIONS, TERM)
+    found = await reached_in(kafka.url, topics.evidence, EvidenceLog(ID, PARTITIONS), TERM)
     assert found == {TELEMETRY: Position(59, "3/7"), INTERNAL: Position(5, "3/7")}
     monkeypatch.setattr(reached_module, "RECORDS_MIN", 10)
     monkeypatch.setattr(reached_module, "RECORDS_MAX", 20)
-    assert await reached_in(kafka.url, topics.evidence, ID, PARTITIONS, TERM) == {TELEMETRY: Position(59, "3/7")}
+    assert await reached_in(kafka.url, topics.evidence, EvidenceLog(ID, PARTITIONS), TERM) == {TELEMETRY: Position(59, "3/7")}
 
 
 async def test_an_empty_log_says_nothing(kafka: Kafka, suffix: str) -> None:
     """The first worker of an installation starts where the term begins."""
     topics = Topics(f"empty-{suffix}.")
     await ensure(kafka.url, topics, Counts(evidence=PARTITIONS))
-    assert await reached_in(kafka.url, topics.evidence, ID, PARTITIONS, TERM) == {}
+    assert await reached_in(kafka.url, topics.evidence, EvidenceLog(ID, PARTITIONS), TERM) == {}
 
 
 async def test_a_broker_that_does_not_answer_says_nothing() -> None:
     """Reading starts where the term begins then, which is slower and as safe."""
-    assert await reached_in(f"kafka://127.0.0.1:{free_port()}", "evidence", ID, PARTITIONS, TERM) == {}
+    assert await reached_in(f"kafka://127.0.0.1:{free_port()}", "evidence", EvidenceLog(ID, PARTITIONS), TERM) == {}
