@@ -1,17 +1,21 @@
-"""What a guard costs where it stands in the way: Gate.check() and an empty execution() beside other breakers.
+"""What a guard costs where it stands in the way: Gate.check(), execution() and guarded() beside other breakers.
 
 All contenders run in one process and take turns, round by round, so that whatever else the machine does
 falls on all of them. The median is taken over batches of 100 calls; the 99th percentile over calls timed
-one by one, less the clock's own cost. The gate is a live one: a monitor's stand-in renews its permit in a
-real Valkey the whole time, and the guard's threads read it.
+one by one, less the clock's own cost. Executions are compared in pairs: each round gives the ratio of its
+own medians, and the median of these ratios counts. A function that does nothing is called in each. The gate
+is a live one: a monitor's stand-in renews its permit in a real Valkey the whole time, and the guard's
+threads read it.
 """
 
 from __future__ import annotations
 
+import asyncio
 import statistics
 import threading
 import time
 import timeit
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -39,6 +43,8 @@ SINGLES = 100
 SUBJECT = "agent:refund-7"
 GATE = "payments.refund"
 NAMES = Names("guardcheckbenchmark")
+WITH, GUARDED = "failshut with execution(): noop()", "failshut @guarded noop()"
+ASYNC_WITH, ASYNC_GUARDED = "failshut async with execution(): await noop()", "failshut @guarded async noop()"
 
 
 @dataclass
@@ -49,6 +55,8 @@ class Contender:
     slow: bool = False
     batches: list[float] = field(default_factory=list)
     singles: list[float] = field(default_factory=list)
+    rounds: list[float] = field(default_factory=list)
+    """The median of each round's batches."""
 
     def __post_init__(self) -> None:
         self.timer = timeit.Timer(self.statement, globals=self.scope, timer=time.perf_counter)
@@ -57,8 +65,28 @@ class Contender:
         batch = BATCH // 10 if self.slow else BATCH
         for _ in range(BATCHES):
             self.batches.append(self.timer.timeit(batch) / batch * 1e6)
+        self.rounds.append(statistics.median(self.batches[-BATCHES:]))
         for _ in range(SINGLES // 10 if self.slow else SINGLES):
             self.singles.append(self.timer.timeit(1) * 1e6)
+
+
+class AsyncContender:
+    """One statement, awaited in a loop within one task; the loop's own cost is in each alike."""
+
+    def __init__(self, name: str, statement: str, scope: dict[str, Any]) -> None:
+        self.name = name
+        self.batches: list[float] = []
+        self.rounds: list[float] = []
+        text = "async def run(number):\n    began = perf_counter()\n    for _ in range(number):\n"
+        text += f"        {statement}\n    return perf_counter() - began\n"
+        made = scope | {"perf_counter": time.perf_counter}
+        exec(text, made)
+        self._run: Callable[[int], Any] = made["run"]
+
+    async def round(self) -> None:
+        for _ in range(BATCHES):
+            self.batches.append(await self._run(BATCH) / BATCH * 1e6)
+        self.rounds.append(statistics.median(self.batches[-BATCHES:]))
 
 
 class Renewals(threading.Thread):
@@ -94,6 +122,66 @@ class Renewals(threading.Thread):
 
 def noop() -> None:
     """What every breaker guards here."""
+
+
+async def async_noop() -> None:
+    """The same, awaited."""
+
+
+def executions(gate: Gate) -> list[Contender]:
+    """One call of `noop` in each, behind a breaker that is well."""
+    never = {"fail_max": 5}
+    scope: dict[str, Any] = {
+        "execution": gate.execution,
+        "subject": SUBJECT,
+        "noop": noop,
+        "guarded": gate.guarded(subject=SUBJECT)(noop),
+        "circuit": circuitbreaker.circuit(noop),
+        "pyb": pybreaker.CircuitBreaker(**never, reset_timeout=60)(noop),
+        "aio": aiobreaker.CircuitBreaker(**never, timeout_duration=timedelta(seconds=60))(noop),
+        "purg": purgatory.SyncCircuitBreakerFactory()("bench")(noop),
+    }
+    statements = [
+        (WITH, "with execution(subject): noop()"),
+        (GUARDED, "guarded()"),
+        ("circuitbreaker, decorated noop()", "circuit()"),
+        ("pybreaker, decorated noop()", "pyb()"),
+        ("aiobreaker, decorated noop()", "aio()"),
+        ("purgatory, decorated noop()", "purg()"),
+        ("noop()", "noop()"),
+    ]
+    return [Contender(name, statement, scope) for name, statement in statements]
+
+
+def async_executions(gate: Gate) -> list[AsyncContender]:
+    """The same, awaited."""
+    never = {"fail_max": 5}
+    scope: dict[str, Any] = {
+        "execution": gate.execution,
+        "subject": SUBJECT,
+        "noop": async_noop,
+        "guarded": gate.guarded(subject=SUBJECT)(async_noop),
+        "circuit": circuitbreaker.circuit(async_noop),
+        "aio": aiobreaker.CircuitBreaker(**never, timeout_duration=timedelta(seconds=60))(async_noop),
+        "purg": purgatory.AsyncCircuitBreakerFactory()("bench")(async_noop),
+        "running_loop": asyncio.get_running_loop,
+    }
+    statements = [
+        (ASYNC_WITH, "async with execution(subject): await noop()"),
+        (ASYNC_GUARDED, "await guarded()"),
+        ("circuitbreaker, decorated async noop()", "await circuit()"),
+        ("aiobreaker, decorated async noop()", "await aio()"),
+        ("purgatory, decorated async noop()", "await purg()"),
+        ("await noop()", "await noop()"),
+        ("floor: asyncio.get_running_loop()", "running_loop()"),
+    ]
+    return [AsyncContender(name, statement, scope) for name, statement in statements]
+
+
+async def take_turns(found: list[AsyncContender]) -> None:
+    for _ in range(ROUNDS):
+        for contender in found:
+            await contender.round()
 
 
 def contenders(gate: Gate, client: redis.Redis) -> list[Contender]:
@@ -146,16 +234,20 @@ def main() -> None:
         if not gate.prepare(10.0):
             raise SystemExit("the gate did not open: nothing to measure")
         gate.check(SUBJECT)
-        found = contenders(gate, client)
+        found, executed, awaited = contenders(gate, client), executions(gate), async_executions(gate)
         for _ in range(ROUNDS):
-            for contender in found:
+            for contender in [*found, *executed]:
                 contender.round()
+        asyncio.run(take_turns(awaited))
     finally:
         renewals.stopping.set()
         guard.close()
         client.close()
         with_server.stop()
     show(report, found)
+    show_executions(report, executed, (WITH, GUARDED))
+    show_executions(report, awaited, (ASYNC_WITH, ASYNC_GUARDED))
+    report.finish()
 
 
 def show(report: harness.Report, found: list[Contender]) -> None:
@@ -171,7 +263,18 @@ def show(report: harness.Report, found: list[Contender]) -> None:
     report.figure("a sixth of pybreaker's p50", pyb / 6, "us")
     report.goal(f"check p50, of the fastest peer's ({fastest})", p50[check] / peers[fastest], 1 / 6)
     report.goal("check p50, of pybreaker's", p50[check] / pyb, 1 / 6)
-    report.finish()
+
+
+def show_executions(report: harness.Report, found: list[Contender] | list[AsyncContender], ours: tuple[str, ...]) -> None:
+    """Figures of executions, and their ratio to the fastest peer, pair by pair."""
+    rounds = {contender.name: contender.rounds for contender in found}
+    p50 = {contender.name: statistics.median(contender.batches) for contender in found}
+    for name, value in p50.items():
+        report.figure(f"{name}, p50", value, "us")
+    fastest = min((name for name in p50 if "decorated" in name), key=lambda name: p50[name])
+    for name in ours:
+        ratios = [own / peer for own, peer in zip(rounds[name], rounds[fastest], strict=True)]
+        report.goal(f"{name}, of the fastest peer's ({fastest})", statistics.median(ratios), 0.8)
 
 
 if __name__ == "__main__":

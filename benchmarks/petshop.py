@@ -155,7 +155,7 @@ class Judge:
         governor, answers = None, Answers(ASSUMED)
         false, opened_ms, closed_ms, since_ms = 0, 0, 0, 0
         for judged, (offset, run) in enumerate(self._runs(text), 1):
-            governor = governor or Governor(0, run.evidence_id, 1, _mine)
+            governor = governor or Governor(0, run.log, _mine)
             run = answers.add(run)
             decisions = governor.step(offset, run)
             answers.see(decisions, governor, run.append_ms)

@@ -91,7 +91,7 @@ def users(installation: str, passwords: Mapping[str, str], services: Mapping[str
     """Return the users of the store of permits and of that of outcomes, as Redis and Valkey read them.
 
     The monitor reaches its own installation's names. A service reaches its own gates' alone. In the one store it reads records,
-    fences and the seals, takes probe tokens and hears closings. In the other it appends outcomes. It can write no record in either.
+    fences and the seals, takes probe tokens and hears closings. In the other it appends outcomes. It writes no record.
     """
     names = Names(installation)
     everything = f"~failshut:{installation}:* &failshut:{installation}:* +@all -@admin -@dangerous +info"

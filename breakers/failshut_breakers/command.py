@@ -18,10 +18,11 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, 
 
 from failshut.store import names as store_names
 from failshut.store.names import check_installation
+from failshut_breakers.evidence.log import EvidenceLog
 
 GATE_PATTERN = store_names.GATE_PATTERN
 ID_PATTERN = r"^[A-Za-z0-9._-]{1,64}$"
-MAX_WHY = 500
+WHY_MAX = 500
 
 
 class CommandError(Exception):
@@ -33,7 +34,7 @@ class NamelessCommand(CommandError):
 
 
 def _printable(text: str) -> str:
-    """What a person reads on a terminal may not command that terminal: no control, format or surrogate characters."""
+    """Return what a person reads on a terminal may not command that terminal: no control, format or surrogate characters."""
     if not text.isprintable():
         bad = next(character for character in text if not character.isprintable())
         raise ValueError(f"it holds a character that cannot be printed: {bad!a}")
@@ -49,7 +50,7 @@ class _Base(BaseModel):
 
     installation: Annotated[str, AfterValidator(check_installation)]
     by: Annotated[Words, Field(min_length=1, max_length=200)]
-    why: Annotated[Words, Field(min_length=1, max_length=MAX_WHY)]
+    why: Annotated[Words, Field(min_length=1, max_length=WHY_MAX)]
     id: Annotated[str, Field(pattern=ID_PATTERN)]
 
 
@@ -124,6 +125,11 @@ class OpenTerm(_Base):
     evidence_partitions: Annotated[int, Field(ge=1, le=4096)]
     starts: dict[str, dict[int, int]]
     topic_ids: dict[str, str] = {}  # of the front-door topics, by role: offsets of another topic mean nothing here
+
+    @property
+    def log(self) -> EvidenceLog:
+        """The evidence log that it opens."""
+        return EvidenceLog(self.evidence_id, self.evidence_partitions)
 
 
 class AcceptGap(_Timed):

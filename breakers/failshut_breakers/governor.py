@@ -1,9 +1,9 @@
 """The governor of one evidence partition: runs in, decisions out.
 
-A pure function over the log in the form of an object that is fed one evidence record after the other: it
-joins runs (coverage), keeps the policies that activations bring, hands each gate what concerns it, and
-returns what was decided. Its state is rebuilt from a snapshot and the log behind it, and never trusted
-otherwise. It asks for no time but the one that the evidence brings.
+It is a pure function over the log, written as an object that takes one evidence record after the other. It joins runs
+(coverage) and keeps the policies that activations bring. It hands each gate what concerns it, and returns what was decided.
+Its state is rebuilt from a snapshot and the log behind it, and never trusted otherwise. It asks for no time but the one that
+the evidence brings.
 
 A fault inside one gate's step makes that gate LOCKED and leaves the others alone. Evidence that is not what it
 claims to be (another topic, another partition count, a newer wire form) raises, and stops the worker.
@@ -23,6 +23,7 @@ from failshut_breakers.agreement import Agreement
 from failshut_breakers.conditions import Moment
 from failshut_breakers.decisions.decision import Breaker, Decision
 from failshut_breakers.evidence.coverage import CONTROL, Admission, Coverage
+from failshut_breakers.evidence.log import EvidenceLog
 from failshut_breakers.evidence.records import AcceptedGap, Activation, EvidenceError, Place, Reading, Run, Term
 from failshut_breakers.gate.state import Gate
 from failshut_breakers.gate.step import Record, Step
@@ -47,10 +48,9 @@ class Governor:
     `owns` says whether a gate's evidence lies in this partition. It is not part of the state: a restored governor is given it.
     """
 
-    def __init__(self, partition: int, evidence_id: str, evidence_partitions: int, owns: Owns) -> None:
+    def __init__(self, partition: int, log: EvidenceLog, owns: Owns) -> None:
         self.partition = partition
-        self.evidence_id = evidence_id
-        self.evidence_partitions = evidence_partitions
+        self.log = log
         self.owns = owns
         self.offset = -1  # of the last evidence record that was judged
         self.term = 0
@@ -68,9 +68,9 @@ class Governor:
         self._turns: dict[str, Turn] = {}  # of gates that a notice changed, until their next record is judged
 
     @classmethod
-    def lost(cls, partition: int, evidence_id: str, evidence_partitions: int, owns: Owns) -> Governor:
+    def lost(cls, partition: int, log: EvidenceLog, owns: Owns) -> Governor:
         """Return a governor of a log of which a part is gone: it knows nothing, and its gates start LOCKED."""
-        governor = cls(partition, evidence_id, evidence_partitions, owns)
+        governor = cls(partition, log, owns)
         governor.whole = False
         return governor
 
@@ -83,7 +83,7 @@ class Governor:
         `term` names the log and from where on it is covered. `activation` brought the policies in force, from `place` in
         control; the conditions of their gates start without evidence. Where no term was open yet (0), nothing more is known.
         """
-        governor = cls(partition, term.evidence_id, term.evidence_partitions, owns)
+        governor = cls(partition, term.log, owns)
         governor.offset = offset
         if not term.term:
             return governor
@@ -148,11 +148,10 @@ class Governor:
             self.offset, self.whole = offset, False
 
     def _check(self, offset: int, run: Run) -> None:
-        if run.evidence_id != self.evidence_id or run.evidence_partitions != self.evidence_partitions:
+        if run.log != self.log:
             raise EvidenceError(
-                f"evidence record {self.partition}/{offset} belongs to topic {run.evidence_id} with {run.evidence_partitions} "
-                f"partitions; this is {self.evidence_id} with {self.evidence_partitions}. No gate of it opens again until an "
-                f"operator opens a new term on a new topic"
+                f"evidence record {self.partition}/{offset} belongs to {run.log}; this is {self.log}. No gate of it opens "
+                f"again until an operator opens a new term on a new topic"
             )
 
     # --- runs ---
@@ -320,7 +319,7 @@ class Governor:
     # --- notices ---
 
     def _open_term(self, term: Term) -> bool:
-        if term.term <= self.term or term.evidence_id != self.evidence_id:
+        if term.term <= self.term or term.evidence_id != self.log.id:
             return False  # an older term, or one that speaks of another log
         if self.installation and term.installation != self.installation:
             return False  # the first term says whose log this is; a copied one of another installation changes nothing

@@ -1,8 +1,7 @@
 """Checking policies without a monitor: what is wrong, where, and on which line.
 
 A policy that does not hold up closes its gates, so it is worth asking before it is activated. The check itself is the code that
-governors use (`failshut_breakers.policy`). This module adds the line, and checks every condition by itself. So one run
-names all faults and not only the first.
+governors use (`failshut_breakers.policy`), which says where in the document each fault is. This module adds the line.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from failshut_breakers.policy.faults import PolicyFault, faults_of
 from failshut_breakers.policy.policy import Policy, PolicyError, gates_named, parse_policy
 from failshut_console.hazards import hazards
 from failshut_console.monitor.observed_series import Observed, unlike
@@ -46,7 +46,7 @@ class Checked:
         return not self.faults
 
     def as_json(self) -> dict[str, Any]:
-        """For a machine."""
+        """Return it for a machine."""
         return {
             "file": self.file,
             "gate": self.gate,
@@ -57,12 +57,12 @@ class Checked:
 
 
 def policy_files(folder: Path) -> list[Path]:
-    """The policy files of a folder, in order; names that begin with a dot are not policies."""
+    """Return the policy files of a folder, in order; names that begin with a dot are not policies."""
     return sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES and not path.name.startswith("."))
 
 
 def read_files(paths: Iterable[Path]) -> dict[str, str]:
-    """File name to text. A file that cannot be decoded is kept as it is, so that it closes its gates.
+    """Return texts by file name. A file that cannot be decoded is kept as it is, so that it closes its gates.
 
     Raises:
         OSError: a file cannot be read at all.
@@ -85,8 +85,8 @@ def check_text(file: str, text: str, observed: Observed | None = None) -> Checke
     gate = named[0] if named else ""
     try:
         policy = parse_policy(text)
-    except PolicyError as error:
-        return Checked(file, gate, tuple(_faults(text, str(error))))
+    except PolicyError:
+        return Checked(file, gate, tuple(_placed(text, faults_of(text))))
     return Checked(file, policy.gate, (), policy, tuple(_warnings(text, policy, observed)))
 
 
@@ -120,56 +120,22 @@ def check_together(checked: list[Checked]) -> list[Checked]:
     return [files[item.file] for item in checked]
 
 
-# --- finding the line -------------------------------------------------------------------------------------------
+# --- finding the line ---
 
 
-def _faults(text: str, message: str) -> Iterable[Fault]:
-    try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        raw = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        mark = getattr(error, "problem_mark", None)
-        why = " ".join(part for part in (getattr(error, "problem", None), getattr(error, "context", None)) if part)
-        yield Fault(mark.line + 1 if mark else 1, "file", f"not YAML: {why or error}")
-        return
-    if message.startswith("line ") or not isinstance(raw, dict):
-        line, _, why = message.partition(": ") if message.startswith("line ") else ("line 1", "", message)
-        yield Fault(int(line.removeprefix("line ")), "file", why)
-        return
-    parts = _condition_faults(root, raw)
-    yield from parts
-    for part in message.split("; "):
-        where, _, why = part.partition(": ")
-        inner, _, rest = why.partition(": ")
-        if where == "policy" and inner in raw:  # said of the whole, about one field of it
-            where, why = inner, rest
-        if parts and where.split(".")[0] == "conditions":
-            continue  # told above, with the number of the condition
-        yield Fault(_line(root, where.split(".")), where, why or part)
-
-
-def _condition_faults(root: Any, raw: dict[str, Any]) -> list[Fault]:
-    """Each condition judged by itself, in a policy that is right otherwise."""
-    conditions = raw.get("conditions")
-    if not isinstance(conditions, list):
-        return []
-    faults = []
-    for number, condition in enumerate(conditions):
-        lone = yaml.safe_dump({"gate": "a", "permit": {"ttl": "3s"}, "conditions": [condition]}, sort_keys=False)
-        try:
-            parse_policy(lone)
-        except PolicyError as error:
-            for part in str(error).split("; "):
-                where, _, why = part.partition(": ")
-                inner = where.split(".")[1:]
-                kind = [str(key) for key in condition] if isinstance(condition, dict) and len(condition) == 1 else []
-                path = ["conditions", str(number), *kind, *inner]
-                faults.append(Fault(_line(root, path), ".".join(path), why or part))
-    return faults
+def _placed(text: str, faults: Iterable[PolicyFault]) -> Iterable[Fault]:
+    """Give each fault its line: that of the deepest node on its path."""
+    root = None
+    for fault in faults:
+        if fault.line:
+            yield Fault(fault.line, "file", fault.why)
+            continue
+        root = root or yaml.compose(text, Loader=yaml.SafeLoader)
+        yield Fault(_line(root, fault.path), ".".join(fault.path) or "policy", fault.why)
 
 
 def _line(node: Any, path: Iterable[str]) -> int:
-    """The line of the deepest node on the path that there is."""
+    """Return the line of the deepest node on the path that there is."""
     line = node.start_mark.line + 1
     for part in path:
         found = None

@@ -86,7 +86,7 @@ def reaching(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _address(kind: str, given: str, options: Mapping[str, str]) -> str:
-    """The whole address of an option, from all places that say something of it; empty where none was given."""
+    """Return the whole address of an option, from all places that say something of it; empty where none was given."""
     if not given.strip():
         return ""
     try:

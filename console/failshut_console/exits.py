@@ -42,7 +42,7 @@ class Trouble(Exception):
         self.status = status
 
     def lines(self) -> list[str]:
-        """The error for a person: one line each."""
+        """Return the error for a person: one line each."""
         return [
             f"failshut: {self.what}",
             *([f"  which means: {self.means}"] if self.means else []),
@@ -51,7 +51,7 @@ class Trouble(Exception):
 
 
 def unreachable(what: str, do: str) -> Trouble:
-    """Nobody answered."""
+    """Return the error that nobody answered."""
     return Trouble(
         what,
         "no gate opens by this; a permit that stands in the store runs out within its ttl unless the monitor renews it",

@@ -21,8 +21,8 @@ TTL_MS = 60_000
 GRACE_MS = 300_000
 RESET_MS = 1_000
 LEARN_MS = 3_600_000
-EXECUTIONS_PER_S = 1_000
-PROBES_PER_S = 100
+EXECUTIONS_PER_SECOND = 1_000
+PROBES_PER_SECOND = 100
 _EVENTS = 2_000
 _NUMBER = re.compile(r"\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
 
@@ -94,7 +94,7 @@ def _of_the_reset(policy: Policy) -> Iterator[Hazard]:
         yield Hazard(
             ("reset", "after"), f"a reset after {format_ms(reset.after)}{pace}: nothing is known by then", "write after: 30s"
         )
-    if reset.probes * 1_000 > PROBES_PER_S * reset.deadline:
+    if reset.probes * 1_000 > PROBES_PER_SECOND * reset.deadline:
         why = f"{reset.probes} probes in {format_ms(reset.deadline)} will hardly come back: PROVING would fail each time"
         yield Hazard(("reset", "deadline"), why, "write probes: 5, deadline: 60s")
 
@@ -111,6 +111,8 @@ def _of_a_series(condition: Drift | Anomaly | Conformance, heard: set[str]) -> I
     if condition.action == "lapse":
         why = f"{condition.name}: a lapse has no breaker behind it: the gate opens without probes and without an operator"
         yield why, "leave `action` out"
+    if condition.by:
+        yield from _of_instances(condition)
     if isinstance(condition, Conformance):
         yield from _of_a_rule(condition)
         return
@@ -119,6 +121,15 @@ def _of_a_series(condition: Drift | Anomaly | Conformance, heard: set[str]) -> I
         if needs_ms > LEARN_MS:
             why = f"{condition.name}: it learns for {format_ms(needs_ms)} before the gate can open"
             yield why, "write a smaller `every` or `learn`"
+
+
+def _of_instances(condition: Drift | Anomaly | Conformance) -> Iterator[tuple[str, str]]:
+    if condition.instances is None:
+        why = f"{condition.name}: one instance that is judged is enough for it, however many have never come"
+        yield why, "write instances: 8, or as many as must be judged"
+    if condition.forget is None and condition.newcomer is None:
+        why = f"{condition.name}: an instance that comes closes the gate until it has learnt, one that leaves for ever"
+        yield why, "write newcomer: 10m and forget: 5m, or longer than a replacement takes"
 
 
 def _of_a_rule(condition: Conformance) -> Iterator[tuple[str, str]]:
@@ -153,13 +164,13 @@ def _of_executions(condition: FailureRate, policy: Policy) -> Iterator[tuple[str
     elif not policy.reset.probes:
         why = f"{condition.name}: a closed gate has no executions, and without probes only `failshut accept` ends a closing"
         yield why, "write reset: {probes: 5}"
-    if condition.at_least * 1_000 > EXECUTIONS_PER_S * condition.window:
+    if condition.at_least * 1_000 > EXECUTIONS_PER_SECOND * condition.window:
         why = f"{condition.name}: {condition.at_least} executions in {format_ms(condition.window)} hardly come: it never judges"
         yield why, "write at_least: 20"
 
 
 def readings_to_learn(condition: ConditionPolicy) -> int:
-    """How many readings a detector takes until it is ready, at most as many as are tried."""
+    """Return how many readings a detector takes until it is ready, at most as many as are tried."""
     assert isinstance(condition, Drift | Anomaly)  # noqa: S101 - asked of these alone
     detector, width = condition.build_detector(), max(1, condition.detector.width)
     for count in range(1, _EVENTS + 1):

@@ -55,7 +55,7 @@ def main() -> None:
 
 
 def missing_extra(package: str) -> Trouble:
-    """What to install where `package` is not there."""
+    """Return what to install where `package` is not there."""
     extra = _EXTRAS.get(package, "console")
     return Trouble(
         f"this command needs the package {package}, which is not installed",
@@ -71,7 +71,7 @@ def show_unexpected(kind: type[BaseException], error: BaseException, trace: Trac
 
 
 def _without_logins(text: str) -> str:
-    """A text without what may be a login, also one that stands before no scheme, as it was given to this command."""
+    """Return a text without what may be a login, also one that stands before no scheme, as it was given to this command."""
     given = [*sys.argv[1:], *(value for name, value in os.environ.items() if name.startswith("FAILSHUT_"))]
     words = [part for word in given for part in (word, word.partition("=")[2])]
     return redact(hide(text, [word for word in words if ":" in word.rpartition("@")[0]]))

@@ -65,7 +65,7 @@ _DEBT_POWER = 4  # an overdrawn budget is replaced by one so many times, to this
 
 
 def _bets() -> list[tuple[float, ...]]:
-    """The e-values of every shift, for each cell of the p-value: likelihood ratios of normal scores, mean 1."""
+    """Return the e-values of every shift, for each cell of the p-value: likelihood ratios of normal scores, mean 1."""
     normal = NormalDist()
     scores = [normal.inv_cdf((cell + 0.5) / _CELLS) for cell in range(_CELLS)]
     columns = []
@@ -114,7 +114,7 @@ class _Expectation:
         return remainder
 
     def _carried(self) -> float:
-        """The part of the deviation that the two before it foretell."""
+        """Return the part of the deviation that the two before it foretell."""
         determinant = self._square * self._square_before - self._lagged * self._lagged
         if self._seen <= _AUTOREGRESSION_FROM or determinant <= 1e-9 * self._square * self._square_before:
             return 0.0
@@ -181,7 +181,7 @@ class _Peaks:
         self._height = -1.0
 
     def threshold(self, records: float) -> float:
-        """The logarithm that the sum exceeds once in so many records."""
+        """Return the logarithm that the sum exceeds once in so many records."""
         frequency = (_BELIEF + self._peaks) / (_BELIEF * _PEAK_RECORDS + self.records)
         # A peak that an alarm ended would have gone further: the mean of a censored exponential.
         excess = (_BELIEF * _HEAVINESS + self._excess) / (_BELIEF + self._peaks - self._ended_by_alarm)

@@ -58,8 +58,8 @@ class Alarm:
 class Reading:
     """What a detector says after a record.
 
-    `ready` is false while there is not enough evidence yet, whatever the rest says. `score` goes from 0 to 1, the part of
-    the threshold that was reached, and is 1 exactly where `demand` is true; a method that grades nothing has 0 and 1 alone.
+    `ready` is false while there is not enough evidence yet, whatever the rest says. `score` is the part of the threshold that
+    was reached, from 0 to 1. It is 1 exactly where `demand` is true. A method that does not grade has 0 and 1 alone.
     """
 
     ready: bool
@@ -147,7 +147,7 @@ class Contract(ABC):
         raise ValueError(f"{cls.name} makes no promise of how often it is wrong: give its own parameters instead")
 
     def _grade(self) -> float:
-        """The part of the threshold reached by the last record, where the method grades; from 0 to 1."""
+        """Return the part of the threshold reached by the last record, where the method grades; from 0 to 1."""
         return 0.0
 
     def __getstate__(self) -> tuple[int, dict[str, Any]]:

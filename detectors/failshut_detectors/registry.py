@@ -67,6 +67,7 @@ RESERVED = frozenset(
     {
         *("action", "adopt", "at_once", "cel", "demand_for", "detector", "every", "false_trips", "name", "over", "rule"),
         *("series", "stale", "unreadable_in_a_row", "votes", "within"),
+        *("by", "forget", "instances", "instances_max", "newcomer"),
     }
 )
 """Words of a policy's conditions: a detector's parameters stand flat beside them, so none may have such a name."""

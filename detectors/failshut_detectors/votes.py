@@ -28,9 +28,8 @@ WITHIN_MAX = 1_000_000
 class Votes(Contract):
     """Alarm where at least `votes` of two to eight detectors of one kind did within the last `within` records.
 
-    It is ready once each detector is, or was enough so to have alarmed; and from then on while `votes` of them are. All,
-    because the policy asked for all; not all for ever, because many a detector learns anew after its own alarm, and
-    if one of them could close a gate by that, it alone would have decided.
+    It is ready while `votes` of its detectors are, and each of the others is or has alarmed before: the policy asked for all.
+    But many a detector learns anew after its own alarm. If that made all of them unready, it alone would close the gate.
 
     >>> from failshut_detectors.methods.cusum import Cusum
     >>> from failshut_detectors.methods.ewma import Ewma
@@ -96,7 +95,7 @@ class Votes(Contract):
         return f"{first.name}: {first.summary()}"
 
     def _standing(self, at: int) -> list[int]:
-        """Whose votes stand at a record."""
+        """Return whose votes stand at a record."""
         return [voter for voter, voted_at in enumerate(self._voted_at) if voted_at is not None and at - voted_at < self._within]
 
     def _names(self, voters: list[int]) -> str:

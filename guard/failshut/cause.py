@@ -60,7 +60,7 @@ class Cause(StrEnum):
 
     @classmethod
     def _missing_(cls, value: object) -> Cause | None:
-        """Before version 0.2 a lock was a hold: statements and recordings may say so until 0.3."""
+        """Read the word of before version 0.2, when a lock was a hold: statements and recordings may say so until 0.3."""
         return cls.LOCK if value == "hold" else None
 
     @property
@@ -81,7 +81,7 @@ class Check(StrEnum):
 
     @classmethod
     def of(cls, cause: Cause) -> Check:
-        """The check that a cause belongs to; whatever is not one of the first four is a lack of proof."""
+        """Return the check that a cause belongs to; whatever is not one of the first four is a lack of proof."""
         return _CHECKS.get(cause, cls.PROOF)
 
 

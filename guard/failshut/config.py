@@ -61,7 +61,7 @@ class Configuration:
     store_timeout_ms: int = STORE_TIMEOUT_MS
     """How long the background threads wait for one answer of the store."""
     outcomes_max: int = OUTCOMES_MAX
-    """Outcomes that wait for the store; more are lost, and counted."""
+    """Outcomes of probes that wait for the store, and epochs whose counts do; more are lost, and counted."""
     instance: str = ""
     """This process's name in outcomes; by default host and process id."""
     clocks: Clocks = field(default_factory=Clocks)
@@ -84,7 +84,7 @@ class Configuration:
 
 
 def from_environment(environment: Mapping[str, str] | None = None, **given: Any) -> Configuration:
-    """The configuration that `FAILSHUT_*` variables describe; `given` arguments win. Raises ValueError."""
+    """Return the configuration that `FAILSHUT_*` variables describe; `given` arguments win. Raises ValueError."""
     variables = os.environ if environment is None else environment
     for name, variable in _STORES.items():
         given[name] = store_address.complete(given.get(name, variables.get(variable, "")), variables, variable)

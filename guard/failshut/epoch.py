@@ -17,14 +17,14 @@ ZERO = "0" * WIDTH
 
 
 def digits(number: int) -> str:
-    """`number` as 16 digits, the width in which they are compared. Raises ValueError out of range."""
+    """Return `number` as 16 digits, the width in which they are compared. Raises ValueError out of range."""
     if not 0 <= number < 1 << 53:
         raise ValueError(f"{number} does not fit in 53 bits")
     return f"{number:0{WIDTH}d}"
 
 
 def number_of(term: int, offset: int) -> int:
-    """The epoch of the decision at `offset` of the log's term `term`, as a number. Raises ValueError out of range."""
+    """Return the epoch of the decision at `offset` of the log's term `term`, as a number. Raises ValueError out of range."""
     if not 0 <= term <= TERM_MAX:
         raise ValueError(f"term {term} is not between 0 and {TERM_MAX}")
     if not 0 <= offset <= OFFSET_MAX:
@@ -33,7 +33,7 @@ def number_of(term: int, offset: int) -> int:
 
 
 def epoch_of(term: int, offset: int) -> str:
-    """The epoch of the decision at `offset` of the log's term `term`, as it travels. Raises ValueError out of range.
+    """Return the epoch of the decision at `offset` of the log's term `term`, as it travels. Raises ValueError out of range.
 
     >>> epoch_of(1, 7)
     '0001099511627783'
@@ -42,15 +42,15 @@ def epoch_of(term: int, offset: int) -> str:
 
 
 def is_epoch(text: object) -> bool:
-    """Whether `text` is an epoch as it travels: 16 ASCII digits, below 2**53."""
+    """Return whether `text` is an epoch as it travels: 16 ASCII digits, below 2**53."""
     return isinstance(text, str) and len(text) == WIDTH and text.isascii() and text.isdigit() and int(text) < 1 << 53
 
 
 def term_of(epoch: str) -> int:
-    """The term in an epoch."""
+    """Return the term in an epoch."""
     return int(epoch) >> OFFSET_BITS
 
 
 def fence(epoch: str, offset: int) -> str:
-    """Epoch and offset as one text: what every shared write is compared by."""
+    """Return epoch and offset as one text: what every shared write is compared by."""
     return epoch + digits(offset)

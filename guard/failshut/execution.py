@@ -10,19 +10,26 @@ The order in `__aenter__` is what makes it safe: first register, then look at th
 the lease and then notifies the registered executions, so each sees it in one of the two ways. Limit: an
 execution that never awaits and never calls `check()` cannot be stopped. Give `epoch` to the resource, so that
 it can refuse an old one.
+
+Services pay for an execution at each side effect. So the way of most executions is written out in `__enter__` and
+`__exit__`: a subject that was admitted under the present lease, and a block that ends without an exception. It makes one
+object, and remembers nothing but the lease. Everything else is in the methods behind it. Figures: docs/benchmarks.md.
 """
 
 from __future__ import annotations
 
 import asyncio
+from asyncio import current_task, get_running_loop
+from collections.abc import Callable
 from types import TracebackType
 from typing import Protocol
 
 from failshut.admission.checks import refuse_names
+from failshut.background.attendance import Attendance, attendance_of
 from failshut.background.outcomes import CANCELLED, FAILED, INTERRUPTED, OK
 from failshut.cause import Cause
 from failshut.guard import Guard
-from failshut.lease import Denial, Lease, Slot, Withdrawal
+from failshut.lease import Denial, Lease, Slot
 from failshut.permit import Permit
 from failshut.withheld import Withheld
 
@@ -31,9 +38,39 @@ class Entrance(Protocol):
     """What an execution needs of its gate."""
 
     name: str
+    _slot: Slot
+    _monotonic: Callable[[], float]
+    _wall: Callable[[], float]
 
     def bind(self) -> tuple[Guard, Slot]:
         """The guard and the slot of the gate as of now. Raises Withheld."""
+
+    def lease_for(self, key: Key) -> Lease | None:
+        """The present lease, where it admits whom `key` names without another question."""
+
+
+class NoNames:
+    """What a caller gave in place of names. It is nobody's key: it equals nothing that was admitted."""
+
+    __slots__ = ("operation", "subject")
+
+    def __init__(self, subject: object, operation: object) -> None:
+        self.subject = subject
+        self.operation = operation
+
+
+#: Whom a lease admits, as it remembers them: a subject, or a subject and its operation.
+Key = str | tuple[str, str] | NoNames
+
+
+def key_of(subject: object, operation: object) -> Key:
+    """The key of who executes and what. Only text is one: a tuple might equal another call's subject and operation."""
+    if type(subject) is str:
+        if operation is None:
+            return subject
+        if type(operation) is str:
+            return subject, operation
+    return NoNames(subject, operation)
 
 
 class Execution:
@@ -45,46 +82,61 @@ class Execution:
         token: the probe token that it took, or an empty text.
     """
 
+    # Gate.execution sets _gate, _key, _inside and parent: an __init__ would cost more than what it does.
+    # _inside: None before it is entered, False while it is asked and afterwards; True inside, or a probe's token.
+    # _lease and _token are set by what they tell; _attendance, _cancelling, _interruption and _task by `async with` alone.
     __slots__ = (
-        "_birth",
+        "_attendance",
         "_cancelling",
-        "_entered",
         "_gate",
-        "_guard",
         "_inside",
         "_interruption",
-        "_kid",
-        "_loop",
-        "_permit",
-        "_slot",
+        "_key",
+        "_lease",
         "_task",
-        "_timer",
-        "_withdrawal",
-        "operation",
+        "_token",
         "parent",
-        "subject",
-        "token",
     )
 
-    def __init__(self, gate: Entrance, subject: str, operation: str | None, parent: object) -> None:
-        self._gate = gate
-        self.subject = subject
-        self.operation = operation
-        self.parent = parent
-        self.token = ""
-        self._kid = ""
-        self._entered = False
-        self._inside = False
-        self._permit: Permit | None = None
-        self._task: asyncio.Task[object] | None = None
-        self._interruption: Withheld | None = None
+    _attendance: Attendance
+    _cancelling: int
+    _gate: Entrance
+    _inside: bool | str | None
+    _interruption: Withheld | None
+    _key: Key
+    _lease: Lease
+    _task: asyncio.Task[object] | None
+    _token: str
+    parent: object
+
+    @property
+    def subject(self) -> str:
+        """Who executes, as given."""
+        key = self._key
+        if isinstance(key, NoNames):
+            return key.subject  # type: ignore[return-value] # as given: it is refused when it is entered
+        return key if isinstance(key, str) else key[0]
+
+    @property
+    def operation(self) -> str | None:
+        """What is done, as given."""
+        key = self._key
+        if isinstance(key, NoNames):
+            return key.operation  # type: ignore[return-value] # as above
+        return None if isinstance(key, str) else key[1]
+
+    @property
+    def token(self) -> str:
+        """The probe token that it took; empty where it is no probe."""
+        return getattr(self, "_token", "")
 
     @property
     def permit(self) -> Permit:
         """The permit that admitted this execution. Raises RuntimeError before it was admitted."""
-        if self._permit is None:
-            raise RuntimeError("not admitted: use it as `with gate.execution(...) as execution`")
-        return self._permit
+        try:
+            return self._lease.permit
+        except AttributeError:
+            raise RuntimeError("not admitted: use it as `with gate.execution(...) as execution`") from None
 
     @property
     def epoch(self) -> str:
@@ -110,120 +162,148 @@ class Execution:
         """True inside the block. Raises RuntimeError elsewhere: `if gate.execution(...):` would admit everybody."""
         if not self._inside:
             raise RuntimeError("an execution is no answer: use it as `with gate.execution(...) as execution`")
+        _ = self.permit
         return True
 
     # with ----------------------------------------------------------------------------------------------------------
 
     def __enter__(self) -> Execution:
-        guard, slot = self._start()
-        lease = self._already_admitted()
-        if lease is None:
-            end = guard.deadline()
-            lease = self._admitted(guard.obtain(slot, end))
-            if lease.permit.mode == "proving":
-                self._take_token(guard.probe(slot, lease.permit, end), lease.permit)
-        self._permit, self._kid, self._inside = lease.permit, lease.kid, True
+        if self._inside is not None:
+            raise RuntimeError("an execution is entered once: ask the gate for another one")
+        self._inside = True  # before anything else: nobody enters it beside us
+        gate = self._gate
+        lease = gate._slot.state
+        if self._key in lease.admitted:
+            monotonic = gate._monotonic  # in two steps: a call of what a slot holds is a slow one
+            if monotonic() < lease.mono_end:
+                wall = gate._wall
+                if wall() < lease.wall_end:
+                    self._lease = lease  # type: ignore[assignment] # a Denial admits nobody
+                    return self
+        self._ask()
         return self
 
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._report(exc, interrupted=False)
+        if exc is None and self._inside is True:
+            self._inside = False
+            next(self._lease.ok)
+        else:
+            self._report(outcome_of(exc))
 
     # async with ----------------------------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Execution:
-        guard, slot = self._start()
-        task = asyncio.current_task()
-        if task is None:
-            raise RuntimeError("an execution is entered inside a task")
-        self._loop = asyncio.get_running_loop()
-        self._timer: asyncio.TimerHandle | None = None
-        self._cancelling = task.cancelling()
-        slot.running.add(self)
-        try:
-            lease = self._already_admitted()
-            if lease is None:
-                end = guard.deadline()
-                lease = self._admitted(await guard.obtain_async(slot, end))
-                if lease.permit.mode == "proving":
-                    self._take_token(await guard.probe_async(slot, lease.permit, end), lease.permit)
-        except BaseException:
-            slot.running.discard(self)
-            raise
-        self._permit, self._kid, self._inside, self._task = lease.permit, lease.kid, True, task
-        self._look()
-        return self
+        if self._inside is not None:
+            raise RuntimeError("an execution is entered once: ask the gate for another one")
+        self._inside = True
+        gate = self._gate
+        slot = gate._slot
+        loop = get_running_loop()
+        task = self._task = current_task(loop)
+        attendance = slot.attendances.get(loop)
+        if attendance is None or task is None:
+            return await self._ask_async(loop)
+        self._attendance = attendance
+        attendance.running.add(self)  # before the lease is looked at
+        lease = slot.state
+        if self._key in lease.admitted:
+            monotonic, wall = gate._monotonic, gate._wall
+            if monotonic() < lease.mono_end and wall() < lease.wall_end:
+                self._lease = lease  # type: ignore[assignment] # a Denial admits nobody
+                self._interruption = None
+                self._cancelling = task.cancelling()
+                if attendance.lease is not lease:
+                    attendance.watch(lease, slot.guard.moment())
+                return self
+        attendance.running.discard(self)
+        return await self._ask_async(loop)
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self._attendance.running.discard(self)
+        if exc is None and self._inside is True and self._interruption is None:
+            self._inside = False
+            next(self._lease.ok)
+        else:
+            self._leave(exc)
+
+    def look(self) -> bool:
+        """In the event loop: go on, or cancel the task. Whether to look again when the present lease ends."""
+        if not self._inside or self._interruption is not None or self._task is None:
+            return False  # still asked, or told already
+        withheld = self._why_not()
+        if withheld is None:
+            return self._lease.permit.in_flight == "cancel"
+        self._interruption = withheld
+        self._task.cancel(str(withheld))
+        return False
+
+    async def _ask_async(self, loop: asyncio.AbstractEventLoop) -> Execution:
+        """All that is asked of an execution that the present lease does not admit at once. Raises Withheld."""
+        self._inside = False
+        guard, slot = self._bind()
+        task = self._task
+        if task is None:
+            raise RuntimeError("an execution is entered inside a task")
+        self._interruption, self._cancelling = None, task.cancelling()
+        attendance = self._attendance = attendance_of(slot, loop)
+        attendance.running.add(self)
+        try:
+            end = guard.deadline()
+            lease, token = self._admitted(guard, slot, await guard.obtain_async(slot, end)), ""
+            if lease.permit.mode == "proving":
+                token = self._taken(guard, slot, await guard.probe_async(slot, lease.permit, end), lease.permit)
+        except BaseException:
+            attendance.running.discard(self)
+            raise
+        self._begin(lease, token)
+        present = slot.state
+        if self.look() and isinstance(present, Lease):  # a closing came while it was asked, or the lease is to be watched
+            attendance.watch(present, guard.moment())
+        return self
+
+    def _leave(self, exc: BaseException | None) -> None:
+        """The end of an awaited block that was interrupted, raised, or was a probe. Raises Withheld."""
         task, self._task = self._task, None
-        self._slot.running.discard(self)
-        if self._timer is not None:
-            self._timer.cancel()
         interruption = None
         if self._interruption is not None and task is not None:
             remaining = task.uncancel()
             if isinstance(exc, asyncio.CancelledError) and remaining <= self._cancelling:
                 interruption = self._interruption  # and nobody else's cancellation beside it
-        self._report(exc, interrupted=interruption is not None)
+        self._report(outcome_of(exc) if interruption is None else CANCELLED)
         if interruption is not None:
             raise interruption from exc
 
-    def look_soon(self) -> None:
-        """Have the execution look, in its own event loop; called from the guard's threads."""
-        try:
-            self._loop.call_soon_threadsafe(self._look)
-        except RuntimeError:
-            pass  # its loop is closed: nothing of it runs any more
-
-    def _look(self) -> None:
-        """In the event loop: go on and look again when the lease ends, or cancel the task."""
-        if self._task is None or self._interruption is not None:
-            return
-        withheld = self._why_not()
-        if withheld is not None:
-            self._interruption = withheld
-            self._task.cancel(str(withheld))
-            return
-        state = self._slot.state
-        if isinstance(state, Lease) and self.permit.in_flight == "cancel":
-            if self._timer is not None:
-                self._timer.cancel()
-            now = self._guard.moment()
-            seconds = min(state.mono_end - now.mono, state.wall_end - now.wall)
-            self._timer = self._loop.call_later(max(0.001, seconds), self._look)
-
     # Both ----------------------------------------------------------------------------------------------------------
 
-    def _start(self) -> tuple[Guard, Slot]:
-        """What must be remembered before the lease is looked at. Raises Withheld, RuntimeError."""
-        if self._entered:
-            raise RuntimeError("an execution is entered once: ask the gate for another one")
-        self._entered = True
+    def _ask(self) -> None:
+        """All that is asked of an execution that the present lease does not admit at once. Raises Withheld."""
+        self._inside = False
+        guard, slot = self._bind()
+        end = guard.deadline()
+        lease, token = self._admitted(guard, slot, guard.obtain(slot, end)), ""
+        if lease.permit.mode == "proving":
+            token = self._taken(guard, slot, guard.probe(slot, lease.permit, end), lease.permit)
+        self._begin(lease, token)
+
+    def _bind(self) -> tuple[Guard, Slot]:
+        """The guard and the slot to ask. Raises Withheld, where the names are none too."""
         if refused := refuse_names(self.subject, self.operation):
             raise self._withheld(refused)
-        self._guard, self._slot = self._gate.bind()
-        self._withdrawal: Withdrawal | None = self._slot.withdrawal
-        self._birth = self._slot.birth
-        return self._guard, self._slot
+        return self._gate.bind()
 
-    def _already_admitted(self) -> Lease | None:
-        """The hot path of `Gate.check`, names already checked; None where all five checks must be made. Never while proving."""
-        lease, clocks = self._slot.state, self._guard.configuration.clocks
-        if (
-            isinstance(lease, Lease)
-            and (self.subject if self.operation is None else (self.subject, self.operation)) in lease.admitted
-            and clocks.monotonic() < lease.mono_end
-            and clocks.wall() < lease.wall_end
-        ):
-            return lease
-        return None
+    def _begin(self, lease: Lease, token: str) -> None:
+        self._lease = lease
+        if token:
+            self._token = token
+        self._inside = token or True
 
-    def _admitted(self, state: Lease | Denial) -> Lease:
+    def _admitted(self, guard: Guard, slot: Slot, state: Lease | Denial) -> Lease:
         """All five checks on what the guard found; a probe token is still to be taken. Raises Withheld."""
-        found = self._guard.admit(self._slot, state, self.subject, self.operation, probing=True)
+        found = guard.admit(slot, state, self.subject, self.operation, probing=True)
         if isinstance(found, Denial):
             raise self._withheld(found)
         return found
@@ -231,52 +311,58 @@ class Execution:
     def _withheld(self, denial: Denial) -> Withheld:
         return Withheld(self._gate.name, denial.cause, denial.because)
 
-    def _take_token(self, answer: str | Denial, permit: Permit) -> None:
+    def _taken(self, guard: Guard, slot: Slot, answer: str | Denial, permit: Permit) -> str:
+        """The probe token, where the lease is still there that it was taken under. Raises Withheld."""
         if isinstance(answer, Denial):
             raise self._withheld(answer)
-        slot, state = self._slot, self._slot.state
-        if not (slot.alive(self._guard.moment()) and isinstance(state, Lease) and state.permit.epoch == permit.epoch):
-            self._guard.outcomes.put((self._gate.name, permit.epoch, answer, CANCELLED))
-            raise self._withheld(slot.denial(self._guard.moment()))
-        self.token = answer
+        state = slot.state
+        if not (slot.alive(guard.moment()) and isinstance(state, Lease) and state.permit.epoch == permit.epoch):
+            guard.outcomes.put((slot.gate, permit.epoch, answer, CANCELLED))
+            raise self._withheld(slot.denial(guard.moment()))
+        return answer
 
     def _why_not(self) -> Withheld | None:
         """Why this execution may not go on; None if it may."""
-        name, slot, permit = self._gate.name, self._slot, self.permit
-        if slot.birth is not self._birth:
+        lease = self._lease
+        name, slot, permit = self._gate.name, lease.slot, lease.permit
+        if slot.birth is not lease.birth:
             return Withheld(name, Cause.FORKED)
-        if not self._guard.counts(self._kid):  # its permit counts for nothing, `in_flight` included
+        if not slot.guard.counts(lease.kid):  # its permit counts for nothing, `in_flight` included
             withheld = self._covered()
             if withheld is not None:
                 return withheld
         withdrawal = slot.withdrawal
-        if withdrawal is not None and withdrawal is not self._withdrawal:
+        if withdrawal is not None and withdrawal is not lease.withdrawal:
             if withdrawal.in_flight == "cancel":
                 return Withheld(name, withdrawal.cause, withdrawal.because)
             return None  # may finish, and whatever follows a closing is not for what ran before it
         if permit.in_flight == "finish":
             return None
-        state = self._guard.current(slot)
+        state = slot.guard.current(slot)
         if isinstance(state, Lease) and state.permit.epoch == permit.epoch:
             return None
         return self._covered()  # another decision: does it still cover this execution?
 
     def _covered(self) -> Withheld | None:
         """Why the gate's present lease does not cover this execution; None if it does."""
-        present = self._guard.current(self._slot)
-        found = self._guard.admit(self._slot, present, self.subject, self.operation, probing=bool(self.token))
+        slot = self._lease.slot
+        guard: Guard = slot.guard
+        found = guard.admit(slot, guard.current(slot), self.subject, self.operation, probing=bool(self.token))
         return self._withheld(found) if isinstance(found, Denial) else None
 
-    def _report(self, exc: BaseException | None, interrupted: bool) -> None:
-        """Queue the outcome; `interrupted` says that the guard's own interruption ended the block."""
-        self._inside = False
-        if self._permit is None or self._slot.birth is not self._birth:
-            return  # a forked child leaves the block as well: its parent reports
-        outcome = CANCELLED if interrupted else _outcome_of(exc)
-        self._guard.outcomes.put((self._gate.name, self._permit.epoch, self.token, outcome))
+    def _report(self, outcome: str) -> None:
+        """Count the outcome, or tell a probe's by itself."""
+        inside, self._inside = self._inside, False
+        if not inside:
+            return  # it was never admitted, or has told already
+        lease = self._lease
+        if not self.token:
+            lease.tally.add(outcome)
+        elif lease.slot.birth is lease.birth:  # a forked child leaves the block as well: its parent reports
+            lease.slot.guard.outcomes.put((lease.slot.gate, lease.permit.epoch, self.token, outcome))
 
 
-def _outcome_of(exc: BaseException | None) -> str:
+def outcome_of(exc: BaseException | None) -> str:
     """How a block ended that the guard did not interrupt."""
     if exc is None:
         return OK

@@ -1,8 +1,8 @@
 """Modules that moved are found under their former names for one version, with a warning.
 
-Version 0.2 put the files of each package into rooms. A service, a test or a script that imports a module by its name in
-0.1 goes on running until 0.3: `forward` finds moved modules, `attributes` finds what was in a module that is a room now.
-Nothing of ours uses a former name. What changed its content, not only its place, is not found.
+Version 0.2 put the files of each package into rooms. A service, a test or a script that imports a module by its name in 0.1
+runs until 0.3. `forward` finds modules that moved. `attributes` finds what was in a module that is now a room. Nothing of
+ours uses a former name. What changed its content, not only its place, is not found.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def attributes(room: str, *modules: str) -> Callable[[str], Any]:
     """Return a `__getattr__` for a room that was a module: it looks in the modules that the former one became."""
 
     def found(name: str) -> Any:
-        """Raises AttributeError where none of the modules has such a name."""
+        """Find it in the modules. Raises AttributeError where none of the modules has such a name."""
         for module in () if name.startswith("__") else modules:
             there = importlib.import_module(f"{room}.{module}")
             if hasattr(there, name):

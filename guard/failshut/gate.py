@@ -14,9 +14,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, ParamSpec, TypeVar, cast
 
 from failshut.admission.checks import refuse_names
-from failshut.admission.unfinished import generates, refuse_later, runs_async
+from failshut.admission.unfinished import DONE, generates, refuse_later, runs_async
 from failshut.cause import Cause
-from failshut.execution import Execution
+from failshut.execution import Execution, Key, key_of, outcome_of
 from failshut.guard import Guard, default_guard
 from failshut.lease import Denial, Lease, Slot
 from failshut.permit import Permit
@@ -86,7 +86,26 @@ class Gate:
 
     def execution(self, subject: str, operation: str | None = None, parent: object = None) -> Execution:
         """One piece of work, to be run inside `with` or `async with`; entering it raises Withheld where denied."""
-        return Execution(self, subject, operation, parent)
+        execution = Execution()
+        execution._gate = self
+        if operation is None and type(subject) is str:
+            execution._key = subject
+        else:
+            execution._key = key_of(subject, operation)
+        execution._inside = None
+        execution.parent = parent
+        return execution
+
+    def lease_for(self, key: Key) -> Lease | None:
+        """The present lease, where it admits whom `key` names without another question; None where all must be asked."""
+        lease = self._slot.state
+        if key in lease.admitted:
+            monotonic = self._monotonic
+            if monotonic() < lease.mono_end:
+                wall = self._wall
+                if wall() < lease.wall_end:
+                    return lease  # type: ignore[return-value] # a Denial admits nobody
+        return None
 
     def prepare(self, seconds: float = 1.0) -> bool:
         """Begin to watch, so that the first check finds a lease; whether there is one within `seconds`.
@@ -122,6 +141,9 @@ class Gate:
         def decorate(function: Callable[P, R]) -> Callable[P, R]:
             if generates(function):
                 raise TypeError("a generator runs after it was called: guard what it does inside it")
+
+            if isinstance(subject, str) and (operation is None or isinstance(operation, str)) and not execution_argument:
+                return _guarded_by_texts(self, function, subject, operation)
 
             def begin(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Execution:
                 execution = self.execution(
@@ -170,6 +192,42 @@ class Gate:
 
     def __repr__(self) -> str:
         return f"Gate({self.name!r})"
+
+
+def _guarded_by_texts(gate: Gate, function: Callable[P, R], subject: str, operation: str | None) -> Callable[P, R]:
+    """A guarded function whose names are the same at each call: most calls need no object of their own."""
+    if runs_async(function):
+
+        @functools.wraps(function)
+        async def run_async(*args: Any, **kwargs: Any) -> Any:
+            async with gate.execution(subject, operation):
+                result = await cast(Any, function(*args, **kwargs))
+                if type(result) not in DONE:
+                    refuse_later(result)
+                return result
+
+        return cast(Callable[P, R], run_async)
+    key = key_of(subject, operation)
+
+    @functools.wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        lease = gate.lease_for(key)
+        if lease is None:
+            with gate.execution(subject, operation):
+                result = function(*args, **kwargs)
+                refuse_later(result)
+                return result
+        try:
+            result = function(*args, **kwargs)
+            if type(result) not in DONE:
+                refuse_later(result)
+        except BaseException as error:
+            lease.tally.add(outcome_of(error))
+            raise
+        next(lease.ok)
+        return result
+
+    return run
 
 
 def _named(naming: Naming, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:

@@ -37,7 +37,8 @@ class Guard:
 
     def __init__(self, configuration: Configuration) -> None:
         self.configuration = configuration
-        self.slots = Slots(configuration, self._keys_changed)
+        self.outcomes = OutcomeQueue(configuration.outcomes_max)
+        self.slots = Slots(configuration, self._keys_changed, self.outcomes.tally, self)
         self.closed = False
         self._begin()
         _guards.append(self)
@@ -46,7 +47,6 @@ class Guard:
         """What a process may not inherit from another."""
         self._lock = threading.Lock()
         self._watcher: Watcher | None = None
-        self.outcomes = OutcomeQueue(self.configuration.outcomes_max)
         self.instance = self.configuration.instance or f"{socket.gethostname()}:{os.getpid()}"
 
     def close(self) -> None:
@@ -57,10 +57,10 @@ class Guard:
                 _guards.remove(self)
             watcher, self._watcher = self._watcher, None
         self.slots.close()
+        for slot in self.slots.all():  # before the last outcomes are written: what begins now is another guard's
+            slot.withhold(Denial(Cause.NO_PERMIT, "the guard was shut down"))
         if watcher is not None:
             watcher.stop(SHUTDOWN_SECONDS)
-        for slot in self.slots.all():
-            slot.withhold(Denial(Cause.NO_PERMIT, "the guard was shut down"))
 
     @property
     def faults(self) -> int:
@@ -242,6 +242,7 @@ class Guard:
         """In the child: drop what belongs to the parent."""
         parents = self._watcher
         self._begin()
+        self.outcomes.after_fork()
         if parents is not None:
             parents.abandon()
         self.slots.after_fork()

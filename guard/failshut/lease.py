@@ -15,11 +15,13 @@ epoch both deny. So a store that is restored from a backup closes its gates unti
 from __future__ import annotations
 
 import random
+from asyncio import AbstractEventLoop
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, Protocol
 
 from failshut import epoch as epochs
+from failshut.background.tally import Tally
 from failshut.cause import Cause
 from failshut.permit import Closing, InFlight, Permit
 from failshut.signing import TokenError, kid_of
@@ -35,17 +37,33 @@ class Lease:
     """The right to act on one permit until two ends, in seconds of the guard's two clocks.
 
     `admitted` is what a renewal with the same authority takes over: who passed the first four checks passes them again as
-    long as the permit says the same. `kid` names the key that signed the permit.
+    long as the permit says the same. `kid` names the key that signed the permit. An execution has nothing in hand but the
+    lease that admitted it. So a lease also says in which slot it was given, after which closing and in which process, and
+    where the execution's end is counted.
     """
 
-    __slots__ = ("admitted", "kid", "mono_end", "permit", "wall_end")
+    __slots__ = ("admitted", "birth", "kid", "mono_end", "ok", "permit", "slot", "tally", "wall_end", "withdrawal")
 
-    def __init__(self, permit: Permit, mono_end: float, wall_end: float, admitted: set[Any], kid: str = "") -> None:
+    def __init__(
+        self,
+        slot: Slot,
+        permit: Permit,
+        mono_end: float,
+        wall_end: float,
+        admitted: set[Any],
+        kid: str = "",
+        tally: Tally | None = None,
+    ) -> None:
         self.permit = permit
         self.mono_end = mono_end
         self.wall_end = wall_end
         self.admitted = admitted
         self.kid = kid
+        self.slot = slot
+        self.birth = slot.birth
+        self.withdrawal = slot.withdrawal
+        self.tally = tally or Tally()
+        self.ok = self.tally.ok
 
     def alive(self, now: Moment) -> bool:
         """Whether neither end has passed."""
@@ -129,13 +147,6 @@ class Fenced(NamedTuple):
     closed: bool
 
 
-class Running(Protocol):
-    """An execution that can be told to look whether it may go on."""
-
-    def look_soon(self) -> None:
-        """Have it look, in its own event loop; called from the guard's threads."""
-
-
 @dataclass(slots=True, eq=False)
 class Slot:
     """One gate as one guard sees it. Written under the guard's lock, read by callers without one."""
@@ -157,8 +168,6 @@ class Slot:
     interval_ms: int = READ_INTERVAL_MS_MAX
     birth: object = field(default_factory=object)
     """Another object in each process: an execution knows by it that it was forked away from its permit."""
-    running: set[Running] = field(default_factory=set)
-    """Asynchronous executions that a withdrawal must reach."""
     sealed: Permit | None = None
     """The permit in the record where it lives by seals; None where there is none, or a seal no longer named it."""
     read_mono: float = float("-inf")
@@ -166,6 +175,12 @@ class Slot:
     spread: float = field(default_factory=lambda: random.uniform(0.5, 1.0))
     """So that a guard's gates are not all read at one time: for that alone."""
     _sealed_kid: str = ""
+    attendances: dict[AbstractEventLoop, Any] = field(default_factory=dict)
+    """Asynchronous executions that a withdrawal must reach, by event loop (background/attendance.py)."""
+    guard: Any = None
+    """The guard that made it, for its executions; a gate may ask another one meanwhile."""
+    tally_of: Callable[[str, str], Tally] = field(default=lambda gate, epoch: Tally())
+    """Opens a tally for a gate and an epoch, which somebody reads."""
     _verified: tuple[bytes, Permit | Closing, str] | None = None
     _seen_under: dict[str, _Seen] = field(default_factory=dict)
     """The newest that each key signed: what is left of `seen` when a key is withdrawn. As many as there are keys."""
@@ -257,14 +272,14 @@ class Slot:
 
     def interrupt(self) -> None:
         """Have running executions look whether they may go on."""
-        for execution in list(self.running):
-            execution.look_soon()
+        for attendance in list(self.attendances.values()):
+            attendance.look_soon()
 
     def after_fork(self) -> None:
         """In the child: keep what was seen, which only ever denies, and nothing else."""
         self._deny(Denial(Cause.NO_PERMIT, "not read yet in this process"))
         self.birth = object()
-        self.running = set()
+        self.attendances = {}
         self.concluded_mono = self.read_mono = float("-inf")
         self.unreachable = ""
         self._verified = None
@@ -325,7 +340,14 @@ class Slot:
         elif mono_end <= before.mono or end_ms <= wall_ms:
             self._deny(Denial(Cause.LAPSED, _ran_out(*self._last_ms, before)))
         else:
-            self._replace(Lease(permit, mono_end, end_ms / 1000, self._admitted(permit), kid))
+            self._replace(Lease(self, permit, mono_end, end_ms / 1000, self._admitted(permit), kid, self._tally(permit)))
+
+    def _tally(self, permit: Permit) -> Tally:
+        """Where executions under this permit are counted: one tally as long as a lease of its epoch follows another."""
+        state = self.state
+        if isinstance(state, Lease) and state.permit.epoch == permit.epoch:
+            return state.tally
+        return self.tally_of(self.gate, permit.epoch)
 
     def _take_sealed(self, permit: Permit, kid: str, fence: str, pttl_ms: int) -> None:
         """Remember a permit that lives by seals. A lease on what permits the same goes on until its end."""
@@ -337,7 +359,7 @@ class Slot:
         self.sealed, self._sealed_kid = permit, kid
         state = self.state
         if isinstance(state, Lease) and _authority(state.permit) == _authority(permit):
-            self._replace(Lease(permit, state.mono_end, state.wall_end, state.admitted, kid), permit)
+            self._replace(Lease(self, permit, state.mono_end, state.wall_end, state.admitted, kid, state.tally), permit)
         else:
             self._replace(Denial(Cause.NO_PERMIT, "no seal has named this permit yet"), permit)
 
@@ -366,7 +388,8 @@ class Slot:
         elif isinstance(self.state, Lease) and self.state.permit is permit:
             self.state.prolong(mono_end, wall_end)
         else:
-            self._replace(Lease(permit, mono_end, wall_end, self._admitted(permit), self._sealed_kid), permit)
+            lease = Lease(self, permit, mono_end, wall_end, self._admitted(permit), self._sealed_kid, self._tally(permit))
+            self._replace(lease, permit)
 
     def is_unnamed(self, view: View | Denial) -> bool:
         """Whether a seal that knows of the slot's permit does not name it: its gate closed, or has another permit."""

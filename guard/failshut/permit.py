@@ -13,7 +13,7 @@ from __future__ import annotations
 import base64
 import re
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, cast
+from typing import Any, ClassVar, Final, Literal, Self
 
 from failshut.cause import Cause
 from failshut.epoch import digits, is_epoch
@@ -53,8 +53,12 @@ class ForeignInstallation(TokenError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Permit:
-    """The signed, expiring statement that opens a gate. Times in whole milliseconds since 1970."""
+class _Statement:
+    """What a permit and a closing have in common. Each adds what it alone says, behind the common claims."""
+
+    _typ: ClassVar[str]
+    """Of its token."""
+    _noun: ClassVar[str]
 
     installation: str
     """Whose statement it is: 16 to 64 letters and digits."""
@@ -65,7 +69,86 @@ class Permit:
     """Where in the evidence log the decision stands."""
     partition: int
     policy: str
-    """Digest of the gate's policy document, `sha256:...`."""
+    """Digest of the gate's policy document, `sha256:...`. A closing's is empty where the gate has no policy."""
+
+    def __post_init__(self) -> None:
+        check_installation(self.installation)
+        check_gate(self.gate)
+        if not is_epoch(self.epoch):
+            raise ValueError("epoch is not 16 digits below 2**53")
+        if self.offset < 0 or self.partition < 0:
+            raise ValueError("offset and partition count from 0")
+        digits(self.offset)
+        self._check()
+
+    def _check(self) -> None:
+        """Check what this kind of statement alone says. Raises ValueError."""
+        raise NotImplementedError
+
+    @property
+    def jti(self) -> str:
+        """The statement's id: `GATE:EPOCH:OFFSET`."""
+        return f"{self.gate}:{self.epoch}:{digits(self.offset)}"
+
+    def claims(self) -> dict[str, Any]:
+        """Return the claims, in the order in which they are signed."""
+        return {
+            "iss": ISSUER,
+            "installation": self.installation,
+            "jti": self.jti,
+            "gate": self.gate,
+            "epoch": self.epoch,
+            "offset": self.offset,
+            "partition": self.partition,
+            "policy": self.policy,
+            **self._own_claims(),
+        }
+
+    def _own_claims(self) -> dict[str, Any]:
+        """Return the claims that this kind of statement alone has."""
+        raise NotImplementedError
+
+    @classmethod
+    def from_claims(cls, claims: dict[str, Any], **told: Any) -> Self:
+        """Read verified claims; `told` is what the token's type says. Raises UnreadableToken unless `claims()` writes them."""
+        try:
+            statement = cls(
+                installation=_text(claims, "installation"),
+                gate=_text(claims, "gate"),
+                epoch=_text(claims, "epoch"),
+                offset=_int(claims, "offset"),
+                partition=_int(claims, "partition"),
+                policy=_text(claims, "policy"),
+                **cls._own_fields(claims),
+                **told,
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise UnreadableToken(f"not a {cls._noun}'s claims: {error}") from error
+        if statement.claims() != claims:
+            raise UnreadableToken(f"a {cls._noun}'s claims do not agree with each other")
+        return statement
+
+    @classmethod
+    def _own_fields(cls, claims: dict[str, Any]) -> dict[str, Any]:
+        """Return what claims say for the fields that this kind of statement alone has. Raises what a wrong type does."""
+        raise NotImplementedError
+
+    def sign(self, key: SigningKey) -> str:
+        """Return the statement as a token."""
+        return key.sign(self.claims(), self._signed_as())
+
+    def _signed_as(self) -> str:
+        """Return the token's type."""
+        return self._typ
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Permit(_Statement):
+    """The signed, expiring statement that opens a gate. Times in whole milliseconds since 1970."""
+
+    _typ = TYP_PERMIT
+    _noun = "permit"
+
     mode: Mode
     evidence_ms: int
     """Evidence time: also the time of issue."""
@@ -83,9 +166,7 @@ class Permit:
     sealed: bool = False
     """Whether it lives by seals (failshut.seal): it counts for `ttl_ms` from the evidence time of each seal that names it."""
 
-    def __post_init__(self) -> None:
-        check_installation(self.installation)
-        _check_common(self.gate, self.epoch, self.offset, self.partition)
+    def _check(self) -> None:
         if not self.policy.startswith("sha256:"):
             raise ValueError("policy is not a sha256: digest")
         if self.mode not in MODES or self.in_flight not in IN_FLIGHT:
@@ -97,22 +178,8 @@ class Permit:
         if self.exp_ms > self.evidence_ms + (TTL_MS_MAX if self.sealed else self.ttl_ms):
             raise ValueError("a permit may not outlive its evidence")
 
-    @property
-    def jti(self) -> str:
-        """The permit's id: `GATE:EPOCH:OFFSET`."""
-        return f"{self.gate}:{self.epoch}:{digits(self.offset)}"
-
-    def claims(self) -> dict[str, Any]:
-        """The claims, in the order in which they are signed."""
+    def _own_claims(self) -> dict[str, Any]:
         return {
-            "iss": ISSUER,
-            "installation": self.installation,
-            "jti": self.jti,
-            "gate": self.gate,
-            "epoch": self.epoch,
-            "offset": self.offset,
-            "partition": self.partition,
-            "policy": self.policy,
             "mode": self.mode,
             "evidence_ms": self.evidence_ms,
             "iat_ms": self.evidence_ms,
@@ -130,51 +197,31 @@ class Permit:
         }
 
     @classmethod
-    def from_claims(cls, claims: dict[str, Any], sealed: bool = False) -> Permit:
-        """Read verified claims; `sealed` as the token's type says. Raises UnreadableToken unless `claims()` writes them so."""
-        try:
-            permit = cls(
-                installation=_text(claims, "installation"),
-                gate=_text(claims, "gate"),
-                epoch=_text(claims, "epoch"),
-                offset=_int(claims, "offset"),
-                partition=_int(claims, "partition"),
-                policy=_text(claims, "policy"),
-                mode=cast(Mode, _text(claims, "mode")),
-                evidence_ms=_int(claims, "evidence_ms"),
-                nbf_ms=_int(claims, "nbf_ms"),
-                exp_ms=_int(claims, "exp_ms"),
-                ttl_ms=_int(claims, "ttl_ms"),
-                readings=_readings(claims),
-                subjects=_texts(claims, "subjects"),
-                context=_context(claims),
-                operations=_texts(claims, "operations"),
-                in_flight=cast(InFlight, _text(claims, "in_flight")),
-                sealed=sealed,
-            )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise UnreadableToken(f"not a permit's claims: {error}") from error
-        if permit.claims() != claims:
-            raise UnreadableToken("a permit's claims do not agree with each other")
-        return permit
+    def _own_fields(cls, claims: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "mode": _text(claims, "mode"),
+            "evidence_ms": _int(claims, "evidence_ms"),
+            "nbf_ms": _int(claims, "nbf_ms"),
+            "exp_ms": _int(claims, "exp_ms"),
+            "ttl_ms": _int(claims, "ttl_ms"),
+            "readings": _readings(claims),
+            "subjects": _texts(claims, "subjects"),
+            "context": _context(claims),
+            "operations": _texts(claims, "operations"),
+            "in_flight": _text(claims, "in_flight"),
+        }
 
-    def sign(self, key: SigningKey) -> str:
-        """The permit as a token."""
-        return key.sign(self.claims(), TYP_SEALED_PERMIT if self.sealed else TYP_PERMIT)
+    def _signed_as(self) -> str:
+        return TYP_SEALED_PERMIT if self.sealed else TYP_PERMIT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Closing:
+class Closing(_Statement):
     """The signed statement that a gate is closed. It does not expire."""
 
-    installation: str
-    """Whose statement it is: 16 to 64 letters and digits."""
-    gate: str
-    epoch: str
-    offset: int
-    partition: int
-    policy: str
-    """Digest of the gate's policy document, or empty where it has none."""
+    _typ = TYP_CLOSING
+    _noun = "closing"
+
     cause: Cause
     because: str
     evidence_ms: int
@@ -182,28 +229,12 @@ class Closing:
     """The breaker's state, such as `TRIPPED`."""
     in_flight: InFlight = "cancel"
 
-    def __post_init__(self) -> None:
-        check_installation(self.installation)
-        _check_common(self.gate, self.epoch, self.offset, self.partition)
+    def _check(self) -> None:
         if not isinstance(self.cause, Cause) or self.in_flight not in IN_FLIGHT:
             raise ValueError("cause or in_flight is none of the known ones")
 
-    @property
-    def jti(self) -> str:
-        """The closing's id: `GATE:EPOCH:OFFSET`."""
-        return f"{self.gate}:{self.epoch}:{digits(self.offset)}"
-
-    def claims(self) -> dict[str, Any]:
-        """The claims, in the order in which they are signed."""
+    def _own_claims(self) -> dict[str, Any]:
         return {
-            "iss": ISSUER,
-            "installation": self.installation,
-            "jti": self.jti,
-            "gate": self.gate,
-            "epoch": self.epoch,
-            "offset": self.offset,
-            "partition": self.partition,
-            "policy": self.policy,
             "cause": self.cause.value,
             "because": self.because,
             "evidence_ms": self.evidence_ms,
@@ -212,35 +243,20 @@ class Closing:
         }
 
     @classmethod
-    def from_claims(cls, claims: dict[str, Any]) -> Closing:
-        """Read verified claims. Raises UnreadableToken unless they are exactly what `claims()` writes."""
-        try:
-            closing = cls(
-                installation=_text(claims, "installation"),
-                gate=_text(claims, "gate"),
-                epoch=_text(claims, "epoch"),
-                offset=_int(claims, "offset"),
-                partition=_int(claims, "partition"),
-                policy=_text(claims, "policy"),
-                cause=Cause(_text(claims, "cause")),
-                because=_text(claims, "because"),
-                evidence_ms=_int(claims, "evidence_ms"),
-                breaker=_text(claims, "breaker"),
-                in_flight=cast(InFlight, _text(claims, "in_flight")),
-            )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise UnreadableToken(f"not a closing's claims: {error}") from error
-        if closing.claims() != claims:
-            raise UnreadableToken("a closing's claims do not agree with each other")
-        return closing
-
-    def sign(self, key: SigningKey) -> str:
-        """The closing as a token."""
-        return key.sign(self.claims(), TYP_CLOSING)
+    def _own_fields(cls, claims: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "cause": Cause(_text(claims, "cause")),
+            "because": _text(claims, "because"),
+            "evidence_ms": _int(claims, "evidence_ms"),
+            "breaker": _text(claims, "breaker"),
+            "in_flight": _text(claims, "in_flight"),
+        }
 
 
 def verify(token: str | bytes, keys: KeySet, gate: str) -> Permit | Closing:
-    """The permit or closing in `token`, if a known key signed it for `gate` of the key set's installation. Compares no time.
+    """Return the permit or closing in `token`, if a known key signed it for `gate` of the key set's installation.
+
+    No time is compared.
 
     Raises:
         UnreadableToken, WrongType, UnknownKey, BadSignature, ForeignInstallation, ForeignGate: all are TokenErrors.
@@ -260,7 +276,7 @@ def verify(token: str | bytes, keys: KeySet, gate: str) -> Permit | Closing:
 
 
 def claimed_installation(token: str) -> str:
-    """The installation that a token of ours names, unverified: for its writer, who signed it, and for nobody who reads it.
+    """Return the installation that a token of ours names, unverified: for its writer, who signed it, and for no reader.
 
     Raises ValueError where it names none in the place in which `claims()` puts it.
     """
@@ -278,15 +294,6 @@ def claimed_installation(token: str) -> str:
 #: What claims begin with, and how much of a token holds it.
 _HEAD: Final = re.compile(r'\{"iss":"failshut","installation":"([A-Za-z0-9]{16,64})"')
 _HEAD_CHARS: Final = 160
-
-
-def _check_common(gate: str, epoch: str, offset: int, partition: int) -> None:
-    check_gate(gate)
-    if not is_epoch(epoch):
-        raise ValueError("epoch is not 16 digits below 2**53")
-    if offset < 0 or partition < 0:
-        raise ValueError("offset and partition count from 0")
-    digits(offset)
 
 
 def _text(claims: dict[str, Any], name: str) -> str:

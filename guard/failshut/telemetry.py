@@ -25,7 +25,7 @@ def sample(
     instance: str = "",
     attributes: Mapping[str, str] | None = None,
 ) -> bytes:
-    """One value of the series `service/metric`; without `time_ms` it has its record's time.
+    """Return one value of the series `service/metric`; without `time_ms` it has its record's time.
 
     NaN and infinity are written as Python writes them: the monitor counts them as evidence that does not conform.
     """
@@ -34,17 +34,17 @@ def sample(
 
 
 def heartbeat(service: str, *, time_ms: int | None = None, instance: str = "") -> bytes:
-    """A sign of life of `service`."""
+    """Return a sign of life of `service`."""
     return _event({"kind": "heartbeat", "service": service}, time_ms, instance, None)
 
 
 def joined(events: Iterable[bytes]) -> bytes:
-    """Several events as one message: cheaper to send than one by one."""
+    """Return several events as one message: cheaper to send than one by one."""
     return b"[" + b",".join(events) + b"]"
 
 
 def key(service: str, metric: str) -> bytes:
-    """The record key of a series."""
+    """Return the record key of a series."""
     return f"{service}/{metric}".encode()
 
 

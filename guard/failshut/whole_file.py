@@ -12,7 +12,7 @@ from pathlib import Path
 
 
 def partial_of(path: Path) -> Path:
-    """Where this process writes a file before it gets its name: in the same folder, hidden."""
+    """Return where this process writes a file before it gets its name: in the same folder, hidden."""
     return path.with_name(f".{path.name}.{os.getpid()}.partial")
 
 

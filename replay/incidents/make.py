@@ -1,8 +1,8 @@
 """Makes the three recordings that stand beside it: `python replay/incidents/make.py`.
 
-The demonstration's services are played in virtual time from a fixed seed, in front of a synthetic front door
-(failshut_replay/sources/front_door.py) and the governor that runs live: nothing here was measured on a running system, and
-nothing in the path behind the front door is a simulation. Executions follow the gate: probes are carried out, and
+The demonstration's services are played in virtual time, from a fixed seed. They write to a synthetic front door
+(failshut_replay/sources/front_door.py), and the governor behind it is the one that runs live. So nothing here was measured on
+a running system, and nothing behind the front door is a simulation. Executions follow the gate: probes are carried out, and
 succeed or fail as the service does at that moment. Run again, it writes the same bytes of evidence and decisions.
 """
 
@@ -37,21 +37,21 @@ class World:
         governor: Governor | None = None
         for one in evidence:
             run = decode_run(one.record)
-            governor = governor or Governor(0, run.evidence_id, 1, lambda gate: True)
+            governor = governor or Governor(0, run.log, lambda gate: True)
             for decision in governor.step(one.offset, run):
                 epoch = decision.probe_epoch
                 self.probes += [(decision.gate, f"{epoch}:{n}", int(epoch)) for n in range(decision.tokens)]
             yield one
 
     def outcomes(self, now_ms: int, works: bool) -> Iterator[Event]:
-        """The outcomes of the probes that were asked for."""
+        """Yield the outcomes of the probes that were asked for."""
         asked, self.probes = self.probes, []
         for gate, token, epoch in asked:
             yield Event(now_ms, ("outcome", gate, epoch, token, "ok" if works else "failed", 1))
 
 
 def drift(world: World, rng: random.Random) -> Iterator[Event]:
-    """Amounts creep up by half within two minutes, stay there for three, and are put right."""
+    """Let amounts creep up by half within two minutes, stay there for three, and are put right."""
     for step in range(15 * 60 * 4):
         minute = step / 240
         share = min(1.0, max(0.0, (minute - 6) / 2)) if minute < 11 else 0.0
@@ -63,7 +63,7 @@ def drift(world: World, rng: random.Random) -> Iterator[Event]:
 
 
 def silent_death(world: World, rng: random.Random) -> Iterator[Event]:
-    """The autoscaler's loop hangs for a minute and a half; its exporter goes on reporting the last number."""
+    """Yield the autoscaler's loop hangs for a minute and a half; its exporter goes on reporting the last number."""
     replicas = 12.0
     for step in range(12 * 60 * 2):
         minute, now_ms = step / 120, START_MS + step * 500
@@ -77,7 +77,7 @@ def silent_death(world: World, rng: random.Random) -> Iterator[Event]:
 
 
 def lagging_consumer(world: World, rng: random.Random) -> Iterator[Event]:
-    """One of three partitions is read at a quarter of its rate for three minutes, then caught up."""
+    """Yield one of three partitions is read at a quarter of its rate for three minutes, then caught up."""
     ends, committed = [1_000, 2_000, 3_000], [998, 1_997, 3_000]
     for step in range(14 * 60 * 2):
         minute, now_ms = step / 120, START_MS + step * 500

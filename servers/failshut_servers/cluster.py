@@ -68,7 +68,7 @@ class KafkaCluster:
         return ";".join(node.url for node in self.nodes)
 
     def ready(self) -> bool:
-        """Whether every running node answers and all running nodes are among the live brokers of each."""
+        """Return whether every running node answers and all running nodes are among the live brokers of each."""
         running = [node for node in self.nodes if node.running]
         ids = {node.node_id for node in running}
         answers = [node.metadata() for node in running]
@@ -97,7 +97,7 @@ class KafkaCluster:
             list(pool.map(lambda node: node.stop(), self.nodes))
 
     def node(self, node_id: int) -> Kafka:
-        """The node with this id, from 1; a partition's leader, for one, is named by it."""
+        """Return the node with this id, from 1; a partition's leader, for one, is named by it."""
         return self.nodes[node_id - 1]
 
     def __enter__(self) -> Self:

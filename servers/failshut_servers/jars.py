@@ -47,7 +47,7 @@ class Jar:
 
 
 def pinned_jars() -> tuple[Jar, ...]:
-    """The jars of the shipped list, in its order."""
+    """Return the jars of the shipped list, in its order."""
     text = resources.files(__package__).joinpath("kafka.jars").read_text(encoding="utf-8")
     lines = [line.split() for line in text.splitlines() if line and not line.startswith("#")]
     return tuple(_jar(name, digest) for name, digest in lines)
@@ -59,7 +59,7 @@ def _jar(name: str, digest: str) -> Jar:
 
 
 def cache_folder() -> Path:
-    """Where downloads are kept: FAILSHUT_CACHE, else XDG_CACHE_HOME/failshut, else ~/.cache/failshut."""
+    """Return where downloads are kept: FAILSHUT_CACHE, else XDG_CACHE_HOME/failshut, else ~/.cache/failshut."""
     own = os.environ.get("FAILSHUT_CACHE")
     if own:
         return Path(own)

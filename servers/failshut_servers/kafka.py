@@ -112,11 +112,11 @@ class Kafka(Server):
         return dict(line.split("=", 1) for line in text.splitlines() if "=" in line).get("cluster.id")
 
     def metadata(self) -> Answer | None:
-        """What the broker says about its cluster; None when it gives no answer within 2 s."""
+        """Return what the broker says about its cluster; None when it gives no answer within 2 s."""
         return brokers("127.0.0.1", self.port, timeout_seconds=2.0)
 
     def ready(self) -> bool:
-        """Whether this node answers a metadata request and is among the live brokers of its cluster."""
+        """Return whether this node answers a metadata request and is among the live brokers of its cluster."""
         answer = self.metadata() if self.running else None
         return answer is not None and answer.cluster_id == self.cluster_id and self.node_id in answer.node_ids
 
@@ -124,7 +124,7 @@ class Kafka(Server):
         """Download what is missing of the broker; returns its class path. `start` does it too."""
         return kafka_jars(self._cache, self._on_progress)
 
-    # -- inside
+    # --- inside ---
 
     @property
     def _data(self) -> Path:
@@ -141,7 +141,7 @@ class Kafka(Server):
         return (self.folder / "kafka.out").open("wb")
 
     def command(self) -> list[str]:
-        """The broker's command line; writes its configuration and formats an empty folder."""
+        """Return the broker's command line; writes its configuration and formats an empty folder."""
         java = _java()
         jars = ":".join(str(jar) for jar in self.prepare())
         properties = self.folder / "server.properties"
@@ -207,7 +207,7 @@ class Kafka(Server):
 
 
 def new_cluster_id() -> str:
-    """A random cluster id in Kafka's form: 22 characters that do not begin with a dash."""
+    """Return a random cluster id in Kafka's form: 22 characters that do not begin with a dash."""
     while True:
         text = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         if not text.startswith("-"):

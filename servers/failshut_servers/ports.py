@@ -24,7 +24,7 @@ _handed_out: set[int] = set()
 
 
 def _first_ephemeral() -> int:
-    """The first port that the kernel gives to outgoing connections; 32768 where it cannot be read."""
+    """Return the first port that the kernel gives to outgoing connections; 32768 where it cannot be read."""
     try:
         first = int(_RANGE_FILE.read_text().split()[0])
     except (OSError, ValueError, IndexError):

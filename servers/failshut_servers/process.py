@@ -96,14 +96,14 @@ class Server(ABC):
         self._owner_pid = os.getpid()
         self._paused = False
 
-    # -- what a kind of server says about itself
+    # --- what a kind of server says about itself ---
 
     @abstractmethod
     def command(self) -> list[str]:
-        """The command that runs the server in the foreground on `port`; may prepare the folder."""
+        """Return the command that runs the server in the foreground on `port`; may prepare the folder."""
 
     def environment(self) -> dict[str, str] | None:
-        """The process's environment; None: this process's own."""
+        """Return the process's environment; None: this process's own."""
         return None
 
     @abstractmethod
@@ -118,7 +118,7 @@ class Server(ABC):
         """Take other free ports before another attempt."""
         self._port = free_port()
 
-    # -- facts
+    # --- facts ---
 
     @property
     def port(self) -> int:
@@ -151,7 +151,7 @@ class Server(ABC):
     def _pid_path(self) -> Path:
         return self.folder / f"{self.name}.pid.json"
 
-    # -- life
+    # --- life ---
 
     def start(self, timeout_seconds: float = 60.0) -> Self:
         """Start and wait until it is ready; does nothing when it runs already.
@@ -229,14 +229,14 @@ class Server(ABC):
         self._forget()
 
     def kill(self) -> None:
-        """SIGKILL, at once; does nothing when it is not running."""
+        """Kill it with SIGKILL, at once; does nothing when it is not running."""
         if self._process is not None:
             self._process.kill()  # of a process that has ended already it asks nothing
             self._process.wait()
         self._forget()
 
     def pause(self) -> None:
-        """SIGSTOP, and wait until it has stopped: connections stay, nothing is answered from then on.
+        """Stop it with SIGSTOP, and wait until it has stopped: connections stay, nothing is answered from then on.
 
         Raises:
             RuntimeError: it is not running.
@@ -248,7 +248,7 @@ class Server(ABC):
         wait_until_stopped(process.pid)
 
     def resume(self) -> None:
-        """SIGCONT. Raises RuntimeError when it is not running."""
+        """Continue it (SIGCONT). Raises RuntimeError when it is not running."""
         self._running().send_signal(signal.SIGCONT)
         self._paused = False
 
@@ -263,7 +263,7 @@ class Server(ABC):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.stop()
 
-    # -- inside
+    # --- inside ---
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is None or self._process.poll() is not None:
@@ -282,7 +282,7 @@ class Server(ABC):
             self.stop()
 
     def _open_output(self) -> IO[bytes]:
-        """Where the process's own output goes; started anew each time, so that it cannot grow over runs."""
+        """Return where the process's own output goes; started anew each time, so that it cannot grow over runs."""
         return self.log_path.open("wb")
 
     def _log_tail(self) -> str:
@@ -341,7 +341,7 @@ def _spawn(command: list[str], folder: Path, output: IO[bytes], environment: dic
 
 
 def _started(pid: int) -> float:
-    """When a process started, in seconds since the epoch; 0 when it is gone."""
+    """Return when a process started, in seconds since the epoch; 0 when it is gone."""
     try:
         return float(psutil.Process(pid).create_time())
     except psutil.NoSuchProcess:
@@ -371,7 +371,7 @@ def _runs(task: Path) -> bool:
 
 
 def _same_process(pid: int, started: float) -> psutil.Process | None:
-    """The living process with this id and start time; None when it is gone (ids are used again)."""
+    """Return the living process with this id and start time; None when it is gone (ids are used again)."""
     try:
         process = psutil.Process(pid)
         alive = abs(process.create_time() - started) < 0.1 and process.status() != psutil.STATUS_ZOMBIE

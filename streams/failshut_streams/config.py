@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from failshut.store.address import StoreAddress
 from failshut_streams.kafka.address import Broker
+from failshut_streams.kafka.compression import CODEC, Codec
 
 
 def _worker_id() -> str:
@@ -25,7 +26,7 @@ class WorkerConfig(BaseModel):
 
     `group` is the name under which workers share partitions; a hot standby runs under another. `prefix` stands before
     every topic's name, so that several installations share a cluster. `outcomes_store` is where guards write outcomes; empty:
-    to the store of the permits.
+    to the store of the permits. `compression` is what batches are compressed with that this worker writes.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)  # an address holds a password
@@ -50,6 +51,7 @@ class WorkerConfig(BaseModel):
     request_timeout_ms: Annotated[int, Field(ge=1_000, le=600_000)] = 20_000
     store_timeout_ms: Annotated[int, Field(ge=10, le=60_000)] = 1_000
     group_instance_id: str | None = None
+    compression: Codec = CODEC
     outcomes_store: Annotated[str, Field(repr=False)] = ""
     metrics_address: Annotated[str, Field(pattern=r"^[0-9A-Za-z.:_-]{1,255}$")] = "127.0.0.1"
     metrics_port: Annotated[int, Field(ge=0, le=65_535)] | None = None

@@ -54,7 +54,7 @@ class Metrics:
         self._make_evidence_metrics()
         self._make_side_metrics()
 
-    # -- the router
+    # --- the router ---
 
     def read(self, role: str, records: int, readings: int, faults: int) -> None:
         """Count what a chunk of a front-door topic held."""
@@ -74,7 +74,7 @@ class Metrics:
         """Note how long one chunk took to route."""
         self._router_seconds.observe(seconds)
 
-    # -- the governor
+    # --- the governor ---
 
     def judged(self, records: int) -> None:
         """Count evidence records that a governor has judged."""
@@ -100,7 +100,7 @@ class Metrics:
         self._snapshot_time.labels(str(partition)).set(time_s)
         self._snapshot_seconds.observe(seconds)
 
-    # -- the age of evidence
+    # --- the age of evidence ---
 
     def evidence(
         self,
@@ -169,7 +169,7 @@ class Metrics:
         for role, count in counts.items():
             self._owned.labels(role).set(count)
 
-    # -- marks, outcomes, lag
+    # --- marks, outcomes, lag ---
 
     def mark(self, written: bool) -> None:
         """Count a time mark."""
@@ -188,7 +188,7 @@ class Metrics:
         """Count a sample of a consumer group."""
         self._samples.labels("written" if written else "failed").inc()
 
-    # -- the endpoint
+    # --- the endpoint ---
 
     def serve(self, port: int, address: str = "127.0.0.1") -> int:
         """Serve /metrics from a thread; return the port, which a `port` of 0 lets the system choose.
@@ -219,7 +219,7 @@ class Metrics:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
-    # -- inside
+    # --- inside ---
 
     def _replace(self, gauge: Gauge, values: Mapping[tuple[str, ...], float]) -> None:
         """Set a gauge's values and take away those of other labels: a partition that has gone elsewhere has no age here."""

@@ -34,6 +34,7 @@ from failshut_streams.governor.agent import GovernorAgent
 from failshut_streams.governor.effects import Effects
 from failshut_streams.governor.snapshots import snapshot_key
 from failshut_streams.health import Health
+from failshut_streams.kafka import segments
 from failshut_streams.kafka import topics as topic_setup
 from failshut_streams.kafka.address import Broker
 from failshut_streams.kafka.topics import FRONT_DOOR, Counts, Topics, TopicsFound
@@ -42,6 +43,7 @@ from failshut_streams.router.agent import Router
 from failshut_streams.router.evidence_writer import REQUEST_BYTES_MAX, make_producer
 from failshut_streams.sources.lag import LagSampler
 from failshut_streams.sources.marks import MarkWriter, mark_producer
+from failshut_streams.sources.outcome_sums import Waits
 from failshut_streams.sources.outcomes import OutcomeMover
 from failshut_streams.sources.transactions import OpenTransaction, TransactionWatch
 from failshut_streams.transport import ChunkApp, Settings
@@ -54,6 +56,9 @@ SWITCH_SECONDS = 0.0005
 
 Python's default is 5 ms, which would be most of a trip's time.
 """
+
+SNAPSHOTS = "snapshots"
+"""The table of governors' snapshots."""
 
 STOP_SECONDS_MAX = 3.0
 """How long each part may take to stop."""
@@ -88,30 +93,27 @@ class WorkerApp(ChunkApp):
         self.failshut = config
         self.metrics = Metrics()
         topics = found.topics
-        partitions, evidence_id = found.evidence_partitions, found.evidence_id
-        partition_of = lru_cache(maxsize=100_000)(lambda gate: partition.partition_of(gate, partitions))
-        self.naming = OperatorNaming(operators, signing_key, config.worker_id, topics.control, evidence_id)
-        in_force = OperatorsInForce(None, self.naming.monitor, evidence_id)
-        control = ControlCutter(
-            in_force, evidence_id, partitions, config.worker_id, partition_of, config.mark_every_ms * 3 // 4
-        )
+        log = found.log
+        partition_of = lru_cache(maxsize=100_000)(lambda gate: partition.partition_of(gate, log.partitions))
+        self.naming = OperatorNaming(operators, signing_key, config.worker_id, topics.control, log.id)
+        in_force = OperatorsInForce(None, self.naming.monitor, log.id)
+        control = ControlCutter(in_force, log, config.worker_id, partition_of, config.mark_every_ms * 3 // 4)
         topic_ids = {role: found.found[role].topic_id for role in FRONT_DOOR}
-        self.routing = Router(self, config, topics, control, evidence_id, partition_of, self.metrics, topic_ids, self.naming)
+        self.routing = Router(self, config, topics, control, log, partition_of, self.metrics, topic_ids, self.naming)
         table = self.Table(
-            "snapshots",
-            partitions=partitions,
+            SNAPSHOTS,
+            partitions=log.partitions,
             key_type=str,
             value_type=bytes,
             extra_topic_configs={
                 "max.message.bytes": str(REQUEST_BYTES_MAX),
                 "min.insync.replicas": str(max(1, found.copies - 1)),
+                **segments.CHANGELOG,
             },
         )
         key = snapshot_key(signing_key)
-        self.governing = GovernorAgent(
-            self, config, table, evidence_id, key, partition_of, self.routing.tell_again, self.metrics
-        )
-        self.retelling = Retelling(signing_key, topics.control, evidence_id, self.governing.owed)
+        self.governing = GovernorAgent(self, config, table, log, key, partition_of, self.routing.tell_again, self.metrics)
+        self.retelling = Retelling(signing_key, topics.control, log.id, self.governing.owed)
         self._topics = topics
         self._signing_key = signing_key
         self._parts: list[Any] = []
@@ -133,8 +135,9 @@ class WorkerApp(ChunkApp):
         """Start what agents rely on, before the first assignment."""
         await super().on_start()
         config = self.failshut
-        producer = make_producer(config.broker, config.request_timeout_ms, config.worker_id)
-        deciding = make_producer(config.broker, config.request_timeout_ms, config.worker_id)
+        producer, deciding = (
+            make_producer(config.broker, config.request_timeout_ms, config.worker_id, config.compression) for _ in range(2)
+        )
         marking = mark_producer(config.broker, config.mark_every_ms)
         for part in (producer, deciding, marking):
             await part.start()
@@ -233,6 +236,7 @@ class WorkerApp(ChunkApp):
             control.belonging.installation,
             lambda: control.book.entries,
             ProbeKey(self._signing_key),
+            waits_ms=Waits(lambda: control.book.entries),
             on_count=self.metrics.outcomes,
         )
 
@@ -246,7 +250,15 @@ async def _prepare(config: WorkerConfig) -> TopicsFound:
         otlp_metrics=config.otlp_partitions,
         evidence=config.evidence_partitions,
     )
-    return await topic_setup.ensure(config.broker, Topics(config.prefix), counts)
+    found = await topic_setup.ensure(config.broker, Topics(config.prefix), counts, changelog=_changelog(config))
+    for remark in found.remarks:
+        logger.warning("%s", remark)
+    return found
+
+
+def _changelog(config: WorkerConfig) -> str:
+    """Return what Faust calls the topic of this group's snapshots."""
+    return f"{config.prefix}{config.group}-{SNAPSHOTS}-changelog"
 
 
 def _collect_rarely() -> None:

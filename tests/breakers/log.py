@@ -19,6 +19,7 @@ from failshut_breakers.decisions.decision import Decision, Kind
 from failshut_breakers.decisions.permits import lives_by_seals
 from failshut_breakers.evidence.boundaries import look_before
 from failshut_breakers.evidence.coverage import BROKER_SKEW_MS
+from failshut_breakers.evidence.log import EvidenceLog
 from failshut_breakers.evidence.records import (
     SCHEMA,
     AcceptedGap,
@@ -28,6 +29,7 @@ from failshut_breakers.evidence.records import (
     FaultRow,
     Faults,
     Feeds,
+    FromMany,
     Lags,
     Mark,
     Notice,
@@ -100,7 +102,8 @@ class Log:
         return zlib.crc32(gate.encode()) % len(self.records)
 
     def governor(self, partition: int = 0) -> Governor:
-        return Governor(partition, EVIDENCE_ID, len(self.records), lambda gate: self.partition_of(gate) == partition)
+        log = EvidenceLog(EVIDENCE_ID, len(self.records))
+        return Governor(partition, log, lambda gate: self.partition_of(gate) == partition)
 
     def runs(self, partition: int = 0) -> list[Run]:
         return [decode_run(data) for data in self.records[partition]]
@@ -247,6 +250,13 @@ class Router:
                 gates, reading = routes.series.get(series, ()), Samples.of(series, [(*at, value)])
             case ("fault", series, reason):
                 gates, reading = routes.series.get(series, ()), Faults(series, [FaultRow(*at, reason)])
+            case ("from", series, instance, value):  # by instance; a text is why it cannot be read
+                many = FromMany(series, [instance], [(*at, 0, value)])
+                plain = many.as_one()[0]
+                return [
+                    *((gate, plain) for gate in routes.series.get(series, ())),
+                    *((gate, many) for gate in routes.instances.get(series, ())),
+                ]
             case ("beat", source, time_ms, *instance):
                 row = (offset, index, entry.append_ms if time_ms is None else time_ms)
                 gates, reading = routes.sources.get(source, ()), Beats(source, [row], *instance)
@@ -276,6 +286,9 @@ def _add(readings: list[Reading], reading: Reading) -> None:
             if isinstance(there, Samples) and isinstance(reading, Samples):
                 readings[at] = Samples.of(there.series, [*there.rows, *reading.rows])
                 return
+            if isinstance(there, FromMany) and isinstance(reading, FromMany):
+                readings[at] = _joined(there, reading)
+                return
             if type(there) is type(reading):
                 there.rows.extend(reading.rows)  # type: ignore[union-attr,arg-type]
                 return
@@ -283,9 +296,17 @@ def _add(readings: list[Reading], reading: Reading) -> None:
     readings.append(_copy(reading))
 
 
+def _joined(there: FromMany, reading: FromMany) -> FromMany:
+    names = [*dict.fromkeys((*there.names, *reading.names))]
+    more = [(*row[:3], names.index(reading.names[row[3]]), row[4]) for row in reading.rows]
+    return FromMany(there.series, names, [*there.rows, *more])
+
+
 def _names(reading: Reading) -> tuple[object, ...]:
     if isinstance(reading, Samples | Faults):
         return ("series", reading.series)
+    if isinstance(reading, FromMany):
+        return ("instances", reading.series)
     if isinstance(reading, Beats):
         return ("source", reading.source, reading.instance)
     if isinstance(reading, Lags):

@@ -30,7 +30,7 @@ def sent(one: Condition, total: int, count: int, *, lost: int = 0, guard: str = 
     return len(one.feed(Sent([(offset, 0, NOW.evidence_ms + ms, guard, total, count, lost)]), 0, later(ms)))
 
 
-# Interrupted ------------------------------------------------------------------------------------------------------
+# --- Interrupted ---
 
 
 @pytest.mark.parametrize(("setting", "status"), [("", Status.DEMANDS), (", interrupted: ignored", Status.HOLDS)])
@@ -63,7 +63,7 @@ def test_an_interrupted_probe_is_a_failed_one(setting: str, state: State) -> Non
         assert world.last().because == "probe 0 was interrupted"
 
 
-# Lost -------------------------------------------------------------------------------------------------------------
+# --- Lost ---
 
 
 def test_lost_outcomes_count_as_failed() -> None:
@@ -130,7 +130,7 @@ def test_a_gate_trips_over_lost_outcomes() -> None:
     assert "5000 outcomes lost" in world.last().because
 
 
-# Holes ------------------------------------------------------------------------------------------------------------
+# --- Holes ---
 
 
 def test_entries_that_do_not_come_are_lost_after_a_while() -> None:
@@ -218,6 +218,28 @@ def test_guards_and_totals_are_bounded() -> None:
     assert len(holes._counts) == GUARDS_MAX
     holes.take(f"g{GUARDS_MAX}", 2**53, 1, 0)
     assert holes.lost(GRACE_MS) == LOST_MAX
+
+
+def test_what_is_missing_of_a_forgotten_guard_is_lost() -> None:
+    """A service that forks for each request has more guards than are remembered: none takes its losses along."""
+    holes = Holes()
+    holes.take("a", 10, 10, 0)
+    holes.take("a", 70, 20, 0)
+    assert holes.lost(1) == 0
+    for number in range(GUARDS_MAX):
+        holes.take(f"g{number}", 1, 1, 1)
+    assert holes.lost(1) == 40
+    assert holes.lost(GRACE_MS) == 0
+
+
+def test_an_edit_forgets_no_hole() -> None:
+    """What a guard sent before the edit and the store dropped counts under the new settings."""
+    one, other = condition(f"failure_rate: {{{RATE}}}"), condition("failure_rate: {window: 200s, at_least: 4, over: 0.4}")
+    sent(one, 10, 10)
+    sent(one, 70, 20)
+    other.inherit(one)
+    assert other.tick(later(GRACE_MS)) is True
+    assert "40 outcomes lost" in other.text
 
 
 def test_holes_are_a_part_of_the_gates_state() -> None:

@@ -12,7 +12,7 @@ from failshut_breakers.policy import policy as policy_module
 from failshut_breakers.policy import yaml_reader
 from failshut_breakers.policy.memo import Readings
 from failshut_breakers.policy.policy import (
-    MAX_POLICY_CHARS,
+    POLICY_CHARS_MAX,
     PolicyBook,
     PolicyError,
     digest_of,
@@ -96,7 +96,7 @@ WRONG = {
     "half a surrogate as a field": (policy(BEAT) + '"\\ud800": 1\n', "not YAML"),
     "half a surrogate as a value": (policy(BEAT, subjects='["\\ud800"]'), "not YAML"),
     "a surrogate in a mapping": (policy(BEAT, context='{"\\ud800": x}'), "not YAML"),
-    "too long": (policy(BEAT) + "#" * MAX_POLICY_CHARS, "at most 64000"),
+    "too long": (policy(BEAT) + "#" * POLICY_CHARS_MAX, "at most 64000"),
 }
 
 
@@ -293,11 +293,11 @@ class TestPolicyBook:
         refusal, changed = book.apply(4, 2, {"all.yaml": broken}, "")
         assert not refusal
         assert {f"g{n}" for n in range(30)} < changed
-        assert len(changed) == 30 + policy_module.MAX_NEW_GATES
+        assert len(changed) == 30 + policy_module.NEW_GATES_MAX
 
     def test_a_bundle_beyond_all_is_refused_in_words(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A bundle that would take longer to read than permits live is refused; the policies in force stay."""
-        monkeypatch.setattr(policy_module, "MAX_BUNDLE_NODES", 50)
+        monkeypatch.setattr(policy_module, "BUNDLE_NODES_MAX", 50)
         book = PolicyBook()
         book.apply(3, 1, {"g.yaml": policy(BEAT)}, "")
         files = {f"g{n}.yaml": policy(BEAT, gate=f"g{n}") for n in range(10)}

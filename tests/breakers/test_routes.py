@@ -42,6 +42,15 @@ def test_every_series_of_every_condition_is_routed() -> None:
     assert (routes.unreadable, routes.routing, list(routes.gates)) == ((), 7, ["g", "h"])
 
 
+def test_a_series_is_fed_by_instance_where_a_policy_asks_alone() -> None:
+    """A gate that judges it both ways is fed both."""
+    asks = "drift: {series: s/a, detector: adwin, by: instance}"
+    plain = "anomaly: {series: s/a}"
+    routes = routes_of(policy(asks), policy(plain, gate="h"), policy(asks, plain, gate="i"))
+    assert routes.series == {"s/a": ("h", "i")}
+    assert routes.instances == {"s/a": ("g", "i")}
+
+
 def test_a_gate_whose_policy_is_at_fault_is_fed_nothing() -> None:
     """One bad detector in a list, and none of its series is routed."""
     routes = routes_of(
@@ -82,3 +91,11 @@ def test_a_gate_gives_its_conditions_what_routers_forward_for_them() -> None:
         for key in keys_of(condition):
             routed[key].append(condition.name)
     assert {key: [one.name for one in fed] for key, fed in gate.by_key.items()} == routed
+
+
+def test_outcomes_feed_the_gates_with_a_condition_on_them() -> None:
+    """A gate whose policy never asks how executions end is fed none; probes are another matter."""
+    rate = "failure_rate: {window: 60s, at_least: 20, over: 0.5}"
+    routes = routes_of(policy(rate, gate="h"), policy("drift: {series: s/a, detector: adwin}"))
+    assert routes.outcomes == {"h"}
+    assert list(routes.gates) == ["g", "h"]

@@ -12,7 +12,7 @@ from failshut.permit import Closing, Permit, verify
 from failshut.signing import TOKEN_BYTES_MAX, SigningKey
 from failshut_breakers.decisions.decision import Breaker as State
 from failshut_breakers.decisions.decision import Brief, Decision, Kind, decode_decision, encode_decision
-from failshut_breakers.decisions.permits import MAX_BECAUSE, FutureEvidence, statement_of
+from failshut_breakers.decisions.permits import BECAUSE_MAX, FutureEvidence, statement_of
 from failshut_breakers.policy.policy import PolicyError, parse_policy
 
 KEY = SigningKey.generate()
@@ -136,7 +136,7 @@ def test_a_closing_says_why(story: World) -> None:
     statement = statement_of(decision, KEY, 0)
     closing = verify(statement.token, KEYS, "g")
     assert isinstance(closing, Closing)
-    assert (closing.cause, closing.breaker, closing.because) == ("conformance", "TRIPPED", "x" * MAX_BECAUSE)
+    assert (closing.cause, closing.breaker, closing.because) == ("conformance", "TRIPPED", "x" * BECAUSE_MAX)
     assert (statement.kind, statement.exp_ms, statement.tokens) == ("closing", 0, ())
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from log import CONTROL, EVIDENCE_ID, TELEMETRY, World, policy
 
 from failshut_breakers.decisions.decision import Breaker, Kind
+from failshut_breakers.evidence.log import EvidenceLog
 from failshut_breakers.evidence.records import Mark, Reading, Run, encode_run
 from failshut_breakers.governor import Governor
 
@@ -98,7 +99,7 @@ def test_an_old_gap_is_not_signed_for_again() -> None:
     assert governor.coverages[-1].covered[TELEMETRY] == 0
     told_again(world)
     assert governor.coverages[-1].covered.get(TELEMETRY, 0) < 5_000
-    new = Governor(0, EVIDENCE_ID, 1, lambda gate: True)
+    new = Governor(0, EvidenceLog(EVIDENCE_ID, 1), lambda gate: True)
     new.step(0, whole_of_control(world))
     assert new.term == 2
     assert new.coverages[-1].covered[TELEMETRY] == 0

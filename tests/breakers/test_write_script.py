@@ -22,6 +22,7 @@ pytestmark = pytest.mark.store
 Server = Valkey | Redis
 INSTALLATION = "i" * 32
 NAMES = Names(INSTALLATION)
+GIANT_BYTES = 10_000_000
 
 
 @pytest.fixture(params=["store", "redis_server"])
@@ -300,6 +301,24 @@ async def test_a_proving_that_no_monitor_began_keeps_no_token_out(writer: Store,
     assert await write(writer, permit(6, 6, tokens=3, proving=6), permit(6, 7, tokens=3, proving=6)) == [True, True]
     assert see.llen(NAMES.probes("g")) == 3
     assert see.get(NAMES.probed("g")) == epoch(6)
+
+
+@pytest.mark.parametrize("where", ["epoch", "offset", "kind", "probed"])
+async def test_what_is_longer_than_ours_is_not_read(writer: Store, see: redis_py.Redis, where: str) -> None:
+    """A giant in a gate's fence, or where its PROVING stands, is copied into no script, and the next closing is rid of it."""
+    await write(writer, permit(5, 5))
+    if where == "probed":
+        see.setrange(NAMES.probed("g"), GIANT_BYTES, "x")
+    else:
+        see.hset(NAMES.fence("g"), where, "9" * GIANT_BYTES)
+    before, calls = see.info("memory")["used_memory_lua"], see.info("commandstats").get("cmdstat_get")
+    for statement, written in ((permit(6, 6, tokens=1, proving=6), where == "probed"), (closing(7, 7), True)):
+        assert await write(writer, statement) == [written]
+        assert see.info("memory")["used_memory_lua"] - before < GIANT_BYTES / 2
+        assert see.info("commandstats").get("cmdstat_get") == calls, "it reads a value of any length"
+    assert not await writer.clear_fence(NAMES, "g", epoch(6))
+    assert await write(writer, permit(8, 8, tokens=1, proving=8)) == [True]
+    assert see.llen(NAMES.probes("g")) == 1
 
 
 class Wire:

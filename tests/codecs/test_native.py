@@ -52,6 +52,12 @@ def test_a_sample_and_a_list_of_samples_are_read() -> None:
     assert decode([]) == []
 
 
+def test_a_fault_names_the_instance_that_its_element_names() -> None:
+    """Where that is a name; another is nobody's."""
+    items = decode([sample("no", instance="pod-1"), sample("no", instance=7), sample("no", instance=""), sample("no")])
+    assert [item.instance for item in items if isinstance(item, Fault)] == ["pod-1", None, None, None]
+
+
 def test_every_kind_is_read_alone_and_mixed() -> None:
     """A heartbeat means the same alone and in a list with samples."""
     beat = {"kind": "heartbeat", "service": "refunds", "instance": "pod-1"}

@@ -63,6 +63,18 @@ def sample(series: str, value: float, instance: str | None = None) -> Sample:
     return Sample(series, value, TIME_MS, instance)
 
 
+def test_a_fault_names_the_instance_of_its_resource() -> None:
+    """A point that cannot be read, and a metric without data; a name that is none is nobody's."""
+    metrics = (gauge(float("nan"), None), pb.Metric(name="empty"))
+    named = decode(resource(*metrics, instance="pod-1"))
+    assert [(item.series, item.instance) for item in named if isinstance(item, Fault)] == [
+        ("checkout/m", "pod-1"),
+        ("checkout/m", "pod-1"),
+        ("checkout/empty", "pod-1"),
+    ]
+    assert [item.instance for item in decode(resource(*metrics, instance="\x1b")) if isinstance(item, Fault)] == [None] * 3
+
+
 def test_a_gauge_is_a_level() -> None:
     """Doubles and integers, in order; nanoseconds become milliseconds."""
     assert decode(resource(gauge(1.5, 2))) == [sample("checkout/m", 1.5), sample("checkout/m", 2.0)]

@@ -64,7 +64,7 @@ def kind(request: pytest.FixtureRequest) -> type[Valkey] | type[Redis]:
     return found
 
 
-# --- ways to it -------------------------------------------------------------------------------------------------
+# --- ways to it ---
 
 
 @pytest.mark.parametrize("scheme", ["redis", "valkey"])
@@ -173,7 +173,7 @@ def test_a_password_of_any_kind_reaches_the_store(servers: Any, monitor_of: Moni
             assert client.acl_whoami() in ("mon", b"mon")
 
 
-# --- Sentinels --------------------------------------------------------------------------------------------------
+# --- Sentinels ---
 
 
 def test_sentinels_lead_to_the_primary_also_after_a_fail_over(
@@ -222,7 +222,7 @@ def test_sentinels_that_know_nothing_are_named(sentinels: Any, servers: Any, mon
     assert "it is a Sentinel" in str(written(f"redis://127.0.0.1:{sentinel.port}/0", monitor))
 
 
-# --- not here, not now ------------------------------------------------------------------------------------------
+# --- not here, not now ---
 
 
 def test_a_fail_over_without_a_cut_is_followed(

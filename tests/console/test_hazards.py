@@ -33,6 +33,14 @@ HAZARDS = {
         *(5, "never true"),
     ),
     "a rule of silence": (f'  - conformance: {{series: s/x, rule: "interval <= 2", {STALE}}}\n', 5, "says nothing of silence"),
+    "instances without a number": (
+        f"  - drift: {{series: s/x, detector: adwin, by: instance, forget: 5m, {STALE}}}\n",
+        *(5, "one instance that is judged is enough"),
+    ),
+    "instances that come and leave": (
+        f"  - drift: {{series: s/x, detector: adwin, by: instance, instances: 8, {STALE}}}\n",
+        *(5, "one that leaves for ever"),
+    ),
     "a wide limit": (f'  - conformance: {{series: s/x, rule: "value < 5", over: 0.5, {STALE}}}\n', 5, "up to 50 of 100"),
     "a long grace": ("  - heartbeat: {source: a, grace: 1h}\n", 5, "may be silent for 60m"),
     "executions that never come": ("  - failure_rate: {window: 1s, at_least: 1000000, over: 0.9}\n", 5, "never judges"),

@@ -21,6 +21,7 @@ def observed() -> Observed:
         seen.take([Sample("s/x", 1.0, at_ms, None)], at_ms)
     for second in range(60):
         at_ms = START_MS + 29 * MINUTE_MS + second * 1_000
+        seen.take([Sample("s/many", 1.0, None, f"i{second % 20}")], at_ms)
         seen.take([Sample("s/y", 1.0, None, None), *([Beat("a", None)] if second % 2 == 0 else [])], at_ms)
     return seen
 
@@ -29,6 +30,18 @@ CASES = {
     "a name that nobody sends": (
         "drift: {series: s/xx, detector: adwin, stale: 5m}",
         "nobody sent s/xx in the last 1799s; write s/x",
+    ),
+    "many instances as one stream": (
+        "drift: {series: s/many, detector: adwin, stale: 5m}",
+        "20 instances send s/many, and it is judged as one stream: each is a part of it; write by: instance, instances: 20",
+    ),
+    "more instances asked for than there are": (
+        "drift: {series: s/many, detector: adwin, stale: 5m, by: instance, instances: 21, forget: 5m}",
+        "21 instances must be judged, and 20 send s/many; write instances: 20",
+    ),
+    "more instances than are judged": (
+        "drift: {series: s/many, detector: adwin, stale: 5m, by: instance, instances: 4, forget: 5m}",
+        "20 instances send s/many, and 16 are judged at most: the gate closes; write instances_max: 40",
     ),
     "a source that nobody is": ("heartbeat: {source: b, grace: 30s}", "nobody sent b in the last"),
     "a short stale": ("drift: {series: s/x, detector: adwin, stale: 90s}", "s/x comes once in 60s, so stale: 90s"),
@@ -70,3 +83,5 @@ def test_much_is_not_kept() -> None:
     for at in range(1_000):
         seen.take([Sample("s/x", 1.0, at + 1, None)], at + 1)
     assert len(seen.series["s/x"]) == 200
+    seen.take([Sample("s/x", 1.0, 1, f"i{number}") for number in range(5_000)], 1)
+    assert len(seen.instances["s/x"]) == 1_000

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from console.console_support import Failshut
 
-from failshut_breakers.command import Lock, Unlock
+from failshut_breakers.command import Lock, Reset, Unlock
 from failshut_console.app import app
 
 SENT = ("a.b", "--why", "x", "--broker", "kafka://127.0.0.1:1", "--key", "none.pem", "--installation", "i" * 32)
@@ -56,3 +56,12 @@ def test_the_old_word_is_explained_and_not_listed(failshut: Failshut) -> None:
     assert not COMMANDS["unlock"].hidden
     assert COMMANDS["hold"].hidden
     assert "Exit status:" in failshut("hold", "--help").out
+
+
+def test_reset_and_unlock_take_the_same_options(failshut: Failshut, sent: list[Any]) -> None:
+    """They are typed alike and answer one closing; they differ in which breakers they are for."""
+    signatures = [inspect.signature(COMMANDS[name].callback) for name in ("reset", "unlock")]  # type: ignore[arg-type]
+    assert signatures[0] == signatures[1]
+    for name in ("reset", "unlock"):
+        assert failshut(name, *SENT, "--epoch", "3").status == 0
+    assert [(type(order), order.epoch) for order in sent] == [(Reset, 3), (Unlock, 3)]

@@ -27,6 +27,8 @@ POLICY = "sha256:" + "0" * 64
 SUBJECT = "agent:refund-7"
 #: As tests/patience.py has it; said again here, because this module is also used without the tests beside it.
 PATIENCE = 3.0 * float(os.environ.get("FAILSHUT_TEST_PATIENCE", "1"))
+SHORT_MS = int(700 * PATIENCE)
+"""The ttl of a permit that is to lapse: short, and long enough for a busy machine to act on it first."""
 
 
 def now_ms() -> int:

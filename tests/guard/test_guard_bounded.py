@@ -147,7 +147,7 @@ def test_callers_are_answered_in_time_meanwhile(monitor: Monitor, make_guard: Ca
     assert guard.faults == 0
 
 
-# The parser -------------------------------------------------------------------------------------------------------
+# --- The parser ---
 
 
 def test_an_answer_over_the_bound_is_refused_unread(server: Valkey | Redis, monitor: Monitor) -> None:
@@ -186,7 +186,7 @@ def test_the_parser_is_the_one_in_use(server: Valkey | Redis) -> None:
     client.close()
 
 
-# The fence --------------------------------------------------------------------------------------------------------
+# --- The fence ---
 
 
 def statement(monitor: Monitor, kind: str, token: str, offset: int, epoch: str, exp_ms: int = 0) -> tuple[Statement, bytes]:

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 
 import pytest
-from guard.standin import SUBJECT, Monitor, admitted, denied_with, eventually
+from guard.standin import SHORT_MS, SUBJECT, Monitor, admitted, denied_with, eventually
 from patience import patient
 
 from failshut import Cause, Execution, Gate, Guard, Withheld
@@ -38,7 +38,7 @@ def test_a_running_sync_execution_sees_a_closing_at_its_check(monitor: Monitor, 
 
 def test_a_running_execution_may_finish_where_the_policy_says_so(monitor: Monitor, gate: Gate) -> None:
     """in_flight: finish. What runs goes on; what would start does not."""
-    monitor.issue(in_flight="finish", ttl_ms=1000)
+    monitor.issue(in_flight="finish", ttl_ms=SHORT_MS)
     admitted(gate)
 
     async def run() -> Execution:
@@ -56,7 +56,7 @@ def test_a_running_execution_may_finish_where_the_policy_says_so(monitor: Monito
 
 def test_a_lapse_reaches_a_sync_execution_at_its_check(monitor: Monitor, gate: Gate) -> None:
     """Without renewal check() raises."""
-    monitor.issue(ttl_ms=1000)
+    monitor.issue(ttl_ms=SHORT_MS)
     admitted(gate)
     with pytest.raises(Withheld) as caught, gate.execution(SUBJECT) as execution:  # noqa: PT012 - one execution
         denied_with(gate, Cause.LAPSED)
@@ -106,14 +106,14 @@ async def test_a_closing_cancels_a_running_async_execution(monitor: Monitor, gat
 
 async def test_a_lapse_cancels_a_running_async_execution(monitor: Monitor, gate: Gate) -> None:
     """The lease's own end does it; nobody has to say so."""
-    monitor.issue(ttl_ms=1000)
+    monitor.issue(ttl_ms=SHORT_MS)
     admitted(gate)
     assert (await _until_denied(gate, lambda: None)).cause is Cause.LAPSED
 
 
 async def test_a_lapse_cancels_although_the_background_is_stuck(monitor: Monitor, gate: Gate, guard: Guard) -> None:
     """Not even the guard's own threads are needed for a running execution to end with its lease."""
-    monitor.issue(ttl_ms=1000)
+    monitor.issue(ttl_ms=SHORT_MS)
     admitted(gate)
     watcher = guard._watcher
     assert watcher is not None
@@ -165,7 +165,7 @@ async def test_somebody_elses_cancellation_stays_one(monitor: Monitor, gate: Gat
     await both.wait()
     monitor.close(Cause.DRIFT)
     denied_with(gate, Cause.DRIFT)  # holds up this loop, so that both cancellations come between two steps
-    execution[0]._look()
+    execution[0].look()
     assert execution[0]._interruption is not None
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -261,7 +261,7 @@ async def test_a_cancellation_from_outside_beside_the_guards_own_is_interrupted(
     await entered.wait()
     monitor.close(Cause.DRIFT)
     denied_with(gate, Cause.DRIFT)  # holds up this loop, so that both cancellations come between two steps
-    execution._look()
+    execution.look()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -348,7 +348,7 @@ def test_a_lease_that_is_renewed_while_it_is_looked_at_admits(
         nonlocal renewals
         if renewals:
             renewals -= 1
-            slot._replace(Lease(lease.permit, now.mono + 60, now.wall + 60, set(), lease.kid))
+            slot._replace(Lease(slot, lease.permit, now.mono + 60, now.wall + 60, set(), lease.kid))
         return alive(lease, now)
 
     monkeypatch.setattr(Lease, "alive", renewed_meanwhile)

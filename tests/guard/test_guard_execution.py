@@ -19,7 +19,7 @@ def denial_of(gate: Gate, subject: str = SUBJECT, operation: str | None = None) 
     return caught.value
 
 
-# Admission --------------------------------------------------------------------------------------------------------
+# --- Admission ---
 
 
 def test_an_execution_knows_what_admitted_it(monitor: Monitor, gate: Gate) -> None:
@@ -130,7 +130,7 @@ def test_an_execution_is_entered_once(monitor: Monitor, gate: Gate) -> None:
         pass
 
 
-# The decorator ----------------------------------------------------------------------------------------------------
+# --- The decorator ---
 
 
 def test_a_decorated_function_runs_only_with_a_permit(monitor: Monitor, gate: Gate) -> None:

@@ -87,7 +87,19 @@ def _check(gate: Gate) -> None:
     gate.check(SUBJECT)
 
 
-@pytest.mark.parametrize("way", [_check, _enter, _enter_async])
+def _call(gate: Gate) -> None:
+    gate.guarded(subject=SUBJECT)(lambda: None)()
+
+
+def _call_async(gate: Gate) -> None:
+    @gate.guarded(subject=SUBJECT)
+    async def nothing() -> None:
+        pass
+
+    asyncio.run(nothing())
+
+
+@pytest.mark.parametrize("way", [_check, _enter, _enter_async, _call, _call_async])
 @pytest.mark.parametrize("clock", ["wall", "monotonic"])
 def test_no_way_in_admits_after_the_lease_ended_by_either_clock(
     monitor: Monitor,
@@ -114,6 +126,32 @@ def test_no_way_in_admits_after_the_lease_ended_by_either_clock(
             way(gate)
         assert caught.value.cause in (Cause.LAPSED, Cause.STORE_UNREACHABLE, Cause.DEADLINE)
         time.sleep(0.005)
+
+
+@pytest.mark.parametrize("clock", ["wall", "monotonic"])
+def test_no_second_execution_in_a_loop_starts_after_the_lease_ended(
+    monitor: Monitor, make_guard: Callable[..., Guard], clocks: FakeClocks, store: Valkey, clock: str
+) -> None:
+    """A loop that has had an execution of the gate looks at both clocks before the next one."""
+    gate = Gate(monitor.gate, guard=make_guard(clocks=clocks.clocks()))
+    monitor.issue(ttl_ms=60_000)
+    admitted(gate)
+
+    async def twice() -> None:
+        for _ in range(2):
+            async with gate.execution(SUBJECT):
+                pass
+        store.kill()
+        if clock == "wall":
+            clocks.wall_offset = 60.0
+        else:
+            clocks.monotonic_offset = 60.0
+        for _ in range(3):
+            with pytest.raises(Withheld):
+                async with gate.execution(SUBJECT):
+                    pytest.fail("admitted after the lease's end")
+
+    asyncio.run(twice())
 
 
 @pytest.mark.parametrize("clock", ["wall", "monotonic"])

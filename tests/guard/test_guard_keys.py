@@ -56,7 +56,7 @@ def looked(guard: Guard) -> None:
     guard.slots.refresh_keys(at_once=True)
 
 
-# Whichever thread sees it -----------------------------------------------------------------------------------------
+# --- Whichever thread sees it ---
 
 
 def test_a_push_that_needs_the_new_key_ends_every_lease_of_the_old_one(
@@ -125,7 +125,7 @@ def test_two_guards_of_a_process_see_it_together(
     assert withheld(theirs) is not None
 
 
-# Whatever becomes of the file -------------------------------------------------------------------------------------
+# --- Whatever becomes of the file ---
 
 
 def _in_place_with_the_same_time(path: Path, key: SigningKey) -> None:
@@ -255,7 +255,7 @@ def test_the_same_keys_of_another_installation_are_other_keys(
             guard.slots.names()
 
 
-# Whatever rests on it ---------------------------------------------------------------------------------------------
+# --- Whatever rests on it ---
 
 
 def test_a_lease_that_was_settled_before_admits_nobody_after(monitor: Monitor, guard: Guard, gate: Gate, jwks: Path) -> None:
@@ -358,7 +358,7 @@ def test_a_probe_token_under_the_key_admits_nobody(monitor: Monitor, guard: Guar
     assert (told["outcome"], told["token"]) == ("cancelled", monitor.probe_token(0, permit.epoch))
 
 
-# Processes --------------------------------------------------------------------------------------------------------
+# --- Processes ---
 
 
 def test_a_child_takes_no_withdrawn_key_along(monitor: Monitor, guard: Guard, gate: Gate, jwks: Path) -> None:
@@ -384,7 +384,7 @@ def test_a_child_that_was_forked_during_a_look_follows_the_file(monitor: Monitor
         assert Child(child).result() == "unverified"
 
 
-# The drill --------------------------------------------------------------------------------------------------------
+# --- The drill ---
 
 
 def test_the_drill_for_a_stolen_key(monitor: Monitor, make_guard: Callable[..., Guard], jwks: Path, store: Valkey) -> None:

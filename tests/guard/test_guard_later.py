@@ -7,9 +7,12 @@ import concurrent.futures
 import contextlib
 import functools
 import io
+import queue
 import threading
-from collections import defaultdict, deque
+from collections import ChainMap, UserDict, UserList, defaultdict, deque
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
+from types import MappingProxyType, SimpleNamespace
 from typing import Any, NamedTuple
 from unittest.mock import Mock
 
@@ -65,6 +68,35 @@ class Pair(NamedTuple):
 
     number: int
     work: Any
+
+
+@dataclass
+class Receipt:
+    """A result in fields."""
+
+    work: Any
+    number: int = 1
+
+
+@dataclass(slots=True)
+class Slotted:
+    """The same without a dictionary."""
+
+    work: Any
+
+
+class Pages:
+    """Somebody's own object that acts when it is gone through."""
+
+    async def __aiter__(self) -> AsyncIterator[int]:
+        done.append("acted")
+        yield 1
+
+
+def queued(work: Any) -> queue.Queue[Any]:
+    line: queue.Queue[Any] = queue.Queue()
+    line.put(work)
+    return line
 
 
 class TheirFuture:
@@ -126,12 +158,26 @@ LATER: dict[str, Callable[[], Any]] = {
     "coroutines that wait in a queue": lambda: deque([act()]),
     "a coroutine as a key": lambda: {act(): 1},
     "a future of another library": lambda: TheirFuture(),
+    "the values of a dict": lambda: {"a": act()}.values(),
+    "the items of a dict": lambda: {"a": acts()}.items(),
+    "a mapping that cannot be changed": lambda: MappingProxyType({"a": act()}),
+    "a coroutine in a queue of threads": lambda: queued(act()),
+    "a coroutine in a namespace": lambda: SimpleNamespace(work=act()),
+    "a coroutine in a dataclass": lambda: Receipt(act()),
+    "a generator in a dataclass with slots": lambda: Slotted(acts()),
+    "a coroutine in a list in a dataclass": lambda: Receipt([act()]),
+    "a dataclass with a coroutine in a list": lambda: [Receipt(act())],
+    "a coroutine in a chain of dicts": lambda: ChainMap({"a": act()}),
+    "a coroutine in a dict by another name": lambda: UserDict(a=act()),
+    "a coroutine in a list by another name": lambda: UserList([act()]),
+    "a generator that is to be closed": lambda: contextlib.closing(acts()),
+    "what generates asynchronously": Pages,
     "a thread that was not started": lambda: threading.Thread(target=done.append, args=("acted",)),
 }
 
 
 #: They know no end; that the caller never gets them is all.
-UNSTOPPABLE = {"an awaitable", "an iterator", "a map", "a filter", "a zip"}
+UNSTOPPABLE = {"what generates asynchronously", "an awaitable", "an iterator", "a map", "a filter", "a zip"}
 
 
 def use(result: Any) -> None:
@@ -223,10 +269,23 @@ def test_what_is_done_is_returned(gate: Gate, value: Any) -> None:
     assert gate.guarded(subject=SUBJECT)(lambda: value)() is value
 
 
+def test_a_service_that_a_record_refers_to_is_no_result(gate: Gate) -> None:
+    """Its own task goes on: fields of an object in a field are not looked at."""
+
+    async def run() -> None:
+        task = asyncio.get_running_loop().create_task(asyncio.sleep(3600))
+        value = Receipt(Receipt(task))
+        assert gate.guarded(subject=SUBJECT)(lambda: value)() is value
+        assert task.cancelling() == 0
+        task.cancel()
+
+    asyncio.run(run())
+
+
 def test_a_result_that_holds_itself_is_looked_at_within_a_bound(gate: Gate) -> None:
     """A circle has an end here, and a thread that is done has no work left."""
     circle: list[Any] = [1, {"a": 2}]
-    circle += [circle, circle]
+    circle += [circle, circle, Receipt(circle), SimpleNamespace(circle=circle)]
     thread = threading.Thread(target=lambda: None)
     thread.start()
     thread.join()
@@ -234,7 +293,7 @@ def test_a_result_that_holds_itself_is_looked_at_within_a_bound(gate: Gate) -> N
         assert gate.guarded(subject=SUBJECT)(lambda value=value: value)() is value
 
 
-# An execution is no answer ----------------------------------------------------------------------------------------
+# --- An execution is no answer ---
 
 
 def test_an_execution_outside_its_block_has_no_truth_value(gate: Gate) -> None:

@@ -91,6 +91,15 @@ def test_the_same_claims_and_key_give_the_same_bytes() -> None:
     assert list(PERMIT.claims())[:5] == ["iss", "installation", "jti", "gate", "epoch"]
 
 
+def test_permits_and_closings_are_signed_in_one_order() -> None:
+    """Both begin alike. What each alone says is behind that, and a token has the same bytes whichever version signed it."""
+    common = ["iss", "installation", "jti", "gate", "epoch", "offset", "partition", "policy"]
+    times = ["evidence_ms", "iat_ms", "nbf_ms", "exp_ms", "iat", "nbf", "exp"]
+    asked = ["readings", "subjects", "context", "operations", "in_flight", "ttl_ms"]
+    assert list(PERMIT.claims()) == [*common, "mode", *times, *asked]
+    assert list(CLOSING.claims()) == [*common, "cause", "because", "evidence_ms", "breaker", "in_flight"]
+
+
 def test_a_jwt_library_reads_the_token_and_sees_no_more_life_than_there_is() -> None:
     """PyJWT itself verifies a permit; its whole-second times enclose ours."""
     token = PERMIT.sign(KEY)

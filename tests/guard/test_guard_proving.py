@@ -23,7 +23,7 @@ def denial_of(gate: Gate, subject: str = SUBJECT, operation: str | None = None) 
     return caught.value
 
 
-# Proving ----------------------------------------------------------------------------------------------------------
+# --- Proving ---
 
 
 def test_proving_admits_as_many_executions_as_there_are_tokens(monitor: Monitor, gate: Gate) -> None:
@@ -161,7 +161,7 @@ def test_a_caller_that_left_costs_no_token(monitor: Monitor, gate: Gate, guard: 
         assert execution.token == monitor.probe_token(0)
 
 
-# Outcomes ---------------------------------------------------------------------------------------------------------
+# --- Outcomes ---
 
 
 def test_outcomes_reach_the_store(monitor: Monitor, gate: Gate) -> None:

@@ -42,7 +42,7 @@ class Sealer:
         self.monitor.offset += 1
         evidence_ms = evidence_ms or now_ms()
         kept_ms = evidence_ms + max((permit.ttl_ms for permit in permits), default=60_000)
-        head = {"installation": self.monitor.installation, "partition": 0, "term": self.monitor.term}
+        head: dict[str, Any] = {"installation": self.monitor.installation, "partition": 0, "term": self.monitor.term}
         named = [(evidence_ms, seal_name(permit)) for permit in permits]
         packed = Seal.of(**head, offset=self.monitor.offset, kept_ms=kept_ms, open_=named)
         return replace(packed, **changes)
@@ -187,8 +187,17 @@ def test_each_seal_renews_every_gate_of_its_partition_with_one_signature(
     seals, statements = [], []
     keys = guard.slots._keys
     real_seal, real = keys.verified_seal, keys.verified
-    monkeypatch.setattr(keys, "verified_seal", lambda token: seals.append(token) or real_seal(token))
-    monkeypatch.setattr(keys, "verified", lambda token, gate: statements.append(gate) or real(token, gate))
+
+    def verified_seal(token: bytes) -> Seal:
+        seals.append(token)
+        return real_seal(token)
+
+    def verified(token: bytes, name: str) -> Any:
+        statements.append(name)
+        return real(token, name)
+
+    monkeypatch.setattr(keys, "verified_seal", verified_seal)
+    monkeypatch.setattr(keys, "verified", verified)
     ends = [one._slot.state.mono_end for one in gates]
     sealer.renew(*permits)
     eventually(lambda: all(one._slot.state.mono_end > end for one, end in zip(gates, ends, strict=True)))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from guard.standin import SUBJECT, Monitor, admitted, denied_with, eventually, now_ms, withheld
+from guard.standin import SHORT_MS, SUBJECT, Monitor, admitted, denied_with, eventually, now_ms, withheld
 from guard.test_guard_permit import header, token_of
 from patience import PATIENCE, patient, within
 
@@ -58,7 +58,7 @@ def test_a_flushed_store_denies(monitor: Monitor, gate: Gate) -> None:
 
 def test_a_permit_that_is_not_renewed_lapses(monitor: Monitor, gate: Gate) -> None:
     """Nobody says anything, and the gate closes."""
-    monitor.issue(ttl_ms=1000)
+    monitor.issue(ttl_ms=SHORT_MS)
     admitted(gate)
     denied_with(gate, Cause.LAPSED)
     monitor.issue()

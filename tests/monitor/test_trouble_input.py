@@ -91,6 +91,7 @@ async def _by_confluent(monitor: Installation, codec: str, values: list[bytes]) 
     return await asyncio.to_thread(produce)
 
 
+# Long: one story of one running monitor, told in its order.
 async def test_bad_records_close_what_they_concern_and_hide_no_good_one(
     kafka: Kafka, store: Valkey, tmp_path: Path, suffix: str
 ) -> None:

@@ -16,6 +16,7 @@ from failshut_servers import Kafka, Valkey
 pytestmark = pytest.mark.slow
 
 
+# Long: one story of one running monitor, told in its order.
 async def test_orders_never_open_a_gate_over_what_they_had_not_seen(
     kafka: Kafka, store: Valkey, tmp_path: Path, suffix: str
 ) -> None:

@@ -45,6 +45,7 @@ class Watch:
         await until(lambda: self.cause() in causes, lambda: f"withheld over {causes}; {self.cause()}")
 
 
+# Long: one story of one running monitor, told in its order.
 async def test_whatever_happens_to_the_store_the_guard_denies_and_the_next_renewal_mends_it(
     kafka: Kafka, store: Valkey, tmp_path: Path, suffix: str
 ) -> None:

@@ -44,7 +44,7 @@ def events(count: int = 1200, change_at: int = 800, back_at: int = 900) -> Itera
 def log_of(policy: str) -> tuple[list[Evidence], list[bytes]]:
     """The whole log, and what a governor decided over it."""
     records = list(evidence_of(events(), {"pay.yaml": policy}))
-    governor = Governor(0, decode_run(records[0].record).evidence_id, 1, lambda gate: True)
+    governor = Governor(0, decode_run(records[0].record).log, lambda gate: True)
     taken = [encode_decision(one) for at in records for one in governor.step(at.offset, decode_run(at.record))]
     return records, taken
 

@@ -14,7 +14,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from replay import made
 
-from failshut_breakers.evidence.records import Beats, Faults, Run, Samples, Unreadable, decode_run
+from failshut_breakers.evidence.log import EvidenceLog
+from failshut_breakers.evidence.records import Beats, Faults, FromMany, Run, Samples, Unreadable, decode_run
 from failshut_breakers.policy.policy import PolicyBook
 from failshut_breakers.policy.routes import Routes
 from failshut_replay.errors import ImportFault
@@ -24,7 +25,7 @@ from failshut_replay.sources.notes import Placed
 from failshut_replay.sources.time_order import in_time
 from failshut_replay.times import iso
 from failshut_streams.codecs import NativeDecoder, OtlpDecoder
-from failshut_streams.router.cutter import Cutter, Log
+from failshut_streams.router.cutter import Cutter, RunHead
 from failshut_streams.sources.marks import MARK_KEY, encode_mark
 from failshut_streams.transport import Chunk, Record
 
@@ -74,7 +75,7 @@ def routes() -> Routes:
 def live(lines: Sequence[tuple[bytes, int]], otlp: bool) -> list[tuple[Any, ...]]:
     """What a router makes of these records, each appended at its time."""
     decoder = OtlpDecoder() if otlp else NativeDecoder()
-    cutter = Cutter("telemetry", 0, Log("e", 1, 1, "r"), lambda gate: 0, decoder, lambda: 1)
+    cutter = Cutter("telemetry", 0, RunHead(EvidenceLog("e", 1), 1, "r"), lambda gate: 0, decoder, lambda: 1)
     records = [Record(at, append_ms, 1, None, value, ()) for at, (value, append_ms) in enumerate(lines)]
     end_ms = lines[-1][1] + 1
     end = Record(len(records), end_ms, 1, MARK_KEY, encode_mark(end_ms, 1), ())
@@ -296,3 +297,22 @@ def test_a_line_larger_than_a_record_is_read(tmp_path: Path) -> None:
     value = json.dumps({"resourceMetrics": [resource] * 8_000}).encode()
     assert len(value) > 1 << 20
     assert len(read(written(tmp_path, [value]))[0]) == 8_000
+
+
+def test_instances_of_a_file_are_told_apart() -> None:
+    """Where a policy judges by instance: as a router tells them, faults included."""
+    asks = {"p.yaml": made.policy("drift: {series: a/m, detector: adwin, by: instance}", "anomaly: {series: a/m}")}
+    events = [Event(T0_MS + at, ("sample", "a/m", float(at), f"i{at % 2}")) for at in range(3)]
+    events += [Event(T0_MS + 3, ("fault", "a/m", "no number", "i1")), Event(T0_MS + 4, ("sample", "a/m", float("nan")))]
+    runs = [decode_run(one.record) for one in evidence_of(events, asks)]
+    many = [one for run in runs for one in run.readings.get("pay", ()) if isinstance(one, FromMany)]
+    assert [(one.names[row[3]], row[4]) for one in many for row in one.rows] == [
+        ("i0", 0.0),
+        ("i1", 1.0),
+        ("i0", 2.0),
+        ("i1", "no number"),
+        ("", "NaN"),
+    ]
+    assert [one for block in many for one in block.as_one()] == [
+        one for run in runs for one in run.readings.get("pay", ()) if isinstance(one, Samples | Faults)
+    ]

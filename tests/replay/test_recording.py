@@ -34,7 +34,7 @@ def evidence(count: int = 800) -> list[Evidence]:
 
 def decided(records: list[Evidence]) -> list[bytes]:
     """What a governor decides over them."""
-    governor = Governor(0, decode_run(records[0].record).evidence_id, 1, lambda gate: True)
+    governor = Governor(0, decode_run(records[0].record).log, lambda gate: True)
     return [encode_decision(one) for at in records for one in governor.step(at.offset, decode_run(at.record))]
 
 
@@ -101,7 +101,7 @@ def test_the_same_evidence_makes_the_same_digest(tmp_path: Path) -> None:
     assert made.recording(tmp_path / "a.parquet").digest == made.recording(tmp_path / "b.parquet").digest
 
 
-# --- refused -------------------------------------------------------------------------------------------------------
+# --- refused ---
 
 
 def test_a_truncated_file_is_refused(incident: Recording, tmp_path: Path) -> None:

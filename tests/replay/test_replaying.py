@@ -114,7 +114,7 @@ def test_the_virtual_time_can_be_slowed(incident: Recording) -> None:
     assert max(slept) == pytest.approx((incident.manifest.end_ms - incident.manifest.begin_ms) / 10_000, rel=0.3)
 
 
-# --- what if -------------------------------------------------------------------------------------------------------
+# --- what if ---
 
 
 def test_another_policy_decides_otherwise(incident: Recording) -> None:

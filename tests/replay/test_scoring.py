@@ -146,7 +146,7 @@ def incident_story(tmp_path: Path) -> Timeline:
     return on_record(Recording(tmp_path / "a.parquet")).timelines["pay"]
 
 
-# --- labels --------------------------------------------------------------------------------------------------------
+# --- labels ---
 
 
 def labelled(folder: Path, text: str) -> Path:

@@ -116,7 +116,7 @@ def test_what_came_from_outside_is_escaped(tmp_path: Path) -> None:
     assert "&lt;script&gt;alert(1)" in html
 
 
-# --- the commands --------------------------------------------------------------------------------------------------
+# --- the commands ---
 
 
 def test_a_lead_needs_what_it_leads_up_to(tmp_path: Path) -> None:

@@ -8,10 +8,11 @@ import zlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from failshut_breakers.evidence.log import EvidenceLog
 from failshut_breakers.evidence.records import Beats, Faults, Lags, Outcomes, Run, Samples, Unreadable
 from failshut_breakers.policy.routes import Routes
 from failshut_streams.codecs import InternalDecoder, NativeDecoder
-from failshut_streams.router.cutter import Cut, Cutter, Decoder, Log
+from failshut_streams.router.cutter import Cut, Cutter, Decoder, RunHead
 from failshut_streams.sources.marks import MARK_KEY, encode_mark
 from failshut_streams.transport import Chunk, Record
 from failshut_streams.transport.front_door import APPEND_TIME
@@ -22,12 +23,14 @@ STEP_MS = 100
 EVIDENCE_ID = "evidence-id"
 INSTALLATION = "installationoftests"
 PARTITIONS = 3
+LOG = EvidenceLog(EVIDENCE_ID, PARTITIONS)
 ROUTES = Routes(
     routing=7,
     series={"pay/amount": ("a", "b", "c"), "pay/rate": ("b",), "pay/x": ("c", "d")},
     sources={"pay": ("a", "d")},
     lags={("g", "t"): ("b",)},
     gates=dict.fromkeys(("a", "b", "c", "d")),
+    outcomes=frozenset(("a", "d")),
     unreadable=("a", "b", "c", "d"),
     made=(b"made",) * PARTITIONS,
 )
@@ -69,9 +72,9 @@ def chunk(records: Sequence[Record], start: int | None = None, upto: int | None 
 
 def cutter(known_partitions: int = 2, topic: str = "telemetry") -> Cutter:
     """A cutter of the first partition of telemetry, or of `internal`."""
-    log = Log(EVIDENCE_ID, PARTITIONS, 1, "tester")
+    head = RunHead(LOG, 1, "tester")
     decoder: Decoder = InternalDecoder() if topic == "internal" else NativeDecoder()
-    return Cutter(topic, 0, log, partition_of, decoder, lambda: known_partitions)
+    return Cutter(topic, 0, head, partition_of, decoder, lambda: known_partitions)
 
 
 def chunks(records: Sequence[Record], cuts: Iterable[int]) -> list[Chunk]:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import pytest
 from streams import front_door
-from streams.front_door import EVIDENCE_ID, INSTALLATION, PARTITIONS, START_MS, STEP_MS, at_ms, mark, partition_of
+from streams.front_door import EVIDENCE_ID, INSTALLATION, LOG, PARTITIONS, START_MS, STEP_MS, at_ms, mark, partition_of
 
 from failshut.signing import TYP_COMMAND, SigningKey
 from failshut_breakers.command import AcceptGap, Activate, Command, Lock, OpenTerm, Reset
@@ -70,7 +70,7 @@ def record(offset: int, command: Command | bytes | None, key: SigningKey = KEY, 
 
 def cutter() -> ControlCutter:
     in_force = OperatorsInForce(KEY.key_set(), MONITOR.key_set(), EVIDENCE_ID)
-    return ControlCutter(in_force, EVIDENCE_ID, PARTITIONS, "tester", partition_of, 100 * STEP_MS)
+    return ControlCutter(in_force, LOG, "tester", partition_of, 100 * STEP_MS)
 
 
 def started(*records: Record) -> ControlCutter:
@@ -92,7 +92,7 @@ def notices(cut: ControlCut, partition: int = 0) -> list[Any]:
 
 
 def governor_after(partition: int, *cuts: ControlCut) -> Governor:
-    governor = Governor(partition, EVIDENCE_ID, PARTITIONS, lambda gate: partition_of(gate) == partition)
+    governor = Governor(partition, LOG, lambda gate: partition_of(gate) == partition)
     runs = [run for cut in cuts for at, run in cut.runs if at == partition]
     for offset, run in enumerate(runs):
         governor.step(offset, run)
@@ -177,7 +177,7 @@ def test_a_bundle_that_changes_nothing_is_taken_up_all_the_same() -> None:
 def test_evidence_goes_on_behind_a_bundle_that_changes_nothing() -> None:
     """The next bundle's coverage joins: governors and routers begin it at the same mark."""
     at, front, home = cutter(), front_door.cutter(), partition_of("a")
-    governor = Governor(home, EVIDENCE_ID, PARTITIONS, lambda gate: partition_of(gate) == home)
+    governor = Governor(home, LOG, lambda gate: partition_of(gate) == home)
 
     def told(cut: ControlCut | Cut) -> None:
         for partition, run in cut.runs:

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 from streams.front_door import ROUTES, START_MS, chunk, cutter, mark, partition_of, record, rows_of, sample
 
-from failshut_breakers.evidence.records import Faults, Samples
+from failshut_breakers.evidence.records import Faults, Outcomes, Samples
 from failshut_streams.codecs import Fault, Sample
 from failshut_streams.codecs.names import SeriesNames
 from failshut_streams.codecs.wire import SampleWire
@@ -96,6 +96,45 @@ def test_an_outcome_of_an_unknown_gate_is_a_dead_letter() -> None:
     cut = cutter(topic="internal").cut(chunk([record(0, outcome), mark(1)]), ROUTES)
     assert [dead.reason for dead in cut.dead] == ["an outcome of a gate without a policy: nobody"]
     assert not rows_of(cut.runs)
+
+
+def outcome(gate: str, token: str = "", **more: object) -> dict[str, object]:
+    """An outcome of one execution, as `internal` holds it."""
+    said = {"kind": "outcome", "gate": gate, "epoch": "0" * 16, "token": token, "outcome": "ok", "count": 1, "id": "1"}
+    return said | {"guard": "g1", "total": 5, **more}
+
+
+def test_outcomes_are_evidence_where_a_condition_reads_them() -> None:
+    """Of a gate without such a condition no outcome is evidence, and none is a dead letter either."""
+    routes = dataclasses.replace(ROUTES, outcomes=frozenset("d"))
+    cut = cutter(topic="internal").cut(chunk([record(0, outcome("a", lost=3)), record(1, outcome("d")), mark(2)]), routes)
+    held = {gate: [type(block).__name__ for block in found] for _, run in cut.runs for gate, found in run.readings.items()}
+    assert held == {"d": ["Outcomes", "Sent"]}
+    assert cut.dead == []
+
+
+def test_probes_are_evidence_of_every_gate_with_a_policy() -> None:
+    """Any breaker may be proving: what holds a token is told one by one, whatever the gate's conditions read."""
+    routes = dataclasses.replace(ROUTES, outcomes=frozenset())
+    records = [record(at, outcome("a", f"{at:016}:0")) for at in range(3)]
+    cut = cutter(topic="internal").cut(chunk([*records, mark(3)]), routes)
+    blocks = [block for _, run in cut.runs for block in run.readings.get("a", [])]
+    assert [row.token for block in blocks if isinstance(block, Outcomes) for row in block.rows] == [
+        f"{at:016}:0" for at in range(3)
+    ]
+
+
+def test_outcomes_from_before_an_activation_are_forwarded_under_it() -> None:
+    """A router that goes back for a policy that reads outcomes forwards those that it had passed over."""
+    records = [record(0, outcome("a")), record(1, outcome("a")), mark(2)]
+    before = dataclasses.replace(ROUTES, outcomes=frozenset())
+    after = dataclasses.replace(ROUTES, routing=8, outcomes=frozenset("a"))
+    one = cutter(topic="internal")
+    assert not any(run.readings for _, run in one.cut(chunk(records), before).runs)
+    one.back_to(0)
+    again = one.cut(chunk(records, 0), after)
+    rows = [row for _, run in again.runs for block in run.readings.get("a", []) for row in block.rows]  # type: ignore[union-attr]
+    assert sorted({row[0] for row in rows}) == [0, 1]
 
 
 def test_unreadable_records_concern_the_gates_that_ask() -> None:

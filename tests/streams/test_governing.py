@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from faust.types import TP
 from streams import test_control as control_test
-from streams.front_door import EVIDENCE_ID, PARTITIONS, ROUTES, chunk, cutter, mark, partition_of, record, sample
+from streams.front_door import LOG, PARTITIONS, ROUTES, chunk, cutter, mark, partition_of, record, sample
 
 from failshut.cause import Cause
 from failshut_breakers.decisions.decision import Breaker, Decision, Kind
@@ -106,7 +106,7 @@ class Bench:
             self.app,  # type: ignore[arg-type]
             config,
             self.table,
-            EVIDENCE_ID,
+            LOG,
             key,
             partition_of,
             tell_again,

@@ -18,14 +18,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from patience import patient
 
-from failshut_breakers.evidence.coverage import MAX_PARTITIONS
+from failshut_breakers.evidence.coverage import PARTITIONS_MAX
 from failshut_breakers.evidence.records import Mark
 from failshut_servers import Kafka
 from failshut_streams.kafka.topics import Counts, Topics, ensure
 from failshut_streams.sources.marks import MARK_KEY, BadMark, MarkWriter, decode_mark, encode_mark, mark_producer, wall_ms
 
 
-@given(st.integers(1, 10**14 - 1), st.integers(1, MAX_PARTITIONS))
+@given(st.integers(1, 10**14 - 1), st.integers(1, PARTITIONS_MAX))
 def test_a_mark_is_read_as_it_was_written(time_ms: int, partitions: int) -> None:
     """Decoding undoes encoding."""
     assert decode_mark(encode_mark(time_ms, partitions)) == Mark(time_ms, partitions)
@@ -53,7 +53,7 @@ def test_garbage_is_a_bad_mark(value: bytes) -> None:
         pytest.param(msgspec.msgpack.encode([1, -5, 4]), id="time-negative"),
         pytest.param(msgspec.msgpack.encode([1, 10**14, 4]), id="microseconds"),
         pytest.param(msgspec.msgpack.encode([1, 1_000, 0]), id="no-partitions"),
-        pytest.param(msgspec.msgpack.encode([1, 1_000, MAX_PARTITIONS + 1]), id="more-partitions-than-are-believed"),
+        pytest.param(msgspec.msgpack.encode([1, 1_000, PARTITIONS_MAX + 1]), id="more-partitions-than-are-believed"),
         pytest.param(encode_mark(1_000, 4) + b"\x00", id="bytes-behind-it"),
         pytest.param(b"\x93" + b"\x01" * 1_000_000, id="a-megabyte"),
     ],

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from streams.front_door import EVIDENCE_ID, PARTITIONS, START_MS, at_ms, partition_of
+from streams.front_door import EVIDENCE_ID, LOG, START_MS, at_ms, partition_of
 from streams.test_control import GATES, KEY, MONITOR, STRANGER, TERM, WHO, activate, governor_after, record
 
 from failshut.signing import TYP_COMMAND, KeySet, SigningKey
@@ -54,9 +54,7 @@ def in_force(keys: KeySet | None = None) -> OperatorsInForce:
 
 
 def router(keys: KeySet | None = None) -> ControlCutter:
-    return ControlCutter(
-        OperatorsInForce(keys, MONITOR.key_set(), EVIDENCE_ID), EVIDENCE_ID, PARTITIONS, "r", partition_of, 100
-    )
+    return ControlCutter(OperatorsInForce(keys, MONITOR.key_set(), EVIDENCE_ID), LOG, "r", partition_of, 100)
 
 
 def begun(*records: Record) -> tuple[ControlCutter, ControlCut]:

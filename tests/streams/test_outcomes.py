@@ -50,8 +50,8 @@ class Rig:
     def _count(self, what: str, count: int) -> None:
         self.counts[what] = self.counts.get(what, 0) + count
 
-    async def append(self, count: int = 1, gate: str = GATE, **changes: str | None) -> None:
-        for _ in range(count):
+    async def append(self, times: int = 1, gate: str = GATE, **changes: str | None) -> None:
+        for _ in range(times):
             entry: dict[Any, Any] = fields(**changes)
             await self.client.xadd(NAMES.outcomes(gate), entry)
 
@@ -201,7 +201,7 @@ async def test_entries_of_a_dead_worker_are_taken_over(rig: Rig) -> None:
     await rig.client.xreadgroup(GROUP, "dead", streams, count=10)
     async with rig.mover("alive", claim_after_ms=100) as mover:
         await until(lambda: mover.moved == 3)
-    assert len(await rig.moved()) == 3
+    assert sum(one.count for one in await rig.moved()) == 9
 
 
 async def test_a_restarted_worker_finishes_what_it_had(rig: Rig) -> None:
@@ -247,11 +247,12 @@ async def test_a_key_of_another_type_is_removed(rig: Rig) -> None:
 
 
 async def test_two_workers_share_the_stream(rig: Rig) -> None:
-    """Two movers together move each entry once."""
+    """Two movers together move every entry."""
     async with rig.mover("w1") as first, rig.mover("w2") as second:
-        await rig.append(40)
-        await until(lambda: first.moved + second.moved == 40)
-    assert len({one.id for one in await rig.moved()}) == 40
+        for total in range(1, 41):
+            await rig.append(count="1", guard="g", total=str(total))
+        await until(lambda: first.moved + second.moved >= 40)
+    assert {number for one in await rig.moved() for number in range(one.total - one.count, one.total)} == {*range(40)}
     assert len(await rig.moved()) == 40
 
 
@@ -300,3 +301,51 @@ async def test_a_gate_that_a_policy_names_later_is_read_from_then_on(rig: Rig) -
         rig.gates.append("new.gate")
         await rig.append(2, gate="new.gate")
         await until(lambda: mover.moved == 3)
+
+
+async def test_what_went_well_waits_and_is_one_record(rig: Rig) -> None:
+    """Entries of a guard that follow each other leave the store together when the oldest has waited."""
+    for total in range(1, 6):
+        await rig.append(guard="a", total=str(3 * total))
+    async with by_hand(rig.mover(waits_ms=lambda _: 600_000)) as mover:
+        assert await mover.move_once() == 0
+        assert await rig.left() == 5
+    async with by_hand(rig.mover()) as mover:
+        assert await mover.move_once() == 5
+    assert [(one.count, one.total, one.guard) for one in await rig.moved()] == [(15, 15, "a")]
+    assert (mover.moved, rig.counts["moved"], await rig.left()) == (5, 5, 0)
+
+
+@pytest.mark.parametrize(
+    "urgent",
+    [
+        {"outcome": "failed"},
+        {"outcome": "interrupted"},
+        {"lost": "1"},
+        {"token": PROBES.token(INSTALLATION, GATE, EPOCH, 1)},
+    ],
+    ids=["a failure", "an interruption", "a loss", "a probe"],
+)
+async def test_nothing_else_waits(rig: Rig, urgent: dict[str, Any]) -> None:
+    """A failure, a probe and a loss are read at once, behind all that came before them; another gate's go on waiting."""
+    await rig.append()
+    await rig.append(**urgent)
+    await rig.append(gate=OTHER)
+    async with by_hand(rig.mover(waits_ms=lambda _: 600_000)) as mover:
+        assert await mover.move_once() == 2
+        assert (await rig.left(), await rig.left(OTHER)) == (0, 1)
+
+
+async def test_a_stream_that_is_not_small_is_read_at_once(rig: Rig) -> None:
+    """What the store would have to look through ten times a second is bounded."""
+    await rig.append(65)
+    await rig.append(1, gate=OTHER, instance="x" * 70_000)
+    async with by_hand(rig.mover(waits_ms=lambda _: 600_000)) as mover:
+        assert sum([await mover.move_once() for _ in range(2)]) == 66
+
+
+async def test_a_store_whose_clock_was_stepped_back_keeps_nothing_waiting(rig: Rig) -> None:
+    """An entry from the store's future is due."""
+    await rig.client.xadd(STREAM, fields(), id="99999999999999-0")
+    async with by_hand(rig.mover(waits_ms=lambda _: 600_000)) as mover:
+        assert await mover.move_once() == 1

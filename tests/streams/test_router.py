@@ -11,7 +11,7 @@ import pytest
 from aiokafka.errors import KafkaTimeoutError
 from faust.types import TP
 from streams import test_control as control_test
-from streams.front_door import EVIDENCE_ID, PARTITIONS, START_MS, at_ms, chunk, mark, partition_of, record, sample
+from streams.front_door import LOG, PARTITIONS, START_MS, at_ms, chunk, mark, partition_of, record, sample
 
 from failshut_breakers.command import AcceptGap
 from failshut_breakers.evidence.boundaries import look_before
@@ -110,9 +110,11 @@ class Bench:
         )
         self.app, self.producer = App(), Producer()
         self.control = control_test.cutter()
-        self.router = Router(self.app, config, Topics(), self.control, EVIDENCE_ID, partition_of, Metrics(), {})  # type: ignore[arg-type]
+        self.router = Router(self.app, config, Topics(), self.control, LOG, partition_of, Metrics(), {})  # type: ignore[arg-type]
         self.router._producer = self.producer
         self.router._writer = EvidenceWriter(self.producer, "evidence")
+        self.elsewhere: dict[tuple[str, int], Position] = {}
+        setattr(self.router, "_reached_elsewhere", self._reached_elsewhere)  # noqa: B010 - reads Kafka: test_reached.py
         self.searched: list[int] = []
         setattr(self.router, "_search", self._search)  # noqa: B010 - reads Kafka: tests/streams/test_boundary.py
         self.records = [control_test.record(0, control_test.TERM), control_test.record(1, control_test.activate(1)), *more]
@@ -123,6 +125,9 @@ class Bench:
     async def _search(self, tp: TP, append_ms: int) -> int:
         self.searched.append(append_ms)
         return 40
+
+    async def _reached_elsewhere(self) -> Mapping[tuple[str, int], Position]:
+        return self.elsewhere
 
     async def starts(self, metadata: str | None, offset: int = 50) -> int:
         committed = {} if metadata is None else {TELEMETRY: Position(offset, metadata)}
@@ -191,6 +196,15 @@ async def test_a_start_is_never_behind_what_its_commit_lacks(metadata: str | Non
     bench = Bench(OLD)
     assert await bench.starts(metadata) == start
     assert bench.searched == searched
+
+
+@pytest.mark.parametrize(("metadata", "start"), [("1/2", 70), ("1/1", 40), ("2/2", 0)])
+async def test_a_group_without_a_commit_starts_where_others_have_got(metadata: str, start: int) -> None:
+    """A hot standby takes such a place as it takes a commit, and one of an older routing or another term no further."""
+    bench = Bench(OLD)
+    bench.elsewhere = {("telemetry", 0): Position(70, metadata), ("telemetry", 1): Position(90, "1/2")}
+    assert await bench.starts(None) == start
+    assert await bench.starts("1/2", 50) == 50, "its own commit counts"
 
 
 async def test_a_search_never_leads_beyond_a_commit() -> None:

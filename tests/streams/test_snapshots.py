@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from failshut.signing import SigningKey
+from failshut_breakers.evidence.log import EvidenceLog
 from failshut_breakers.evidence.records import Place
 from failshut_breakers.gate.state import Gate
 from failshut_breakers.gate.turn import Turn
@@ -30,7 +31,7 @@ def owns(gate: str) -> bool:
 
 
 def governor(offset: int = 41) -> Governor:
-    made = Governor(2, "evidence-id", 4, owns)
+    made = Governor(2, EvidenceLog("evidence-id", 4), owns)
     made.offset = offset
     return made
 
@@ -39,7 +40,7 @@ SNAPSHOT = take_snapshot(governor(), KEY)
 
 
 def restore(data: bytes, key: bytes = KEY, evidence_id: str = "evidence-id", partition: int = 2) -> Governor:
-    return restore_snapshot(data, key, evidence_id, partition, owns)
+    return restore_snapshot(data, key, EvidenceLog(evidence_id, 4), partition, owns)
 
 
 def test_a_snapshot_is_restored_as_it_was_taken() -> None:

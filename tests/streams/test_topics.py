@@ -11,8 +11,10 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from patience import patient
 
 from failshut_servers import Kafka
+from failshut_streams.kafka import segments
 from failshut_streams.kafka.topics import (
     CONTROL,
+    CONTROL_BYTES_MAX,
     EVIDENCE,
     FRONT_DOOR,
     ROLES,
@@ -25,6 +27,7 @@ from failshut_streams.kafka.topics import (
     replicas,
     settings_of,
 )
+from failshut_streams.router.evidence_writer import REQUEST_BYTES_MAX
 
 
 def test_names_go_there_and_back() -> None:
@@ -71,6 +74,68 @@ def test_each_unfit_setting_is_named(role: str, partitions: int, setting: dict[s
     (problem,) = problems_of(role, f"x.{role}", partitions, settings)
     assert f"x.{role}" in problem
     assert says in problem
+
+
+def test_what_is_created_needs_no_remark() -> None:
+    """No topic is made in larger pieces than its own check names as too large."""
+    for wanted in (segments.CHANGELOG, segments.CONTROL, segments.RETAINED):
+        assert segments.remarks_on("x", wanted, wanted) == []
+    for role in ROLES:
+        assert settings_of(role, 1).items() >= (segments.CONTROL if role == CONTROL else segments.RETAINED).items()
+
+
+@pytest.mark.parametrize("wanted", [segments.CHANGELOG, segments.CONTROL, segments.RETAINED])
+def test_each_piece_that_is_too_large_is_named_with_what_mends_it(wanted: dict[str, str]) -> None:
+    """Kafka's own sizes draw a sentence each, with the command; smaller pieces draw none."""
+    kafkas = {"segment.bytes": "1073741824", "segment.ms": "604800000", "min.cleanable.dirty.ratio": "0.5"}
+    remarks = segments.remarks_on("blue.x", kafkas, wanted)
+    assert len(remarks) == len(wanted)
+    for remark, (key, most) in zip(remarks, wanted.items(), strict=True):
+        assert f"topic blue.x has {key}={kafkas[key]}" in remark
+        assert remark.endswith(f"Run kafka-configs --alter --topic blue.x --add-config {key}={most}")
+    assert segments.remarks_on("blue.x", dict.fromkeys(wanted, "0.01"), wanted) == []
+
+
+def test_every_segment_has_room_for_the_largest_batch() -> None:
+    """A broker refuses a batch that is larger than a segment of its topic, which would stop a worker."""
+    assert int(segments.CHANGELOG["segment.bytes"]) >= 2 * REQUEST_BYTES_MAX
+    assert int(segments.CONTROL["segment.bytes"]) >= 2 * CONTROL_BYTES_MAX
+
+
+async def test_an_older_installation_is_warned_and_runs(kafka: Kafka, suffix: str) -> None:
+    """Topics of an earlier version fit, with a remark on each piece that is too large, the changelog's among them."""
+    topics, changelog = Topics(f"older-{suffix}."), f"older-{suffix}.failshut-snapshots-changelog"
+    sizes = {*segments.CHANGELOG} - {"min.cleanable.dirty.ratio"}
+    olds = [
+        NewTopic(
+            topics.physical(role),
+            1,
+            1,
+            topic_configs={key: value for key, value in settings_of(role, 1).items() if role == CONTROL or key not in sizes},
+        )
+        for role in ROLES
+    ]
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap)
+    await admin.start()
+    try:
+        await admin.create_topics([*olds, NewTopic(changelog, 1, 1, topic_configs={"cleanup.policy": "compact"})])
+    finally:
+        await admin.close()
+    found = await ensure(kafka.url, topics, changelog=changelog)
+    assert found.created == ()
+    named = [remark.split()[1:4:2] for remark in found.remarks]
+    assert named == [
+        *([topics.physical(role), "segment.ms=604800000:"] for role in ROLES if role != CONTROL),
+        [changelog, "segment.bytes=1073741824:"],
+        [changelog, "segment.ms=604800000:"],
+        [changelog, "min.cleanable.dirty.ratio=0.5:"],
+    ]
+
+
+async def test_a_changelog_that_is_not_there_yet_is_no_remark(kafka: Kafka, suffix: str) -> None:
+    """Faust creates it when the first worker of a group starts."""
+    topics = Topics(f"none-{suffix}.")
+    assert (await ensure(kafka.url, topics, changelog=f"none-{suffix}.failshut-snapshots-changelog")).remarks == ()
 
 
 async def test_missing_topics_are_created_and_described(kafka: Kafka, suffix: str) -> None:

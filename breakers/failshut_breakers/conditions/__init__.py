@@ -1,6 +1,7 @@
 """The conditions of a policy, one kind per file. `build` makes the one that a policy asks for."""
 
 from failshut_breakers.conditions.base import Condition, Demand, Moment, Status
+from failshut_breakers.conditions.by_instance import ByInstanceCondition
 from failshut_breakers.conditions.conformance import ConformanceCondition
 from failshut_breakers.conditions.failure_rate import FailureRateCondition
 from failshut_breakers.conditions.heartbeat import HeartbeatCondition
@@ -18,6 +19,8 @@ def build(policy: ConditionPolicy) -> Condition:
     match policy:
         case Drift() | Anomaly() if policy.detector.width:
             return TogetherCondition(policy)
+        case Drift() | Anomaly() | Conformance() if policy.by:
+            return ByInstanceCondition(policy)
         case Drift():
             return DriftCondition(policy)
         case Anomaly():

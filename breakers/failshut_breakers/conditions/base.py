@@ -63,6 +63,8 @@ class Condition:
     """Whether it demands because evidence is missing, unreadable, unknown or old."""
     needs_probes = False
     """Whether only executions can tell it anything, so that a reset without probes would be blind."""
+    goes_on = False
+    """Whether it took over all that a condition of its name had read, so that it reads on where that one stopped."""
     relapses = 0
     """How often in a row it demanded again before enough evidence had shown that a reset was right."""
 

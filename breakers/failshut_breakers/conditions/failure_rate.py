@@ -106,6 +106,7 @@ class FailureRateCondition(Condition):
         if isinstance(before, FailureRateCondition):
             self._stands, self.relapses = before._stands, before.relapses
             self._row_now = min(before._row_now, self._row_max)
+            self._holes = before._holes  # what was sent before the edit and does not come is lost all the same
             self._judge()
 
     def accept(self, moment: Moment) -> str:

@@ -54,6 +54,20 @@ class OnSeries(Condition):
         """Whether its detector has seen enough."""
         return self._memory.ready
 
+    @property
+    def stale_ms(self) -> int:
+        """How old its newest reading may be."""
+        return self._staleness.stale_ms
+
+    def is_too_old(self, age_ms: int) -> bool:
+        """Whether its newest reading may not be of this age."""
+        return self._staleness.is_too_much(age_ms)
+
+    @property
+    def demands_level(self) -> bool:
+        """Whether it demands because of a level, which may be accepted."""
+        return self._memory.stands and not self._unread_text and not self._limit()
+
     def feed(self, reading: Reading, lo: int, moment: Moment) -> list[Demand]:
         demands: list[Demand] = []
         if isinstance(reading, Samples):
@@ -160,7 +174,7 @@ class OnSeries(Condition):
         limit = self._limit()
         if limit:
             return f"a rule is a limit, which a policy sets and nobody accepts away: {limit}"
-        if self._unread_text or not self._memory.stands:
+        if not self.demands_level:
             return f"{self.name} has no level that could be accepted: {self.text}"
         self._memory.adopt()
         self._settle(moment)

@@ -5,7 +5,7 @@ entries: they come in any order, and one may come twice. Therefore a number that
 after `GRACE_MS`, which is longer than another worker needs to finish a dead one's work.
 
 Limits: what a guard sent before its first entry that came here is not known, and so many guards are remembered, those heard
-of last.
+of last. What is missing of a forgotten one is given up at once.
 """
 
 from __future__ import annotations
@@ -38,6 +38,11 @@ class _Count:
         self.top = max(self.top, end)
         self._give_up(len(self.holes) - HOLES_MAX)
 
+    @property
+    def missing(self) -> int:
+        """How many have not come, given up or not, and were not said to be lost yet."""
+        return self.given_up + sum(end - first for first, end, _ in self.holes)
+
     def lost(self, now_ms: int) -> int:
         """How many are given up now."""
         self._give_up(next((at for at, hole in enumerate(self.holes) if now_ms - hole[2] < GRACE_MS), len(self.holes)))
@@ -55,6 +60,7 @@ class Holes:
 
     def __init__(self) -> None:
         self._counts: dict[str, _Count] = {}  # by guard, that heard of last at the end
+        self._forgotten = 0  # outcomes that are missing of guards that were forgotten
 
     def take(self, guard: str, total: int, count: int, time_ms: int) -> None:
         """Take note of an entry."""
@@ -62,8 +68,9 @@ class Holes:
         known.cover(total - count, total, time_ms)
         self._counts[guard] = known
         if len(self._counts) > GUARDS_MAX:
-            del self._counts[next(iter(self._counts))]
+            self._forgotten += self._counts.pop(next(iter(self._counts))).missing
 
     def lost(self, now_ms: int) -> int:
         """Return how many are given up now; each once."""
-        return min(sum(known.lost(now_ms) for known in self._counts.values()), LOST_MAX)
+        forgotten, self._forgotten = self._forgotten, 0
+        return min(forgotten + sum(known.lost(now_ms) for known in self._counts.values()), LOST_MAX)

@@ -78,7 +78,10 @@ class Staleness:
         """Whether nothing new enough was read; what was never read is another matter."""
         if not self.newest_ms:
             return False
-        age_ms = evidence_ms - self.newest_ms
+        return self.is_too_much(evidence_ms - self.newest_ms)
+
+    def is_too_much(self, age_ms: int) -> bool:
+        """Whether evidence of this age is old."""
         # Most streams are far from it: the median is asked for only where it could matter.
         if self._given_ms is None and age_ms <= LEAST_MS:
             return False

@@ -35,7 +35,7 @@ class Breaker(StrEnum):
 
     @classmethod
     def _missing_(cls, value: object) -> Breaker | None:
-        """Before version 0.2 LOCKED was HELD: decisions on record may say so until 0.3."""
+        """Read the word of before version 0.2, when LOCKED was HELD: decisions on record may say so until 0.3."""
         return cls.LOCKED if value == "HELD" else None
 
 
@@ -47,8 +47,26 @@ class Brief(msgspec.Struct, frozen=True, array_like=True):
     text: str
 
 
-class Decision(msgspec.Struct, frozen=True, omit_defaults=False):
-    """One decision about one gate. Times are whole milliseconds of evidence time, never of a wall clock."""
+class Result(StrEnum):
+    """What became of an operator's command."""
+
+    DONE = "done"
+    REFUSED = "refused"
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """The answer to an operator's command that left the gate's state as it was."""
+
+    command: str  # its kind, or "" where the command could not be read
+    result: Result
+    because: str  # why it is refused, or what it changed
+
+
+class Decision(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One decision about one gate. Times are whole milliseconds of evidence time, never of a wall clock.
+
+    `answer` alone has a default, and is not written where there is none. All other fields are always written.
+    """
 
     schema: int
     kind: Kind
@@ -74,6 +92,7 @@ class Decision(msgspec.Struct, frozen=True, omit_defaults=False):
     tokens: int
     probe_epoch: str
     by: str
+    answer: Answer | None = None  # of a note: to the command at `origin`
 
 
 _encoder = msgspec.json.Encoder(order="deterministic")
@@ -103,6 +122,10 @@ _OLD_WORDS = (
 """What versions before 0.2 said of a lock, and what is said now; of a text, the first that is in it."""
 
 
+_ANSWERED = b'"answer":'
+"""In the bytes of a decision this can only be the field's name: quotes within a text are escaped."""
+
+
 def in_present_words(data: bytes) -> bytes:
     """Return a decision on record as this version writes it, or as it is where it says nothing of a lock."""
     if b"HELD" not in data and b"hold" not in data:
@@ -110,6 +133,13 @@ def in_present_words(data: bytes) -> bytes:
     decision = decode_decision(data)
     because = next((decision.because.replace(old, new, 1) for old, new in _OLD_WORDS if old in decision.because), None)
     return encode_decision(msgspec.structs.replace(decision, because=because or decision.because))
+
+
+def as_on_record(decisions: list[Decision], recorded: list[bytes]) -> list[Decision]:
+    """Return decisions over an evidence record in the form of those on record: before 0.2 these had no field for an answer."""
+    if any(_ANSWERED in data for data in recorded):
+        return decisions
+    return [msgspec.structs.replace(decision, answer=None) for decision in decisions]
 
 
 def epoch_text(epoch: int) -> str:

@@ -18,8 +18,8 @@ from failshut_breakers.decisions.probe_tokens import probe_tokens
 
 LIFE_MS = 600_000
 """The life of a permit that seals renew. It is signed again at about half of it."""
-MAX_BECAUSE = 300
-MAX_BRIEF = 120
+BECAUSE_MAX = 300
+BRIEF_MAX = 120
 """Bytes of a reading's text in a permit, as JSON writes it: a letter that is not ASCII takes six or twelve."""
 OTHER_BYTES = 2_048
 """More than the claims take that no policy makes longer: times, epochs, digests, the gate's name twice."""
@@ -63,7 +63,7 @@ def longest_permit(
     subjects: Iterable[str], operations: Iterable[str], context: Mapping[str, str], conditions: Iterable[str]
 ) -> int:
     """Return how many bytes a permit of such a policy has at most, as a token; `conditions` are their names."""
-    readings = [[name, "insufficient", "x" * MAX_BRIEF] for name in conditions]
+    readings = [[name, "insufficient", "x" * BRIEF_MAX] for name in conditions]
     claims = [list(subjects), list(operations), dict(context), readings]
     payload = len(json.dumps(claims, separators=(",", ":"))) + OTHER_BYTES
     return payload * 4 // 3 + ENVELOPE_BYTES
@@ -71,8 +71,8 @@ def longest_permit(
 
 def _brief(text: str) -> str:
     """Cut a reading's text to what a permit may hold of it."""
-    text = text[:MAX_BRIEF]
-    while len(json.dumps(text)) - 2 > MAX_BRIEF:
+    text = text[:BRIEF_MAX]
+    while len(json.dumps(text)) - 2 > BRIEF_MAX:
         text = text[:-1]
     return text
 
@@ -95,7 +95,7 @@ def statement_of(decision: Decision, key: SigningKey, wall_ms: int) -> Statement
             partition=decision.partition,
             policy=decision.policy,
             cause=decision.cause or Cause.FAULT,
-            because=decision.because[:MAX_BECAUSE],
+            because=decision.because[:BECAUSE_MAX],
             evidence_ms=decision.evidence_ms,
             breaker=decision.breaker.value,
             in_flight=cast(InFlight, decision.in_flight),

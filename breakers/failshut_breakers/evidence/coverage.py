@@ -29,7 +29,7 @@ VERSIONS_KEPT = 256
 BROKER_SKEW_MS = 1_000
 """How far brokers' clocks may be apart: an activation and a telemetry partition may be stamped by two of them."""
 
-MAX_PARTITIONS = 10_000
+PARTITIONS_MAX = 10_000
 """A mark that claims more partitions than this is not believed and stops evidence time."""
 
 CONTROL = "control"
@@ -185,7 +185,7 @@ class Coverage:
             self._reckon()
 
     def accept_gap(self, topic: str, partition: int, upto: int) -> None:
-        """An operator signs for what will not be seen."""
+        """Take an operator's word for what will not be seen."""
         key = (topic, partition)
         self.starts[key] = max(self.starts.get(key, 0), upto)
         self.covered[key] = max(self.covered.get(key, 0), upto)
@@ -215,7 +215,7 @@ class Coverage:
         return min(keys, key=lambda key: (self.marks[key], key))
 
     def _keys(self) -> list[Key]:
-        if sum(self.counts.values()) > MAX_PARTITIONS:
+        if sum(self.counts.values()) > PARTITIONS_MAX:
             return [("", 0)]  # no such partition: nothing is vouched for
         return [(topic, partition) for topic in sorted(self.counts) for partition in range(self.counts[topic])]
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import Annotated, NamedTuple, TypeAlias
 
 import msgspec
@@ -46,12 +47,12 @@ class Samples(msgspec.Struct, frozen=True, array_like=True, tag="s"):
 
     @property
     def count(self) -> int:
-        """Return how many rows there are."""
+        """How many rows there are."""
         return len(self.floats) // 8
 
     @property
     def rows(self) -> list[SampleRow]:
-        """Return the rows, for whoever needs all of each."""
+        """The rows, for whoever needs all of each."""
         columns = (_whole(self.offsets), _whole(self.indexes), _whole(self.times), self.values())
         return list(zip(*columns, strict=True))
 
@@ -105,6 +106,29 @@ class Faults(msgspec.Struct, frozen=True, array_like=True, tag="f"):
     rows: list[FaultRow]
 
 
+ManyRow: TypeAlias = tuple[int, int, int, int, float | str]
+"""offset, index, time_ms, whose it is (its place among the names), and the value, or why it could not be read"""
+
+
+class FromMany(msgspec.Struct, frozen=True, array_like=True, tag="i"):
+    """Readings of one series for those who judge it by instance: of all instances, in order, readable or not.
+
+    A reading that names no instance has an empty name. Rows and no columns: whoever reads them takes them apart by instance.
+    """
+
+    series: str
+    names: list[str]
+    rows: list[ManyRow]
+
+    def as_one(self) -> list[Samples | Faults]:
+        """Return the readings as those of one stream, which is what others are fed with."""
+        blocks: list[Samples | Faults] = []
+        for bad, some in groupby(self.rows, lambda row: isinstance(row[4], str)):
+            rows = [(*row[:3], row[4]) for row in some]
+            blocks.append(Faults(self.series, [FaultRow(*row) for row in rows]) if bad else Samples.of(self.series, rows))  # type: ignore[arg-type]
+        return blocks
+
+
 class Beats(msgspec.Struct, frozen=True, array_like=True, tag="h"):
     """Explicit heartbeats of one source, and of one instance of it where beats name one. Rows: offset, index, time_ms."""
 
@@ -120,9 +144,9 @@ Unknown = Annotated[int, msgspec.Meta(ge=-1, le=2**63 - 1)]
 class Offsets(NamedTuple):
     """Where a consumer group is in one partition, as sampled.
 
-    `committed` is -1 where the group never committed. `end` is the high watermark, and `start` what retention has left.
-    Whoever measures more says so: `stable` is where the first open transaction begins, or the end (-1: not known), and
-    nothing that the group could read stands between what it has committed and `readable` (-1: nobody looked).
+    `committed` is -1 where the group never committed. `end` is the high watermark, and `start` what retention has left. The
+    last two are -1 where nobody measured them. `stable` is where the first open transaction begins, or the end. Between
+    `committed` and `readable` there is nothing that the group could read.
     """
 
     committed: Unknown
@@ -133,7 +157,7 @@ class Offsets(NamedTuple):
 
     @property
     def behind(self) -> int:
-        """Return how many records the group is behind, at most: all that are there where it never committed."""
+        """How many records the group is behind, at most: all that are there where it never committed."""
         return max(0, self.end - max(self.committed, self.start, self.readable))
 
 
@@ -162,9 +186,9 @@ class Lags(msgspec.Struct, frozen=True, array_like=True, tag="l"):
 class OutcomeRow(NamedTuple):
     """How many executions ended in one way, by its place: the record's offset, and which of its items.
 
-    `token` is a probe's, and empty elsewhere. The outcome is `ok`, `failed`, `interrupted` (somebody else's timeout or
-    cancellation ended it after its admission) or `cancelled`: an execution that was not carried out, or that its gate ended,
-    says nothing of the action.
+    `token` is a probe's, and empty elsewhere. The outcome is `ok`, `failed`, `interrupted` or `cancelled`. Interrupted:
+    somebody else's timeout or cancellation ended it after its admission. Cancelled: it was not carried out, or its gate ended
+    it, so it says nothing of the action.
     """
 
     offset: int
@@ -207,7 +231,7 @@ class Commanded(msgspec.Struct, frozen=True, array_like=True, tag="c"):
     kid: str
 
 
-Reading: TypeAlias = Samples | Faults | Beats | Lags | Outcomes | Sent | Unreadable | Commanded
+Reading: TypeAlias = Samples | Faults | FromMany | Beats | Lags | Outcomes | Sent | Unreadable | Commanded
 
 
 _Index = Annotated[int, msgspec.Meta(ge=0)]

@@ -22,14 +22,17 @@ from typing import Any, TypeAlias
 import msgspec
 
 from failshut import epoch as epochs
+from failshut_breakers.evidence.log import EvidenceLog
 from failshut_breakers.evidence.readings import (
     Beats,
     Commanded,
     FaultRow,
     Faults,
+    FromMany,
     Known,
     LagRow,
     Lags,
+    ManyRow,
     Offsets,
     OutcomeRow,
     Outcomes,
@@ -55,9 +58,11 @@ __all__ = [
     "FaultRow",
     "Faults",
     "Feeds",
+    "FromMany",
     "Known",
     "LagRow",
     "Lags",
+    "ManyRow",
     "Mark",
     "Notice",
     "Offsets",
@@ -109,8 +114,8 @@ class Place(msgspec.Struct, frozen=True, array_like=True):
 class Mark(msgspec.Struct, frozen=True, array_like=True):
     """A time mark: everything before it in its front-door partition was appended no later than about `time_ms`.
 
-    `time_ms` is the smaller of the writer's clock and the broker's append time; `partitions` is the partition count of the
-    topic, read from the broker after that time was taken.
+    `time_ms` is the smaller of the writer's clock and the broker's append time. `partitions` is the topic's partition count,
+    which the writer read from the broker after it took the time.
     """
 
     time_ms: int
@@ -140,6 +145,11 @@ class Term(msgspec.Struct, frozen=True, array_like=True, tag="t"):
     signer: str
     installation: str
     topic_ids: dict[str, str] = {}
+
+    @property
+    def log(self) -> EvidenceLog:
+        """The evidence log that it opens."""
+        return EvidenceLog(self.evidence_id, self.evidence_partitions)
 
 
 class AcceptedGap(msgspec.Struct, frozen=True, array_like=True, tag="g"):
@@ -178,12 +188,12 @@ class Feeds(msgspec.Struct, frozen=True, array_like=True):
 class Run(msgspec.Struct, frozen=True, array_like=True):
     """One evidence record: all that `[previous, upto)` of a front-door partition holds for one evidence partition.
 
-    `previous` is the position that was really fetched from (or up to which this evidence partition was already told of),
-    `append_ms` the append time of its last record, `mark` the mark with which it ends, if it ends with one.
-    `routing` is the control offset of the newest activation
-    that the router had applied, -1 before the first. `made` (16 bytes) is the digest of what the router made of control: what
-    it feeds each gate of this evidence partition, or, in a run of control, whose commands it believed (`operators`, the digest
-    of their keys, empty while none are named). `feeds` stands in a run of control that first uses the table behind a digest.
+    `previous` is the position that was really fetched from, or the one up to which this evidence partition was already told.
+    `append_ms` is the append time of the last record. `mark` is the mark with which the run ends, if it ends with one.
+    `routing` is the control offset of the newest activation that the router had applied, -1 before the first. `made` (16
+    bytes) is the digest of what the router made of control: what it feeds each gate of this evidence partition. In a run of
+    control it is the digest of whose commands the router believed. `operators` is the digest of those operators' keys, and
+    empty while none are named. `feeds` stands in a run of control that first uses the table behind a digest.
     """
 
     schema: int
@@ -203,6 +213,11 @@ class Run(msgspec.Struct, frozen=True, array_like=True):
     made: bytes = b""
     operators: bytes = b""
     feeds: Feeds | None = None
+
+    @property
+    def log(self) -> EvidenceLog:
+        """The evidence log that it was written to."""
+        return EvidenceLog(self.evidence_id, self.evidence_partitions)
 
 
 class _Wire(Run, frozen=True, array_like=True):

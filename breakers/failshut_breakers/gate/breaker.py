@@ -100,17 +100,17 @@ class Breaker:
 
     @property
     def state(self) -> State:
-        """Return ARMED, TRIPPED, PROVING or LOCKED."""
+        """ARMED, TRIPPED, PROVING or LOCKED."""
         return self._state
 
     @property
     def closing(self) -> Closing | None:
-        """Return why the gate was closed, until the breaker is ARMED again."""
+        """Why the gate was closed, until the breaker is ARMED again."""
         return self._closing
 
     @property
     def proving(self) -> Proving | None:
-        """Return the probes, while PROVING."""
+        """The probes, while PROVING."""
         return self._proving
 
     def move(self, to: State, closing: Closing | None = None, proving: Proving | None = None) -> None:

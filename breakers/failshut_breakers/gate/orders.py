@@ -1,9 +1,9 @@
 """What operators, probes and time do to a gate's breaker: resets, locks, bypasses, outcomes of probes,
 deadlines.
 
-Each function takes the gate and the record's turn. It changes the breaker through `Gate.lock`, `Gate.trip`, `Breaker.move` and
-`Breaker.amend` alone, and says in the turn what happened; a reset that it grants there begins PROVING at the conclusion. A
-command that is refused says why, in words that go back to the operator.
+Each function takes the gate and the record's turn. It changes the breaker through `Gate.lock`, `Gate.trip`, `Breaker.move`
+and `Breaker.amend` alone, and writes into the turn what happened. A reset that it grants begins PROVING when the turn is
+concluded. A command that is refused says why, in words that go back to the operator.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from failshut_breakers.gate.breaker import Closing
 from failshut_breakers.gate.state import Gate
 from failshut_breakers.gate.turn import Turn
 
-MAX_BYPASS_MS = 24 * 3_600_000
+BYPASS_MS_MAX = 24 * 3_600_000
 """A bypass ends within a day."""
 
 DOUBLED_MAX = 6
@@ -136,7 +136,7 @@ def _bypass(gate: Gate, turn: Turn, command: Bypass, moment: Moment) -> str:
             return f"it leaves out {left_out[0]!r}, which also demands"
         if not gate.breaker.closing.conditions:
             return f"no condition closed the gate: {gate.breaker.closing.because}"
-    if not moment.newest_ms < command.until_ms <= moment.newest_ms + MAX_BYPASS_MS:
+    if not moment.newest_ms < command.until_ms <= moment.newest_ms + BYPASS_MS_MAX:
         return "its end is not within the next 24 hours"
     gate.bypass = command
     turn.renewed = True
@@ -203,6 +203,6 @@ def interrupt(gate: Gate, turn: Turn, because: str, moment: Moment) -> None:
 
 
 def _fall_back(gate: Gate, turn: Turn, cause: Cause, because: str, place: Place | None, moment: Moment) -> None:
-    """PROVING did not prove: back to TRIPPED, for the conditions that tripped it before."""
+    """Go back to TRIPPED, for the conditions that tripped it before: PROVING did not prove."""
     before = gate.breaker.closing
     gate.trip(Closing(cause, because, place, before.conditions if before else frozenset(), moment.newest_ms), turn)

@@ -27,7 +27,7 @@ from failshut_breakers.gate.breaker import Breaker, Closing, Proving
 from failshut_breakers.gate.tally import Tally
 from failshut_breakers.gate.turn import Turn
 from failshut_breakers.policy.feeds import budget_of_ms, keys_of_policy
-from failshut_breakers.policy.policy import MAX_FAULT_CHARS, ConditionPolicy, Entry
+from failshut_breakers.policy.policy import FAULT_CHARS_MAX, ConditionPolicy, Entry
 from failshut_breakers.taken_ids import Taken
 
 
@@ -96,9 +96,10 @@ class Gate:
         try:
             self.conditions = [self._condition(policy) for policy in policies]
         except Exception as error:  # noqa: BLE001 - a policy that cannot be built closes its own gate, and no other
-            fault = f"{self.entry.file}: its conditions cannot be built: {type(error).__name__}: {error}"[:MAX_FAULT_CHARS]
+            fault = f"{self.entry.file}: its conditions cannot be built: {type(error).__name__}: {error}"[:FAULT_CHARS_MAX]
             self.entry = Entry(self.entry.gate, self.entry.file, self.entry.digest, None, fault)
             self.conditions, policies = [], ()
+        self.kept |= {condition.name for condition in self.conditions if condition.goes_on}
         if policies:  # while there is no policy, what the last one knew is kept
             self.known = {one.name: (policy, one) for policy, one in zip(policies, self.conditions, strict=True)}
         self.tallies = {
@@ -198,7 +199,7 @@ class Gate:
         return self.bypass is not None and name in self.bypass.conditions
 
     def bypassed(self) -> int:
-        """How many tripping conditions are bypassed: an operator accepted what they demand, and not what others do."""
+        """Return how many tripping conditions are bypassed: an operator accepted what they demand, and not what others do."""
         return sum(condition.trips and self.bypasses(condition.name) for condition in self.conditions)
 
     def persists(self) -> bool:

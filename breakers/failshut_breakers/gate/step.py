@@ -1,9 +1,9 @@
 """One evidence record of one gate: evidence to conditions, conditions to breaker, breaker to a decision.
 
-For each evidence record a gate feeds its conditions whole blocks, merges what they demand with the outcomes of the record
-by their place, applies these in order, then the commands, then the time, and then concludes once: at most one decision about
-the gate's state for a record. Everything here is a function of the evidence: no clock, no I/O, no randomness, no order that
-a hash decides.
+A step takes one evidence record. It feeds the conditions whole blocks. It merges what they demand with the outcomes in the
+record, by place, and applies both in that order. Then it applies the commands, then the time. At the end it concludes once: a
+record leads to at most one decision about the gate's state. Everything here is a function of the evidence: no clock, no I/O,
+no randomness, no order that a hash decides.
 """
 
 from __future__ import annotations
@@ -17,16 +17,15 @@ from zlib import crc32
 from msgspec.structs import replace
 
 from failshut.cause import Cause
-from failshut_breakers.command import Accept, CommandError, Confirm, GateCommand, parse_command
+from failshut_breakers.command import Accept, Command, CommandError, Confirm, GateCommand, parse_command
 from failshut_breakers.conditions import Condition, Demand, Moment, Status
+from failshut_breakers.decisions.decision import Answer, Brief, Decision, Kind, Result, epoch_text
 from failshut_breakers.decisions.decision import Breaker as State
-from failshut_breakers.decisions.decision import Brief, Decision, Kind, epoch_text
 from failshut_breakers.decisions.permits import LIFE_MS, lives_by_seals
 from failshut_breakers.evidence.records import Commanded, OutcomeRow, Outcomes, Place, Reading, epoch_of
 from failshut_breakers.gate import orders as gate_orders
 from failshut_breakers.gate.breaker import Closing
 from failshut_breakers.gate.state import Gate, Wanted
-from failshut_breakers.gate.tally import ACCEPTED, CONFIRMED
 from failshut_breakers.gate.turn import Turn
 from failshut_breakers.policy.feeds import key_of, upto_of
 from failshut_breakers.words import printable
@@ -104,27 +103,37 @@ class Step:
         try:
             command = parse_command(commanded.claims)
         except CommandError as error:
-            self.turn.note(None, str(error), place, commanded.kid)
+            why = str(error)
+            self.turn.note(None, why, place, commanded.kid, Answer("", Result.REFUSED, printable(why)))
             return
         if command.installation != self.record.installation:
-            self.turn.note(None, f"{command.kind} refused: it is of another installation", place, commanded.kid)
+            self._refuse(command, "it is of another installation", place, commanded.kid)
         elif isinstance(command, GateCommand) and command.gate == self.gate.name:
             self._take(command, commanded, place)
         else:
-            self.turn.note(None, f"{command.kind} refused: it is not for this gate", place, commanded.kid)
+            self._refuse(command, "it is not for this gate", place, commanded.kid)
 
     def _take(self, command: GateCommand, commanded: Commanded, place: Place) -> None:
         turn, signer = self.turn, f"{command.by} ({commanded.kid[:12]})"
         refusal = self.gate.taken.take(command.id, command.signed_ms, commanded.time_ms)
         refusal = refusal or gate_orders.take(self.gate, turn, command, place, self.moment)
         if refusal:
-            turn.note(None, f"{command.kind} refused: {refusal}", place, signer)
+            self._refuse(command, refusal, place, signer)
         elif isinstance(command, Accept):
-            turn.note(None, f"{ACCEPTED}{command.condition} takes what it reads now for normal: {command.why}", place, signer)
+            self._done(
+                command, f"accepted: {command.condition} takes what it reads now for normal: {command.why}", place, signer
+            )
         elif isinstance(command, Confirm):
-            turn.note(None, f"{CONFIRMED}the trip of epoch {command.epoch} had a cause: {command.why}", place, signer)
+            self._done(command, f"confirmed: the trip of epoch {command.epoch} had a cause: {command.why}", place, signer)
         else:
             turn.origin, turn.by = place, f"{signer}: {command.why}"
+
+    def _done(self, command: GateCommand, what: str, place: Place, by: str) -> None:
+        """Answer a command that was carried out, and left the gate's state as it was."""
+        self.turn.note(None, what, place, by, Answer(command.kind, Result.DONE, printable(what)))
+
+    def _refuse(self, command: Command, why: str, place: Place, by: str) -> None:
+        self.turn.note(None, f"{command.kind} refused: {why}", place, by, Answer(command.kind, Result.REFUSED, printable(why)))
 
     def tick(self, place: Place) -> None:
         """Take note that evidence time has come further."""
@@ -231,7 +240,9 @@ class Step:
             return None
         return Kind.RENEW
 
-    def _decision(self, kind: Kind, cause: Cause | None, because: str, origin: Place | None, by: str) -> Decision:
+    def _decision(
+        self, kind: Kind, cause: Cause | None, because: str, origin: Place | None, by: str, answer: Answer | None = None
+    ) -> Decision:
         gate, record, moment = self.gate, self.record, self.moment
         policy = gate.entry.policy
         opens = kind in (Kind.OPEN, Kind.RENEW) and policy is not None
@@ -265,6 +276,7 @@ class Step:
             tokens=tokens,
             probe_epoch=probe_epoch,
             by=printable(by),
+            answer=answer,
         )
 
     def _tokens(self) -> tuple[int, str]:

@@ -16,12 +16,6 @@ from dataclasses import dataclass, field
 
 from failshut_breakers.policy.units import format_ms
 
-CONFIRMED = "confirmed: "
-"""How the note begins that answers a `confirm` which was taken."""
-
-ACCEPTED = "accepted: "
-"""How the note begins that answers an `accept` which was taken."""
-
 TRIPS_KEPT = 100
 """Trips of a condition that can still be confirmed; older ones stand as they are."""
 
@@ -78,7 +72,7 @@ class Tally:
 
 
 def _rough(duration_ms: int) -> str:
-    """A duration to the unit that a person would say: a text that changes with every mark would be noise."""
+    """Return a duration to the unit that a person would say: a text that changes with every mark would be noise."""
     for unit_ms in (86_400_000, 3_600_000, 60_000):
         if duration_ms >= unit_ms:
             return format_ms(duration_ms // unit_ms * unit_ms)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from failshut.cause import Cause
+from failshut_breakers.decisions.decision import Answer
 from failshut_breakers.evidence.records import Place
 
 
@@ -24,6 +25,7 @@ class Note(NamedTuple):
     words: str
     place: Place
     by: str
+    answer: Answer | None = None  # to the operator's command that stands at `place`
 
 
 @dataclass(slots=True)
@@ -42,6 +44,6 @@ class Turn:
         """Take note of what moved the gate, so that the decision is said again under a new epoch."""
         self.renewed, self.origin = True, origin
 
-    def note(self, cause: Cause | None, words: str, place: Place, by: str) -> None:
-        """Say something beside the gate's state."""
-        self.notes.append(Note(cause, words, place, by))
+    def note(self, cause: Cause | None, words: str, place: Place, by: str, answer: Answer | None = None) -> None:
+        """Say something beside the gate's state; where that answers a command, with the answer."""
+        self.notes.append(Note(cause, words, place, by, answer))

@@ -7,7 +7,7 @@ where. What concerns detectors is read in detection.py.
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
@@ -17,7 +17,13 @@ from failshut_breakers.policy.rule import Criterion, Rule
 from failshut_breakers.policy.units import DurationMs, parse_duration_ms
 from failshut_detectors.contract import Contract, Kind
 
-MAX_SERIES = 32
+SERIES_MAX = 32
+INSTANCES_MAX = 256
+"""Instances that one condition judges at most: each has a state of its own."""
+INSTANCES_TIMES, INSTANCES_LEAST = 4, 16
+"""Without `instances_max` so many times `instances` are judged, and at least so many."""
+EVENTS_KEPT_MAX = 2_000_000
+"""Events that the windows of all instances may hold together."""
 SERIES_PATTERN = r"^[^/\s][^/]{0,199}/[^\s][^\n]{0,199}$"
 
 Series = Annotated[str, Field(pattern=SERIES_PATTERN)]
@@ -47,15 +53,19 @@ class _Condition(Model):
 def _one_or_several(raw: object) -> object:
     several = isinstance(raw, list | tuple)
     names = list(raw) if isinstance(raw, list | tuple) else [raw]
-    for name in names[: MAX_SERIES + 1]:
+    for name in names[: SERIES_MAX + 1]:
         if not isinstance(name, str) or re.match(SERIES_PATTERN, name) is None:
             raise ValueError(f"{name!r} is no series: write source/metric"[:300])
-    if several and not 2 <= len(set(names)) == len(names) <= MAX_SERIES:
-        raise ValueError(f"{len(names)} series: two to {MAX_SERIES} different ones are judged together")
+    if several and not 2 <= len(set(names)) == len(names) <= SERIES_MAX:
+        raise ValueError(f"{len(names)} series: two to {SERIES_MAX} different ones are judged together")
     return tuple(names) if several else raw
 
 
 OneOrSeveral = Annotated[str | tuple[str, ...], BeforeValidator(_one_or_several)]
+
+
+FLEET = ("instances", "instances_max", "newcomer", "forget")
+"""Settings of a condition that judges by instance."""
 
 
 class _OnSeries(_Condition):
@@ -75,6 +85,13 @@ class _OnSeries(_Condition):
     # After so long a demand ends by itself, and what is read then is normal. Without it only an operator may say so.
     adopt: Annotated[int | None, BeforeValidator(lambda text: _after(text))] = None
 
+    # Who is judged: the series as one stream, or each instance that sends it.
+    by: Literal["instance"] | None = None
+    instances: Annotated[int | None, Field(ge=1, le=INSTANCES_MAX)] = None
+    instances_max: Annotated[int | None, Field(ge=1, le=INSTANCES_MAX)] = None
+    newcomer: DurationMs | None = None
+    forget: DurationMs | None = None
+
     @model_validator(mode="before")
     @classmethod
     def _gather(cls, data: Any) -> Any:
@@ -90,7 +107,7 @@ class _OnSeries(_Condition):
         asked = {name: value for name, value in data.items() if name not in own}
         series = data.get("series")
         takes_several = "every" in cls.model_fields
-        width = min(len(series), MAX_SERIES) if takes_several and isinstance(series, list | tuple) else 0
+        width = min(len(series), SERIES_MAX) if takes_several and isinstance(series, list | tuple) else 0
         shared = {name: own[name] for name in cls.shared if name in own}
         return {**own, "detector": (asked, width, shared)}
 
@@ -103,6 +120,38 @@ class _OnSeries(_Condition):
             return read_detection(cls.kind, *raw)
         except ValueError as error:
             raise ValueError(str(error).replace("; ", ", ")) from error  # which stands between faults
+
+    @model_validator(mode="after")
+    def _fleet(self) -> _OnSeries:
+        if self.by is None:
+            given = [name for name in FLEET if getattr(self, name) is not None]
+            if given:
+                raise ValueError(f"{given[0]} is of instances: write by: instance beside it")
+            return self
+        if not isinstance(self.series, str):
+            raise ValueError("several series together are not judged by instance: give each a condition of its own")
+        if self.false_trips:
+            raise ValueError("false_trips is a promise for one stream, and each instance is one: name a detector without it")
+        if self.judged_most < self.judged_least:
+            raise ValueError("instances_max is below instances: the gate would be closed for ever")
+        if self.forget is not None and self.stale is not None and self.forget < self.stale:
+            raise ValueError("forget is shorter than stale: an instance would be forgotten before it counts as silent")
+        return self
+
+    @property
+    def judged_least(self) -> int:
+        """So many instances must be judged, where it judges by instance."""
+        return self.instances or 1
+
+    @property
+    def judged_most(self) -> int:
+        """So many instances are judged at most."""
+        return self.instances_max or min(INSTANCES_MAX, max(INSTANCES_LEAST, INSTANCES_TIMES * self.judged_least))
+
+    @property
+    def of_one(self) -> Self:
+        """The same condition for one instance alone, or for a series that is one stream."""
+        return self.model_copy(update=dict.fromkeys(("by", *FLEET)))
 
     @property
     def all_series(self) -> tuple[str, ...]:
@@ -160,6 +209,8 @@ class Conformance(_OnSeries):
     def _one_of(self) -> Conformance:
         if (self.rule is None) == (self.cel is None):
             raise ValueError("conformance is judged by either a rule or a cel expression")
+        if self.by is not None and self.window * self.judged_most > EVENTS_KEPT_MAX:
+            raise ValueError(f"window times instances_max is above {EVENTS_KEPT_MAX}")
         return self
 
     @property
@@ -299,6 +350,8 @@ def _default_name(kind: str, condition: _Condition) -> str:
             return f"{kind}:{condition.source or condition.series}"
         case Drift() | Anomaly() | Conformance():
             first, *more = condition.all_series
+            if condition.by:
+                return f"{kind}:{first} by {condition.by}"
             return f"{kind}:{first} and {len(more)} more" if more else f"{kind}:{first}"
         case Lag():
             return f"{kind}:{condition.group}/{condition.topic}"

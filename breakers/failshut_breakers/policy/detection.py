@@ -161,7 +161,7 @@ def _promises(choice: Choice) -> None:
 
 
 def _keeps_time(cls: type[Contract]) -> bool:
-    """Whether the detector takes a budget in milliseconds and learns the pace by itself."""
+    """Return whether the detector takes a budget in milliseconds and learns the pace by itself."""
     return "per_ms" in parameters(cls)
 
 
@@ -179,7 +179,7 @@ def _or_budget(kind: Kind) -> str:
 
 
 def _list(kind: Kind, width: int) -> str:
-    """The names of the detectors that may stand here."""
+    """Return the names of the detectors that may stand here."""
     found = []
     for name in names():
         try:

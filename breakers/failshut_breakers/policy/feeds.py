@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from failshut_breakers.evidence.records import Beats, Commanded, Faults, Lags, Outcomes, Reading, Samples, Sent
+from failshut_breakers.evidence.records import Beats, Commanded, Faults, FromMany, Lags, Outcomes, Reading, Samples, Sent
 from failshut_breakers.policy.policy import Anomaly, ConditionPolicy, Conformance, Drift, FailureRate, Heartbeat, Lag
 
 
@@ -11,6 +11,8 @@ def key_of(reading: Reading) -> tuple[str, ...]:
     match reading:
         case Samples() | Faults():
             return ("series", reading.series)
+        case FromMany():
+            return ("instances", reading.series)
         case Beats():
             return ("source", reading.source)
         case Lags():
@@ -21,7 +23,7 @@ def key_of(reading: Reading) -> tuple[str, ...]:
 
 
 def upto_of(reading: Reading) -> int:
-    """The offset behind a block's last reading."""
+    """Return the offset behind a block's last reading."""
     if isinstance(reading, Samples):
         return reading.place(reading.count - 1)[0] + 1 if reading.count else 0
     if isinstance(reading, Commanded):
@@ -33,7 +35,7 @@ def keys_of_policy(policy: ConditionPolicy) -> list[tuple[str, ...]]:
     """Return what a condition reads."""
     match policy:
         case Drift() | Anomaly() | Conformance():
-            return [("series", name) for name in policy.all_series]
+            return [("instances" if policy.by else "series", name) for name in policy.all_series]
         case Heartbeat():
             return [("source", policy.source) if policy.source else ("series", policy.series or "")]
         case Lag():
@@ -44,5 +46,5 @@ def keys_of_policy(policy: ConditionPolicy) -> list[tuple[str, ...]]:
 
 
 def budget_of_ms(policy: ConditionPolicy) -> float:
-    """The time in which a condition may be wrong once, 0 where its policy promises nothing."""
+    """Return the time in which a condition may be wrong once, 0 where its policy promises nothing."""
     return policy.false_trips if isinstance(policy, Drift | Anomaly | Conformance) else 0.0

@@ -40,7 +40,7 @@ class Readings(Generic[T]):
             for old in list(self._kept)[: -self._kept_max]:
                 self._kept.pop(old, None)
         if isinstance(made, PolicyError):
-            raise PolicyError(*made.args)
+            raise made.anew()
         return made
 
     def prepare(self, texts: Iterable[str]) -> None:
@@ -58,4 +58,4 @@ class Readings(Generic[T]):
         try:
             return self._read(text)
         except PolicyError as error:
-            return PolicyError(*error.args)  # without its traceback, which holds what was half read
+            return error.anew()

@@ -36,7 +36,7 @@ from failshut_breakers.policy.conditions import (
 )
 from failshut_breakers.policy.memo import Readings
 from failshut_breakers.policy.units import DurationMs
-from failshut_breakers.policy.yaml_reader import PolicyError, count_nodes, read_yaml
+from failshut_breakers.policy.yaml_reader import FieldFault, PolicyError, count_nodes, read_yaml
 
 __all__ = [
     "MEANING",
@@ -62,13 +62,16 @@ __all__ = [
 MEANING = 2
 """Which version of docs/policy.md decides. 1: until 0.2, demands ended with time, absence was a vote, resets needed no news."""
 
-MAX_CONDITIONS = 64
-MAX_POLICY_CHARS = 64_000
-MAX_FAULT_CHARS = 1_000
-MAX_BUNDLE_NODES = 150_000
+CONDITIONS_MAX = 64
+POLICY_CHARS_MAX = 64_000
+FAULT_CHARS_MAX = 1_000
+FAULTS_MAX = 5
+"""Faults of one policy, or of one condition, that are told."""
+
+BUNDLE_NODES_MAX = 150_000
 """Values in all files of a bundle. Reading more takes longer than permits live."""
 
-MAX_NEW_GATES = 16
+NEW_GATES_MAX = 16
 """Gates without a policy so far that a file which cannot be read is taken to speak of."""
 
 UNTRUSTED_CHARS_MAX = 1024 * 1024
@@ -106,7 +109,7 @@ class Policy(Model):
     subjects: Annotated[tuple[Name, ...], Field(max_length=100)] = ()
     operations: Annotated[tuple[Name, ...], Field(max_length=100)] = ("*",)
     context: dict[Name, str] = Field(default_factory=dict, max_length=50)
-    conditions: Annotated[tuple[ConditionPolicy, ...], Field(min_length=1, max_length=MAX_CONDITIONS)]
+    conditions: Annotated[tuple[ConditionPolicy, ...], Field(min_length=1, max_length=CONDITIONS_MAX)]
     trip_on: str = "any"
     reset: ResetPolicy = ResetPolicy()
     in_flight: Literal["cancel", "finish"] = "finish"
@@ -152,10 +155,10 @@ class Policy(Model):
             return max(1, total)
         match = re.fullmatch(r"\s*(\d+)\s+of\s+(\d+)\s*", self.trip_on)
         if match is None:
-            raise ValueError(f"trip_on: {self.trip_on!r}: say any, all, or such as '2 of 3'")
+            raise FieldFault("trip_on", f"{self.trip_on!r}: say any, all, or such as '2 of 3'")
         wanted, of = int(match[1]), int(match[2])
         if of != total or not 1 <= wanted <= of:
-            raise ValueError(f"trip_on: {self.trip_on!r}: the policy has {total} conditions whose demand trips")
+            raise FieldFault("trip_on", f"{self.trip_on!r}: the policy has {total} conditions whose demand trips")
         return wanted
 
 
@@ -165,21 +168,31 @@ def parse_policy(text: str) -> Policy:
     Raises:
         PolicyError: it cannot be used; the message says where and why.
     """
-    if len(text) > MAX_POLICY_CHARS:
-        raise PolicyError(f"a policy of {len(text)} characters; at most {MAX_POLICY_CHARS}")
-    raw = read_yaml(text)
-    if not isinstance(raw, dict):
-        raise PolicyError("not a policy: expected a mapping with `gate`, `permit` and `conditions`")
+    raw = read_mapping(text)
     try:
         return Policy.model_validate(raw)
     except ValidationError as error:
         faults = error.errors(include_url=False)
-        lines = [f"{'.'.join(str(part) for part in fault['loc']) or 'policy'}: {fault['msg']}" for fault in faults[:5]]
-        words = "; ".join(lines).replace("Value error, ", "")[:MAX_FAULT_CHARS]
+        lines = [f"{'.'.join(str(part) for part in fault['loc']) or 'policy'}: {fault['msg']}" for fault in faults[:FAULTS_MAX]]
+        words = "; ".join(lines).replace("Value error, ", "")[:FAULT_CHARS_MAX]
         # A fault is written to the log: what is no Unicode there would stop the worker.
         raise PolicyError(words.encode("utf-8", "backslashreplace").decode()) from error
     except RecursionError as error:
         raise PolicyError("nested too deeply") from error
+
+
+def read_mapping(text: str) -> dict[str, object]:
+    """Return what a policy's text says, before it is held to be one.
+
+    Raises:
+        PolicyError: it is too long, no YAML, or no mapping.
+    """
+    if len(text) > POLICY_CHARS_MAX:
+        raise PolicyError(f"a policy of {len(text)} characters; at most {POLICY_CHARS_MAX}")
+    raw = read_yaml(text)
+    if not isinstance(raw, dict):
+        raise PolicyError("not a policy: expected a mapping with `gate`, `permit` and `conditions`")
+    return raw
 
 
 def digest_of(text: str) -> str:
@@ -202,7 +215,7 @@ def gates_in_force(files: Mapping[str, str], entries: Mapping[str, Entry]) -> li
     named: set[str] = set()
     left = UNTRUSTED_CHARS_MAX
     for file in sorted(files):
-        text = files[file][: min(left, MAX_POLICY_CHARS)]
+        text = files[file][: min(left, POLICY_CHARS_MAX)]
         left -= len(text)
         named.update(gate for gate in gates_named(text) if gate in entries and entries[gate].policy is not None)
     return sorted(named)
@@ -217,7 +230,7 @@ def nodes_of(files: Mapping[str, str]) -> int:
     """Return how many values the files of a bundle have; at the bound it stops counting. What is no policy counts as none."""
     nodes = 0
     for file in sorted(files):
-        if len(files[file]) <= MAX_POLICY_CHARS and nodes <= MAX_BUNDLE_NODES:
+        if len(files[file]) <= POLICY_CHARS_MAX and nodes <= BUNDLE_NODES_MAX:
             try:
                 nodes += _node_counts.of(files[file])
             except PolicyError:
@@ -227,7 +240,7 @@ def nodes_of(files: Mapping[str, str]) -> int:
 
 def prepare(files: Mapping[str, str]) -> None:
     """Read files that are about to be activated, so that taking them up costs little. May be called in any thread."""
-    if nodes_of(files) <= MAX_BUNDLE_NODES:
+    if nodes_of(files) <= BUNDLE_NODES_MAX:
         policy_files.prepare(files[file] for file in sorted(files))
 
 
@@ -272,7 +285,7 @@ def read_bundle(version: int, files: Mapping[str, str], before: Mapping[str, Ent
         except PolicyError as error:
             spoken_of = list(dict.fromkeys(gates_named(text)))
             named = {gate for gate in spoken_of if gate in before} | {g for g, entry in before.items() if entry.file == file}
-            named.update([gate for gate in spoken_of if gate not in before][:MAX_NEW_GATES])
+            named.update([gate for gate in spoken_of if gate not in before][:NEW_GATES_MAX])
             for gate in sorted(named):
                 add(gate, Entry(gate, file, digest, None, f"{file}: {error}"))
         else:
@@ -305,9 +318,9 @@ class PolicyBook:
             return ("" if named else f"{fault}; it names no gate that has a policy"), set(named)
         if version <= self.version:
             return f"version {version} is not above version {self.version}, which is in force", set()
-        if nodes_of(files) > MAX_BUNDLE_NODES:
+        if nodes_of(files) > BUNDLE_NODES_MAX:
             return (
-                f"it has more than {MAX_BUNDLE_NODES} values in all: use fewer conditions, or fewer gates for each monitor",
+                f"it has more than {BUNDLE_NODES_MAX} values in all: use fewer conditions, or fewer gates for each monitor",
                 set(),
             )
         after = dict(read_bundle(version, files, self.entries).entries)

@@ -2,7 +2,8 @@
 
 Routers look every sample up here, so the tables are plain dictionaries of tuples. A gate whose policy is at fault is
 fed nothing: it is closed, and its next policy starts without evidence. Records that nobody can read feed the gates
-that ask about them, and no other: garbage on a topic is not everybody's.
+that ask about them, and no other: garbage on a topic is not everybody's. Outcomes feed the gates that have a condition
+on them. Those of probes feed every gate with a policy, because any breaker may be proving.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ def keys_of(condition: ConditionPolicy) -> list[Key]:
     """Return what feeds a condition: kinds of readings, each with the name that it goes by."""
     match condition:
         case Drift() | Anomaly() | Conformance():
-            return [("series", name) for name in condition.all_series]
+            return [("instances" if condition.by else "series", name) for name in condition.all_series]
         case Heartbeat():
             return [("source", condition.source) if condition.source else ("series", condition.series or "")]
         case Lag():
@@ -44,9 +45,11 @@ class Routes:
 
     routing: int = -1
     series: dict[str, Gates] = field(default_factory=dict)
+    instances: dict[str, Gates] = field(default_factory=dict)  # by series: who judges it by instance
     sources: dict[str, Gates] = field(default_factory=dict)
     lags: dict[tuple[str, str], Gates] = field(default_factory=dict)
     gates: dict[str, None] = field(default_factory=dict)  # every gate with a policy, in order
+    outcomes: frozenset[str] = frozenset()  # gates with a condition on outcomes
     unreadable: Gates = ()  # whose policies ask about records that nobody can read
     made: tuple[bytes, ...] = ()  # by evidence partition: the digest of all this for its gates, which every run carries
 
@@ -54,8 +57,10 @@ class Routes:
     def of(cls, book: PolicyBook, made: tuple[bytes, ...] = ()) -> Routes:
         """Return the routes of the policies in force; `made` holds their digest for each evidence partition."""
         series: dict[str, set[str]] = {}
+        instances: dict[str, set[str]] = {}
         sources: dict[str, set[str]] = {}
         lags: dict[tuple[str, str], set[str]] = {}
+        outcomes: set[str] = set()
         unreadable: set[str] = set()
         policies = {gate: entry.policy for gate, entry in book.entries.items() if entry.policy is not None}
         for gate, policy in policies.items():
@@ -63,18 +68,24 @@ class Routes:
                 match key:
                     case ("series", name):
                         series.setdefault(name, set()).add(gate)
+                    case ("instances", name):
+                        instances.setdefault(name, set()).add(gate)
                     case ("source", name):
                         sources.setdefault(name, set()).add(gate)
                     case ("lag", group, topic):
                         lags.setdefault((group, topic), set()).add(gate)
+                    case ("outcomes",):
+                        outcomes.add(gate)
                     case ("unreadable",):
                         unreadable.add(gate)
         return cls(
             routing=book.routing,
             series={name: tuple(sorted(gates)) for name, gates in series.items()},
+            instances={name: tuple(sorted(gates)) for name, gates in instances.items()},
             sources={name: tuple(sorted(gates)) for name, gates in sources.items()},
             lags={name: tuple(sorted(gates)) for name, gates in lags.items()},
             gates=dict.fromkeys(sorted(policies)),
+            outcomes=frozenset(outcomes),
             unreadable=tuple(sorted(unreadable)),
             made=made,
         )

@@ -83,8 +83,8 @@ class Criterion(ABC):
     def judge(self, values: Sequence[float], times_ms: Sequence[int], before: tuple[float, int] | None) -> list[float]:
         """Return 1 for each finite value that conforms and 0 for each other, in order.
 
-        `before` is value and time (ms) of the reading before the first: where one is needed and there is none, the first
-        is not judged, and the list is one shorter. The times are looked at only where `needs_before`.
+        `before` is value and time (ms) of the reading before the first. If the rule needs one and there is none, the first
+        value is not judged. The list is then one shorter. The times are looked at only where `needs_before`.
         """
         if not self.needs_before:
             conforms = self._predicate

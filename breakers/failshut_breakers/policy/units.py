@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, PlainSerializer
 _UNITS_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 _DURATION = re.compile(r"^\s*(\d{1,15}(?:\.\d{1,15})?)\s*(ms|s|m|h|d|w)\s*$", re.ASCII)
 _FREQUENCY = re.compile(r"^\s*(\d{1,9}(?:\.\d{1,9})?)\s+per\s+(.{1,40})$", re.ASCII | re.DOTALL)
-MAX_DURATION_MS = 36_525 * _UNITS_MS["d"]
+DURATION_MS_MAX = 36_525 * _UNITS_MS["d"]
 """A hundred years: whatever is longer was not meant."""
 
 
@@ -30,12 +30,12 @@ def parse_duration_ms(text: object) -> int:
     duration_ms = round(float(match[1]) * _UNITS_MS[match[2]])
     if duration_ms <= 0:
         raise ValueError(f"{text!r} is not a duration: it must be at least 1ms")
-    if duration_ms > MAX_DURATION_MS:
+    if duration_ms > DURATION_MS_MAX:
         raise ValueError(f"{text!r} is not a duration: it is longer than a hundred years")
     return duration_ms
 
 
-MIN_APART_MS = 60_000
+APART_MS_MIN = 60_000
 """What happens more often than once a minute is no exception, and needs no budget."""
 
 
@@ -53,7 +53,7 @@ def parse_frequency_ms(text: object) -> float:
     if match is None:
         raise ValueError(f"{shown} is not a frequency: write so many per duration, such as 1 per 30d")
     duration_ms, count = parse_duration_ms(match[2]), float(match[1])
-    if not MIN_APART_MS * count <= duration_ms <= MAX_DURATION_MS * count:
+    if not APART_MS_MIN * count <= duration_ms <= DURATION_MS_MAX * count:
         raise ValueError(f"{shown} is not a frequency: at most one a minute, at least one in a hundred years")
     return duration_ms / count
 

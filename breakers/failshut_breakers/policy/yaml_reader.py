@@ -15,15 +15,34 @@ from typing import Any
 
 import yaml
 
-MAX_DEPTH = 32
-MAX_NODES = 10_000
+DEPTH_MAX = 32
+NODES_MAX = 10_000
 """Values in one policy: of its conditions, their parameters, its lists."""
 
 _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class PolicyError(ValueError):
-    """A policy that cannot be used: what is wrong, and where."""
+    """A policy that cannot be used: what is wrong, and where.
+
+    Its words go to the log. Where the text is no policy at all, `line` counts from 1 (0: not known), and `why` is without it.
+    """
+
+    def __init__(self, words: str, line: int = 0, why: str = "") -> None:
+        super().__init__(words)
+        self.line, self.why = line, why or words
+
+    def anew(self) -> PolicyError:
+        """Return the same error without its traceback, which holds what was half read."""
+        return PolicyError(str(self), self.line, self.why)
+
+
+class FieldFault(ValueError):
+    """A fault in one field of a policy that only a look at the whole policy shows."""
+
+    def __init__(self, field: str, why: str) -> None:
+        super().__init__(f"{field}: {why}")
+        self.field, self.why = field, why
 
 
 class _StrictLoader(_Base):  # type: ignore[misc]
@@ -33,7 +52,7 @@ class _StrictLoader(_Base):  # type: ignore[misc]
         seen: set[str] = set()
         for key in [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]:
             if key.value in seen:
-                raise PolicyError(f"line {key.start_mark.line + 1}: {key.value!r} is given twice")
+                raise _at(key.start_mark.line + 1, f"{key.value!r} is given twice")
             seen.add(key.value)
         return super().construct_mapping(node, deep)  # type: ignore[no-any-return]
 
@@ -62,16 +81,16 @@ def count_nodes(text: str) -> int:
     depth = nodes = 0
     for event in _events(text):
         if isinstance(event, yaml.AliasEvent):
-            raise PolicyError(f"line {_line(event)}: aliases are not taken: write it out")
+            raise _at(_line(event), "aliases are not taken: write it out")
         if isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
         elif isinstance(event, yaml.NodeEvent):
             nodes += 1
             depth += isinstance(event, yaml.CollectionStartEvent)
-        if depth > MAX_DEPTH:
-            raise PolicyError(f"not YAML of a policy: line {_line(event)}: nested more than {MAX_DEPTH} deep")
-        if nodes > MAX_NODES:
-            raise PolicyError(f"not YAML of a policy: line {_line(event)}: more than {MAX_NODES} values")
+        if depth > DEPTH_MAX:
+            raise _at(_line(event), f"nested more than {DEPTH_MAX} deep", "not YAML of a policy: ")
+        if nodes > NODES_MAX:
+            raise _at(_line(event), f"more than {NODES_MAX} values", "not YAML of a policy: ")
     return nodes
 
 
@@ -83,7 +102,14 @@ def _events(text: str) -> Iterator[yaml.Event]:
 
 
 def _not_yaml(error: Exception) -> PolicyError:
-    return PolicyError("not YAML: " + " ".join(str(error).split())[:300])
+    words = " ".join(str(error).split())[:300]
+    mark = getattr(error, "problem_mark", None)
+    why = " ".join(part for part in (getattr(error, "problem", None), getattr(error, "context", None)) if part)
+    return PolicyError(f"not YAML: {words}", mark.line + 1 if mark else 0, f"not YAML: {why or words}")
+
+
+def _at(line: int, why: str, prefix: str = "") -> PolicyError:
+    return PolicyError(f"{prefix}line {line}: {why}", line, why)
 
 
 def _line(event: yaml.Event) -> int:

@@ -37,9 +37,8 @@ FLAGS = "#!lua flags=allow-oom\n"
 
 
 CLEAR = """
-local fence = redis.pcall('HGET', KEYS[1], 'epoch')
-if type(fence) ~= 'string' or fence ~= ARGV[1] then return 0 end
-redis.call('DEL', KEYS[1], KEYS[2])
+if redis.pcall('HSTRLEN', KEYS[1], 'epoch') ~= #ARGV[1] or redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[1] then return 0 end
+redis.call('UNLINK', KEYS[1], KEYS[2])
 return 1
 """
 
@@ -201,7 +200,7 @@ class Store:
         return [Sealed(*(part.decode("ascii", "replace") for part in answer)) for answer in answers]
 
     async def _judge_naming(self, name: str, answer: object) -> None:
-        """The set of names is for screens, and told anew with each write: a full store, or another key, costs it alone."""
+        """Write the set of names, for screens. Each write tells it anew: a full store, or another key, costs it alone."""
         if isinstance(answer, ResponseError) and str(answer).startswith("WRONGTYPE"):
             await self._redis.unlink(name)
         elif isinstance(answer, Exception) and not isinstance(answer, OutOfMemoryError):

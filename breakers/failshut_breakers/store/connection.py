@@ -77,7 +77,7 @@ class _Looking:
 
 
 async def _begin(connection: Any) -> None:
-    """What a new connection does first: log in, choose the database, look."""
+    """Begin a new connection: log in, choose the database, look."""
     await connection.on_connect()
     connection._made_mono = time.monotonic()
     await connection.look()

@@ -52,7 +52,7 @@ def gates(
 
 
 def _readings(views: tuple[View, ...]) -> None:
-    """For gates that were asked for by name: what each condition says."""
+    """Print what each condition says, for gates that were asked for by name."""
     for view in views:
         typer.echo(f"\n{view.gate}: epoch {view.epoch or '-'}, policy {view.policy[:19] or '-'}")
         for name, status, text in view.readings:

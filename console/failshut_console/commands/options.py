@@ -56,5 +56,5 @@ def where(
     prefix: str = "",
     installation: str = "",
 ) -> Runtime:
-    """Where to ask, and of whom, from options and from a running `failshut up`."""
+    """Return where to ask, and of whom, from options and from a running `failshut up`."""
     return found(state, store=store, broker=broker, jwks=jwks, key=key, prefix=prefix, installation=installation)

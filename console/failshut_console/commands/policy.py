@@ -115,8 +115,8 @@ def activate(
 ) -> None:
     """Put a folder of policies in force, signed with your key. It replaces the whole bundle: a gate without a file closes.
 
-    An activation raises each changed gate's epoch. Unchanged conditions keep their evidence. Others start again without any, so
-    their gates close until there is enough. A breaker that is tripped or locked stays so.
+    An activation raises each changed gate's epoch. Unchanged conditions keep their evidence. Changed ones start
+    without evidence, so their gates close until there is enough. A breaker that is tripped or locked stays so.
 
     Exit status: 0 on the log, 1 refused (a bad policy without --even-bad, a version that is not higher), 2 wrong
     usage, 3 no answer.

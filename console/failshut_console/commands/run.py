@@ -14,6 +14,7 @@ from failshut_console.exits import Exit, Trouble, unreachable
 from failshut_console.local.state import State
 
 
+# Long: one parameter for each option of the command line.
 def run(
     broker: Annotated[str, typer.Option(envvar="FAILSHUT_BROKER", help="Kafka: kafka://HOST:PORT[,HOST:PORT].")],
     store: Annotated[str, typer.Option(envvar="FAILSHUT_STORE", help="Redis or Valkey: redis://HOST:PORT/0.")],
@@ -38,6 +39,12 @@ def run(
             help="Where guards write outcomes, if that is another store. Then outcomes take no memory from closings.",
         ),
     ] = "",
+    compression: Annotated[
+        str,
+        typer.Option(
+            envvar="FAILSHUT_COMPRESSION", help="How this worker's records are compressed in Kafka: zstd, lz4, gzip or none."
+        ),
+    ] = "zstd",
     metrics_port: Annotated[
         int, typer.Option(envvar="FAILSHUT_METRICS_PORT", min=-1, max=65_535, help="Port of the Prometheus metrics. -1: none.")
     ] = -1,
@@ -113,6 +120,7 @@ def run(
         "lag_every_ms": lag_every_ms,
         "session_timeout_ms": session_timeout_ms,
         "store_timeout_ms": store_timeout_ms,
+        "compression": compression,
         "outcomes_store": outcomes_store,
         "metrics_address": metrics_address,
         "metrics_port": None if metrics_port < 0 else metrics_port,

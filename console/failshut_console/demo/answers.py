@@ -55,7 +55,7 @@ class GateAnswers:
         return self.answers[-1] if self.answers else None
 
     def since(self, start: float) -> list[Answer]:
-        """The answers from a moment on, oldest first."""
+        """Return the answers from a moment on, oldest first."""
         found = []
         for answer in reversed(self.answers):
             if answer.at < start:
@@ -65,12 +65,12 @@ class GateAnswers:
 
 
 def closed_at(answers: Iterable[Answer], causes: frozenset[str]) -> Answer | None:
-    """The first denial for one of these causes; None if there was none."""
+    """Return the first denial for one of these causes; None if there was none."""
     return next((answer for answer in answers if answer.cause in causes), None)
 
 
 def closed_for_good(answers: Iterable[Answer], causes: frozenset[str]) -> Answer | None:
-    """The first denial for one of these causes after the last execution that was admitted; None if there was none."""
+    """Return the first denial for one of these causes after the last execution that was admitted; None if there was none."""
     after: list[Answer] = []
     for answer in answers:
         after = [] if answer.admitted else [*after, answer]
@@ -78,7 +78,7 @@ def closed_for_good(answers: Iterable[Answer], causes: frozenset[str]) -> Answer
 
 
 def slipped(answers: Iterable[Answer], after: float, before: float, stale_ms: int | None = None) -> int:
-    """How many executions were admitted between two moments.
+    """Return how many executions were admitted between two moments.
 
     With `stale_ms` only those count whose permit rests on evidence from before that wall-clock time: what a monitor has proved
     anew is no slip.
@@ -90,7 +90,7 @@ def slipped(answers: Iterable[Answer], after: float, before: float, stale_ms: in
 
 
 def steady_since(answers: Iterable[Answer]) -> float | None:
-    """Since when every execution has been admitted by an armed breaker; None if the last one was not."""
+    """Return since when every execution has been admitted by an armed breaker; None if the last one was not."""
     start = None
     for answer in answers:
         start = (start or answer.at) if answer.admitted and answer.mode == "armed" else None

@@ -47,17 +47,17 @@ class Channel:
             self._lines.clear()
 
     def connected(self, service: str) -> bool:
-        """Whether a service has reported."""
+        """Return whether a service has reported."""
         with self._lock:
             return service in self._lines
 
     def answers(self, gate: str, since: float) -> list[Answer]:
-        """What the gate's guard answered from a moment on."""
+        """Return what the gate's guard answered from a moment on."""
         with self._lock:
             return self.by_gate[gate].since(since)
 
     def count(self, gate: str) -> tuple[int, int, Answer | None, str]:
-        """Admitted, withheld, the newest answer and the newest reason of a gate."""
+        """Return how many were admitted and withheld, and the newest answer and the newest reason of a gate."""
         with self._lock:
             kept = self.by_gate[gate]
             return kept.admitted, kept.withheld, kept.last, kept.because

@@ -24,7 +24,7 @@ from failshut_console.demo.answers import Answer, closed_at, closed_for_good, sl
 from failshut_console.demo.channel import Channel
 from failshut_console.demo.detector_choice import LINE, with_detector
 from failshut_console.demo.show import Show, result_table
-from failshut_console.demo.troubles import WATCHED_S, Kind, Troubles
+from failshut_console.demo.troubles import WATCHED_SECONDS, Kind, Troubles
 from failshut_console.exits import Exit, Trouble
 from failshut_console.local.stack import Stack, WorkerSettings
 from failshut_console.local.state import State
@@ -83,7 +83,7 @@ class Result:
         return "" if self.back_s is not None else f"{self.gate} did not come back"
 
     def row(self) -> tuple[str, ...]:
-        """A row of the final table."""
+        """Return a row of the final table."""
         return (
             self.kind.name,
             self.gate,
@@ -137,8 +137,7 @@ class Conductor:
     # --- starting ---
 
     def _fresh(self) -> None:
-        """Each demonstration begins with an empty log, so that it shows the same every time. Keys and logs' folder
-        are its own."""
+        """Begin with an empty log, so that each demonstration shows the same. Keys and logs' folder are its own."""
         if self.state.runtime().pid:
             raise Trouble(
                 f"a demonstration runs already on {self.state.folder}",
@@ -149,7 +148,7 @@ class Conductor:
             shutil.rmtree(self.state.folder / part, ignore_errors=True)
 
     def _policies(self) -> dict[str, str]:
-        """Every policy by file name, with the detector that was asked for."""
+        """Return every policy by file name, with the detector that was asked for."""
         found = {}
         for source in resources.files("failshut_console.demo").joinpath("policies").iterdir():
             text = source.read_text(encoding="utf-8")
@@ -233,7 +232,7 @@ class Conductor:
 
     @staticmethod
     def _between(answers: list[Answer], result: Result, began: float, until: float, kind: Kind) -> int:
-        """Executions that were admitted after the gate had closed and before the trouble ended: a closing that did not hold."""
+        """Return how many executions were admitted between closing and the end of the trouble: it did not hold."""
         if result.closed_s is None or kind.fresh_is_fine:
             return 0
         closed = began + result.closed_s
@@ -273,7 +272,7 @@ class Conductor:
 
     @staticmethod
     def _look_after(stack: Stack) -> None:
-        """A process that ended by itself ends the demonstration: what follows would show nothing."""
+        """End the demonstration if a process ended by itself: what follows would show nothing."""
         for child in (*stack.children, *stack.workers):
             if not child.running:
                 raise Trouble(
@@ -319,7 +318,7 @@ class PolicyFolder:
 
     def _follow_on(self) -> None:
         while True:
-            time.sleep(WATCHED_S)
+            time.sleep(WATCHED_SECONDS)
             try:
                 self._follow()
             except Trouble:

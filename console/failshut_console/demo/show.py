@@ -51,20 +51,20 @@ class Show:
             self._thread.join(3.0)
 
     def now(self, line: str) -> None:
-        """What is going on now; replaces what was."""
+        """Say what is going on now, in place of what was."""
         self._now = line
         if not self._live.enabled and line:
             print(line, flush=True)
 
     def result(self, line: str, good: bool) -> None:
-        """How a trouble ended; stays on the screen."""
+        """Say how a trouble ended; that stays on the screen."""
         self._lines = [*self._lines[-RESULTS_SHOWN:], Text(line, "green" if good else "bold red")]
         self._now = ""
         if not self._live.enabled:
             print(line, flush=True)
 
     def views(self) -> tuple[tuple[View, ...], Look | None]:
-        """The gates now: open or closed as the guard in the service answered last."""
+        """Return the gates now: open or closed as the guard in the service answered last."""
         try:
             look: Look | None = self._looker.look(self._gates)
         except Trouble:
@@ -105,7 +105,7 @@ class Show:
         self._live.draw(lambda width: gate_table.picture(head, views, lines, width, counts=True))
 
     def _fitting(self) -> list[Text]:
-        """The newest results that a low terminal has room for: what happens now must not be cut off below."""
+        """Return the newest results that a low terminal has room for: what happens now must not be cut off below."""
         room = self._live.console.height - len(self._gates) - 6  # header, titles, an empty line, two for now, the cursor's
         kept: list[Text] = []
         for line in reversed(self._lines):
@@ -121,7 +121,7 @@ class Show:
 
 
 def result_table(rows: list[tuple[str, ...]]) -> Table:
-    """Expected against observed closings, in 80 columns."""
+    """Return expected beside observed closings, in 80 columns."""
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for name in ("trouble", "gate", "expected", "observed"):
         table.add_column(name, no_wrap=True)

@@ -19,17 +19,17 @@ from failshut_console.demo.services.payment_router import PAYMENTS_PER_SECOND
 from failshut_console.demo.services.refund_agent import PER_SECOND
 from failshut_console.local.stack import Stack
 
-TTL_S = 2.0
-TOLERANCE_S = 0.5
-LAPSE_S = TTL_S + TOLERANCE_S
-LAPSE_IS = f"ttl {TTL_S:g} + tolerance {TOLERANCE_S:g}"
+TTL_SECONDS = 2.0
+TOLERANCE_SECONDS = 0.5
+LAPSE_SECONDS = TTL_SECONDS + TOLERANCE_SECONDS
+LAPSE_IS = f"ttl {TTL_SECONDS:g} + tolerance {TOLERANCE_SECONDS:g}"
 ADWIN_LOOKS, ADWIN_CLOCK = 2, 32
-GRACE_S = 2.0
-ALLOWED_RECORDS, BEHIND_S, SAMPLED_S = 60, 2.0, 0.5
-WATCHED_S, WRITTEN_S = 0.2, 2.0
-FLUSHED_S = 0.4
+GRACE_SECONDS = 2.0
+ALLOWED_RECORDS, BEHIND_SECONDS, SAMPLED_SECONDS = 60, 2.0, 0.5
+WATCHED_SECONDS, WRITTEN_SECONDS = 0.2, 2.0
+FLUSHED_SECONDS = 0.4
 
-BACKLOG_S = ALLOWED_RECORDS / PAYMENTS_PER_SECOND + 0.2  # the last read may be two tenths of a second old
+BACKLOG_SECONDS = ALLOWED_RECORDS / PAYMENTS_PER_SECOND + 0.2  # the last read may be two tenths of a second old
 
 
 @dataclass(frozen=True)
@@ -65,14 +65,14 @@ class Troubles:
         self._drift_records = DETECTION_RECORDS if detector else ADWIN_LOOKS * ADWIN_CLOCK
 
     def all(self) -> list[Kind]:
-        """Every kind, in the order in which they are made."""
+        """Return every kind, in the order in which they are made."""
         return [
             self._of_service(
                 self._drift_is,
                 "refund amounts drift from 48 to 97 EUR",
                 "refund-agent",
                 names.REFUND,
-                self._drift_records / PER_SECOND + LAPSE_S,
+                self._drift_records / PER_SECOND + LAPSE_SECONDS,
                 f"{self._drift_records} records {self._drift_records / PER_SECOND:.1f} + {LAPSE_IS}",
             ),
             self._of_service(
@@ -80,24 +80,24 @@ class Troubles:
                 "the autoscaler's heartbeat stops",
                 "autoscaler",
                 names.SCALE,
-                GRACE_S + LAPSE_S,
-                f"grace {GRACE_S:g} + {LAPSE_IS}",
+                GRACE_SECONDS + LAPSE_SECONDS,
+                f"grace {GRACE_SECONDS:g} + {LAPSE_IS}",
             ),
             self._of_service(
                 "lag",
                 "the payment router's consumer group falls behind",
                 "payment-router",
                 names.ROUTE,
-                BACKLOG_S + SAMPLED_S + BEHIND_S + LAPSE_S,
-                f"backlog {BACKLOG_S:.1f} + sample {SAMPLED_S:g} + behind {BEHIND_S:g} + {LAPSE_IS}",
+                BACKLOG_SECONDS + SAMPLED_SECONDS + BEHIND_SECONDS + LAPSE_SECONDS,
+                f"backlog {BACKLOG_SECONDS:.1f} + sample {SAMPLED_SECONDS:g} + behind {BEHIND_SECONDS:g} + {LAPSE_IS}",
             ),
             Kind(
                 "policy",
                 "the autoscaler's policy file turns invalid",
                 (names.SCALE,),
                 ("bad_policy",),
-                WATCHED_S + WRITTEN_S + LAPSE_S,
-                f"look {WATCHED_S:g} + write {WRITTEN_S:g} + {LAPSE_IS}",
+                WATCHED_SECONDS + WRITTEN_SECONDS + LAPSE_SECONDS,
+                f"look {WATCHED_SECONDS:g} + write {WRITTEN_SECONDS:g} + {LAPSE_IS}",
                 lambda: self._break_policy(True),
                 lambda: self._break_policy(False),
             ),
@@ -106,7 +106,7 @@ class Troubles:
                 "the store is flushed",
                 (names.ROUTE,),
                 ("no_permit",),
-                LAPSE_S,
+                LAPSE_SECONDS,
                 LAPSE_IS,
                 self._flush,
                 lambda: None,
@@ -117,7 +117,7 @@ class Troubles:
                 "the monitor is killed (SIGKILL)",
                 (names.REFUND, names.ROUTE, names.SCALE),
                 ("lapsed", "no_permit"),
-                LAPSE_S,
+                LAPSE_SECONDS,
                 LAPSE_IS,
                 self._kill,
                 lambda: self._stack.start_worker(self._stack.workers[0].name),
@@ -143,18 +143,18 @@ class Troubles:
         return began
 
     def _flush(self) -> float:
-        """FLUSHALL, right after a renewal, and again and again for longer than a guard waits between two looks.
+        """Flush the store right after a renewal, and again and again for longer than a guard waits between two looks.
 
         The monitor writes each gate's next permit a third of a second later, or sooner on a busy machine. Guards look four
         times a second. A single flush may therefore be over before a guard looks.
         """
         with connect(self._stack.valkey.url, 1.0) as client:
             record = Names(self._stack.installation).record(names.ROUTE)
-            before, ends = client.get(record), time.monotonic() + TTL_S
+            before, ends = client.get(record), time.monotonic() + TTL_SECONDS
             while client.get(record) == before and time.monotonic() < ends:
                 time.sleep(0.005)
             began = time.monotonic()
-            while time.monotonic() < began + FLUSHED_S:
+            while time.monotonic() < began + FLUSHED_SECONDS:
                 client.flushall()
                 time.sleep(0.005)
         return began

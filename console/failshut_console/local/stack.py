@@ -58,14 +58,14 @@ class Child(Server):
         return [sys.executable, *self._arguments]
 
     def environment(self) -> dict[str, str]:
-        """This process's, without what it says of other servers: a cluster's password is none for the embedded ones."""
+        """Return this process's, without what it says of other servers: a cluster's password is none for the embedded ones."""
         return {name: value for name, value in os.environ.items() if not _OTHER_SERVERS.match(name)}
 
     def ready(self) -> bool:
         return self.running and self._is_ready()
 
     def last_words(self) -> str:
-        """Why it ended, as far as its log says: the last line of it that names an error."""
+        """Return why it ended, as far as its log says: the last line of it that names an error."""
         try:
             lines = self.log_path.read_bytes()[-LAST_WORDS_BYTES:].decode(errors="replace").splitlines()
         except OSError:
@@ -88,7 +88,7 @@ class WorkerSettings:
     snapshot_every_ms: int = 5_000
 
     def options(self) -> list[str]:
-        """As options of `failshut run`."""
+        """Return them as options of `failshut run`."""
         return [
             part for name in self.__dataclass_fields__ for part in (f"--{name.replace('_', '-')}", str(getattr(self, name)))
         ]

@@ -110,7 +110,7 @@ class State:
         return True
 
     def rename_installation(self, installation: str) -> None:
-        """As `name_installation`, whatever the file named before: for a monitor that alone writes it."""
+        """Do as `name_installation`, whatever the file named before: for a monitor that alone writes it."""
         KeySet.load(self.jwks).of(installation).write(self.jwks)
 
     def write_runtime(self, runtime: Runtime) -> None:
@@ -119,11 +119,11 @@ class State:
         write_whole(self.runtime_file, (json.dumps(asdict(runtime), indent=1) + "\n").encode())
 
     def forget_runtime(self) -> None:
-        """The servers are gone."""
+        """Take note that the servers are gone."""
         self.runtime_file.unlink(missing_ok=True)
 
     def runtime(self) -> Runtime:
-        """What a running monitor said; all empty where none runs here, or what it said cannot be read."""
+        """Return what a running monitor said; all empty where none runs here, or what it said cannot be read."""
         try:
             said = json.loads(self.runtime_file.read_text(encoding="utf-8"))
             runtime = Runtime(**said)
@@ -142,7 +142,7 @@ def found(
     prefix: str = "",
     installation: str = "",
 ) -> Runtime:
-    """Where to ask: what was given, else what a running `failshut up` of this folder says, else nothing."""
+    """Return where to ask: what was given, else what a running `failshut up` of this folder says, else nothing."""
     state = State(folder)
     here = state.runtime()
     own_servers = not store and not broker  # somebody else's servers go with somebody else's keys
@@ -167,7 +167,7 @@ def _checked(installation: str) -> str:
 
 
 def _named_in(jwks: str) -> str:
-    """The installation that a JWKS file names; empty where it cannot be read, which whoever needs its keys says."""
+    """Return the installation that a JWKS file names; empty where it cannot be read, which whoever needs its keys says."""
     try:
         return KeySet.load(jwks).installation if jwks else ""
     except (OSError, ValueError):
@@ -175,7 +175,7 @@ def _named_in(jwks: str) -> str:
 
 
 def who() -> str:
-    """Who asks, as it stands on the log: user and host."""
+    """Return who asks, as it stands on the log: user and host."""
     try:
         user = getpass.getuser()
     except (OSError, KeyError):

@@ -19,7 +19,7 @@ from failshut_streams.kafka.topics import BrokerUnreachable
 
 
 def read_bundle_folder(folder: Path) -> dict[str, str]:
-    """The bundle in a folder.
+    """Return the bundle in a folder.
 
     Raises:
         Trouble: the folder is not there or cannot be read.
@@ -86,7 +86,7 @@ class FolderWatch:
         self._last: dict[str, str] | None = None
 
     def changed(self) -> dict[str, str] | None:
-        """The bundle, if it is another one than last time; None if it is the same, or the folder cannot be read now."""
+        """Return the bundle, if it is another one than last time; None if it is the same, or the folder cannot be read now."""
         try:
             files = read_files(policy_files(self.folder))
         except OSError:
@@ -97,7 +97,7 @@ class FolderWatch:
         return files
 
     def forget(self) -> None:
-        """What was seen last was not put in force: say it again."""
+        """Forget what was seen last: it was not put in force, and is said again."""
         self._last = None
 
 
@@ -111,5 +111,5 @@ def activate_now(
     version: int = 0,
     installation: str = "",
 ) -> tuple[int, int]:
-    """As `activate`, for callers without an event loop."""
+    """Do as `activate` does, for callers without an event loop."""
     return asyncio.run(activate(broker, prefix, key, by, files, why, version, installation))

@@ -66,7 +66,7 @@ class View:
         return "lapsed" if self.lapsed else "-"
 
     def as_json(self) -> dict[str, Any]:
-        """For a machine."""
+        """Return it for a machine."""
         return asdict(self)
 
 
@@ -128,7 +128,7 @@ class Look:
         return f"{place} waits for a transaction open for {max(0, self.now_ms - since_ms) / 1000:.0f} s (offset {at}){more}"
 
     def as_json(self) -> dict[str, Any]:
-        """For a machine."""
+        """Return it for a machine."""
         return {
             "now_ms": self.now_ms,
             "evidence_age_ms": self.evidence_age_ms,
@@ -182,7 +182,7 @@ class Looker:
         self._redis.close()
 
     def server(self) -> str:
-        """The store's name and version; empty where it does not say."""
+        """Return the store's name and version; empty where it does not say."""
         if not self._server:
             try:
                 said: Any = self._redis.info("server")
@@ -243,7 +243,7 @@ class Looker:
         return answers
 
     def _members(self, ours: Names) -> list[str]:
-        """The gates that the store names, so many at most; what can be no gate's name is left out."""
+        """Return the gates that the store names, so many at most; what can be no gate's name is left out."""
         names = set()
         for member in islice(self._redis.sscan_iter(ours.gates, count=500), GATES_MAX):
             try:
@@ -312,14 +312,14 @@ class Looker:
 
 
 def unusable(error: WrongStore) -> Trouble:
-    """This store must not be used, or not now."""
+    """Return the error that this store must not be used, or not now."""
     means = "guards withhold with it, and no permit is written to it"
     do = "name a store that is a primary by itself: --store (docs/connecting.md)"
     return Trouble(str(error), means, do, Exit.REFUSED if error.lasting else Exit.UNREACHABLE)
 
 
 def _printed(view: View) -> View:
-    """The view with nothing in it that a terminal would obey: whoever can write the store can write a status."""
+    """Return the view with nothing in it that a terminal would obey: whoever can write the store can write a status."""
     texts = ("gate", "breaker", "cause", "because", "mode", "epoch", "policy")
     readings = tuple((printable(name), printable(status), printable(text)) for name, status, text in view.readings)
     return replace(view, readings=readings, **{name: printable(getattr(view, name)) for name in texts})  # type: ignore[arg-type]
@@ -337,12 +337,12 @@ def _ask_seal(pipe: Any, ours: Names, partition: int) -> None:
 
 
 def _whole(answer: Any) -> bytes:
-    """A value; empty where the key holds something of another type, which says nothing."""
+    """Return a value; empty where the key holds something of another type, which says nothing."""
     return answer if isinstance(answer, bytes) else b""
 
 
 def _hinted(gate: str, status: dict[str, Any]) -> View:
-    """The view with what the last decision's status says; what cannot be read of it says nothing."""
+    """Return the view with what the last decision's status says; what cannot be read of it says nothing."""
     try:
         return View(
             gate,
@@ -404,7 +404,7 @@ def _holding(view: View) -> str:
 
 
 def _without_permit(view: View, look: Look) -> View:
-    """No record: the last permit ran out, or the store lost what it held. Which one the screen cannot always know."""
+    """Return the view of a gate without a record: its permit ran out, or the store lost it. Which, is not always known."""
     if not view.evidence_ms:
         return replace(view, state=CLOSED, cause=Cause.NO_PERMIT.value, because=Cause.NO_PERMIT.meaning)
     if not look.workers:
@@ -436,7 +436,7 @@ def _worker(answer: bytes | None) -> Worker | None:
 
 
 def _troubles(said: dict[str, Any]) -> tuple[str, ...]:
-    """What a worker says of readings that differ: its own first."""
+    """Return what a worker says of readings that differ: its own first."""
     operators = str(said.get("operators", ""))
     lines = [operators] if operators else []
     lines += [f"cannot use the policy of {one}" for one in said.get("unread", ())]
@@ -445,7 +445,7 @@ def _troubles(said: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _json(answer: bytes | None) -> dict[str, Any]:
-    """Hints for a screen; what cannot be read says nothing."""
+    """Return the hints for a screen; what cannot be read says nothing."""
     try:
         said = json.loads(answer or b"{}")
     except ValueError:

@@ -11,10 +11,10 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator
 from typing import Any, Self, TypeVar
 
-import jwt
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
+from failshut.signing import TokenError, claims_unverified, kid_of
 from failshut_breakers.command import Activate, CommandError, parse_command
 from failshut_breakers.evidence.partition import partition_of
 from failshut_breakers.evidence.records import Activation
@@ -82,17 +82,16 @@ class KafkaLog:
         return self._activations.get(offset)
 
     def _read_control(self) -> None:
-        """Its signature is not looked at here: governors' decisions name the policies that they trusted by digest."""
+        """Read the activations in control. Nobody verifies them here: decisions name the digests of trusted ones."""
         place = TopicPartition(self.topics.control, 0)
         self._run(self._find_ends([place]))
         for record in self._drain(place):
             try:
-                claims = jwt.decode(record.value or b"", options={"verify_signature": False})
-                command = parse_command(claims)
-            except (jwt.PyJWTError, CommandError, ValueError, RecursionError):
+                command = parse_command(claims_unverified(record.value or b""))
+            except (TokenError, CommandError, ValueError, RecursionError):
                 continue  # a mark, or what no router took for a command either
             if isinstance(command, Activate):
-                signer = str(jwt.get_unverified_header(record.value).get("kid", ""))
+                signer = kid_of(record.value or b"")
                 self._activations[record.offset] = Activation(
                     record.offset, record.timestamp, command.version, command.files, signer, ""
                 )
@@ -163,7 +162,7 @@ class KafkaLog:
         self._ends = await self._consumer.end_offsets(places)
 
     async def _begin(self, place: TopicPartition) -> None:
-        """One partition after the other: what a recording wants, and what bounds memory."""
+        """Read one partition after the other: what a recording wants, and what bounds memory."""
         self._consumer.assign([place])
         begin = (await self._consumer.beginning_offsets([place]))[place]
         self._consumer.seek(place, max(begin, self._begins.get(place, 0)))

@@ -32,10 +32,12 @@ from failshut_streams.sources.marks import MARK_KEY
 RECORDS_MAX = 10_000
 """Records of each partition that are looked at, the newest; time marks among them."""
 
-LOOK_S = 20.0
+LOOK_SECONDS = 20.0
 NAMES_MAX = 20_000
 TIMES_MAX = 200
 """Times of one name that its pace is taken from."""
+INSTANCES_SEEN_MAX = 1_000
+"""Instances of one series that are counted."""
 
 
 class _Decoder(Protocol):
@@ -50,6 +52,7 @@ class Observed:
     last_ms: int = 0
     series: dict[str, list[int]] = field(default_factory=dict)
     sources: dict[str, list[int]] = field(default_factory=dict)
+    instances: dict[str, set[str]] = field(default_factory=dict)  # by series: who sent it
 
     def take(self, items: Iterable[Item], append_ms: int) -> None:
         """Take what one record held."""
@@ -58,6 +61,9 @@ class Observed:
         for item in items:
             if isinstance(item, Sample):
                 self._heard(self.series, item.series, append_ms if item.time_ms is None else item.time_ms)
+                instances = self.instances.setdefault(item.series, set()) if item.series in self.series else set()
+                if len(instances) < INSTANCES_SEEN_MAX:
+                    instances.add(item.instance or "")
             elif isinstance(item, Beat):
                 self._heard(self.sources, item.source, append_ms if item.time_ms is None else item.time_ms)
 
@@ -91,6 +97,7 @@ def unlike(policy: Policy, observed: Observed) -> list[Hazard]:
             pace = pace_of(names[name])
             paces.append((pace, name))
             found += [Hazard(where, *words) for words in _of_pace(condition, name, pace)]
+            found += [Hazard(where, *words) for words in _of_fleet(condition, name, len(observed.instances.get(name, ())))]
     after = policy.reset.after
     if after is not None and paces and max(paces)[0] > after:
         pace, name = max(paces)
@@ -103,6 +110,21 @@ def _named(condition: object) -> tuple[str, ...]:
     if isinstance(condition, Heartbeat):
         return (condition.source or condition.series or "",)
     return condition.all_series if isinstance(condition, Drift | Anomaly | Conformance) else ()
+
+
+def _of_fleet(condition: object, name: str, seen: int) -> Iterator[tuple[str, str]]:
+    if not isinstance(condition, Drift | Anomaly | Conformance) or len(condition.all_series) > 1:
+        return
+    if condition.by is None:
+        if seen > 1:
+            why = f"{condition.name}: {seen} instances send {name}, and it is judged as one stream: each is a part of it"
+            yield why, f"write by: instance, instances: {seen}"
+    elif seen < condition.judged_least:
+        why = f"{condition.name}: {condition.judged_least} instances must be judged, and {seen} send {name}"
+        yield why, f"write instances: {seen}"
+    elif seen > condition.judged_most:
+        why = f"{condition.name}: {seen} instances send {name}, and {condition.judged_most} are judged at most: the gate closes"
+        yield why, f"write instances_max: {2 * seen}"
 
 
 def _of_pace(condition: object, name: str, pace: float) -> Iterator[tuple[str, str]]:
@@ -146,7 +168,7 @@ async def observe(broker: str, prefix: str) -> Observed:
     decoders: dict[str, _Decoder] = {topics.telemetry: NativeDecoder(), topics.otlp_metrics: OtlpDecoder()}
     consumer = AIOKafkaConsumer(**consumer_options(broker), group_id=None, enable_auto_commit=False, check_crcs=False)
     try:
-        async with asyncio.timeout(LOOK_S):
+        async with asyncio.timeout(LOOK_SECONDS):
             await consumer.start()
             return await _read(consumer, decoders)
     except (KafkaError, OSError, TimeoutError) as error:

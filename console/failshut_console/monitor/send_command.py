@@ -20,7 +20,6 @@ from aiokafka.errors import KafkaError
 from failshut.signing import SigningKey
 from failshut_breakers.command import CommandError, GateCommand
 from failshut_breakers.decisions.decision import Decision, Kind, decode_decision
-from failshut_breakers.gate.tally import ACCEPTED, CONFIRMED
 from failshut_console.exits import Exit, Trouble, unreachable
 from failshut_streams.codecs.dead_letter import decode_dead_letter
 from failshut_streams.control.client import Operator, TermError, Unacknowledged
@@ -43,7 +42,7 @@ class Answer:
     offset: int = -1
 
     def as_json(self) -> dict[str, Any]:
-        """For a machine."""
+        """Return it for a machine."""
         return asdict(self)
 
     @property
@@ -53,7 +52,7 @@ class Answer:
 
 
 def load_operator_key(path: str) -> SigningKey:
-    """The operator's private key.
+    """Return the operator's private key.
 
     Raises:
         Trouble: it is not there, or is none.
@@ -73,7 +72,7 @@ def load_operator_key(path: str) -> SigningKey:
 
 
 async def installation_there(broker: str, prefix: str, key: SigningKey) -> str:
-    """The installation whose log this is, as far as terms that this operator believes say.
+    """Return the installation whose log this is, as far as terms that this operator believes say.
 
     Raises:
         Trouble: no term says, or the broker did not answer.
@@ -126,7 +125,7 @@ async def send_and_wait(broker: str, prefix: str, key: SigningKey, order: GateCo
 
 @asynccontextmanager
 async def _listening(broker: str, topics: Topics) -> AsyncIterator[AIOKafkaConsumer]:
-    """A consumer without a group, at the present end of decisions and dead letters."""
+    """Yield a consumer without a group, at the present end of decisions and dead letters."""
     consumer = AIOKafkaConsumer(
         **consumer_options(broker),
         group_id=None,
@@ -176,13 +175,16 @@ def _decided(value: bytes, order: GateCommand, offset: int, kid: str) -> Answer 
         return None
     if decision.gate != order.gate or not _answers_it(decision, order, offset, kid):
         return None
-    refused = decision.kind is Kind.NOTE and not decision.because.startswith((CONFIRMED, ACCEPTED))
+    if decision.kind is Kind.NOTE and decision.answer is None:
+        return None  # it speaks of the gate, and of no command
+    result, because = "done", decision.because  # a decision about the gate's state says that the command moved it
+    if decision.answer is not None:
+        result, because = decision.answer.result.value, decision.answer.because
     state = {Kind.OPEN: "OPEN", Kind.RENEW: "OPEN", Kind.CLOSE: "CLOSED"}.get(decision.kind, "")
-    because = decision.because.removeprefix(f"{order.kind} refused: ")
     return Answer(
         order.gate,
         order.kind,
-        "refused" if refused else "done",
+        result,
         because,
         decision.breaker.value,
         state,

@@ -16,7 +16,7 @@ from failshut_replay.story.labels import Incident, beside, read_labels
 
 @contextmanager
 def plain_errors() -> Iterator[None]:
-    """What is wrong with a recording, labels or a file, as the command line says it."""
+    """Say what is wrong with a recording, labels or a file as the command line does."""
     try:
         yield
     except ReplayError as error:
@@ -26,7 +26,7 @@ def plain_errors() -> Iterator[None]:
 
 
 def texts(files: list[Path] | None) -> dict[str, str]:
-    """Policies by file name."""
+    """Return the policies by file name."""
     found: dict[str, str] = {}
     for file in files or []:
         try:
@@ -37,7 +37,7 @@ def texts(files: list[Path] | None) -> dict[str, str]:
 
 
 def duration_ms(text: str, option: str) -> int:
-    """A duration that an option gave; nothing is 0."""
+    """Return a duration that an option gave; nothing is 0."""
     try:
         return 0 if text in ("", "0", "0s") else parse_duration_ms(text)
     except ValueError as error:
@@ -45,13 +45,13 @@ def duration_ms(text: str, option: str) -> int:
 
 
 def assumed_world(probes: bool, reset_after: str) -> Assumed:
-    """What the world answers in a what-if."""
+    """Return what the world answers in a what-if."""
     assumed = Assumed(probes, duration_ms(reset_after, "--reset-after"))
     return NOTHING if assumed == NOTHING else assumed
 
 
 def labels_of(recording: Recording, given: Path | None, needed: bool = False) -> list[Incident]:
-    """The labels that were named, or those beside the recording; none where there are none and none are needed."""
+    """Return the labels that were named, or those beside the recording; none where there are none and none are needed."""
     path = given or beside(recording.path)
     if not path.exists():
         if needed or given:

@@ -19,7 +19,7 @@ BREAKER_STYLES = {"TRIPPED": "red", "LOCKED": "magenta", "PROVING": "yellow"}
 
 
 def table(views: Iterable[View], width: int, counts: bool = False) -> Table:
-    """The gates as a table of `width` columns. `counts` adds admitted and withheld executions."""
+    """Return the gates as a table of `width` columns. `counts` adds admitted and withheld executions."""
     views = list(views)
     narrow = width < 100
     grid = Table(box=None, padding=(0, 2, 0, 0) if not narrow else (0, 1, 0, 0), width=width, pad_edge=False)
@@ -45,7 +45,7 @@ def table(views: Iterable[View], width: int, counts: bool = False) -> Table:
 
 
 def header(title: str, parts: Sequence[str], look: Look | None) -> Text:
-    """The line above the table: what this is, what runs, how old the evidence is."""
+    """Return the line above the table: what this is, what runs, how old the evidence is."""
     text = Text(title, "bold", no_wrap=True, overflow="ellipsis")
     for part in parts:
         text.append("  " + part, "none")
@@ -61,18 +61,18 @@ def header(title: str, parts: Sequence[str], look: Look | None) -> Text:
 
 
 def picture(head: Text, views: Iterable[View], lines: Sequence[Text | str], width: int, counts: bool) -> RenderableType:
-    """Header, table and the last lines, as one thing to draw. Only the last lines may wrap: below them nothing jumps."""
+    """Return header, table and the last lines, as one thing to draw. Only the last lines may wrap: below them nothing jumps."""
     return Group(head, table(views, width, counts), *lines)
 
 
 def plain(view: View, counts: bool = False) -> str:
-    """One gate as one line of text, for a pipe or a log."""
+    """Return one gate as one line of text, for a pipe or a log."""
     tail = f"  admitted {view.admitted or 0:,}  withheld {view.withheld or 0:,}" if counts else ""
     return f"{view.gate}  {view.state}  {view.breaker}  permit {view.permit}{tail}  {_because(view)}"
 
 
 def changes(before: dict[str, View], views: Iterable[View]) -> list[View]:
-    """Views that say something else than last time (the permit's life always does, and is left out)."""
+    """Return the views that say something else than last time (the permit's life always does, and is left out)."""
 
     def key(view: View) -> tuple[str, ...]:
         return (view.state, view.breaker, view.cause, view.mode, view.epoch, view.refused)
@@ -81,7 +81,7 @@ def changes(before: dict[str, View], views: Iterable[View]) -> list[View]:
 
 
 def make_console(stderr: bool = False) -> Console:
-    """The terminal; colours only where there is one."""
+    """Return the terminal; colours only where there is one."""
     return Console(stderr=stderr, highlight=False, soft_wrap=True)
 
 

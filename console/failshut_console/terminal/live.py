@@ -41,13 +41,13 @@ class Live:
             self._live.update(picture(self.console.width), refresh=True)
 
     def say(self, line: str | Text) -> None:
-        """A line that stays, above the picture."""
+        """Print a line that stays, above the picture."""
         self.console.print(line, soft_wrap=not self.enabled)
 
     def note(self, text: str) -> None:
-        """A line below the picture, until another one."""
+        """Print a line below the picture, until another one."""
         self._note = text
 
     def notes(self) -> list[Text]:
-        """The lines below the picture."""
+        """Return the lines below the picture."""
         return [Text(self._note, "red")] if self._note else []

@@ -13,7 +13,7 @@ class DownloadProgress:
         self._last_quarter = -1
 
     def __call__(self, done: int, total: int, what: str) -> None:
-        """One more jar is at hand."""
+        """Count one more jar that is at hand."""
         if self._live:
             filled = "#" * (24 * done // total)
             end = "\n" if done == total else ""

@@ -75,6 +75,6 @@ class Mewma(VectorChart):
 
 @lru_cache(maxsize=64)
 def widened_limit(arl: float, weight: float, width: int, learn: int) -> float:
-    """The limit with about this ARL where centre and covariance were learnt from so many records."""
+    """Return the limit with about this ARL where centre and covariance were learnt from so many records."""
     known = mewma_limit(arl, weight, width)
     return hotelling_limit(float(chdtrc(width, known * known)), width, learn, (2.0 - weight) / weight)

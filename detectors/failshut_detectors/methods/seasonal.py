@@ -77,7 +77,7 @@ class SeasonalSignals:
         return self.seen >= self.warm_up
 
     def usual(self, bucket: int) -> float:
-        """The mean of this half hour."""
+        """Return the mean of this half hour."""
         return self._means[bucket]
 
     @property
@@ -127,7 +127,7 @@ class SeasonalSignals:
         return beyond
 
     def _season(self, value: float, bucket: int, seen: int) -> tuple[float, float]:
-        """How unusual the value is for its half hour, by the long-run spread and by the recent one."""
+        """Return how unusual the value is for its half hour, by the long-run spread and by the recent one."""
         if self._counts[bucket] < _SEEN_BEFORE_JUDGED or seen < self._learn_records_from:
             return 0.0, 0.0
         distance = abs(value - self._means[bucket])
@@ -175,7 +175,7 @@ class SeasonalSignals:
 
 
 def bucket_of(time_ms: int) -> int:
-    """The half hour of the day in UTC, weekends apart.
+    """Return the half hour of the day in UTC, weekends apart.
 
     >>> bucket_of(0), bucket_of(2 * 86_400_000)  # a Thursday, and the Saturday after it
     (0, 48)
@@ -252,7 +252,7 @@ class SeasonalRecord(Detector):
         return alarms
 
     def _rests(self, time_ms: int | None) -> bool:
-        """Whether the last alarm is so near that this record may raise none."""
+        """Return whether the last alarm is so near that this record may raise none."""
         if time_ms is None:
             self._resting = max(0, self._resting - 1)
             return self._resting > 0

@@ -195,7 +195,7 @@ class VectorChart(VectorDetector):
 
     @abstractmethod
     def _limit(self) -> float:
-        """The distance beyond which it speaks."""
+        """Return the distance beyond which it speaks."""
 
     @abstractmethod
     def _judge(self, usual: Covariance, vector: Sequence[float]) -> str:
@@ -203,7 +203,7 @@ class VectorChart(VectorDetector):
 
 
 def hotelling_limit(tail: float, width: int, count: int, centre_error: float = 1.0) -> float:
-    """The distance that a normal vector exceeds with probability `tail`, where centre and covariance come from `count` others.
+    """Return the distance that a normal vector exceeds with probability `tail`; `count` others gave centre and covariance.
 
     The root of Hotelling's T squared quantile, and of chi squared's for a large `count`. `centre_error` is the variance of a
     single vector in units of what is judged: 1 for a vector, more for an average of many.

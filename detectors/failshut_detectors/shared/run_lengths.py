@@ -32,7 +32,7 @@ _WEIGHT_MIN = 0.01  # of a MEWMA chart: below it so few nodes do not see what a 
 
 
 def cusum_arl(reference: float, decision: float, shift: float = 0.0) -> float:
-    """ARL from zero of a one-sided CUSUM max(0, S + z - reference) that speaks above `decision`, z of mean `shift`.
+    """Return the ARL from zero of a one-sided CUSUM max(0, S + z - reference) that speaks above `decision`, z of mean `shift`.
 
     >>> round(cusum_arl(0.5, 4.0), 1), round(cusum_arl(0.5, 4.0, 1.0), 2)
     (335.4, 8.38)
@@ -49,7 +49,7 @@ def cusum_arl(reference: float, decision: float, shift: float = 0.0) -> float:
 
 
 def two_sided_cusum_arl(reference: float, decision: float, shift: float = 0.0) -> float:
-    """ARL of an upward and a downward CUSUM run together.
+    """Return the ARL of an upward and a downward CUSUM run together.
 
     >>> round(two_sided_cusum_arl(0.5, 4.0)), round(two_sided_cusum_arl(0.5, 5.0))
     (168, 465)
@@ -59,7 +59,7 @@ def two_sided_cusum_arl(reference: float, decision: float, shift: float = 0.0) -
 
 
 def ewma_arl(weight: float, limit: float, shift: float = 0.0) -> float:
-    """ARL of a two-sided EWMA chart that speaks outside `limit` times its asymptotic standard deviation.
+    """Return the ARL of a two-sided EWMA chart that speaks outside `limit` times its asymptotic standard deviation.
 
     >>> round(ewma_arl(0.1, 2.814), 0), round(ewma_arl(0.1, 2.814, 1.0), 1)
     (500.0, 10.3)
@@ -75,7 +75,7 @@ def ewma_arl(weight: float, limit: float, shift: float = 0.0) -> float:
 
 
 def mewma_arl(weight: float, limit: float, width: int) -> float:
-    """ARL without a change of a MEWMA chart of `width` metrics that speaks beyond `limit` asymptotic standard deviations.
+    """Return the ARL without a change of a MEWMA chart of `width` metrics that speaks beyond `limit` asymptotic deviations.
 
     `limit` is a distance; tables give its square.
 
@@ -97,7 +97,7 @@ def mewma_arl(weight: float, limit: float, width: int) -> float:
 
 @lru_cache(maxsize=64)
 def cusum_decision(arl: float, reference: float = 0.5) -> float:
-    """The decision interval with which a two-sided CUSUM has this ARL while nothing changes.
+    """Return the decision interval with which a two-sided CUSUM has this ARL while nothing changes.
 
     >>> round(cusum_decision(465.4), 2)
     5.0
@@ -107,7 +107,7 @@ def cusum_decision(arl: float, reference: float = 0.5) -> float:
 
 @lru_cache(maxsize=64)
 def ewma_limit(arl: float, weight: float = 0.1) -> float:
-    """The limit with which a two-sided EWMA chart has this ARL while nothing changes.
+    """Return the limit with which a two-sided EWMA chart has this ARL while nothing changes.
 
     >>> round(ewma_limit(500.0), 2)
     2.81
@@ -117,7 +117,7 @@ def ewma_limit(arl: float, weight: float = 0.1) -> float:
 
 @lru_cache(maxsize=64)
 def mewma_limit(arl: float, weight: float, width: int) -> float:
-    """The limit with which a MEWMA chart of `width` metrics has this ARL while nothing changes.
+    """Return the limit with which a MEWMA chart of `width` metrics has this ARL while nothing changes.
 
     >>> round(mewma_limit(500.0, 0.25, 4) ** 2, 2)
     16.38
@@ -134,7 +134,7 @@ def mewma_limit(arl: float, weight: float, width: int) -> float:
 
 
 def _solve(arl_of: Callable[[float], float], arl: float, low: float, high: float) -> float:
-    """Where `arl_of` is `arl`, between two bounds: false position (Illinois) on logarithms, which are nearly straight."""
+    """Return where `arl_of` is `arl`, between two bounds: false position (Illinois) on nearly straight logarithms."""
     least = arl_of(low)
     if not least <= arl <= _ARL_MAX:
         raise ValueError(f"an ARL of {arl} records is out of reach: {least:.3g} to {_ARL_MAX:.0e}")

@@ -162,7 +162,7 @@ class Scaled(Detector):
         return index + len(block)
 
     def _outdated(self) -> bool:
-        """Whether, at what `_judge` has just yielded, the scale is to be learnt anew."""
+        """Return whether, at what `_judge` has just yielded, the scale is to be learnt anew."""
         return not self._given
 
     @abstractmethod

@@ -203,7 +203,7 @@ def _range(trial: Trial) -> None:
 
 
 def _cuts(trial: Trial) -> list[tuple[Stream, Stream, Sequence[Any]]]:
-    """Streams cut just before and behind an alarm and elsewhere: the stream, what is before, some of what comes later."""
+    """Return streams cut around an alarm and elsewhere: the stream, what is before, some of what comes later."""
     found = []
     for stream, seen in trial.traces:
         alarms = [index for index, _ in seen.alarms]

@@ -176,7 +176,7 @@ def _calm(shape: Shape, rng: np.random.Generator, length: int) -> Numbers:
 
 
 def _levels(length: int, *levels: float) -> Numbers:
-    """The first level, then a fifth of the length for each of the others."""
+    """Return the first level, then a fifth of the length for each of the others."""
     fifth = length // 5
     return np.repeat(np.array(levels), [length - fifth * (len(levels) - 1)] + [fifth] * (len(levels) - 1))
 

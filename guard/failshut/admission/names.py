@@ -14,7 +14,7 @@ NAME_CHARS_MAX: Final = 512
 
 
 def why_no_name(what: str, name: object) -> str:
-    """Why `name` names nobody and nothing; an empty text where it is a name. Takes any object, and asks it nothing."""
+    """Return why `name` names nobody and nothing; an empty text where it is a name. Takes any object, and asks it nothing."""
     if type(name) is not str:
         return f"{what} is of type {type(name).__name__}, not text"
     if not 0 < len(name) <= NAME_CHARS_MAX:
@@ -25,7 +25,7 @@ def why_no_name(what: str, name: object) -> str:
 
 
 def matches(patterns: tuple[str, ...], name: str) -> bool:
-    """Whether one of the patterns covers all of the name.
+    """Return whether one of the patterns covers all of the name.
 
     >>> matches(("agent:*",), "agent:7"), matches(("agent:?",), "agent:77"), matches(("a[b]",), "ab")
     (True, False, False)
@@ -34,7 +34,7 @@ def matches(patterns: tuple[str, ...], name: str) -> bool:
 
 
 def _covers(pattern: str, name: str) -> bool:
-    """Steps are bounded by the product of both lengths, whatever the pattern."""
+    """Return whether it matches. Steps are bounded by the product of both lengths, whatever the pattern."""
     at = here = retry = 0
     star = -1
     while here < len(name):

@@ -46,12 +46,13 @@ class Reporter:
         self._names, self._outcomes, self._instance, self._stopping = names, outcomes, instance, stopping
         self._store = Store(configuration.outcomes_store_url or configuration.store_url, configuration.store_timeout_ms)
         self._pending: list[Outcomes] = []
+        self._wrote = False
         self._backoff = 0.0
         self._retry_at = 0.0
 
     def turn(self) -> None:
         """Wait, then write a batch if there is one and it is time."""
-        waits = bool(self._pending) or self._outcomes.waits
+        waits = self._wrote or bool(self._pending) or self._outcomes.waits
         self._stopping.wait(BUSY_SECONDS if waits else IDLE_SECONDS)
         if time.monotonic() >= self._retry_at:
             self._write()
@@ -76,6 +77,7 @@ class Reporter:
         except TokenError:
             return  # what waits is bounded, and counted where it is lost
         batch = self._pending or self._outcomes.take()
+        self._wrote = bool(batch)
         if not batch:
             return
         self._pending = []

@@ -16,6 +16,7 @@ from typing import Final
 
 from failshut.background.key_source import Counts, KeySource
 from failshut.background.seals import SealBoard
+from failshut.background.tally import Tally
 from failshut.cause import Cause
 from failshut.config import Configuration
 from failshut.lease import Denial, Fenced, Moment, Slot
@@ -35,9 +36,17 @@ class Slots:
     Args:
         configuration: the guard's.
         keys_changed: called after the key file has changed and what rested on a withdrawn key has ended; without the lock.
+        tally_of: opens a tally for a gate and an epoch, in which executions are counted.
+        guard: what their executions ask.
     """
 
-    def __init__(self, configuration: Configuration, keys_changed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        configuration: Configuration,
+        keys_changed: Callable[[], None],
+        tally_of: Callable[[str, str], Tally],
+        guard: object,
+    ) -> None:
         self.faults = 0
         """Errors in the background threads that nobody foresaw; each ended a turn and opened nothing."""
         self.last_fault = ""
@@ -46,6 +55,8 @@ class Slots:
         self._keys = KeySource(configuration.jwks, configuration.installation)
         self._keys_changed = keys_changed
         self._seals = SealBoard()
+        self._tally_of = tally_of
+        self._guard = guard
         self._slots: dict[SlotKey, Slot] = {}
         self._closed = False
         self._lock = threading.Lock()
@@ -59,7 +70,8 @@ class Slots:
                 if len(self._slots) >= SLOTS_MAX:
                     raise ValueError(f"more than {SLOTS_MAX} gates in one guard")
                 slots = dict(self._slots)  # readers go through the old one meanwhile
-                slot = slots[key] = Slot(gate, self._tolerance_ms, policy, dict(context))
+                slot = Slot(gate, self._tolerance_ms, policy, dict(context), guard=self._guard, tally_of=self._tally_of)
+                slots[key] = slot
                 self._slots = slots
             return slot
 

@@ -156,7 +156,7 @@ def redact(text: str) -> str:
 
 
 def holds_key(text: str) -> bool:
-    """Whether a text holds a private key, or the beginning of one."""
+    """Return whether a text holds a private key, or the beginning of one."""
     return _KEY.search(text) is not None
 
 
@@ -174,7 +174,7 @@ def hide(text: str, values: Iterable[str]) -> str:
     return redact(text)
 
 
-# --- within -----------------------------------------------------------------------------------------------------
+# --- within ---
 
 
 def _check_characters(text: str, grammar: Grammar) -> None:
@@ -230,7 +230,7 @@ _NO: Final = frozenset({"no", "false", "0", "off"})
 
 
 def checks_hostname(settings: Mapping[str, str]) -> bool:
-    """Whether a server's certificate must be for the name that it is reached by; only an explicit no says otherwise."""
+    """Return whether a server's certificate must be for the name that it is reached by; only an explicit no says otherwise."""
     return settings.get("check_hostname", "yes") not in _NO
 
 
@@ -276,7 +276,7 @@ def _meant(grammar: Grammar) -> list[str]:
 
 
 def _first_line(path: str) -> tuple[str, str]:
-    """The file's text without its line end, or why it is of no use."""
+    """Return the file's text without its line end, or why it is of no use."""
     try:
         with open(path, encoding="utf-8") as file:
             text = file.read(BYTES_MAX)

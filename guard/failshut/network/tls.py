@@ -29,7 +29,7 @@ def tls_context(settings: Mapping[str, str], grammar: Grammar) -> ssl.SSLContext
 
 
 def _context(settings: Mapping[str, str]) -> tuple[ssl.SSLContext | None, str]:
-    """The context, or why there is none: an error raised in an `except` would carry OpenSSL's along."""
+    """Return the context, or why there is none: an error raised in an `except` would carry OpenSSL's along."""
     try:
         context = ssl.create_default_context(cafile=settings.get("ca") or None)
     except (ssl.SSLError, OSError, ValueError):
@@ -47,7 +47,7 @@ def _context(settings: Mapping[str, str]) -> tuple[ssl.SSLContext | None, str]:
 
 
 def _unreadable(path: str) -> str:
-    """Why a file cannot be read, or an empty text."""
+    """Return why a file cannot be read, or an empty text."""
     try:
         with open(path, "rb") as file:
             return "" if file.read(1) else "is empty"

@@ -145,7 +145,7 @@ def complete(text: str, environment: Mapping[str, str] | None = None, prefix: st
 
 
 def _login(user: str | None, password: str | None) -> dict[str, Any]:
-    """As an object: redis-py shows a pool with its options, and older versions show a password among them."""
+    """Return the settings as an object: redis-py shows a pool with its options, in older versions with a password."""
     return {"credential_provider": UsernamePasswordCredentialProvider(user, password)} if password else {}
 
 

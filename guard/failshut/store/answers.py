@@ -1,8 +1,9 @@
 """Answers of the store, bounded before they are read.
 
-A server says how long an answer is before it sends it. redis-py accepts any length. So one value of 400 MB would fill the
-memory of every guard: under one gate's key, as a pushed message or as an element of a list. The guard could then serve no other
-gate. This parser refuses a longer one than anything of ours, unread; the connection is thrown away, as after any other failure.
+A server says how long an answer is before it sends it. redis-py accepts any length. So one value of 400 MB under one gate's
+key, in a pushed message or in a list would fill the memory of every guard. The guard could then serve no other gate. This
+parser refuses an answer that is longer than anything of ours, and does not read it. The connection is then closed, as after
+any other failure.
 
 Limit: it depends on two names inside redis-py (`_RESP2Parser`, and `read` of its buffer), which tests hold in place.
 """

@@ -96,7 +96,7 @@ class Store:
         self._client: redis.Redis | None = None
 
     def read(self, names: Names, gates: Sequence[str]) -> list[Found]:
-        """What the store holds for each gate, at one instant. Raises Unreachable."""
+        """Return what the store holds for each gate, at one instant. Raises Unreachable."""
 
         def ask(client: redis.Redis) -> list[Found]:
             try:
@@ -125,7 +125,7 @@ class Store:
         return self._ask(ask)
 
     def pop_probe(self, names: Names, gate: str) -> str:
-        """One probe token, or an empty text where none is left. Raises Unreachable."""
+        """Return one probe token, or an empty text where none is left. Raises Unreachable."""
 
         def ask(client: redis.Redis) -> str:
             token: Any = client.rpop(names.probes(gate))
@@ -168,7 +168,7 @@ class Store:
             _close(client)
 
     def abandon(self) -> None:
-        """In a forked child: let go of the parent's connection without a word to the server."""
+        """Let go, in a forked child, of the parent's connection without a word to the server."""
         client, self._client = self._client, None
         _let_go(client)
 
@@ -225,7 +225,7 @@ class Subscription:
             raise Unreachable(_text(error), maybe_applied=False) from error
 
     def abandon(self) -> None:
-        """In a forked child: let go of the parent's subscription without a word to the server."""
+        """Let go, in a forked child, of the parent's subscription without a word to the server."""
         client, self._client, self._pubsub = self._client, None, None
         _let_go(client)
 
@@ -237,7 +237,7 @@ class Subscription:
 
 
 def _fenced(client: redis.Redis, names: Names, gates: Sequence[str]) -> frozenset[str]:
-    """The gates whose fence has the length of one of ours, and so may be asked for."""
+    """Return the gates whose fence has the length of one of ours, and so may be asked for."""
     pipeline = client.pipeline(transaction=True)
     for gate in gates:
         for name in _FENCE:
@@ -264,7 +264,7 @@ def _read(client: redis.Redis, names: Names, gates: Sequence[str], fenced: froze
 
 
 def _read_alone(client: redis.Redis, names: Names, gate: str) -> Found:
-    """One gate, without its fence where that grows again: who writes such a thing can take it away as well."""
+    """Return one gate, without its fence where that grows again: who writes such a thing can take it away as well."""
     try:
         return _read(client, names, [gate], _fenced(client, names, [gate]))[0]
     except TooLong:
@@ -292,7 +292,7 @@ def _read_seals(client: redis.Redis, names: Names, partitions: Iterable[int], by
 
 
 def _found(record: Any, pttl: Any, fence: Any) -> Found:
-    """One gate's answers; an error, such as a key of another type, is garbage and verifies as such."""
+    """Return one gate's answers; an error, such as a key of another type, is garbage and verifies as such."""
     if isinstance(record, Exception):
         return Found(b"", 0)
     if not isinstance(record, bytes):
@@ -303,7 +303,7 @@ def _found(record: Any, pttl: Any, fence: Any) -> Found:
 
 
 def _fence(fields: Any) -> Fenced | None:
-    """The fence in an answer; None for what no monitor can have written."""
+    """Return the fence in an answer; None for what no monitor can have written."""
     if not isinstance(fields, list) or not all(isinstance(field, bytes) for field in fields):
         return None
     epoch, offset, kind = (field.decode("ascii", "replace") for field in fields)

@@ -80,7 +80,7 @@ class _Looking:
 
 
 def _begin(connection: Any) -> None:
-    """What a new connection does first: log in, choose the database, look."""
+    """Begin a new connection: log in, choose the database, look."""
     connection.on_connect()
     connection._made_mono = time.monotonic()
     connection.look()
@@ -99,7 +99,7 @@ class _Socket(_Looking, UnixDomainSocketConnection):
 
 
 def connect(url: str, timeout_seconds: float, *, subscribes: bool = False) -> redis.Redis:
-    """A client with no retries and a limit on every wait. Raises ValueError for an address that cannot be meant."""
+    """Return a client with no retries and a limit on every wait. Raises ValueError for an address that cannot be meant."""
     address = StoreAddress.parse(url)
     address.check_files()
     kind: type[Any] = _Tls if address.tls else _Socket if address.path else _Plain

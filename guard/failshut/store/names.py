@@ -65,27 +65,27 @@ class Names:
         """Pattern of everything about seals: for access rights."""
 
     def record(self, gate: str) -> str:
-        """The current signed token of a gate: a permit, which expires, or a closing, which does not."""
+        """Return the key of a gate's current signed token: a permit, which expires, or a closing, which does not."""
         return f"failshut:{self.installation}:{{{gate}}}:record"
 
     def fence(self, gate: str) -> str:
-        """Hash of the last write's epoch, offset (16 digits each) and kind; never expires."""
+        """Return the key of the hash of the last write's epoch, offset (16 digits each) and kind; never expires."""
         return f"failshut:{self.installation}:{{{gate}}}:fence"
 
     def probes(self, gate: str) -> str:
-        """List of the probe tokens of the current PROVING."""
+        """Return the key of the list of probe tokens of the current PROVING."""
         return f"failshut:{self.installation}:{{{gate}}}:probes"
 
     def probed(self, gate: str) -> str:
-        """The epoch for which probe tokens were written, so that they are written once."""
+        """Return the key of the epoch for which probe tokens were written, so that they are written once."""
         return f"failshut:{self.installation}:{{{gate}}}:probed"
 
     def status(self, gate: str) -> str:
-        """JSON for screens: the last decision and the monitor's hints; never used for deciding."""
+        """Return the key of the JSON for screens: the last decision and the monitor's hints; never used for deciding."""
         return f"failshut:{self.installation}:{{{gate}}}:status"
 
     def outcomes(self, gate: str) -> str:
-        """Capped stream of the gate's outcomes, from guards to the monitor: what stands in it is of this gate alone."""
+        """Return the key of the capped stream of the gate's outcomes, from guards to the monitor. It is of this gate alone."""
         return f"failshut:{self.installation}:{{{gate}}}:outcomes"
 
     def seal(self, partition: int) -> str:
@@ -102,7 +102,7 @@ class Names:
         return f"failshut:{self.installation}:{{seals}}:term"
 
     def worker(self, worker_id: str) -> str:
-        """What a worker says of itself; expires soon after it says nothing more."""
+        """Return the key of what a worker says of itself; it expires soon after it says nothing more."""
         return f"failshut:{self.installation}:workers:{worker_id}"
 
     def __eq__(self, other: object) -> bool:
@@ -116,5 +116,5 @@ class Names:
 
 
 def push_message(gate: str, token: str) -> bytes:
-    """A closing as it is pushed."""
+    """Return a closing as it is pushed."""
     return f"{gate}\n{token}".encode()

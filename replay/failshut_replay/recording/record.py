@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 from failshut.epoch import term_of
 from failshut_breakers.decisions.decision import Decision, decode_decision, encode_decision
+from failshut_breakers.evidence.log import EvidenceLog
 from failshut_breakers.evidence.partition import partition_of
 from failshut_breakers.evidence.records import Activation, EvidenceError, Run, Term, decode_run
 from failshut_breakers.governor import Governor
@@ -121,7 +122,7 @@ class _Seen:
         self.gates, self.to_ms, self.activations = gates, to_ms, activations
         self.count = 0
         self.begin_ms = self.end_ms = 0
-        self.evidence_id, self.partitions, self.installation = "", 0, ""
+        self.log, self.installation = EvidenceLog("", 0), ""
         self.last: dict[int, tuple[int, bytes]] = {}  # by partition: offset and digest of the last record
         self.terms: set[int] = set()
         self.named: dict[str, None] = {}
@@ -148,9 +149,9 @@ class _Seen:
             run = decode_run(one.record)
         except EvidenceError as error:
             raise RecordingError(f"record {one.partition}/{one.offset}: {error}") from error
-        if self.count and (run.evidence_id, run.evidence_partitions) != (self.evidence_id, self.partitions):
+        if self.count and run.log != self.log:
             raise RecordingError(f"record {one.partition}/{one.offset} belongs to another evidence topic, {run.evidence_id}")
-        self.evidence_id, self.partitions = run.evidence_id, run.evidence_partitions
+        self.log = run.log
         if offset < 0 and one.offset > 0:
             self._start(one, run)
         if one.partition in self._begun_ms and run.append_ms < self._begun_ms[one.partition] + POSITIONS_WITHIN_MS:
@@ -168,7 +169,7 @@ class _Seen:
         return run
 
     def _start(self, one: Evidence, run: Run) -> None:
-        """The log's beginning is gone: take note of what is known where it begins now."""
+        """Take note of what is known where the log begins now: its beginning is gone."""
         self.starts[str(one.partition)] = Start(one.offset, run.term, run.routing, [])
         self._begun_ms[one.partition] = run.append_ms
         if run.term:
@@ -211,14 +212,12 @@ class _Seen:
         """Take the decisions that follow from a record, where no monitor has."""
         governor = self.governors.get(one.partition)
         if governor is None:
-            governor = self.governors[one.partition] = Governor(
-                one.partition, run.evidence_id, run.evidence_partitions, self._owns(one.partition)
-            )
+            governor = self.governors[one.partition] = Governor(one.partition, run.log, self._owns(one.partition))
         decisions = governor.step(one.offset, run)
         return [decision for decision in decisions if not self.gates or decision.gate in self.gates]
 
     def _owns(self, partition: int) -> Callable[[str], bool]:
-        return lambda gate: partition_of(gate, self.partitions) == partition
+        return lambda gate: partition_of(gate, self.log.partitions) == partition
 
     def holds(self, decision: Decision) -> bool:
         """Return whether a decision follows from a record that was recorded."""
@@ -244,7 +243,7 @@ class _Seen:
 
     def owners(self) -> dict[str, int]:
         """Return the gates whose evidence was recorded, with their partitions."""
-        found = {gate: partition_of(gate, self.partitions) for gate in sorted(self.gates or self.named)}
+        found = {gate: partition_of(gate, self.log.partitions) for gate in sorted(self.gates or self.named)}
         return {gate: partition for gate, partition in found.items() if partition in self.last}
 
     def manifest(
@@ -260,8 +259,8 @@ class _Seen:
             to_ms=to_ms or self.end_ms,
             begin_ms=self.begin_ms,
             end_ms=self.end_ms,
-            evidence_id=self.evidence_id,
-            evidence_partitions=self.partitions,
+            evidence_id=self.log.id,
+            evidence_partitions=self.log.partitions,
             made_by=versions(),
             policies=list(self.activated.values()),
             groups=list(writer.groups),
@@ -328,7 +327,7 @@ class _Spool:
         }
 
     def differing(self) -> list[str]:
-        """Two decisions about a gate's state over one record cannot both have been right."""
+        """Return records with two decisions about a gate's state, which cannot both have been right."""
         query = (
             "select gate, partition, offset from said where kind != 'note' group by partition, offset, gate"
             " having count(*) > 1 limit ?"

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from failshut.seal import Seal
 from failshut_breakers.agreement import Unquestioned
 from failshut_breakers.decisions.decision import Decision
-from failshut_breakers.evidence.records import EvidenceError, Run, Samples, decode_run
+from failshut_breakers.evidence.records import EvidenceError, FromMany, Run, Samples, decode_run
 from failshut_breakers.governor import Governor
 from failshut_replay.errors import RecordingError
 from failshut_replay.recording.reader import Decided, Recorded, Recording
@@ -89,6 +89,8 @@ class Replay:
             for reading in readings:
                 if isinstance(reading, Samples):
                     self.samples += reading.count
+                elif isinstance(reading, FromMany):
+                    self.samples += sum(isinstance(row[4], float) for row in reading.rows)
         return Step(partition, record.offset, record.time_ms, run, decisions, governor.seal)
 
     def _begin(self, partition: int, run: Run) -> Governor:
@@ -97,7 +99,7 @@ class Replay:
         owns: Callable[[str], bool] = lambda gate: gates.get(gate) == partition  # noqa: E731
         start = manifest.start(partition)
         if start is None:
-            governor = Governor(partition, run.evidence_id, run.evidence_partitions, owns)
+            governor = Governor(partition, run.log, owns)
         else:
             activation = activation_at(manifest, start)
             in_force = activation and self.what_if.activation(activation)

@@ -7,7 +7,14 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from failshut_breakers.decisions.decision import Decision, Kind, decode_decision, encode_decision, in_present_words
+from failshut_breakers.decisions.decision import (
+    Decision,
+    Kind,
+    as_on_record,
+    decode_decision,
+    encode_decision,
+    in_present_words,
+)
 from failshut_breakers.decisions.permits import lives_by_seals
 from failshut_breakers.policy.policy import MEANING
 from failshut_replay.recording.manifest import versions
@@ -137,16 +144,15 @@ def _compare(verdict: Verdict, step: Step, recorded: list[bytes], in_words: bool
 
     With `in_words`, other words alone are counted, and are no difference.
     """
-    taken = [encode_decision(decision) for decision in step.decisions]
-    if recorded == taken:
+    if recorded == [encode_decision(decision) for decision in step.decisions]:
         return set()
+    decisions = as_on_record(step.decisions, recorded)
+    taken = [encode_decision(decision) for decision in decisions]
     recorded = [in_present_words(data) for data in recorded]
     if recorded == taken:
         return set()
     if in_words and len(recorded) == len(taken):
-        pairs = [
-            (decode_decision(one), two) for one, data, two in zip(recorded, taken, step.decisions, strict=True) if one != data
-        ]
+        pairs = [(decode_decision(one), two) for one, data, two in zip(recorded, taken, decisions, strict=True) if one != data]
         if all(differ_in_words(one, two) for one, two in pairs):
             verdict.in_other_words += len(pairs)
             return set()

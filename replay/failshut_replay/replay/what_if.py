@@ -22,6 +22,7 @@ from failshut_breakers.evidence.records import (
     Beats,
     Commanded,
     Faults,
+    FromMany,
     Lags,
     OutcomeRow,
     Outcomes,
@@ -78,7 +79,7 @@ class WhatIf:
                 raise ReplayError(f"{file} is a second policy for gate {policy.gate}")
             self.texts[policy.gate] = text
             self._keys[policy.gate] = keys_of(policy)
-            self.unseen[policy.gate] = set(self._keys[policy.gate])
+            self.unseen[policy.gate] = {key for condition in policy.conditions for key in routes.keys_of(condition)}
 
     def apply(self, run: Run) -> Run:
         """Return the run as it would have been."""
@@ -124,6 +125,9 @@ def _elsewhere(run: Run, key: Key) -> list[Reading]:
         found = [reading for reading in run.readings[gate] if key_of(reading) == key]
         if found:
             return found
+    if key[0] == "series":  # what was judged by instance alone is a stream as well
+        many = _elsewhere(run, ("instances", key[1]))
+        return [block for one in many if isinstance(one, FromMany) for block in one.as_one()]
     return []
 
 
@@ -138,6 +142,8 @@ def key_of(reading: Reading) -> Key:
     match reading:
         case Samples() | Faults():
             return ("series", reading.series)
+        case FromMany():
+            return ("instances", reading.series)
         case Beats():
             return ("source", reading.source)
         case Lags():

@@ -22,6 +22,7 @@ from failshut_breakers.evidence.records import (
     Commanded,
     FaultRow,
     Faults,
+    FromMany,
     Lags,
     Mark,
     Notice,
@@ -53,7 +54,7 @@ EVENTS_A_RUN_MAX = 5_000
 class Event(NamedTuple):
     """Something at the front door. `item` is one of
 
-    ("sample", series, value), ("fault", series, reason), ("beat", source),
+    ("sample", series, value), ("fault", series, reason), each with an instance behind it where it names one, ("beat", source),
     ("lag", group, topic, {partition: (committed, end)}), ("outcome", gate, epoch, token, outcome, count), ("command", claims),
     ("unreadable", reason).
     """
@@ -174,6 +175,7 @@ class _Door:
         under_way: dict[tuple[Any, ...], list[Any]] = {}
         for offset, event in gathered:
             key, row = _row(offset, event)
+            self._take_many(key, row, event, under_way, blocks)
             # As in a router: samples and faults of a series are judged in their order, so each ends the block of the other.
             if key[0] in ENDED_BY:
                 under_way.pop((ENDED_BY[key[0]], *key[1:]), None)
@@ -185,13 +187,31 @@ class _Door:
         readings: dict[str, list[Reading]] = {}
         for key, rows in blocks:
             gates, reading = self._routed(key, rows)
-            if gates:
+            if gates or key[0] == "many":
                 self.fed = True
             elif len(self.unasked) < NAMES_SHOWN:
                 self.unasked[" ".join(key[1:]) or key[0]] = None
             for gate in gates:
                 readings.setdefault(gate, []).append(reading)
         return readings
+
+    def _take_many(
+        self,
+        key: tuple[Any, ...],
+        row: tuple[Any, ...],
+        event: Event,
+        under_way: dict[tuple[Any, ...], list[Any]],
+        blocks: list[tuple[tuple[Any, ...], list[Any]]],
+    ) -> None:
+        """Keep a reading of a series that a policy judges by instance with who sent it."""
+        if key[0] not in ENDED_BY or key[1] not in self._routes.instances:
+            return
+        many = ("many", key[1])
+        if many not in under_way:
+            under_way[many] = []
+            blocks.append((many, under_way[many]))
+        instance = event.item[3] if len(event.item) > 3 else ""
+        under_way[many].append((*row[:3], instance, row[3]))
 
     def _routed(self, key: tuple[Any, ...], rows: list[Any]) -> tuple[tuple[str, ...], Reading]:
         routes = self._routes
@@ -200,6 +220,11 @@ class _Door:
                 return routes.series.get(series, ()), Samples.of(series, rows)
             case ("fault", series):
                 return routes.series.get(series, ()), Faults(series, [FaultRow(*row) for row in rows])
+            case ("many", series):
+                names = list(dict.fromkeys(row[3] for row in rows))
+                return routes.instances[series], FromMany(
+                    series, names, [(*row[:3], names.index(row[3]), row[4]) for row in rows]
+                )
             case ("beat", source):
                 return routes.sources.get(source, ()), Beats(source, rows)
             case ("lag", group, topic):
@@ -212,11 +237,11 @@ class _Door:
 def _row(offset: int, event: Event) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     at = (offset, 0, event.time_ms)
     match event.item:
-        case ("sample", series, value) if math.isfinite(value):
+        case ("sample", series, value, *_) if math.isfinite(value):
             return ("sample", series), (*at, float(value))
-        case ("sample", series, value):
+        case ("sample", series, value, *_):
             return ("fault", series), (*at, "NaN" if math.isnan(value) else "infinite")
-        case ("fault", series, reason):
+        case ("fault", series, reason, *_):
             return ("fault", series), (*at, reason)
         case ("beat", source):
             return ("beat", source), at

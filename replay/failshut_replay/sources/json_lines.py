@@ -82,7 +82,7 @@ def _is_otlp(place: str, line: bytes) -> bool:
 
 
 def _looked_at(place: str, line: bytes) -> _Kind:
-    """What a line is that is no object, or that only the lenient reader takes for JSON."""
+    """Return what a line is that is no object, or that only the lenient reader takes for JSON."""
     try:
         found = parse(line)
     except Unreadable as error:
@@ -113,7 +113,7 @@ def _timed(path: Path, records: Iterator[tuple[str, list[Item]]], notes: Notes) 
 
 
 def _claim_ms(item: Item) -> int:
-    """The time that a reading claims; 0 for none, and for the future, which nobody can promise."""
+    """Return the time that a reading claims; 0 for none, and for the future, which nobody can promise."""
     time_ms = None if isinstance(item, Outcome) else item.time_ms
     return time_ms if time_ms and time_ms < LATEST_MS else 0
 
@@ -127,7 +127,7 @@ def _timeless(path: Path, waiting: list[tuple[str, Item]]) -> ImportFault:
 def _event_item(item: Item) -> tuple[Any, ...]:
     match item:
         case Sample():
-            return ("sample", item.series, item.value)
+            return ("sample", item.series, item.value, *((item.instance,) if item.instance else ()))
         case Beat():
             return ("beat", item.source)
         case LagPoint():
@@ -135,7 +135,7 @@ def _event_item(item: Item) -> tuple[Any, ...]:
         case Outcome():
             return ("outcome", item.gate, int(item.epoch), item.token, item.outcome, item.count)
         case Fault(series, reason) if series is not None:
-            return ("fault", series, reason)
+            return ("fault", series, reason, *((item.instance,) if item.instance else ()))
     return ("unreadable", item.reason)
 
 

@@ -26,7 +26,7 @@ from failshut_streams.codecs import BadName
 DELIMITERS = ",;\t|"
 EXCELS_DELIMITER = re.compile(r"sep=.[\r\n]*", re.IGNORECASE)
 BATCH_ROWS = 16_384
-A_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
+TICKS_PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 
 
 class Columns(NamedTuple):
@@ -39,7 +39,7 @@ class Columns(NamedTuple):
 
     @property
     def wanted(self) -> list[str]:
-        """Return the columns that there must be."""
+        """The columns that there must be."""
         return [self.time, self.value, *([] if "/" in self.series else [self.series])]
 
 
@@ -197,7 +197,7 @@ def _times(column: Any) -> list[Any]:
     """Return the times of a column: milliseconds where the type says so, else what may be parsed."""
     kind = column.type
     if pa.types.is_timestamp(kind):
-        local, ticks = kind.tz is None, A_SECOND[kind.unit]
+        local, ticks = kind.tz is None, TICKS_PER_SECOND[kind.unit]
         counts = column.cast(pa.int64()).to_pylist()
         return [None if count is None else _Ms(count * 1000 // ticks, local) for count in counts]
     if pa.types.is_date(kind):

@@ -114,5 +114,5 @@ def _watched(manifest: Manifest) -> list[tuple[str, set[str]]]:
                 policy = parse_policy(text)
             except PolicyError:
                 continue  # it watches nothing
-            watched.append((policy.gate, {key[1] for key in keys_of(policy) if key[0] == "series"}))
+            watched.append((policy.gate, {key[1] for key in keys_of(policy) if key[0] in ("series", "instances")}))
     return watched

@@ -99,7 +99,7 @@ def _draw(stories: Sequence[Story], labels: Sequence[Incident], title: str) -> F
 
 
 def _says_something(trace: Trace) -> bool:
-    """Heartbeats that all came are no picture."""
+    """Return whether there is something to draw: heartbeats that all came are no picture."""
     if not trace.name.endswith(BETWEEN_HEARTBEATS):
         return True
     columns = trace.columns.values()
@@ -128,7 +128,7 @@ def _graded(stories: Sequence[Story], gate: str) -> list[Story]:
 
 
 def _scores(axis: Axes, story: Story, gate: str, whose: str) -> None:
-    """The highest score of each condition, from 0 to 1, where it demands."""
+    """Draw the highest score of each condition, from 0 to 1, where it demands."""
     traces = [trace for (of, _), trace in story.scores.items() if of == gate][: len(SCORE_LINES)]
     for trace, (colour, line) in zip(traces, SCORE_LINES, strict=False):
         columns = sorted(trace.columns)
@@ -153,7 +153,7 @@ def look_of(span: Span) -> str:
 
 
 def _joined(spans: Sequence[Span]) -> list[tuple[str, Span]]:
-    """Neighbours that look alike are one; the first one's cause speaks for them."""
+    """Merge neighbours that look alike; the first one's cause speaks for them."""
     found: list[tuple[str, Span]] = []
     for span in spans:
         look = look_of(span)
@@ -165,7 +165,7 @@ def _joined(spans: Sequence[Span]) -> list[tuple[str, Span]]:
 
 
 def _inside(stories: Sequence[Story], gate: str, labels: Sequence[Incident]) -> str:
-    """For how long each story's gate was open inside the incidents, in words; nothing where none is labelled."""
+    """Return for how long each story's gate was open inside the incidents, in words; nothing where none is labelled."""
     found = [open_inside_ms(story.timelines.get(gate, Timeline(gate)), labels, story.end_ms) for story in stories]
     if not found or not found[0][1]:
         return ""

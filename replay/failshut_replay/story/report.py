@@ -101,7 +101,7 @@ def _inline_svg(svg: bytes) -> str:
 
 
 def _is_long(svg: str) -> bool:
-    """Whether a picture is too long to be read where it is printed on one page."""
+    """Return whether a picture is too long to be read where it is printed on one page."""
     width, height = map(float, re.findall(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg)[0])
     return height > 1.2 * width
 

@@ -94,7 +94,7 @@ class Score:
         self.nab_raw += other.nab_raw
 
     def as_json(self) -> dict[str, Any]:
-        """For a machine."""
+        """Return it for a machine."""
         rate = self.false_per_week()
         return {
             "incidents": len(self.incidents),

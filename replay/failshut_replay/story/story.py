@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from failshut_breakers.decisions.decision import Decision, Kind, decode_decision
-from failshut_breakers.evidence.records import Beats, Lags, Reading, Samples
+from failshut_breakers.evidence.records import Beats, FromMany, Lags, Reading, Samples
 from failshut_breakers.gate.state import Gate
 from failshut_replay.recording.manifest import Manifest
 from failshut_replay.recording.reader import Decided, Recording
@@ -113,6 +113,8 @@ class Story:
         match reading:
             case Samples():
                 return reading.series, [(row[2], row[3]) for row in reading.rows]
+            case FromMany():
+                return reading.series, [(row[2], row[4]) for row in reading.rows if isinstance(row[4], float)]
             case Lags():
                 behind = [(row[2], float(sum(at.behind for at in row.partitions.values()))) for row in reading.rows]
                 return f"{reading.group} on {reading.topic}: records behind", behind
@@ -127,7 +129,7 @@ class Story:
         return "", []
 
     def end(self) -> None:
-        """The recording ends."""
+        """End with the recording."""
         for timeline in self.timelines.values():
             timeline.end(self.end_ms)
 

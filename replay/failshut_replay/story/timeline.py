@@ -97,7 +97,7 @@ class Timeline:
         self._name = name_of(decision.gate, decision.epoch, decision.policy, decision.mode) if sealed else b""
 
     def end(self, at_ms: int) -> None:
-        """The recording ends here."""
+        """End with the recording."""
         self._lapse(at_ms)
         if self.spans:
             self.spans[-1].end_ms = max(at_ms, self.spans[-1].start_ms)

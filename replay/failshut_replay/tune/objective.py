@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from failshut_breakers.evidence.records import Samples
+from failshut_breakers.evidence.records import FromMany, Samples
 from failshut_breakers.policy.policy import Policy
 from failshut_replay.errors import ReplayError
 from failshut_replay.recording.reader import Recording
@@ -86,9 +86,15 @@ def usual_values(paths: Sequence[Path]) -> dict[str, Usual]:
         for step in Replay(Recording(path)):
             for readings in step.run.readings.values():
                 for reading in readings:
-                    if isinstance(reading, Samples):
+                    if isinstance(reading, Samples | FromMany):
                         held = values.setdefault(reading.series, [])
-                        held.extend(reading.values())
+                        held.extend(_values_of(reading))
                         if len(held) > VALUES_MAX:
                             values[reading.series] = held[::2]
     return {series: Usual.of(held) for series, held in values.items()}
+
+
+def _values_of(reading: Samples | FromMany) -> Sequence[float]:
+    if isinstance(reading, Samples):
+        return reading.values()
+    return [row[4] for row in reading.rows if isinstance(row[4], float)]

@@ -20,6 +20,8 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from multiprocessing.process import BaseProcess
+from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -51,7 +53,7 @@ class Incidental:
 
     @property
     def cost_s(self) -> float:
-        """Return for how long the gate let through what it should not have."""
+        """For how long the gate let through what it should not have."""
         if self.open_s is not None:
             return self.open_s
         return self.length_s if self.delay_s is None else self.delay_s
@@ -219,12 +221,22 @@ def tune(
     processes = [
         context.Process(target=_work, args=(space, evaluate, folder, ends_s, draws, stop), daemon=True) for _ in range(count)
     ]
+    _run(processes, stop, lambda: watch(tried(folder), max(0.0, ends_s - time.time())))
+    failed = [process.exitcode for process in processes if process.exitcode]
+    found = tried(folder)
+    if failed and not found:
+        raise ReplayError(f"no policy could be judged: the workers ended with {failed[0]}")
+    return found
+
+
+def _run(processes: Sequence[BaseProcess], stop: Event, look: Callable[[], None]) -> None:
+    """Run processes until all have ended, or somebody interrupts; each gets half a minute to stop."""
     for process in processes:
         process.start()
     try:
         while any(process.is_alive() for process in processes):
             processes[0].join(POLL_SECONDS)
-            watch(tried(folder), max(0.0, ends_s - time.time()))
+            look()
     except KeyboardInterrupt:
         pass  # what was learned is in the journal; the caller goes on with it
     finally:
@@ -234,11 +246,6 @@ def tune(
             if process.is_alive():
                 process.terminate()
                 process.join()
-    failed = [process.exitcode for process in processes if process.exitcode]
-    found = tried(folder)
-    if failed and not found:
-        raise ReplayError(f"no policy could be judged: the workers ended with {failed[0]}")
-    return found
 
 
 def tried(folder: Path) -> list[Tried]:
@@ -255,7 +262,7 @@ def _storage(folder: Path) -> JournalStorage:
 
 
 def _work(space: Space, evaluate: Evaluates, folder: Path, ends_s: float, draws: int, stop: Any) -> None:
-    """One process: draw, judge, write down, until it is enough."""
+    """Work as one process: draw, judge, write down, until it is enough."""
     import signal
     import warnings
 

@@ -127,7 +127,7 @@ class Space:
         return {kind: tuner(trial, f"{number}", settings) if tuner else settings}
 
     def _alone(self, mine: Drift | Anomaly) -> bool:
-        """Whether no other condition judges the values of the same series: two of one kind would have one name."""
+        """Return whether no other condition judges the values of the same series: two of one kind would have one name."""
         others = [one for one in self.policy.conditions if isinstance(one, Drift | Anomaly) and one is not mine]
         return all(one.series != mine.series for one in others)
 

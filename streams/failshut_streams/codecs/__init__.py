@@ -1,7 +1,7 @@
 """Codecs: from one Kafka record to items, purely.
 
-`NativeDecoder` reads the topic `telemetry`, `OtlpDecoder` the topic `otlp_metrics`, and `InternalDecoder` what Failshut
-itself measures (`internal`); each has `decode(key, value, headers, append_ms) -> list[Item]`, which never raises.
+`NativeDecoder` reads the topic `telemetry`, and `OtlpDecoder` reads `otlp_metrics`. `InternalDecoder` reads what Failshut
+itself measures, from `internal`. Each has `decode(key, value, headers, append_ms) -> list[Item]`, which never raises.
 docs/telemetry.md says what producers may send.
 """
 

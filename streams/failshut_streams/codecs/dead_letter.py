@@ -45,7 +45,7 @@ class Dead(NamedTuple):
 
 
 def why_dead(items: Iterable[Item]) -> Dead | None:
-    """Why a record with these items belongs into the dead-letter topic, or None where it does not. The first is named."""
+    """Return why a record with these items is a dead letter, or None where it is not. The first reason is named."""
     faults = [item for item in items if type(item) is Fault and item.series is None]
     if not faults:
         return None
@@ -54,7 +54,7 @@ def why_dead(items: Iterable[Item]) -> Dead | None:
 
 
 def encode_dead_letter(reason: str, origin: Origin, key: bytes | None, value: bytes | None) -> bytes:
-    """The bytes of an envelope. Same record and reason, same bytes."""
+    """Return the bytes of an envelope. Same record and reason, same bytes."""
     return msgspec.json.encode(
         DeadLetter(
             v=VERSION,
@@ -68,7 +68,7 @@ def encode_dead_letter(reason: str, origin: Origin, key: bytes | None, value: by
 
 
 def decode_dead_letter(envelope: bytes) -> DeadLetter:
-    """An envelope read back. Raises `msgspec.ValidationError` for another version or shape."""
+    """Return an envelope read back. Raises `msgspec.ValidationError` for another version or shape."""
     letter = msgspec.json.decode(envelope, type=DeadLetter)
     if letter.v != VERSION:
         raise msgspec.ValidationError(f"a dead letter of version {letter.v}, this code reads {VERSION}")

@@ -27,11 +27,11 @@ class InternalDecoder:
         self._bytes_max = bytes_max
 
     def samples(self, value: bytes) -> list[SampleWire] | None:
-        """There are none."""
+        """Return None: there are none."""
         return None
 
     def decode(self, key: bytes | None, value: bytes | None, headers: Headers, append_ms: int) -> list[Item]:
-        """The one item of a record. Never raises."""
+        """Return the one item of a record. Never raises."""
         if refusal := refuse_value(value, self._bytes_max):
             return unreadable(key, refusal, DeadKind.SIZE)
         assert value  # noqa: S101  # refuse_value refuses an empty one

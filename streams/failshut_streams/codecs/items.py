@@ -93,13 +93,21 @@ class Fault(msgspec.Struct, frozen=True, gc=False):
     time_ms: int | None = None
     kind: DeadKind = DeadKind.OTHER
     """Of what is unreadable: what is wrong with it, in one word."""
+    instance: str | None = None
+    """Whose it is, where it says so in a way that can be read."""
 
 
 Item: TypeAlias = Sample | Beat | LagPoint | Outcome | Fault
 
 
-def fault(series: str | None, reason: object, time_ms: int | None = None, kind: DeadKind = DeadKind.OTHER) -> Fault:
-    """A fault whose reason is safe to print, to sign and to encode, whatever the producer sent.
+def fault(
+    series: str | None,
+    reason: object,
+    time_ms: int | None = None,
+    kind: DeadKind = DeadKind.OTHER,
+    instance: str | None = None,
+) -> Fault:
+    """Return a fault whose reason is safe to print, to sign and to encode, whatever the producer sent.
 
     >>> fault(None, "bad \\x1b[2J").reason
     'bad ?[2J'
@@ -107,4 +115,4 @@ def fault(series: str | None, reason: object, time_ms: int | None = None, kind: 
     text = str(reason)[:REASON_CHARS_MAX]
     if not text.isprintable():
         text = "".join(char if char.isprintable() else "?" for char in text)
-    return Fault(series, text, time_ms, kind)
+    return Fault(series, text, time_ms, kind, instance)

@@ -51,7 +51,7 @@ def _wide_integer(digits: str) -> int | float:
 
 
 def parse(value: bytes) -> Any:
-    """The JSON value in these bytes. Raises `Unreadable`."""
+    """Return the JSON value in these bytes. Raises `Unreadable`."""
     try:
         text = value.removeprefix(BOM).decode("utf-8", "surrogateescape")
         return json.loads(text, parse_int=_integer, strict=False)
@@ -62,7 +62,7 @@ def parse(value: bytes) -> Any:
 
 
 def finish(wire: Wire, names: SeriesNames, instances: Instances, append_ms: int, default_ms: int | None = None) -> Item:
-    """The item that a well-formed element stands for. Raises ValueError (a bad name, a bad time)."""
+    """Return the item that a well-formed element stands for. Raises ValueError (a bad name, a bad time)."""
     time_ms = default_ms if wire.time is None else bounded(wire.time, append_ms)
     if isinstance(wire, SampleWire):
         if not math.isfinite(wire.value):
@@ -101,7 +101,7 @@ class LenientReader:
         self._elements_max = elements_max
 
     def read(self, value: bytes, append_ms: int, default_time: object = None, inside: bool = False) -> list[Item]:
-        """The items of a message, one for each element at least. Raises `Unreadable`.
+        """Return the items of a message, one for each element at least. Raises `Unreadable`.
 
         `default_time` is the claim that an enclosing CloudEvent makes for elements that make none themselves;
         `inside` says that there is one, so that no second may follow.
@@ -123,7 +123,7 @@ class LenientReader:
         return items
 
     def _elements(self, message: Any, default: object, inside: bool) -> Iterator[tuple[Any, object, bool]]:
-        """Every element, with what surrounds it. A list is counted before it is walked."""
+        """Yield every element, with what surrounds it. A list is counted before it is walked."""
         elements = _listed(message)
         count = self._counted(len(elements))
         for element in elements:
@@ -165,18 +165,22 @@ class LenientReader:
             return self._fault(element, error, append_ms)
 
     def _fault(self, element: dict[str, Any], error: Exception, append_ms: int) -> Fault:
-        service, metric = element.get("service"), element.get("metric")
+        service, metric, instance = element.get("service"), element.get("metric"), element.get("instance")
         series, reason = None, error
         if isinstance(service, str) and isinstance(metric, str):
             try:
                 series = self._names[service, metric]
             except ValueError as bad_name:
                 reason = bad_name
-        return fault(series, reason, claim_of(element.get("time"), append_ms))
+        try:
+            instance = self._instances[instance] if isinstance(instance, str) else None
+        except ValueError:
+            instance = None  # a name that is none names nobody
+        return fault(series, reason, claim_of(element.get("time"), append_ms), instance=instance)
 
 
 def claim_of(time: object, append_ms: int) -> int | None:
-    """The time that a faulty element claims, or None where it claims none that can be read."""
+    """Return the time that a faulty element claims, or None where it claims none that can be read."""
     try:
         claim: Claim | None = msgspec.convert(time, Claim | None)
         return None if claim is None else bounded(claim, append_ms)
@@ -189,12 +193,12 @@ def _listed(message: Any) -> list[Any]:
 
 
 def is_cloud_event(element: Any) -> bool:
-    """Whether an element is an envelope in the structured form of CloudEvents."""
+    """Return whether an element is an envelope in the structured form of CloudEvents."""
     return isinstance(element, dict) and element.get("specversion") is not None
 
 
 def cloud_event(event: dict[str, Any]) -> tuple[Any, object]:
-    """Data and claimed time of a structured CloudEvent. Raises `Unreadable`."""
+    """Return the data and the claimed time of a structured CloudEvent. Raises `Unreadable`."""
     if event["specversion"] != "1.0":
         raise Unreadable("a CloudEvent of another version than 1.0", DeadKind.CLOUD_EVENT)
     if not is_json(event.get("datacontenttype")):
@@ -211,7 +215,7 @@ def cloud_event(event: dict[str, Any]) -> tuple[Any, object]:
 
 
 def is_json(content_type: object) -> bool:
-    """Whether a media type is JSON; none is.
+    """Return whether a media type is JSON; none is.
 
     >>> is_json(None), is_json("application/vnd.x+json; charset=utf-8"), is_json("application/avro")
     (True, True, False)
@@ -225,7 +229,7 @@ def is_json(content_type: object) -> bool:
 
 
 def json_type(value: object) -> str:
-    """The name of a parsed value's JSON type."""
+    """Return the name of a parsed value's JSON type."""
     if value is None:
         return "null"
     names = {bool: "a boolean", int: "a number", float: "a number", str: "a string", list: "a list"}

@@ -17,7 +17,7 @@ class BadName(ValueError):
 
 
 def check_name(what: str, name: str) -> str:
-    """The name itself. Raises `BadName` if it is empty, too long or has unprintable characters."""
+    """Return the name itself. Raises `BadName` if it is empty, too long or has unprintable characters."""
     if not name:
         raise BadName(f"{what} is empty")
     if len(name) > NAME_CHARS_MAX:
@@ -28,7 +28,7 @@ def check_name(what: str, name: str) -> str:
 
 
 def series_id(service: str, metric: str) -> str:
-    """The id of a metric of a service. Raises `BadName`.
+    """Return the id of a metric of a service. Raises `BadName`.
 
     >>> series_id("refund-agent", "amount_eur")
     'refund-agent/amount_eur'
@@ -41,7 +41,7 @@ def series_id(service: str, metric: str) -> str:
 
 
 def split_series(series: str) -> tuple[str, str]:
-    """Service and metric of a series id: the inverse of `series_id`. Raises `BadName`.
+    """Return the service and the metric of a series id: the inverse of `series_id`. Raises `BadName`.
 
     >>> split_series("team%2Fapp/a/b")
     ('team/app', 'a/b')
@@ -53,7 +53,7 @@ def split_series(series: str) -> tuple[str, str]:
 
 
 def series_of_key(key: bytes | None) -> str | None:
-    """The series that a record's key names, or None where it names none."""
+    """Return the series that a record's key names, or None where it names none."""
     if not key or b"/" not in key:
         return None
     try:

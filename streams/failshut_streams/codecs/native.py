@@ -51,7 +51,7 @@ class NativeDecoder:
         self._lenient = LenientReader(self.names, self.instances, elements_max)
 
     def samples(self, value: bytes) -> list[SampleWire] | None:
-        """The samples of a value that holds nothing else, their names and times not yet looked at; None for any other."""
+        """Return the samples of a value that holds nothing else, names and times not yet looked at; None for any other."""
         if len(value) > self._bytes_max:
             return None
         try:
@@ -63,7 +63,7 @@ class NativeDecoder:
         return wires if len(wires) <= self._elements_max else None
 
     def decode(self, key: bytes | None, value: bytes | None, headers: Headers, append_ms: int) -> list[Item]:
-        """The items of one record, in order. Never raises; an empty list only for an empty JSON list."""
+        """Return the items of one record, in order. Never raises; an empty list only for an empty JSON list."""
         if headers or not value or len(value) > self._bytes_max:
             return self._decode_rare(key, value, headers, append_ms)
         try:
@@ -77,7 +77,7 @@ class NativeDecoder:
             return self._decode_refused(key, value, append_ms)
 
     def _samples(self, wires: list[SampleWire] | SampleWire, append_ms: int, default_ms: int | None) -> list[Item]:
-        """The fast path. Raises ValueError where a name or a time is bad: then the lenient reader says which."""
+        """Return the fast path. Raises ValueError where a name or a time is bad: then the lenient reader says which."""
         if not isinstance(wires, list):
             wires = [wires]
         elif len(wires) > self._elements_max:
@@ -94,7 +94,7 @@ class NativeDecoder:
         ]
 
     def _decode_refused(self, key: bytes | None, value: bytes, append_ms: int) -> list[Item]:
-        """What is not samples alone: other kinds, a CloudEvent, or something with a fault in it."""
+        """Return what is not samples alone: other kinds, a CloudEvent, or something with a fault in it."""
         try:
             if b'"specversion"' in value:
                 event = _decode_cloud(value)
@@ -120,7 +120,7 @@ class NativeDecoder:
         return with_key_fault(key, items)
 
     def _decode_rare(self, key: bytes | None, value: bytes | None, headers: Headers, append_ms: int) -> list[Item]:
-        """Everything that one comparison keeps off the fast path: no value, a giant one, headers."""
+        """Return everything that one comparison keeps off the fast path: no value, a giant one, headers."""
         if refusal := refuse_value(value, self._bytes_max):
             return unreadable(key, refusal, DeadKind.SIZE)
         assert value  # noqa: S101  # refuse_value refuses an empty one
@@ -145,7 +145,7 @@ class NativeDecoder:
 
 
 def cloud_attributes(headers: Headers) -> dict[str, str]:
-    """The headers that CloudEvents' binary mode speaks with, names in lower case. Of a repeated one the last counts."""
+    """Return the headers that CloudEvents' binary mode speaks with, names in lower case. Of a repeated one the last counts."""
     return {
         name.lower(): content.decode("utf-8", "replace")
         for name, content in headers
@@ -154,7 +154,7 @@ def cloud_attributes(headers: Headers) -> dict[str, str]:
 
 
 def refuse_value(value: bytes | None, bytes_max: int) -> str | None:
-    """Why a value is not even parsed, or None where it is."""
+    """Return why a value is not even parsed, or None where it is."""
     if value is None:
         return "no value (a tombstone)"
     if not value:
@@ -165,12 +165,12 @@ def refuse_value(value: bytes | None, bytes_max: int) -> str | None:
 
 
 def unreadable(key: bytes | None, reason: object, kind: DeadKind) -> list[Item]:
-    """The items of a record that cannot be read at all."""
+    """Return the items of a record that cannot be read at all."""
     return with_key_fault(key, [fault(None, reason, kind=kind)])
 
 
 def with_key_fault(key: bytes | None, items: list[Item]) -> list[Item]:
-    """The items, and a fault of the series that the record's key names if any of them has no name of its own."""
+    """Return the items, and a fault of the series that the record's key names if any of them has no name of its own."""
     for item in items:
         if type(item) is Fault and item.series is None:
             series = series_of_key(key)

@@ -60,10 +60,10 @@ class OtlpDecoder:
         self._holders_max = holders_max
 
     def samples(self, value: bytes) -> None:
-        """There is no short cut: every message is walked."""
+        """Return None: there is no short cut, every message is walked."""
 
     def decode(self, key: bytes | None, value: bytes | None, headers: Headers, append_ms: int) -> list[Item]:
-        """The items of one record, in order. Never raises; an empty list for a message without points."""
+        """Return the items of one record, in order. Never raises; an empty list for a message without points."""
         if refusal := refuse_value(value, self._bytes_max):
             return unreadable(key, refusal, DeadKind.SIZE)
         assert value  # noqa: S101  # refuse_value refuses an empty one
@@ -91,7 +91,7 @@ class OtlpDecoder:
         return walk.items
 
     def _json(self, value: bytes, append_ms: int) -> list[Item]:
-        """A message in JSON: at once where every field is as it should be, else point by point."""
+        """Return a message in JSON: at once where every field is as it should be, else point by point."""
         walk = self._walk(append_ms)
         try:
             walk.resources(otlp_json.decode(value).resource_metrics or ())

@@ -26,13 +26,13 @@ TEMPORALITIES = {
 
 
 def _not(name: str) -> Any:
-    """A field of another spelling, which only null may have."""
+    """Return a field of another spelling, which only null may have."""
     return msgspec.field(default=None, name=name)
 
 
 class _Message(msgspec.Struct, rename="camel", gc=False):
     def HasField(self, name: str) -> bool:  # protobuf's name
-        """Whether an optional field is there."""
+        """Return whether an optional field is there."""
         return getattr(self, name) is not None
 
 
@@ -48,7 +48,7 @@ class NumberPoint(_Message):
     not_time: None = _not("time_unix_nano")
 
     def WhichOneof(self, _: str) -> str | None:  # protobuf's name
-        """The value's field."""
+        """Return the value's field."""
         if self.as_double is not None:
             return "as_double"
         return None if self.as_int is None else "as_int"
@@ -127,7 +127,7 @@ class Metric(_Message):
     summary: Summary | None = None
 
     def WhichOneof(self, _: str) -> str | None:  # protobuf's name
-        """The kind of the metric."""
+        """Return the kind of the metric."""
         for kind in POINTS:
             if getattr(self, kind) is not None:
                 return kind

@@ -46,7 +46,7 @@ def walk_parsed(walk: Walk, message: Any) -> None:
 
 
 def _damaged(walk: Walk, why: object) -> None:
-    """Something that names no series is damaged."""
+    """Add an unreadable element: something that names no series is damaged."""
     if walk.bad_holders_left <= 0:
         raise _Enough
     walk.bad_holders_left -= 1
@@ -84,7 +84,7 @@ def _not_read(walk: Walk, holder: dict[str, Any]) -> bool:
 
 
 def _metric(walk: Walk, metric: Any) -> None:
-    """A metric of which something may be wrong: its good points are walked, its bad ones are faults."""
+    """Take a metric of which something may be wrong: its good points are walked, its bad ones are faults."""
     if not isinstance(metric, dict):
         _damaged(walk, "a metric is an object")
         return
@@ -119,7 +119,7 @@ def _metric(walk: Walk, metric: Any) -> None:
 
 
 def _points(kind: str, raw: list[Any], bad_max: int) -> tuple[list[Any], list[tuple[object, Any]]]:
-    """The good points, and the others with why; beyond `bad_max` of these the rest is good as a whole or bad as a whole."""
+    """Return the good points, and the others with why; beyond `bad_max` of these the rest is good or bad as a whole."""
     shape = otlp_json.POINTS[kind]
     good: list[Any] = []
     bad: list[tuple[object, Any]] = []
@@ -139,7 +139,7 @@ def _points(kind: str, raw: list[Any], bad_max: int) -> tuple[list[Any], list[tu
 
 
 def _bad_points(walk: Walk, name: object, suffixes: tuple[str, ...], bad: list[tuple[object, Any]]) -> None:
-    """Each bad point is a fault, up to a bound for the whole message; a metric's others are one fault together."""
+    """Make each bad point a fault, up to a bound for the whole message; a metric's others are one fault together."""
     walk.hold_points(bad)
     told = bad[: walk.bad_points_left]
     walk.bad_points_left -= len(told)
@@ -150,7 +150,7 @@ def _bad_points(walk: Walk, name: object, suffixes: tuple[str, ...], bad: list[t
 
 
 def _claim(walk: Walk, point: Any) -> int | None:
-    """The time that a bad point claims, or None where it claims none that can be read."""
+    """Return the time that a bad point claims, or None where it claims none that can be read."""
     try:
         return walk.time_ms(msgspec.convert(point["timeUnixNano"], int, strict=False))
     except (*REFUSED, KeyError, TypeError):
@@ -158,7 +158,7 @@ def _claim(walk: Walk, point: Any) -> int | None:
 
 
 def _held(holder: Any, name: str) -> Any:
-    """The list that a holder is there for. Raises ValueError for another type, or where something else is in its place."""
+    """Return the list that a holder is there for. Raises ValueError for another type, or for something else in its place."""
     found = _field(holder, name, list, [])
     if not found:
         others = [key for key, content in holder.items() if content is not None and key != name and key not in BESIDE[name]]
@@ -168,7 +168,7 @@ def _held(holder: Any, name: str) -> Any:
 
 
 def _field(holder: Any, name: str, shape: type, default: Any) -> Any:
-    """A field of a parsed object; null and absence are the default. Raises ValueError for another type."""
+    """Return a field of a parsed object; null and absence are the default. Raises ValueError for another type."""
     if not isinstance(holder, dict):
         raise ValueError(f"expected an object that may have {name}")
     content = holder.get(name)

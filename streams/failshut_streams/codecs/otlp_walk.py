@@ -75,7 +75,7 @@ class Walk:
         self._instance: str | None = None
 
     def resources(self, resource_metrics: Any) -> None:
-        """Everything in these resources."""
+        """Take everything in these resources."""
         self.hold(resource_metrics)
         for resource in resource_metrics:
             described = resource.resource
@@ -101,7 +101,7 @@ class Walk:
             self.faults(None, (), f"{what}, but with fields that are unknown here")
 
     def resource(self, attributes: Any) -> None:
-        """Takes service and instance from a resource; a service that is missing, empty or no text is unknown."""
+        """Take service and instance from a resource; a service that is missing, empty or no text is unknown."""
         self.hold(attributes)
         found: dict[str, Any] = {
             attribute.key: attribute.value.string_value
@@ -113,7 +113,7 @@ class Walk:
         self._instance = instance if isinstance(instance, str) and instance else None
 
     def metric(self, metric: Any) -> None:
-        """The points of one metric, as samples or faults."""
+        """Take the points of one metric, as samples or faults."""
         kind = metric.WhichOneof("data")
         name = metric.name or ""
         if kind is None:
@@ -146,11 +146,13 @@ class Walk:
                 self.faults(name, suffixes or SUFFIXES[kind], refusal)
 
     def faults(self, name: object, suffixes: Iterable[str], reason: object, time_ms: int | None = None) -> None:
-        """A fault of each series that a bad point would have fed, or an unreadable element if it names none."""
+        """Add a fault of each series that a bad point would have fed, or an unreadable element if it names none."""
         try:
             if not isinstance(name, str):
                 raise ValueError(reason)
-            found = [fault(self._names[self._service, name + suffix], reason, time_ms) for suffix in suffixes]
+            whose = self._known_instance()
+            names = [self._names[self._service, name + suffix] for suffix in suffixes]
+            found = [fault(series, reason, time_ms, instance=whose) for series in names]
         except ValueError as error:
             found = [fault(None, error, time_ms, DeadKind.OTLP)]
         self.bound(len(found))
@@ -176,6 +178,12 @@ class Walk:
     def _checked_instance(self) -> str | None:
         return None if self._instance is None else self._instances[self._instance]
 
+    def _known_instance(self) -> str | None:
+        try:
+            return self._checked_instance()
+        except ValueError:
+            return None  # a name that is none names nobody
+
     def _numbers(self, metric: str, points: Iterable[Any]) -> None:
         series = self._names[self._service, metric]
         instance, append_ms, append = self._checked_instance(), self.append_ms, self.items.append
@@ -187,19 +195,19 @@ class Walk:
             time_ms = None
             if nanoseconds:
                 if not EARLIEST_NANO <= nanoseconds < NANO_BELOW:
-                    append(fault(series, NO_UNIX_NANO))
+                    append(fault(series, NO_UNIX_NANO, instance=instance))
                     continue
                 time_ms = nanoseconds // NANOSECONDS_A_MILLISECOND
                 time_ms = time_ms if time_ms < append_ms else append_ms
             which = point.WhichOneof("value")
             if which is None:
-                append(fault(series, "a point without a value", time_ms))
+                append(fault(series, "a point without a value", time_ms, instance=instance))
                 continue
             value = float(getattr(point, which))
             if math.isfinite(value):
                 append(Sample(series, value, time_ms, instance))
             else:
-                append(fault(series, "value is not finite", time_ms))
+                append(fault(series, "value is not finite", time_ms, instance=instance))
 
     def _distributions(self, name: str, suffixes: tuple[str, ...], points: Iterable[Any]) -> None:
         series = [self._names[self._service, name + suffix] for suffix in suffixes]
@@ -211,7 +219,7 @@ class Walk:
                 time_ms = self.time_ms(point.time_unix_nano or 0)
                 parts = _parts(point)
             except ValueError as error:
-                self.items.extend(fault(part, error) for part in series)
+                self.items.extend(fault(part, error, instance=instance) for part in series)
                 continue
             for part, value in zip(series, parts, strict=False):  # a summary ends with its mean
                 if value is None:
@@ -219,15 +227,15 @@ class Walk:
                 if math.isfinite(value):
                     self.items.append(Sample(part, value, time_ms, instance))
                 else:
-                    self.items.append(fault(part, "value is not finite", time_ms))
+                    self.items.append(fault(part, "value is not finite", time_ms, instance=instance))
 
     def time_ms(self, nanoseconds: int) -> int | None:
-        """The time of a point; None where it claims none. Raises `BadTime`."""
+        """Return the time of a point; None where it claims none. Raises `BadTime`."""
         return min(nano_ms(nanoseconds), self.append_ms) if nanoseconds else None
 
 
 def suffixes_of(kind: str, data: Any) -> tuple[str, ...]:
-    """The suffixes of the series that this metric's points feed; none if its temporality is not told."""
+    """Return the suffixes of the series that this metric's points feed; none if its temporality is not told."""
     if kind in ("gauge", "summary"):
         return SUFFIXES[kind]
     temporality = data.aggregation_temporality

@@ -18,7 +18,7 @@ Claim: TypeAlias = int | float | Zoned
 
 EARLIEST_MS = 946_684_800_000
 """2000-01-01T00:00:00Z: no claim before it is believed."""
-EARLIEST_S = EARLIEST_MS // 1000
+EARLIEST_SECONDS = EARLIEST_MS // 1000
 SECONDS_BELOW = 1e11
 MILLISECONDS_BELOW = 10_000_000_000_000
 """The year 2286. Beyond it lie dates without separators (20260302090000)."""
@@ -36,7 +36,7 @@ class BadTime(ValueError):
 
 
 def bounded(claim: int | float | datetime, append_ms: int) -> int:
-    """The claim in milliseconds, at most `append_ms`. Raises `BadTime`.
+    """Return the claim in milliseconds, at most `append_ms`. Raises `BadTime`.
 
     >>> bounded(1700000000.5, 1800000000000), bounded(1700000000500, 1600000000000)
     (1700000000500, 1600000000000)
@@ -48,7 +48,7 @@ def bounded(claim: int | float | datetime, append_ms: int) -> int:
 
 
 def claimed_ms(claim: int | float | datetime) -> int:
-    """The claim in milliseconds, as late as it says. Raises `BadTime`.
+    """Return the claim in milliseconds, as late as it says. Raises `BadTime`.
 
     >>> claimed_ms(20260302)
     Traceback (most recent call last):
@@ -67,7 +67,7 @@ def claimed_ms(claim: int | float | datetime) -> int:
 
 
 def nano_ms(nanoseconds: int) -> int:
-    """OTLP's nanoseconds in milliseconds. Raises `BadTime`.
+    """Return OTLP's nanoseconds in milliseconds. Raises `BadTime`.
 
     >>> nano_ms(1700000000123456789)
     1700000000123

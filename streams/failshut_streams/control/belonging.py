@@ -16,9 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import jwt
-
-from failshut.signing import KeySet
+from failshut.signing import KeySet, TokenError, claims_unverified
 from failshut_breakers.command import Activate, Command, CommandError, NamelessCommand, OpenTerm, TimedCommand, parse_command
 from failshut_breakers.taken_ids import Taken
 from failshut_streams.control.client import COMMAND_BYTES_MAX, command_key, read_command
@@ -47,10 +45,9 @@ def _may_be_a_term(token: bytes | None) -> bool:
     if not token or len(token) > TERM_BYTES_MAX:
         return False
     try:
-        claims = jwt.decode(token, options={"verify_signature": False})
-    except (jwt.PyJWTError, ValueError, RecursionError):
+        return claims_unverified(token).get("kind") == "term"
+    except TokenError:
         return False
-    return isinstance(claims, dict) and claims.get("kind") == "term"
 
 
 def unverified(token: bytes) -> Command | None:
@@ -58,8 +55,8 @@ def unverified(token: bytes) -> Command | None:
     if len(token) > COMMAND_BYTES_MAX:
         return None
     try:
-        return parse_command(jwt.decode(token, options={"verify_signature": False}))
-    except (jwt.PyJWTError, CommandError, ValueError, RecursionError):
+        return parse_command(claims_unverified(token))
+    except (TokenError, CommandError, ValueError, RecursionError):
         return None
 
 
@@ -107,7 +104,7 @@ class Belonging:
     # --- what must stand ---
 
     def stands(self, command: Activate | OpenTerm, record: Record) -> None:
-        """This bundle or term is in force now, and the one before it need not stand any more."""
+        """Note that this bundle or term is in force now; the one before it need not stand any more."""
         key = command_key(command)
         if record.key == key and record.value:
             before = self._standing.get(command.kind)

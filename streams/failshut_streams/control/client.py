@@ -18,16 +18,16 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, Self
 
-import jwt
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 from aiokafka.structs import ConsumerRecord
 
 from failshut.epoch import TERM_MAX
-from failshut.signing import TYP_COMMAND, KeySet, SigningKey, TokenError, read_token
+from failshut.signing import TYP_COMMAND, KeySet, SigningKey, TokenError, claims_unverified, read_token
 from failshut.store.names import check_installation, new_installation
 from failshut_breakers.command import Activate, Command, CommandError, NamelessCommand, OpenTerm, parse_command
 from failshut_streams.kafka.address import READ_COMMITTED, client_options
+from failshut_streams.kafka.compression import COMMANDS_CODEC
 from failshut_streams.kafka.diagnosis import why_unreachable
 from failshut_streams.kafka.metadata import ask
 from failshut_streams.kafka.topics import CONTROL_BYTES_MAX, FRONT_DOOR, BrokerUnreachable, Topics, TopicsFound
@@ -115,7 +115,7 @@ def _owner(terms: list[tuple[OpenTerm, int]], evidence_id: str, given: str) -> s
 
 def _number_of(token: bytes | None) -> int:
     """Return the number of a verified term of an older version; 0 for another command."""
-    claims = jwt.decode(token or b"", options={"verify_signature": False})
+    claims = claims_unverified(token or b"")
     number = claims.get("term") if claims.get("kind") == "term" else 0
     return number if type(number) is int and 0 < number < TERM_MAX else 0
 
@@ -151,6 +151,7 @@ class Operator:
             enable_idempotence=True,
             request_timeout_ms=int(self._timeout_s * 1000),
             max_request_size=CONTROL_BYTES_MAX,
+            compression_type=COMMANDS_CODEC,
         )
         try:
             await producer.start()
@@ -257,8 +258,8 @@ class Operator:
     async def activate(self, files: Mapping[str, str], why: str = "policy activation") -> tuple[int, int]:
         """Put a bundle in force (file name to YAML text); return its version and its offset.
 
-        The version is the wall clock in milliseconds, so that operators who do not know each other's keys do not collide, and
-        above every version that is believed.
+        The version is the wall clock in milliseconds, and always above every version that is believed. So operators who do
+        not know each other's keys do not collide.
         """
         root = _root(await self._terms(), await self._evidence_id())
         if root not in ("", await self.installation()):
@@ -291,11 +292,10 @@ class Operator:
                 "an operator opens a new term"
             )
         if last is not None and not renew:
-            if (last.evidence_id, last.evidence_partitions) != (found.evidence_id, found.evidence_partitions):
+            if last.log != found.log:
                 raise TermError(
-                    f"term {last.term} is of evidence topic {last.evidence_id} with {last.evidence_partitions} partitions; "
-                    f"there is {found.evidence_id} with {found.evidence_partitions}. Evidence was lost or replaced, so gates "
-                    "stay closed until an operator opens a new term"
+                    f"term {last.term} is of evidence {last.log}; there is {found.log}. Evidence was lost or replaced, so "
+                    "gates stay closed until an operator opens a new term"
                 )
             return last, offset, False
         self._installation = owner or new_installation()

@@ -8,12 +8,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import jwt
-
-from failshut.signing import KeySet
+from failshut.signing import KeySet, kid_of
 from failshut_breakers.agreement import digest_of_control, digest_of_table, feeds_of
 from failshut_breakers.command import GATE_PATTERN, AcceptGap, Activate, CommandError, OpenTerm, parse_command
 from failshut_breakers.evidence.coverage import CONTROL
+from failshut_breakers.evidence.log import EvidenceLog
 from failshut_breakers.evidence.records import (
     SCHEMA,
     AcceptedGap,
@@ -72,32 +71,28 @@ class ControlCutter:
     def __init__(
         self,
         operators: OperatorsInForce | KeySet,
-        evidence_id: str,
-        evidence_partitions: int,
+        log: EvidenceLog,
         router: str,
         partition_of: PartitionOf,
         forward_every_ms: int,
     ) -> None:
-        self.operators = (
-            operators if isinstance(operators, OperatorsInForce) else OperatorsInForce(operators, None, evidence_id)
-        )
+        self.operators = operators if isinstance(operators, OperatorsInForce) else OperatorsInForce(operators, None, log.id)
         self.book = PolicyBook()
         self.term: Term | None = None
-        self.belonging = Belonging(evidence_id)
-        self._asked = Asked(evidence_id)
+        self.belonging = Belonging(log.id)
+        self._asked = Asked(log.id)
         self.applied: list[
             tuple[int, int]
         ] = []  # every activation taken up: offset, append time; grows by hand-made commands alone
         self.gaps: list[AcceptedGap] = []  # every gap signed for, likewise
-        self._evidence_id = evidence_id
-        self._partitions = evidence_partitions
+        self._log = log
         self._router = router
         self._partition_of = partition_of
         self._forward_every_ms = forward_every_ms
         self._forwarded_ms = 0
-        self._told = [0] * evidence_partitions
+        self._told = [0] * log.partitions
         self._feeds: list[Feeds] = []  # by evidence partition
-        self._feeds_told: list[Feeds | None] = [None] * evidence_partitions
+        self._feeds_told: list[Feeds | None] = [None] * log.partitions
         self._operators_told = (
             self.operators.digest
         )  # digest of the keys that were in force at the end of the run that was told last
@@ -107,7 +102,7 @@ class ControlCutter:
     def again(self) -> ControlCutter:
         """Return one that has read nothing yet."""
         return ControlCutter(
-            *(self.operators.again(), self._evidence_id, self._partitions, self._router, self._partition_of),
+            *(self.operators.again(), self._log, self._router, self._partition_of),
             self._forward_every_ms,
         )
 
@@ -175,7 +170,7 @@ class ControlCutter:
         records = list(records)
         self.operators.begin(records)
         self._operators_told = self.operators.digest
-        self.belonging.installation = installation_of(records, self.operators.keys, self._evidence_id)
+        self.belonging.installation = installation_of(records, self.operators.keys, self._log.id)
         pieces = [_Pending()]
         for record in records:
             if pieces[-1].bytes >= PIECE_BYTES_MAX or pieces[-1].named:
@@ -233,7 +228,7 @@ class ControlCutter:
             cut.dead.append(DeadRecord(record, str(error), DeadKind.COMMAND))
             self._take_unsigned(record, pending, cut)
             return
-        signer = str(jwt.get_unverified_header(record.value or b"").get("kid", ""))  # verified by now
+        signer = kid_of(record.value or b"")  # verified by now
         try:
             command = parse_command(claims)
         except CommandError as error:
@@ -249,20 +244,7 @@ class ControlCutter:
             case Activate():
                 self._activate(record, command, signer, "", pending, cut)
             case OpenTerm():
-                if self.term is None or command.term > self.term.term:
-                    self.term = Term(
-                        record.offset,
-                        record.timestamp_ms,
-                        command.term,
-                        command.evidence_id,
-                        command.evidence_partitions,
-                        command.starts,
-                        signer,
-                        command.installation,
-                        command.topic_ids,
-                    )
-                    pending.notices.append(self.term)
-                    self.belonging.stands(command, record)
+                self._open_term(record, command, signer, pending)
             case AcceptGap():
                 gap = AcceptedGap(record.offset, record.timestamp_ms, command.topic, command.partition, command.upto, signer)
                 pending.notices.append(gap)
@@ -294,6 +276,22 @@ class ControlCutter:
             names = command.model_copy(update={"files": {gate: f"gate: {gate}" for gate in named}})
             self._activate(record, names, "", UNSIGNED, pending, cut)
 
+    def _open_term(self, record: Record, command: OpenTerm, signer: str, pending: _Pending) -> None:
+        if self.term is not None and command.term <= self.term.term:
+            return
+        self.term = Term(
+            record.offset,
+            record.timestamp_ms,
+            command.term,
+            *command.log,
+            command.starts,
+            signer,
+            command.installation,
+            command.topic_ids,
+        )
+        pending.notices.append(self.term)
+        self.belonging.stands(command, record)
+
     def _activate(self, record: Record, command: Activate, signer: str, fault: str, pending: _Pending, cut: ControlCut) -> None:
         refusal, _ = self.book.apply(record.offset, command.version, command.files, fault)
         if refusal:
@@ -309,7 +307,7 @@ class ControlCutter:
 
     def _take_up(self) -> None:
         """Take up the policies in force: whom each series feeds, and the digests by which governors know it."""
-        entries: list[list[Entry]] = [[] for _ in range(self._partitions)]
+        entries: list[list[Entry]] = [[] for _ in range(self._log.partitions)]
         for gate, entry in self.book.entries.items():
             entries[self._partition_of(gate)].append(entry)
         self._feeds = [feeds_of(mine) for mine in entries]
@@ -329,13 +327,13 @@ class ControlCutter:
             by_partition.setdefault(self._partition_of(gate), {})[gate] = readings
         everyone = mark is not None or bool(pending.notices) or pending.all_told
         self._operators_told = pending.named or self._operators_told
-        for partition in range(self._partitions):
+        for partition in range(self._log.partitions):
             if not everyone and partition not in by_partition:
                 continue
             run = Run(
                 schema=SCHEMA,
-                evidence_id=self._evidence_id,
-                evidence_partitions=self._partitions,
+                evidence_id=self._log.id,
+                evidence_partitions=self._log.partitions,
                 term=self.term.term if self.term else 0,
                 routing=self.book.routing,
                 router=self._router,

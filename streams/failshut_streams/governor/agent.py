@@ -19,6 +19,7 @@ from typing import Any
 
 from faust.types import TP
 
+from failshut_breakers.evidence.log import EvidenceLog
 from failshut_breakers.evidence.records import Activation, OlderWire, Run, decode_run
 from failshut_breakers.governor import Governor, Owns
 from failshut_breakers.policy.policy import prepare
@@ -45,14 +46,14 @@ class GovernorAgent:
         app: ChunkApp,
         config: WorkerConfig,
         table: MutableMapping[str, bytes],
-        evidence_id: str,
+        log: EvidenceLog,
         snapshot_key: bytes,
         partition_of: PartitionOf,
         tell_again: TellAgain,
         metrics: Metrics,
     ) -> None:
         self.app, self.config, self.table = app, config, table
-        self.evidence_id = evidence_id
+        self.log = log
         self.governors: dict[int, Governor] = {}
         self.effects: Effects  # set before anything is delivered
         self._snapshot_key = snapshot_key
@@ -168,7 +169,7 @@ class GovernorAgent:
         data = self.table.get(str(partition))
         if data is not None:
             try:
-                return restore_snapshot(data, self._snapshot_key, self.evidence_id, partition, self._owns(partition))
+                return restore_snapshot(data, self._snapshot_key, self.log, partition, self._owns(partition))
             except BadSnapshot as error:
                 logger.error(
                     "the snapshot of evidence partition %d is refused: %s. The partition is replayed from its beginning; "
@@ -176,11 +177,7 @@ class GovernorAgent:
                     partition,
                     error,
                 )
-        return Governor(*self._log_of(partition))
-
-    def _log_of(self, partition: int) -> tuple[int, str, int, Owns]:
-        """Return what a governor is made for: the log, its part of it, and which gates are its own."""
-        return partition, self.evidence_id, self.config.evidence_partitions, self._owns(partition)
+        return Governor(partition, self.log, self._owns(partition))
 
     def _owns(self, partition: int) -> Owns:
         return lambda gate: self._partition_of(gate) == partition
@@ -195,5 +192,5 @@ class GovernorAgent:
         )
         governor = self.governors[chunk.partition]
         self.effects.forget(list(governor.gates))
-        self.governors[chunk.partition] = Governor.lost(*self._log_of(chunk.partition))
+        self.governors[chunk.partition] = Governor.lost(chunk.partition, self.log, self._owns(chunk.partition))
         await self._tell_again(chunk.partition)

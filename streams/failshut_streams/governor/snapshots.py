@@ -28,6 +28,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 import failshut_breakers
 import failshut_detectors
 from failshut.signing import SigningKey
+from failshut_breakers.evidence.log import EvidenceLog
 from failshut_breakers.evidence.records import SCHEMA
 from failshut_breakers.governor import Governor, Owns
 from failshut_detectors.registry import plugin_versions
@@ -60,11 +61,11 @@ def snapshot_key(key: SigningKey) -> bytes:
 def take_snapshot(governor: Governor, key: bytes) -> bytes:
     """Return an authenticated snapshot of a governor."""
     state = zlib.compress(pickle.dumps(governor, protocol=5), level=1)
-    body = msgspec.msgpack.encode(_Envelope(VERSION, _code(), governor.evidence_id, governor.partition, governor.offset, state))
+    body = msgspec.msgpack.encode(_Envelope(VERSION, _code(), governor.log.id, governor.partition, governor.offset, state))
     return hmac.digest(key, body, "sha256") + body
 
 
-def restore_snapshot(data: bytes, key: bytes, evidence_id: str, partition: int, owns: Owns) -> Governor:
+def restore_snapshot(data: bytes, key: bytes, log: EvidenceLog, partition: int, owns: Owns) -> Governor:
     """Return the governor of a snapshot.
 
     Raises:
@@ -79,7 +80,7 @@ def restore_snapshot(data: bytes, key: bytes, evidence_id: str, partition: int, 
         raise BadSnapshot(f"not a snapshot: {error}") from error
     if (envelope.version, envelope.code) != (VERSION, _code()):
         raise BadSnapshot(f"made by {envelope.code}, snapshot version {envelope.version}; this is {_code()}, {VERSION}")
-    if (envelope.evidence_id, envelope.partition) != (evidence_id, partition):
+    if (envelope.evidence_id, envelope.partition) != (log.id, partition):
         raise BadSnapshot(f"of partition {envelope.partition} of evidence topic {envelope.evidence_id}")
     unpacker = zlib.decompressobj()
     try:

@@ -66,7 +66,7 @@ def _reason(error: BaseException, broker: Broker) -> str:
 
 
 def _wants(broker: Broker) -> str:
-    """What a broker may want that ends connections without a word."""
+    """Return what a broker may want that ends connections without a word."""
     wanted = (
         "it may speak no TLS (kafka://), or want a client certificate (cert and key)"
         if broker.tls

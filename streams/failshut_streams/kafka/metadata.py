@@ -177,7 +177,7 @@ class PartitionCounts:
         """Return each topic's partition count, the largest that any broker knows. A topic that none knows is left out.
 
         Only answers to questions sent after this call began count. A broker that does not answer within `others_s` of the
-        first answer is left out, and not asked again before its last question has come to an end.
+        first answer is left out. It is asked again only after its last question has ended.
 
         Raises:
             KafkaError: no broker answered within `first_s`.

@@ -19,8 +19,10 @@ from typing import Final
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.client import AIOKafkaClient
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, TopicAuthorizationFailedError, for_code
 
+from failshut_breakers.evidence.log import EvidenceLog
+from failshut_streams.kafka import segments
 from failshut_streams.kafka.address import client_options, shown
 from failshut_streams.kafka.diagnosis import why_unreachable
 from failshut_streams.kafka.metadata import ClusterFound, TopicFound, ask
@@ -139,13 +141,20 @@ class Counts:
 @dataclass(frozen=True, slots=True)
 class TopicsFound:
     """The topics as they are now, by role. `created` names the roles of those that did not exist before; `copies`
-    is the replication factor for a topic that is created on these brokers.
+    is the replication factor for a topic that is created on these brokers. `remarks` says what could be
+    better, and stops nothing.
     """
 
     topics: Topics
     found: Mapping[str, TopicFound]
     created: tuple[str, ...]
     copies: int
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def log(self) -> EvidenceLog:
+        """The evidence log that is there."""
+        return EvidenceLog(self.evidence_id, self.evidence_partitions)
 
     @property
     def evidence_id(self) -> str:
@@ -171,11 +180,10 @@ def settings_of(role: str, brokers: int) -> dict[str, str]:
         return settings | {
             "cleanup.policy": "compact",
             "min.compaction.lag.ms": str(_HOUR_MS),
-            # Compaction leaves the newest segment alone: closed every hour, a fresh router reads no week of marks.
-            "segment.ms": str(_HOUR_MS),
-            "min.cleanable.dirty.ratio": "0.1",
             "max.message.bytes": str(CONTROL_BYTES_MAX),
+            **segments.CONTROL,
         }
+    settings |= segments.RETAINED
     settings["cleanup.policy"] = "delete"
     settings["retention.ms"] = str((30 if role == DECISIONS else 7) * _DAY_MS)
     if role == EVIDENCE:
@@ -222,10 +230,13 @@ def problems_of(role: str, name: str, partitions: int, settings: Mapping[str, st
     return problems
 
 
-async def ensure(broker: str, topics: Topics, counts: Counts | None = None, *, timeout_s: float = 15.0) -> TopicsFound:
+async def ensure(
+    broker: str, topics: Topics, counts: Counts | None = None, *, changelog: str = "", timeout_s: float = 15.0
+) -> TopicsFound:
     """Create the topics that are missing and check those that are there; return what they are now.
 
-    A partition count of a topic that exists is taken as it is.
+    A partition count of a topic that exists is taken as it is. `changelog` names that of a worker's snapshots, which Faust
+    creates: it is looked at if it is there.
 
     Raises:
         TopicsUnfit: a topic is not what the gates need.
@@ -244,6 +255,9 @@ async def ensure(broker: str, topics: Topics, counts: Counts | None = None, *, t
             await _create(admin, topics, missing, counts, len(before.brokers))
         now = await _all_led(client, names)
         settings = await _settings(admin, names)
+        remarks = _remarks(topics, settings)
+        if changelog and changelog in (await ask(client, [changelog])).topics:
+            remarks += await _remarks_on_changelog(admin, changelog)
     except (KafkaError, OSError, TimeoutError) as error:
         why = await why_unreachable(broker) or f"{type(error).__name__}: {error}"
         raise BrokerUnreachable(f"{shown(broker)}: {why}") from error
@@ -257,7 +271,22 @@ async def ensure(broker: str, topics: Topics, counts: Counts | None = None, *, t
     ]
     if problems:
         raise TopicsUnfit(problems)
-    return TopicsFound(topics, found, missing, replicas(len(before.brokers)))
+    return TopicsFound(topics, found, missing, replicas(len(before.brokers)), tuple(remarks))
+
+
+def _remarks(topics: Topics, settings: Mapping[str, Mapping[str, str]]) -> list[str]:
+    wanted = {role: segments.CONTROL if role == CONTROL else segments.RETAINED for role in ROLES}
+    names = ((role, topics.physical(role)) for role in ROLES)
+    return [remark for role, name in names for remark in segments.remarks_on(name, settings[name], wanted[role])]
+
+
+async def _remarks_on_changelog(admin: AIOKafkaAdminClient, name: str) -> list[str]:
+    """Return what could be better about a changelog; nothing where its settings may not be read."""
+    try:
+        settings = await _settings(admin, [name])
+    except TopicAuthorizationFailedError:
+        return []
+    return segments.remarks_on(name, settings[name], segments.CHANGELOG)
 
 
 async def _create(admin: AIOKafkaAdminClient, topics: Topics, roles: tuple[str, ...], counts: Counts, brokers: int) -> None:

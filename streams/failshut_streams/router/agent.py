@@ -11,14 +11,14 @@ that their next run begins at it: it joins, however far they had read meanwhile.
 A position is committed only at a boundary whose runs are acknowledged. The commit says in which term, under which
 routing version and with which accepted gap it was reached. If a partition's commit names an older routing version,
 reading starts at the last mark before the activations since. If it does not know an accepted gap, reading starts where
-the gap ends. If it names another term, reading starts where this term begins.
+the gap ends. If it names another term, reading starts where this term begins. A group without a commit starts where
+evidence says that others have got (reached.py).
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import re
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn
@@ -29,6 +29,7 @@ from faust.types import TP
 from failshut_breakers.command import OpenTerm
 from failshut_breakers.evidence.boundaries import look_before
 from failshut_breakers.evidence.coverage import BROKER_SKEW_MS, CONTROL
+from failshut_breakers.evidence.log import EvidenceLog
 from failshut_breakers.evidence.records import Term
 from failshut_streams.codecs import InternalDecoder, NativeDecoder, Origin, OtlpDecoder, encode_dead_letter
 from failshut_streams.config import WorkerConfig
@@ -37,11 +38,12 @@ from failshut_streams.control.operators_file import OperatorNaming
 from failshut_streams.control.reader import ControlReader
 from failshut_streams.kafka.topics import INTERNAL, OTLP_METRICS, TELEMETRY, Topics
 from failshut_streams.metrics import Metrics
-from failshut_streams.router.cutter import Cutter, Decoder, Log, UnknownPartitions
+from failshut_streams.router.cutter import Cutter, Decoder, RunHead, UnknownPartitions
 from failshut_streams.router.evidence_writer import EvidenceWriter
 from failshut_streams.router.mark_search import last_boundary_before
+from failshut_streams.router.reached import Place, metadata_of, reached_in, read_metadata
 from failshut_streams.sources.marks import wall_ms
-from failshut_streams.transport import Assignment, Chunk, ChunkApp, Commit
+from failshut_streams.transport import Assignment, Chunk, ChunkApp, Commit, Position
 from failshut_streams.transport.front_door import DeadRecord, PartitionOf
 
 logger = logging.getLogger(__name__)
@@ -74,14 +76,14 @@ class Router:
         config: WorkerConfig,
         topics: Topics,
         control: ControlCutter,
-        evidence_id: str,
+        log: EvidenceLog,
         partition_of: PartitionOf,
         metrics: Metrics,
         topic_ids: Mapping[str, str],
         naming: OperatorNaming | None = None,
     ) -> None:
         self.app, self.config, self.topics, self.control = app, config, topics, control
-        self.evidence_id = evidence_id
+        self.log = log
         self._metrics = metrics
         self._topic_ids = topic_ids
         self._naming = naming
@@ -142,7 +144,7 @@ class Router:
             )
         if term is None:
             raise NoTerm("no term is open: open one with `failshut term open`; until then every gate stays closed")
-        if (term.evidence_id, term.evidence_partitions) != (self.evidence_id, self.config.evidence_partitions):
+        if term.log != self.log:
             self._refuse_log(term)
         replaced = [role for role, topic_id in sorted(term.topic_ids.items()) if self._topic_ids.get(role) != topic_id]
         if replaced:
@@ -154,9 +156,8 @@ class Router:
 
     def _refuse_log(self, term: Term | OpenTerm) -> NoReturn:
         raise WrongLog(
-            f"term {term.term} is of evidence topic {term.evidence_id} with {term.evidence_partitions} partitions; the "
-            f"broker has {self.evidence_id} with {self.config.evidence_partitions}. Every gate stays closed until an "
-            f"operator opens a new term"
+            f"term {term.term} is of evidence {term.log}; the broker has {self.log}. Every gate stays closed until an operator "
+            f"opens a new term"
         )
 
     async def follow_control(self) -> None:
@@ -208,7 +209,7 @@ class Router:
         for gap in cut.gaps:
             self._also(positions, gap.topic, gap.partition, gap.upto)
         if any(retell.topic == CONTROL for retell in cut.retells):
-            await self._tell_control(frozenset(range(self.config.evidence_partitions)))
+            await self._tell_control(frozenset(range(self.log.partitions)))
         for retell in cut.retells:
             for cutter in self.cutters.values():
                 if (cutter.topic, cutter.partition) == retell[:2] and (cutter.reach or 0) > retell.position:
@@ -257,10 +258,11 @@ class Router:
         await self._ready.wait()
         starts: dict[TP, int] = {}
         routing_now = self.control.routes.routing
+        elsewhere = await self._reached_elsewhere() if assignment.tps - assignment.committed.keys() else {}
         for tp in assignment.tps:
-            at = assignment.committed.get(tp)
+            at = assignment.committed.get(tp) or elsewhere.get((self._roles[tp.topic], tp.partition))
             self._started_under[tp], self._started_at_gap[tp] = routing_now, self.control.newest_gap
-            term, routing, gap = (-1, -1, -1) if at is None else _read_metadata(at.metadata)
+            term, routing, gap = (-1, -1, -1) if at is None else read_metadata(at.metadata)
             if at is None or term != self._term_number():
                 starts[tp], self._started_under[tp] = self._begin(tp), NOTHING_BEFORE
                 continue
@@ -272,6 +274,9 @@ class Router:
             if signed is not None:
                 starts[tp] = min(starts[tp], signed)
         return starts
+
+    async def _reached_elsewhere(self) -> Mapping[Place, Position]:
+        return await reached_in(self.config.broker, self.topics.evidence, self.log, self._term_number())
 
     async def let_go(self, tps: frozenset[TP]) -> None:
         """Forget partitions that go to another worker, after committing what is acknowledged."""
@@ -321,16 +326,16 @@ class Router:
         self._metrics.runs_written(len(cut.runs))
         self._metrics.router_chunk(time.perf_counter() - began)
         if cut.boundary is not None:
-            gap = f"/{self.control.newest_gap}" if self.control.gaps else ""
-            self._reached[chunk.tp] = chunk.done(cut.boundary, f"{cutter.log.term}/{routes.routing}{gap}")
+            gap = self.control.newest_gap if self.control.gaps else None
+            self._reached[chunk.tp] = chunk.done(cut.boundary, metadata_of(cutter.head.term, routes.routing, gap))
 
     def _new_cutter(self, chunk: Chunk) -> Cutter:
-        log = Log(self.evidence_id, self.config.evidence_partitions, self._term_number(), self.config.worker_id)
+        head = RunHead(self.log, self._term_number(), self.config.worker_id)
         topic = chunk.topic
         return Cutter(
             self._roles[topic],
             chunk.partition,
-            log,
+            head,
             self._partition_of,
             self._decoders[topic],
             lambda: self._partitions(topic),
@@ -391,9 +396,3 @@ class Router:
 def _look_before(activated_ms: int) -> int:
     """Return the time before which the boundary lies that an activation sends routers back to."""
     return look_before(activated_ms - BROKER_SKEW_MS, wall_ms())
-
-
-def _read_metadata(metadata: str) -> tuple[int, int, int]:
-    """Return the term, the routing and the accepted gap with which a position was committed; -1 for what it does not say."""
-    match = re.fullmatch(r"([0-9]{1,6})/(-1|[0-9]{1,18})(?:/([0-9]{1,18}))?", metadata, re.ASCII)
-    return (int(match[1]), int(match[2]), int(match[3] or -1)) if match else (-1, -1, -1)

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from failshut_breakers.evidence.boundaries import Boundaries, ends_run
+from failshut_breakers.evidence.log import EvidenceLog
 from failshut_breakers.evidence.records import SCHEMA, Mark, Run
 from failshut_breakers.policy.routes import Routes
 from failshut_streams.codecs import Dead, DeadKind, Fault, Headers, Item
@@ -69,11 +70,10 @@ class Cut:
 
 
 @dataclass(frozen=True)
-class Log:
-    """The evidence log that runs are written to, and who writes."""
+class RunHead:
+    """What all runs of a router have in common: the evidence log and the term that they are written to, and who writes."""
 
-    evidence_id: str
-    evidence_partitions: int
+    log: EvidenceLog
     term: int
     router: str
 
@@ -85,19 +85,19 @@ class Cutter:
         self,
         topic: str,
         partition: int,
-        log: Log,
+        head: RunHead,
         partition_of: PartitionOf,
         decoder: Decoder,
         partitions: Callable[[], int],
     ) -> None:
-        self.topic, self.partition, self.log = topic, partition, log
+        self.topic, self.partition, self.head = topic, partition, head
         self.boundaries = Boundaries()  # that routers may go back to
         self._partition_of = partition_of
         self._decoder = decoder
         self._partitions = partitions
         self.reach: int | None = None  # up to where it was cut, or sent back to
         self._position: int | None = None  # where the next chunk must begin to join
-        self._told = [0] * log.evidence_partitions
+        self._told = [0] * head.log.partitions
         self._append_ms = 0  # the last append time that was seen
         self._marked_ms: int | None = None  # append time of the mark before; None: not read yet
         self._vouched = Mark(0, 0)  # the newest time and the largest count of marks that ended no run yet
@@ -139,7 +139,7 @@ class Cutter:
                 f"opens a new term"
             )
         if chunk.fetched_from != self._position:
-            self._told = [chunk.fetched_from] * self.log.evidence_partitions
+            self._told = [chunk.fetched_from] * self.head.log.partitions
             self.back_to(chunk.fetched_from)
             self._marked_ms, self._vouched = None, Mark(0, 0)
         cut = Cut()
@@ -202,17 +202,17 @@ class Cutter:
     ) -> None:
         cut.readings += gathered.rows
         by_partition = gathered.end()
-        for evidence_partition in range(self.log.evidence_partitions):
+        for evidence_partition in range(self.head.log.partitions):
             readings = by_partition.get(evidence_partition)
             if readings is None and mark is None:
                 continue
             run = Run(
                 schema=SCHEMA,
-                evidence_id=self.log.evidence_id,
-                evidence_partitions=self.log.evidence_partitions,
-                term=self.log.term,
+                evidence_id=self.head.log.id,
+                evidence_partitions=self.head.log.partitions,
+                term=self.head.term,
                 routing=routes.routing,
-                router=self.log.router,
+                router=self.head.router,
                 topic=self.topic,
                 partition=self.partition,
                 previous=self._told[evidence_partition],

@@ -17,9 +17,10 @@ from aiokafka import AIOKafkaProducer
 
 from failshut_breakers.evidence.records import Run, encode_run
 from failshut_streams.kafka.address import client_options
+from failshut_streams.kafka.compression import CODEC, Codec, compression_type
 
 REQUEST_BYTES_MAX = 16 * 1024 * 1024
-"""The largest evidence record: the topic's max.message.bytes."""
+"""The largest evidence record: the topic's max.message.bytes. Readers unpack twice as much (kafka/unpacking.py)."""
 
 BATCH_BYTES_MAX = 1024 * 1024
 
@@ -27,7 +28,7 @@ WAITING_BYTES_MAX = 4 * 1024 * 1024
 """So much may wait for its acknowledgement; at the bound `write` returns when everything is acknowledged."""
 
 
-def make_producer(broker: str, request_timeout_ms: int, client_id: str) -> AIOKafkaProducer:
+def make_producer(broker: str, request_timeout_ms: int, client_id: str, codec: Codec = CODEC) -> AIOKafkaProducer:
     """Return the producer that evidence and decisions are written with (not started)."""
     return AIOKafkaProducer(
         **client_options(broker),
@@ -37,6 +38,7 @@ def make_producer(broker: str, request_timeout_ms: int, client_id: str) -> AIOKa
         request_timeout_ms=request_timeout_ms,
         max_request_size=REQUEST_BYTES_MAX,
         max_batch_size=BATCH_BYTES_MAX,
+        compression_type=compression_type(codec),
         metadata_max_age_ms=1_000,
         linger_ms=0,
     )

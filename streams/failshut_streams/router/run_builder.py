@@ -2,7 +2,8 @@
 
 Nearly all telemetry is samples, so their path is short: a look-up by service and metric, a bound on the time, one tuple. A
 block of samples becomes columns when the run ends. Samples and faults of a series keep their order, because a detector must
-read the samples before a fault first. So each ends the block of the other.
+read the samples before a fault first. So each ends the block of the other. Gates that judge a series by
+instance get a block of their own of it, with who sent each reading. A record of such a series takes the longer path.
 
 The tables live as long as a run. They hold the names that policies speak of, and at most `ROWS_MAX` others: a producer that
 makes up names fills nothing.
@@ -23,6 +24,7 @@ from failshut_breakers.evidence.records import (
     Beats,
     FaultRow,
     Faults,
+    FromMany,
     LagRow,
     Lags,
     OutcomeRow,
@@ -86,6 +88,7 @@ class RunBuilder:
         self._blocks: list[tuple[Gates, Reading | tuple[str, _Rows]]] = []
         self._rare: dict[Key, list[tuple[object, ...]]] = {}
         self._instances: set[str | None] = {None}  # that were checked
+        self._many: dict[str, tuple[FromMany, dict[str, int]]] = {}  # by series: its block, and the places of names in it
         # Gates by evidence partition, by the identity of the tuple (which is kept, so that it stays that tuple's).
         self._shares: dict[int, tuple[Gates, dict[int, Gates]]] = {}
 
@@ -110,8 +113,10 @@ class RunBuilder:
                     claim = wire.time
                     rows.append((offset, index, append_ms if claim is None else bounded(claim, append_ms), wire.value))
                     load += rows.weight
-        except (ValueError, OverflowError):  # a name or a time that is none
-            load = before + RECORD_LOAD_MAX + 1
+        except (ValueError, OverflowError):  # a name or a time that is none, or a series that somebody judges by instance
+            if index:
+                self._untake(offset)
+            return False
         if load - before > RECORD_LOAD_MAX:
             self._untake(offset)
             return False
@@ -132,6 +137,8 @@ class RunBuilder:
 
     def _open_pair(self, service: str, metric: str) -> _Rows | None:
         series = self._names[service, metric]
+        if series in self._routes.instances:
+            raise ValueError("judged by instance: it takes the longer path")
         rows = self._samples[series] if series in self._samples else self._open(series)
         # A pair without its series would keep a block open that a fault has ended.
         if len(self._pairs) < ROWS_MAX and series in self._samples:
@@ -151,7 +158,7 @@ class RunBuilder:
             self.dead = why_dead(items) or self.dead
 
     def _take_items(self, offset: int, append_ms: int, items: Iterable[tuple[int, Item]]) -> None:
-        samples = self._samples
+        samples, many = self._samples, self._routes.instances
         self.dead = None
         for index, item in items:
             if type(item) is Sample:
@@ -164,8 +171,27 @@ class RunBuilder:
                     rows.append((offset, index, append_ms if time_ms is None else time_ms, item.value))
                     self.load += rows.weight
                     self.rows += 1
+                if many and item.series in many:
+                    time_ms = append_ms if item.time_ms is None else item.time_ms
+                    self._take_many(item.series, item.instance, (offset, index, time_ms), float(item.value))
             else:
                 self._take_rare(offset, index, append_ms, item)
+
+    def _take_many(self, series: str, instance: str | None, at: tuple[int, int, int], value: float | str) -> None:
+        """Take a reading, or why there is none, for those who judge its series by instance."""
+        gates, name = self._routes.instances[series], instance or ""
+        if series not in self._many:
+            self._many[series] = FromMany(series, [], []), {}
+            self._blocks.append((gates, self._many[series][0]))
+            self.load += _judged(gates, (series,))
+        block, places = self._many[series]
+        if name not in places:
+            places[name] = len(block.names)
+            block.names.append(name)
+            self.load += _judged(gates, (name,))
+        block.rows.append((*at, places[name], value))
+        self.load += _judged(gates, (*at, 0, value))
+        self.rows += 1
 
     def _lightened(self, items: list[Item]) -> Iterable[tuple[int, Item]]:
         """Return the items of a record that is too heavy, without its heaviest series.
@@ -194,13 +220,15 @@ class RunBuilder:
         """Return what an item is of, and what it weighs for all whom it concerns, in a block of its own."""
         routes = self._routes
         match item:
-            case Sample(series):
-                return ("series", series), _judged(routes.series.get(series, ()), (0, 0, 0, 0.0, series))
+            case Sample(series, _, _, instance):
+                many = _judged(routes.instances.get(series, ()), (0, 0, 0, 0, 0.0, series, instance or ""))
+                return ("series", series), _judged(routes.series.get(series, ()), (0, 0, 0, 0.0, series)) + many
             case Fault(None, reason):
                 return ("unreadable",), _judged(routes.unreadable, (0, 0, 0, reason))
             case Fault(series, reason):
                 series = series or ""
-                return ("series", series), _judged(routes.series.get(series, ()), (0, 0, 0, reason, series))
+                many = _judged(routes.instances.get(series, ()), (0, 0, 0, 0, reason, series, item.instance or ""))
+                return ("series", series), _judged(routes.series.get(series, ()), (0, 0, 0, reason, series)) + many
             case Beat(source):
                 return ("source", source), _judged(routes.sources.get(source, ()), (0, 0, 0))
             case LagPoint(group, topic, _, partitions):
@@ -217,7 +245,7 @@ class RunBuilder:
             for partition, mine in self._share(gates).items():
                 packer = packers.setdefault(partition, Packer())
                 packer.add(packer.group(mine), reading)
-        self._samples, self._pairs, self._blocks, self._rare = {}, {}, [], {}
+        self._samples, self._pairs, self._blocks, self._rare, self._many = {}, {}, [], {}, {}
         self.rows = self.load = 0
         return {partition: packer.shared() for partition, packer in packers.items()}
 
@@ -258,6 +286,8 @@ class RunBuilder:
                     self._pairs.clear()
                 gates = routes.series.get(series, ())
                 self._add(("f", series), gates, Faults, (series,), FaultRow(offset, index, append_ms, reason))
+                if series in routes.instances:
+                    self._take_many(series, item.instance, (offset, index, append_ms), reason)
             case Beat(source, time_ms, instance):
                 beat = (offset, index, append_ms if time_ms is None else time_ms)
                 gates = routes.sources.get(source, ())
@@ -273,6 +303,8 @@ class RunBuilder:
         if item.gate not in self._routes.gates:
             self.dead = Dead(f"an outcome of a gate without a policy: {item.gate}")
             return
+        if not item.token and item.gate not in self._routes.outcomes:
+            return  # no condition reads it. A policy that will is a new version, for which routers go back
         epoch = int(item.epoch) if item.epoch.isascii() and item.epoch.isdigit() else 0
         row = OutcomeRow(offset, index, append_ms, epoch, item.token, item.outcome, item.count)
         self._add(("o", item.gate), (item.gate,), Outcomes, (), row)

@@ -48,7 +48,7 @@ _TOLD_CHARS_MAX = 200
 Watched = tuple[str, str]
 """Consumer group, topic."""
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 def lag_record(
@@ -85,7 +85,7 @@ def words_of(error: Exception) -> str:
 
 
 def _ignore(_: bool) -> None:
-    """Nobody listens."""
+    """Do nothing: nobody listens."""
 
 
 class LagSampler(Background):
@@ -152,7 +152,9 @@ class LagSampler(Background):
         """Say it where more is watched than is sampled: in the log once, and to the gates again and again."""
         beyond = watched[WATCHED_MAX : WATCHED_MAX + TOLD_MAX]
         if beyond and not self._rounds_beyond:
-            log.warning("%d consumer groups are watched; those after the first %d are not sampled", len(watched), WATCHED_MAX)
+            logger.warning(
+                "%d consumer groups are watched; those after the first %d are not sampled", len(watched), WATCHED_MAX
+            )
         if beyond and self._rounds_beyond % _ROUNDS_BETWEEN_WORDS == 0:
             for pair in beyond:
                 await self._tell(pair, f"more than {WATCHED_MAX} groups and topics are watched, and this one is not among them")
@@ -182,7 +184,7 @@ class LagSampler(Background):
             async with asyncio.timeout(_SAMPLE_SECONDS_MAX):
                 await self._write(*pair, self._clock_ms(), Sample("", {}, told))
         except Exception as error:  # noqa: BLE001  # as in _sample: nothing is written, and nothing written is not OK
-            log.debug("not told of %s on %s: %s", *pair, error)
+            logger.debug("not told of %s on %s: %s", *pair, error)
 
     def _settle(self, pair: Watched, error: Exception | None) -> None:
         """Count a result; say when a group begins to fail and when it is well again, not each time."""
@@ -192,6 +194,6 @@ class LagSampler(Background):
         else:
             self.failed += 1
             if pair not in self._failing:
-                log.warning("consumer group %s on %s is not sampled: %s: %.200s", *pair, type(error).__name__, error)
+                logger.warning("consumer group %s on %s is not sampled: %s: %.200s", *pair, type(error).__name__, error)
                 self._failing.add(pair)
         self._on_result(error is None)

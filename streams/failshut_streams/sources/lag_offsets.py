@@ -163,7 +163,7 @@ class GroupOffsets:
             raise NotSampled("the coordinator did not tell the group's committed offsets")
         return {place: max(-1, int(committed[place].offset)) for place in places}
 
-    # -- what nobody could read
+    # --- what nobody could read ---
 
     async def _look(
         self, reading: AIOKafkaConsumer, group: str, topic: str, topic_id: str, offsets: Mapping[int, Offsets]

@@ -24,7 +24,7 @@ from typing import Final
 import msgspec
 from aiokafka import AIOKafkaProducer, TopicPartition
 
-from failshut_breakers.evidence.coverage import MAX_PARTITIONS
+from failshut_breakers.evidence.coverage import PARTITIONS_MAX
 from failshut_breakers.evidence.records import Mark
 from failshut_streams.kafka.address import client_options
 from failshut_streams.kafka.metadata import PartitionCounts
@@ -40,7 +40,7 @@ EVERY_MS: Final = 200
 _TIME_MS_MAX = 100_000_000_000_000
 _FIRST_ANSWER_SECONDS_MAX = 2.0
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class BadMark(msgspec.Struct, frozen=True):
@@ -73,7 +73,7 @@ def decode_mark(value: bytes | None) -> Mark | BadMark:
         return BadMark("not a mark")
     if wire.version != MARK_VERSION:
         return BadMark(f"a mark of another version than {MARK_VERSION}")
-    if not 0 < wire.time_ms < _TIME_MS_MAX or not 0 < wire.partitions <= MAX_PARTITIONS:
+    if not 0 < wire.time_ms < _TIME_MS_MAX or not 0 < wire.partitions <= PARTITIONS_MAX:
         return BadMark("a mark with an impossible time or partition count")
     return Mark(wire.time_ms, wire.partitions)
 
@@ -96,7 +96,7 @@ def mark_producer(broker: str, every_ms: int = EVERY_MS) -> AIOKafkaProducer:
 
 
 def _ignore(_: bool) -> None:
-    """Nobody listens."""
+    """Do nothing: nobody listens."""
 
 
 class MarkWriter(Background):
@@ -197,7 +197,7 @@ class MarkWriter(Background):
         if written != self._well:
             self._well = written
             if written:
-                log.info("time marks are written again")
+                logger.info("time marks are written again")
             else:
-                log.warning("time marks are not written, evidence time stands still: %s", error or "a partition is unknown")
+                logger.warning("time marks are not written, evidence time stands still: %s", error or "a partition is unknown")
         self._on_result(written)

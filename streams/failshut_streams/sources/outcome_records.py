@@ -14,6 +14,7 @@ import msgspec
 from failshut.store.names import check_gate
 from failshut_breakers.decisions.probe_tokens import ForgedProbe, ProbeKey
 from failshut_streams.codecs.wire import OutcomeWire
+from failshut_streams.sources.outcome_sums import Said
 
 
 class Entry(NamedTuple):
@@ -29,7 +30,17 @@ class BadOutcome(ValueError):
 
 
 def record_of(entry: Entry, installation: str, probes: ProbeKey) -> tuple[bytes, bytes]:
-    """Return key (the gate) and value of the record for an entry of the gate's stream.
+    """Return key (the gate) and value of the record for an entry of the gate's stream. Raises BadOutcome as `said_by` does."""
+    return encoded(said_by(entry, installation, probes))
+
+
+def encoded(said: Said) -> tuple[bytes, bytes]:
+    """Return key (the gate) and value of the record that says this."""
+    return said["gate"].encode(), msgspec.json.encode(said)
+
+
+def said_by(entry: Entry, installation: str, probes: ProbeKey) -> Said:
+    """Return what an entry of a gate's stream says, as a record of it would.
 
     Raises:
         BadOutcome: the entry is none, not one that the decoder would take, or with a token that this monitor did not make.
@@ -37,7 +48,7 @@ def record_of(entry: Entry, installation: str, probes: ProbeKey) -> tuple[bytes,
     try:
         text = {name.decode(): value.decode() for name, value in (entry.fields or {}).items()}
         gate, token = check_gate(entry.gate), text.get("token", "")
-        outcome: dict[str, object] = {
+        outcome: Said = {
             "kind": "outcome",
             "gate": gate,
             "epoch": text["epoch"],
@@ -56,7 +67,7 @@ def record_of(entry: Entry, installation: str, probes: ProbeKey) -> tuple[bytes,
         raise BadOutcome(f"no {error}") from error
     except (ForgedProbe, ValueError, msgspec.MsgspecError) as error:
         raise BadOutcome(str(error)) from error
-    return gate.encode(), msgspec.json.encode(outcome)
+    return outcome
 
 
 def lost_record(gate: str, lost: int) -> tuple[bytes, bytes]:

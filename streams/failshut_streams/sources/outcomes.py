@@ -7,6 +7,9 @@ token is checked here, where the key is (probe_tokens.py); evidence names the pr
 The workers share the streams as a consumer group. An entry is written to the topic `internal` first. It is acknowledged
 and deleted in the store only when Kafka has it. What a worker did not finish another takes over after `CLAIM_AFTER_MS`.
 
+A pass reads what is due, and writes it in as few records as say the same (outcome_sums.py): what went well may wait in the
+store for more of its kind, and nothing else waits.
+
 The cap is the guard's courtesy, and the store cannot enforce it. So each pass bounds the streams before it reads them
 (outcomes.lua): one over `ENTRIES_MAX` or `BYTES_MAX` is deleted unread, and its length reported as lost. So are streams of
 gates that no policy names, by a sweep.
@@ -38,7 +41,8 @@ from failshut.store.names import Names
 from failshut_breakers.decisions.probe_tokens import ProbeKey
 from failshut_breakers.store.connection import connect
 from failshut_streams.sources.background import Background
-from failshut_streams.sources.outcome_records import BadOutcome, Entry, entries_of, lost_record, record_of
+from failshut_streams.sources.outcome_records import BadOutcome, Entry, encoded, entries_of, lost_record, said_by
+from failshut_streams.sources.outcome_sums import Said, put_together
 
 GROUP: Final = "failshut-outcomes"
 BATCH_MAX: Final = 500
@@ -71,10 +75,16 @@ def _ignore(what: str, count: int) -> None:
     """Nobody listens."""
 
 
+def _at_once(gate: str) -> int:
+    """Nothing waits."""
+    return 0
+
+
 class OutcomeMover(Background):
     """Moves outcomes until it is stopped. One per worker; `worker` is its name in the group, another for each worker.
 
-    `gates` says whose outcomes there are, each time anew. `moved` and `malformed` count entries, `dropped` those of streams
+    `gates` says whose outcomes there are, each time anew, and `waits_ms` how long what went well at one of them may wait in the
+    store. `moved` and `malformed` count entries, `dropped` those of streams
     that were over their bound. `on_count` is told of them under these names, of the outcomes that guards say they lost as
     "lost", and of "store_unreachable", "broker_unreachable" and "unexpected".
     """
@@ -91,6 +101,7 @@ class OutcomeMover(Background):
         gates: Callable[[], Iterable[str]],
         probes: ProbeKey,
         *,
+        waits_ms: Callable[[str], int] = _at_once,
         claim_after_ms: int = CLAIM_AFTER_MS,
         on_count: Callable[[str, int], None] = _ignore,
     ) -> None:
@@ -99,6 +110,7 @@ class OutcomeMover(Background):
         self._bound = self._redis.register_script(_BOUND)
         self._producer, self._topic, self._worker = producer, topic, worker
         self._names, self._gates, self._probes = Names(installation), gates, probes
+        self._waits_ms = waits_ms
         self._claim_after_ms = claim_after_ms
         self._on_count = on_count
         self._grouped: set[str] = set()  # gates whose stream has the group, as far as is known
@@ -129,7 +141,7 @@ class OutcomeMover(Background):
                 if not self._well:
                     self._well = True
                     log.info("outcomes are moved again")
-                if not moved:
+                if moved < BATCH_MAX:  # what came meanwhile is one pass with what comes yet
                     await asyncio.sleep(_POLL_SECONDS)
                 continue
             await asyncio.sleep(wait_s)
@@ -184,15 +196,18 @@ class OutcomeMover(Background):
         self._known = gates
 
     async def _bounded(self, gates: list[str]) -> list[str]:
-        """Have streams that are over their bound deleted; return the gates whose streams hold something, for one pass."""
+        """Have streams that are over their bound deleted; return the gates whose streams are due, for one pass."""
         filled, load = [], 0
         for start in range(0, len(gates), STREAMS_AT_ONCE):
             some = gates[start : start + STREAMS_AT_ONCE]
-            answer: Any = await self._bound(keys=[self._names.outcomes(gate) for gate in some], args=[ENTRIES_MAX, BYTES_MAX])
-            for index, entries, size in answer:
+            waits_ms = [self._waits_ms(gate) for gate in some]
+            answer: Any = await self._bound(
+                keys=[self._names.outcomes(gate) for gate in some], args=[ENTRIES_MAX, BYTES_MAX, *waits_ms]
+            )
+            for index, entries, size, due in answer:
                 if size < 0:
                     await self._say_lost(some[index - 1], entries)
-                elif load < PASS_BYTES_MAX:
+                elif due and load < PASS_BYTES_MAX:
                     filled.append(some[index - 1])
                     load += size
         return filled
@@ -306,23 +321,30 @@ class OutcomeMover(Background):
 
     async def _move(self, entries: list[Entry]) -> None:
         """Write a batch to Kafka and wait for its acknowledgements."""
-        sent, malformed, lost = [], 0, 0
+        by_gate: dict[str, list[Said]] = {}
+        moved = malformed = lost = 0
+        for entry in entries:
+            if entry.fields is None:
+                continue  # removed by the cap while it was pending
+            try:
+                said = said_by(entry, self._names.installation, self._probes)
+            except BadOutcome as error:
+                malformed += 1
+                self._complain(entry.gate, error)
+                continue
+            moved += 1
+            lost += said["lost"]
+            by_gate.setdefault(entry.gate, []).append(said)
         async with asyncio.timeout(_KAFKA_SECONDS_MAX):
-            for entry in entries:
-                if entry.fields is None:
-                    continue  # removed by the cap while it was pending
-                try:
-                    key, value = record_of(entry, self._names.installation, self._probes)
-                except BadOutcome as error:
-                    malformed += 1
-                    self._complain(entry.gate, error)
-                    continue
-                lost += int(entry.fields.get(b"lost", b"0"))
-                sent.append(await self._producer.send(self._topic, value, key))
+            sent = [
+                await self._producer.send(self._topic, value, key)
+                for outcomes in by_gate.values()
+                for key, value in map(encoded, put_together(outcomes))
+            ]
             await asyncio.gather(*sent)
-        self.moved += len(sent)
+        self.moved += moved
         self.malformed += malformed
-        self._on_count("moved", len(sent))
+        self._on_count("moved", moved)
         self._on_count("malformed", malformed)
         if lost:
             self._on_count("lost", lost)

@@ -33,7 +33,7 @@ READ_AT_ONCE_MAX: Final = 8
 WORTH_A_WORD_MS: Final = 5_000
 """A transaction that has been open for longer is logged."""
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class OpenTransaction(NamedTuple):
@@ -96,7 +96,7 @@ class TransactionWatch(Background):
         for place, met in self._met.items():
             if not met.logged and now_ms - met.since_ms > WORTH_A_WORD_MS:
                 met.logged = True
-                log.warning(
+                logger.warning(
                     "%s partition %d waits for a transaction that has been open for %.0f s, since offset %d: evidence time "
                     "stands still until it ends",
                     *place,
@@ -109,7 +109,7 @@ class TransactionWatch(Background):
             try:
                 await self.look_once()
             except Exception as error:  # noqa: BLE001  # a worker goes on without knowing why it waits
-                log.debug("no look at open transactions: %s", error)
+                logger.debug("no look at open transactions: %s", error)
             await asyncio.sleep(self._every_s)
 
     async def _release(self) -> None:
@@ -118,7 +118,7 @@ class TransactionWatch(Background):
     @staticmethod
     def _over(place: TopicPartition, met: _Met | None) -> None:
         if met is not None and met.logged:
-            log.info("%s partition %d: the transaction since offset %d has ended", *place, met.offset)
+            logger.info("%s partition %d: the transaction since offset %d has ended", *place, met.offset)
 
     async def _read(self, places: list[TopicPartition]) -> None:
         """Find since when these are open; what cannot be read is tried again at the next look, a few times."""
@@ -128,7 +128,7 @@ class TransactionWatch(Background):
             async with asyncio.timeout(READ_SECONDS_MAX):
                 found = await _appended(self._broker, {place: self._met[place].offset for place in places})
         except Exception as error:  # noqa: BLE001  # whatever it is, the age is that since the transaction was first met
-            log.debug("no append time of %s: %s", places, error)
+            logger.debug("no append time of %s: %s", places, error)
             return
         for place, append_ms in found.items():
             met = self._met[place]

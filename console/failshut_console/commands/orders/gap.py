@@ -124,7 +124,7 @@ def accept_gap(
 
 
 def _gaps(at: Runtime) -> Gaps:
-    """The gaps that living monitors report: of each place the lowest covered position.
+    """Return the gaps that living monitors report: of each place the lowest covered position.
 
     Raises:
         Trouble: the store does not answer, or nobody lives who would know.

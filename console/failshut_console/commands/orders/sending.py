@@ -29,7 +29,7 @@ Epoch = Annotated[
 
 
 def reason(why: str) -> str:
-    """The reason as it was given. Raises `Trouble` where it is none, or too long."""
+    """Return the reason as it was given. Raises `Trouble` where it is none, or too long."""
     if not why.strip():
         raise Trouble("--why is empty", "nothing was sent", "say why: whoever reads the log asks it first")
     if not why.isprintable():
@@ -40,7 +40,7 @@ def reason(why: str) -> str:
 
 
 def signed(at: Runtime, by: str, why: str) -> dict[str, Any]:
-    """What every command says of itself: of which installation, by whom, why, its id, and when."""
+    """Return what every command says of itself: of which installation, by whom, why, its id, and when."""
     name = by or who()
     if not name.isprintable():
         raise Trouble("--by holds a character that cannot be printed", "nothing was sent", "write your name in one line")
@@ -49,7 +49,7 @@ def signed(at: Runtime, by: str, why: str) -> dict[str, Any]:
 
 
 def _installation(at: Runtime) -> str:
-    """The one that was named, by option or by the JWKS file, or else the one whose log this is."""
+    """Return the one that was named, by option or by the JWKS file, or else the one whose log this is."""
     if at.installation:
         return at.installation
     _known_broker(at)
@@ -57,13 +57,13 @@ def _installation(at: Runtime) -> str:
 
 
 def seen_now(at: Runtime, gate: str) -> View:
-    """What the store shows of a gate now."""
+    """Return what the store shows of a gate now."""
     look = Looker(at.store, at.jwks, installation=at.installation).look([gate])
     return look.gates[0]
 
 
 def epoch_of(view: View) -> int:
-    """The epoch that a command answers. Raises `Trouble` where the store shows none."""
+    """Return the epoch that a command answers. Raises `Trouble` where the store shows none."""
     if not view.epoch.isdigit():
         raise Trouble(
             f"the store shows no decision about {view.gate}",

@@ -2,44 +2,15 @@
 
 from __future__ import annotations
 
-from failshut_breakers.command import Unlock
-from failshut_console.commands.options import (
-    FOLDER,
-    AsJson,
-    Broker,
-    Folder,
-    Installation,
-    Jwks,
-    OperatorKey,
-    Prefix,
-    Store,
-    where,
-)
-from failshut_console.commands.orders.sending import By, Epoch, Gate, Wait, Why, epoch_of, seen_now, send, signed
+from failshut_console.commands.orders.answering import answers_a_closing
 
 
-def unlock(
-    gate: Gate,
-    why: Why,
-    by: By = "",
-    epoch: Epoch = -1,
-    broker: Broker = "",
-    store: Store = "",
-    jwks: Jwks = "",
-    prefix: Prefix = "",
-    installation: Installation = "",
-    key: OperatorKey = "",
-    state: Folder = FOLDER,
-    wait: Wait = 15.0,
-    as_json: AsJson = False,
-) -> None:
+@answers_a_closing("unlock")
+def unlock() -> None:
     """Let a locked breaker prove itself. It answers one closing, by its epoch; a later lock or demand voids it.
 
-    It is refused while a cause persists, and for a breaker that is not locked: `failshut reset` is for that. Where the policy
-    wants probes, the gate is PROVING first: a few executions are admitted, and their outcomes decide.
+    It is refused while a cause persists. It is also refused for a breaker that is not locked: use `failshut reset`. If the
+    policy asks for probes, the gate is PROVING first: a few executions are admitted, and their outcomes decide.
 
     Exit status: 0 the breaker proves itself or is armed, 1 refused (it says why), 2 wrong usage, 3 nobody answered.
     """
-    at = where(state, store=store, broker=broker, jwks=jwks, key=key, prefix=prefix, installation=installation)
-    number = epoch if epoch >= 0 else epoch_of(seen_now(at, gate))
-    send(at, Unlock(gate=gate, **signed(at, by, why), epoch=number), wait, as_json)

@@ -13,7 +13,7 @@ from failshut_console.commands.recordings.options import Labels, Probes, Resets
 
 def compare(
     one: Annotated[str, typer.Argument(metavar="A", help="A policy file, the word `recorded`, or a recording.")],
-    two: Annotated[str, typer.Argument(metavar="B", help="The same.")],
+    two: Annotated[str, typer.Argument(metavar="B", help="What to compare it with: the same choices as A.")],
     on: Annotated[
         list[Path] | None, typer.Option("--on", metavar="RECORDING", help="A recording to compare on. Repeat for more.")
     ] = None,

@@ -1,7 +1,7 @@
 """Options that the commands on recordings share.
 
-These files hold the signatures alone. What carries them out (recordings/) needs the extra `replay` (pyarrow, matplotlib ...),
-takes a second to import, and so is imported when one of these commands runs, never for another command.
+These files hold the signatures alone. The code that carries them out is in recordings/. It needs the extra `replay` (pyarrow,
+matplotlib ...) and takes a second to import. So it is imported only when one of these commands runs.
 """
 
 from __future__ import annotations
@@ -18,10 +18,15 @@ Labels = Annotated[
 ]
 Settle = Annotated[str, typer.Option("--settle", help="A trip within this time after an incident's end is not false.")]
 Probes = Annotated[
-    bool, typer.Option("--probes-pass/--no-probes", help="In a what-if: probes succeed at the next mark, or nobody runs any.")
+    bool,
+    typer.Option(
+        "--probes-pass/--no-probes",
+        help="In a what-if: every probe succeeds at the next mark. With --no-probes nobody runs any.",
+    ),
 ]
 Resets = Annotated[
-    str, typer.Option("--reset-after", help="In a what-if: an operator resets after this long what only an operator can reset.")
+    str,
+    typer.Option("--reset-after", help="In a what-if: after this long, an operator resets what only an operator can reset."),
 ]
 Policies = Annotated[list[Path] | None, typer.Option("--policy", metavar="FILE", help="A policy file. Repeat for more.")]
 Output = Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The file to write.")]

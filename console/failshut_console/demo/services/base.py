@@ -56,11 +56,11 @@ class Service:
         return str(self.options.broker).removeprefix("kafka://")
 
     async def execute(self) -> None:
-        """What the gate guards: a few milliseconds of pretended work. Subclasses say what it is."""
+        """Do what the gate guards: a few milliseconds of pretended work. Subclasses say what it is."""
         await asyncio.sleep(0.002)
 
     def tasks(self) -> list[Callable[[], Awaitable[None]]]:
-        """What runs beside the executions."""
+        """Return what runs beside the executions."""
         return []
 
     async def on_trouble(self, on: bool) -> None:
@@ -76,7 +76,7 @@ class Service:
         await self._producer.send_and_wait(topic or str(self.options.prefix) + TELEMETRY, message, key=key)
 
     async def beat(self) -> None:
-        """One sign of life."""
+        """Send one sign of life."""
         await self.send(telemetry.heartbeat(self.name), telemetry.key(self.name, "heartbeat"))
 
     async def every(self, seconds: float, act: Callable[[], Awaitable[None]]) -> None:
@@ -117,7 +117,7 @@ class Service:
             writer.close()
 
     async def _attempt(self) -> None:
-        """One execution, if the guard admits it."""
+        """Start one execution, if the guard admits it."""
         try:
             async with self.gate.execution(subject=self.subject) as execution:
                 self._admitted.append((time.monotonic(), execution.permit.mode, execution.permit.evidence_ms))
