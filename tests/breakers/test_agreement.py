@@ -229,7 +229,7 @@ class TestControl:
         world = World(G)
         self.open(world)
         world.router.operators = b"others"
-        before_ms = world.gate("g").permit_ms
+        before_ms = world.gate("g").judged_ms
         said = world.command("lock") + world.marks(4_000)
         assert not [one for one in said if one.cause is Cause.LOCK]
         assert world.last("g").cause is Cause.ROUTING

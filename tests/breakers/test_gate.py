@@ -12,6 +12,7 @@ from failshut.cause import Cause
 from failshut_breakers.conditions.on_series import DriftCondition
 from failshut_breakers.decisions.decision import Breaker as State
 from failshut_breakers.decisions.decision import Kind
+from failshut_breakers.decisions.permits import LIFE_MS
 from failshut_breakers.evidence.records import EvidenceError, Place
 from failshut_breakers.gate.state import Gate
 from failshut_breakers.gate.step import Step
@@ -68,8 +69,10 @@ class TestOpening:
         assert world.last().exp_ms <= START_MS + 400 + 3_000
 
     def test_renewals_are_bounded(self) -> None:
-        """A permit is renewed when evidence time came a sixth of its ttl further, under the same epoch."""
+        """Under a bypass a permit is renewed when evidence time came a sixth of its ttl further, under the same epoch."""
         world = opened(policy(BEAT))
+        until_ms = world.now_ms + 60_000
+        world.command("bypass", epoch=world.gate().epoch, conditions=["heartbeat:a"], until_ms=until_ms)
         world.marks(6_000, beat="a")
         said = [one for one in world.said if one.kind is Kind.RENEW]
         assert len(said) == 10
@@ -310,7 +313,7 @@ class TestFaults:
             return real(*arguments)
 
         monkeypatch.setattr(owner, where, once)
-        world.mark(1_000)
+        world.mark(LIFE_MS if where == "_decision" else 1_000)
         assert failed
         assert (world.last().kind, world.last().cause, world.last().breaker) == (Kind.CLOSE, Cause.FAULT, State.LOCKED)
 

@@ -12,7 +12,7 @@ from failshut.permit import Closing, Permit, verify
 from failshut.signing import TOKEN_BYTES_MAX, SigningKey
 from failshut_breakers.decisions.decision import Breaker as State
 from failshut_breakers.decisions.decision import Brief, Decision, Kind, decode_decision, encode_decision
-from failshut_breakers.decisions.permits import BECAUSE_MAX, FutureEvidence, statement_of
+from failshut_breakers.decisions.permits import BECAUSE_MAX, LIFE_MS, FutureEvidence, statement_of
 from failshut_breakers.policy.policy import PolicyError, parse_policy
 
 KEY = SigningKey.generate()
@@ -106,7 +106,7 @@ def test_every_policy_that_is_taken_has_permits_that_guards_read(letter: str, wh
 
 def test_the_same_decision_and_key_write_the_same_bytes(story: World) -> None:
     """I2, I3: two governors with clocks of their own sign the same token."""
-    for kind in (Kind.OPEN, Kind.RENEW, Kind.CLOSE):
+    for kind in (Kind.OPEN, Kind.CLOSE):
         decision = said(story, kind)
         again = decode_decision(encode_decision(decision))
         assert again == decision
@@ -114,8 +114,8 @@ def test_the_same_decision_and_key_write_the_same_bytes(story: World) -> None:
 
 
 def test_a_permit_says_what_was_decided(story: World) -> None:
-    """What a guard verifies is the decision's, and ends ttl after its evidence."""
-    decision = said(story, Kind.RENEW)
+    """What a guard verifies is the decision's. Seals renew it, for ttl after their evidence, and its last end is far away."""
+    decision = said(story, Kind.OPEN)
     statement = statement_of(decision, KEY, decision.evidence_ms)
     permit = verify(statement.token, KEYS, "g")
     assert isinstance(permit, Permit)
@@ -125,7 +125,12 @@ def test_a_permit_says_what_was_decided(story: World) -> None:
         decision.policy,
         "armed",
     )
-    assert (permit.nbf_ms, permit.exp_ms) == (decision.evidence_ms, decision.evidence_ms + 3_000)
+    assert (permit.sealed, permit.ttl_ms) == (True, 3_000)
+    assert (permit.nbf_ms, permit.exp_ms) == (decision.evidence_ms, decision.evidence_ms + LIFE_MS)
+    proving = msgspec.structs.replace(decision, mode="proving")
+    unsealed = verify(statement_of(proving, KEY, decision.evidence_ms).token, KEYS, "g")
+    assert isinstance(unsealed, Permit)
+    assert (unsealed.sealed, unsealed.exp_ms) == (False, decision.evidence_ms + 3_000)
     assert (permit.subjects, permit.context) == (("agent:*",), {"environment": "production"})
     assert (statement.kind, statement.exp_ms) == ("permit", permit.exp_ms)
 
@@ -142,7 +147,7 @@ def test_a_closing_says_why(story: World) -> None:
 
 def test_evidence_of_the_future_is_not_signed(story: World) -> None:
     """I2: a governor whose own clock is behind evidence time signs no permit; a closing it signs."""
-    decision = said(story, Kind.RENEW)
+    decision = said(story, Kind.OPEN)
     with pytest.raises(FutureEvidence, match="1 ms ahead"):
         statement_of(decision, KEY, decision.evidence_ms - 1)
     assert statement_of(said(story, Kind.CLOSE), KEY, 0).kind == "closing"
@@ -150,7 +155,7 @@ def test_evidence_of_the_future_is_not_signed(story: World) -> None:
 
 def test_no_permit_outlives_its_evidence(story: World) -> None:
     """I2: a decision that says so is not signed, whoever made it."""
-    decision = said(story, Kind.RENEW)
+    decision = msgspec.structs.replace(said(story, Kind.OPEN), mode="bypass")
     late = msgspec.structs.replace(decision, exp_ms=decision.evidence_ms + decision.ttl_ms + 1)
     with pytest.raises(ValueError, match="outlive"):
         statement_of(late, KEY, decision.evidence_ms)

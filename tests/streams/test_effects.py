@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
 from aiokafka.errors import KafkaTimeoutError
+from monitor.harness import until
 from patience import patient
 
 from failshut.cause import Cause
 from failshut.epoch import epoch_of
+from failshut.seal import Seal, name_of
 from failshut.signing import SigningKey
 from failshut.store.names import Names
 from failshut_breakers.decisions.decision import Breaker, Decision, Kind, decode_decision
-from failshut_breakers.decisions.permits import Statement
-from failshut_breakers.store.client import Store, StoreUnreachable
+from failshut_breakers.decisions.permits import LIFE_MS, Statement
+from failshut_breakers.store.client import Sealed, Store, StoreUnreachable
 from failshut_servers import Valkey
-from failshut_streams.governor.effects import WRITES_MAX, Effects
+from failshut_streams.governor.effects import WRITES_MAX, Effects, wall_ms
 from failshut_streams.governor.refusals import REPEATED
 from failshut_streams.metrics import Metrics
 
@@ -63,6 +66,9 @@ class Answers:
 
     def __init__(self) -> None:
         self.given: list[list[Statement]] = []
+        self.sealed: list[Seal] = []
+        self.order: list[str] = []
+        self.how = "written"
         self.lost = 0
         self.during: Callable[[], Any] = lambda: None
 
@@ -71,12 +77,23 @@ class Answers:
         if not pairs:
             return []
         self.given.append([statement for statement, _ in pairs])
+        self.order.append("statements")
         self.during()
         await asyncio.sleep(0)
         if self.lost:
             self.lost -= 1
             raise StoreUnreachable("the answer was lost")
         return [True] * len(pairs)
+
+    async def write_seals(self, pairs: Iterable[tuple[Seal, str]]) -> list[Sealed]:
+        pairs = list(pairs)
+        await asyncio.sleep(0)
+        if self.lost:
+            self.lost -= 1
+            raise StoreUnreachable("the answer was lost")
+        self.sealed += [seal for seal, _ in pairs]
+        self.order.append("seals")
+        return [Sealed(self.how, "") for _ in pairs]
 
 
 class Records:
@@ -170,17 +187,18 @@ async def test_a_waits_while_it_is_under_way() -> None:
 async def test_what_opens_nothing_is_not_signed(clock_ms: int) -> None:
     """A permit that has lapsed by now, or whose evidence lies in this clock's future, is dropped, and a closing never is."""
     effects, store, _ = made(clock_ms=clock_ms)
-    await effects.take([decision(), decision(Kind.CLOSE, gate="two")])
+    await effects.take([decision(mode="proving"), decision(Kind.CLOSE, gate="two")])
     await effects.write_pending()
     assert written(store) == [[("two", "closing", 10)]]
     assert not effects._pending
 
 
-async def test_a_permit_with_life_left_is_signed() -> None:
-    """One millisecond before its end, and at the very time of its evidence."""
-    for clock_ms in (NOW_MS + 1_999, NOW_MS):
+@pytest.mark.parametrize(("mode", "life_ms"), [("proving", 2_000), ("bypass", 2_000), ("armed", LIFE_MS)])
+async def test_a_permit_with_life_left_is_signed(mode: str, life_ms: int) -> None:
+    """One millisecond before its end, and at the very time of its evidence. Seals say whether a long one counts."""
+    for clock_ms in (NOW_MS + life_ms - 1, NOW_MS):
         effects, store, _ = made(clock_ms=clock_ms)
-        await effects.take([decision()])
+        await effects.take([decision(mode=mode)])
         await effects.write_pending()
         assert written(store) == [[("pay", "permit", 10)]]
 
@@ -313,3 +331,97 @@ async def test_a_flushed_store_gets_the_closing_back(store: Valkey) -> None:
         await older.take([decision(offset=6)])
         await older.write_pending()
         assert await there._redis.get(Names("i" * 32).record("pay")) == record
+
+
+# --- seals ---------------------------------------------------------------------------------------------------------------
+
+
+def seal_at(offset: int, partition: int = 0, evidence_ms: int = NOW_MS) -> Seal:
+    """A seal of one gate."""
+    name = name_of("pay", epoch_of(1, 1), "sha256:0", "armed")
+    return Seal.of("i" * 32, partition, 1, offset, evidence_ms + 2_000, [(evidence_ms, name)])
+
+
+async def test_the_newest_seal_of_each_partition_is_written_behind_the_permits() -> None:
+    """A seal that waits gives way to a newer one, and a guard finds the permit where it finds the seal that names it."""
+    effects, store, _ = made()
+    effects.take_seal(seal_at(9))
+    await effects.take([decision()])
+    effects.take_seal(seal_at(10))
+    effects.take_seal(seal_at(7, partition=3))
+    writing = asyncio.create_task(effects.write_regularly())
+    await until(lambda: len(store.sealed) == 2, "both partitions are sealed")
+    writing.cancel()
+    assert sorted((seal.partition, seal.offset) for seal in store.sealed) == [(0, 10), (3, 7)]
+    assert store.order[:2] == ["statements", "seals"]
+    assert not effects._seals
+
+
+async def test_a_seal_whose_answer_was_lost_is_written_again_unless_a_newer_one_came() -> None:
+    effects, store, _ = made()
+    store.lost = 1
+    effects.take_seal(seal_at(9))
+    with pytest.raises(StoreUnreachable):
+        await effects.write_seals()
+    assert effects._seals
+    effects.take_seal(seal_at(10))
+    await effects.write_seals()
+    assert [seal.offset for seal in store.sealed] == [10]
+
+
+@pytest.mark.parametrize("evidence_ms", [NOW_MS + 1, NOW_MS - 2_000], ids=["future", "over"])
+async def test_a_seal_of_the_future_or_one_that_is_over_is_not_signed(evidence_ms: int) -> None:
+    """I2: a clock that is behind seals nothing, and what ended helps nobody."""
+    effects, store, _ = made()
+    effects.take_seal(seal_at(9, evidence_ms=evidence_ms))
+    await effects.write_seals()
+    assert store.sealed == []
+    assert not effects._seals
+
+
+async def test_a_seal_that_differs_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    """Two monitors that decide differently: the words name the partition."""
+    effects, store, _ = made()
+    store.how = "differs"
+    for offset in range(9, 13):
+        effects.take_seal(seal_at(offset))
+        await effects.write_seals()
+    assert len([record for record in caplog.records if "Two monitors decide differently" in record.getMessage()]) == 1
+
+
+async def test_what_a_restored_governor_last_said_can_be_said_again_without_its_tokens() -> None:
+    """A flushed store gets everything back but probe tokens, which are said once."""
+    effects, store, _ = made()
+    effects.adopt([decision(mode="proving", tokens=3, probe_epoch=epoch_of(1, 1)), decision(gate="two")])
+    effects.write_again(["pay", "two"])
+    await effects.write_pending()
+    assert sorted((one.gate, one.tokens) for one in store.given[0]) == [("pay", ()), ("two", ())]
+
+
+async def test_seals_in_a_store_move_forward_alone(store: Valkey) -> None:
+    """An older seal, one of a term that is over and another one of the same position leave the newest as it is."""
+    names = Names("i" * 32)
+    async with Store(store.url) as there:
+        now_ms = wall_ms()
+        seals = [seal_at(offset, evidence_ms=now_ms + 60_000) for offset in (10, 9, 10, 11)]
+        tokens = [seal.sign(KEY) for seal in seals]
+        assert [one.how for one in await there.write_seals(zip(seals[:3], tokens[:3], strict=True))] == [
+            "written",
+            "older",
+            "written",
+        ]
+        assert [one.how for one in await there.write_seals([(seals[0], "another")])] == ["differs"]
+        assert (await there.write_seals([(seals[3], tokens[3])]))[0] == ("written", seals[0].position)
+        assert await there._redis.get(names.seal(0)) == tokens[3].encode()
+        assert 0 < await there._redis.pttl(names.seal(0)) <= 62_000
+        later = dataclasses.replace(seals[0], term=2, offset=1)
+        other = dataclasses.replace(seals[3], offset=99, partition=5)
+        assert [one.how for one in await there.write_seals([(later, later.sign(KEY)), (other, other.sign(KEY))])] == [
+            "written",
+            "older",
+        ]
+        assert await there._redis.get(names.term) == b"2"
+        for garbage in (b"z", b"9" * 400):
+            await there._redis.set(names.sealed(0), garbage)
+            await there._redis.set(names.term, garbage)
+            assert (await there.write_seals([(later, later.sign(KEY))]))[0].how == "written"

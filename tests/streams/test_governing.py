@@ -13,6 +13,7 @@ from streams import test_control as control_test
 from streams.front_door import LOG, PARTITIONS, ROUTES, chunk, cutter, mark, partition_of, record, sample
 
 from failshut.cause import Cause
+from failshut.seal import Seal
 from failshut_breakers.decisions.decision import Breaker, Decision, Kind
 from failshut_breakers.evidence.records import EvidenceError, Run, encode_run
 from failshut_streams.config import WorkerConfig
@@ -46,13 +47,14 @@ RUNS = the_log()
 
 
 class Effects:
-    """Notes what is taken; `waits` says whether a closing is not yet in the store."""
+    """Notes what is taken; `waiting` says whether a statement is not yet in the store."""
 
     def __init__(self) -> None:
         self.taken: list[Decision] = []
         self.forgotten: list[str] = []
         self.last: dict[str, Decision] = {}
-        self.waits = False
+        self.waiting = False
+        self.seals: list[Seal] = []
         self.error: Exception | None = None
 
     async def take(self, decisions: Iterable[Decision]) -> None:
@@ -69,8 +71,14 @@ class Effects:
         for gate in gates:
             self.last.pop(gate, None)
 
-    def closing_waits(self, gates: Iterable[str]) -> bool:
-        return self.waits
+    def waits(self, gates: Iterable[str]) -> bool:
+        return self.waiting
+
+    def take_seal(self, seal: Seal) -> None:
+        self.seals.append(seal)
+
+    def adopt(self, decisions: Iterable[Decision]) -> None:
+        self.last |= {decision.gate: decision for decision in decisions}
 
 
 class App:
@@ -192,10 +200,10 @@ async def test_no_snapshot_passes_a_closing_that_is_not_in_the_store() -> None:
     """A restart would never say it again; the snapshot is made when the store has it."""
     bench = Bench()
     await bench.start()
-    bench.effects.waits = True
+    bench.effects.waiting = True
     await bench.feed(RUNS[:3], 0, 0, snapshot=True)
     assert bench.table == {}
-    bench.effects.waits = False
+    bench.effects.waiting = False
     await bench.feed(RUNS[3:4], 3, 3)
     assert bench.table.keys() == {str(HOME)}
 

@@ -2,19 +2,21 @@
 -- KEYS: seal, position, term
 -- ARGV: position (16 digits: term * 2^40 + offset), term, token, kept_ms
 -- Answers: written or older or differs, and the position that stood there ('' where there was none).
-local function ours(value)
-  if type(value) ~= 'string' or #value ~= 16 or string.find(value, '%D') then return nil end
+-- Of whatever is there no more is read than one of ours has, and one character, by which a longer one is told.
+local function ours(key, digits)
+  local value = redis.pcall('GETRANGE', key, 0, digits)
+  if type(value) ~= 'string' or value == '' or #value > digits or string.find(value, '%D') then return nil end
   return value
 end
-local told = redis.pcall('GET', KEYS[3])
-local term = type(told) == 'string' and #told <= 4 and not string.find(told, '%D') and tonumber(told) or 0
-if tonumber(ARGV[2]) < term then return {'older', told} end
-local there = ours(redis.pcall('GET', KEYS[2]))
+local told = ours(KEYS[3], 4)
+if told and tonumber(ARGV[2]) < tonumber(told) then return {'older', told} end
+local there = ours(KEYS[2], 16)
+if there and #there ~= 16 then there = nil end
 if there and ARGV[1] < there then return {'older', there} end
 if there == ARGV[1] then
-  local token = redis.pcall('GET', KEYS[1])
+  local token = redis.pcall('GETRANGE', KEYS[1], 0, #ARGV[3])
   -- The same seal again, or one that ran out. Two that differ are of monitors that do not decide alike.
-  if type(token) == 'string' and token ~= ARGV[3] then return {'differs', there} end
+  if type(token) == 'string' and token ~= '' and token ~= ARGV[3] then return {'differs', there} end
 end
 redis.call('SET', KEYS[3], ARGV[2])
 redis.call('SET', KEYS[2], ARGV[1])
