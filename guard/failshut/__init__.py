@@ -14,10 +14,9 @@ from failshut.admission.unfinished import RunsLater
 from failshut.cause import Cause, Check
 from failshut.config import Clocks, Configuration
 from failshut.execution import Execution
-from failshut.former_names import forward
+from failshut.former_names import MOVED, forward
 from failshut.gate import Gate
 from failshut.guard import Guard, configure
-from failshut.moved import MOVED
 from failshut.permit import Closing, Permit, verify
 from failshut.withheld import Withheld
 

@@ -14,7 +14,24 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import Any
+from typing import Any, Final
+
+MOVED: Final = {
+    "address": "failshut.network.address",
+    "bounded": "failshut.store.answers",
+    "connection": "failshut.store.connection",
+    "keys": "failshut.store.names",
+    "keysource": "failshut.background.key_source",
+    "later": "failshut.admission.unfinished",
+    "naming": "failshut.admission.names",
+    "outcomes": "failshut.background.outcomes",
+    "reporter": "failshut.background.reporter",
+    "store_address": "failshut.store.address",
+    "store_state": "failshut.store.state",
+    "tls": "failshut.network.tls",
+    "watcher": "failshut.background.watcher",
+}
+"""What this package's own modules were called in 0.1, and where they are now."""
 
 
 class _Moved(MetaPathFinder, Loader):

@@ -353,12 +353,12 @@ class Slot:
         """Remember a permit that lives by seals. A lease on what permits the same goes on until its end."""
         self._see(_Seen(fence, permit.epoch, False, kid=kid))
         self.interval_ms = max(1, min(READ_INTERVAL_MS_MAX, permit.ttl_ms // 4))
-        if pttl_ms == -1:
+        if pttl_ms < 0:
             self._deny(Denial(Cause.UNVERIFIED, "the store would keep this permit for ever: not the monitor's writing"))
             return
         self.sealed, self._sealed_kid = permit, kid
-        state = self.state
-        if isinstance(state, Lease) and _authority(state.permit) == _authority(permit):
+        state = self._same(permit)
+        if state is not None:
             self._replace(Lease(self, permit, state.mono_end, state.wall_end, state.admitted, kid, state.tally), permit)
         else:
             self._replace(Denial(Cause.NO_PERMIT, "no seal has named this permit yet"), permit)
@@ -404,11 +404,16 @@ class Slot:
         self._see(_Seen(fence, permit.epoch, True, kid=self._sealed_kid))
         self._deny(Denial(Cause.STALE, f"the newest seal does not name the permit of epoch {permit.epoch}: its gate closed"))
 
-    def _admitted(self, permit: Permit) -> set[Any]:
+    def _same(self, permit: Permit) -> Lease | None:
+        """The lease at hand, where it is on a permit that says the same."""
         state = self.state
         if isinstance(state, Lease) and _authority(state.permit) == _authority(permit):
-            return state.admitted
-        return set()
+            return state
+        return None
+
+    def _admitted(self, permit: Permit) -> set[Any]:
+        state = self._same(permit)
+        return state.admitted if state is not None else set()
 
     def _absent(self, before: Moment) -> Denial:
         if self._last_ms[1] and before.wall * 1000 >= self._last_ms[1] - self.tolerance_ms:

@@ -106,7 +106,7 @@ class Witness:
             self.sealed += 1
             self.ends_ms[name] = evidence_ms + (gate.said.ttl_ms if gate.said is not None else 0)
         for gate, where, append_ms, _, _ in self.unjudged():
-            assert times.get(gate.name, 0) <= append_ms, f"a seal passed {where}, which {gate.name} was not fed"
+            assert times.get(gate.name, 0) <= append_ms, f"a seal of {gate.name} passed {where}, which it was not fed"
 
     def unjudged(self) -> list[tuple[Gate, str, int, int, Coverage]]:
         """Bad values that a policy asks for and its conditions were not fed: gate, where, when, coverage."""

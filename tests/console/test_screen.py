@@ -7,7 +7,8 @@ import io
 import pytest
 from rich.console import Console
 
-from failshut_console.monitor.gate_views import CLOSED, OPEN, Look, View, Worker
+from failshut_console.monitor.gate_views import CLOSED, OPEN, Look, View
+from failshut_console.monitor.worker_lines import Worker
 from failshut_console.terminal import gate_table
 
 LONG = "drift in amount_eur: mean 48.1 to 97.3 over the last 1,024 records, and then some more words"

@@ -10,7 +10,9 @@ PACKAGES = ("failshut", "failshut_breakers", "failshut_streams", "failshut_repla
 MOVED = [
     (f"{package}.{former}", name)
     for package in PACKAGES
-    for former, name in importlib.import_module(f"{package}.moved").MOVED.items()
+    for former, name in importlib.import_module(
+        "failshut.former_names" if package == "failshut" else f"{package}.moved"
+    ).MOVED.items()
 ]
 ROOMS = [
     ("failshut.store", "Store"),

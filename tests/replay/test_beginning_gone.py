@@ -31,6 +31,9 @@ RULE = made.policy(
 )
 
 
+pytestmark = pytest.mark.usefixtures("signed_often")
+
+
 def events(count: int = 1200, change_at: int = 800, back_at: int = 900) -> Iterator[Event]:
     """A series that jumps and comes back, and a heartbeat."""
     rng = random.Random(2)

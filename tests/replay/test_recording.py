@@ -77,6 +77,7 @@ def test_decisions_come_in_any_order_and_more_than_once(tmp_path: Path) -> None:
     assert check(opened).identical
 
 
+@pytest.mark.usefixtures("signed_often")
 def test_two_governors_that_differ_are_told_of(tmp_path: Path) -> None:
     """Two decisions about a gate's state over one record cannot both have been right, and no replay is identical to both."""
     records = evidence()

