@@ -96,6 +96,9 @@ class ConformanceCondition(OnSeries):
             self._window.extend(before._window)
             self._misses = len(self._window) - sum(self._window)
 
+    def _window_of(self) -> int:
+        return self._after.maxlen or 0
+
     def _grade(self) -> float:
         return max(super()._grade(), self._misses / self._misses_max if self._misses_max else 0.0)
 
