@@ -266,20 +266,24 @@ class Lag(Told):
         known = max(0, first[1]), max(0, last[1])
         return last[2] - known[1] < first[2] - known[0]
 
+    def _is_unknown(self, now_ms: int) -> bool:
+        return self.unknown or now_ms - self.last_ms > self.settings["stale_ms"]
+
     def tick(self, now_ms: int) -> None:
-        if self.last_ms and now_ms - self.last_ms > self.settings["stale_ms"]:
-            self.unknown = True
-            self.not_well_ms = self.not_well_ms or self.last_ms
+        if self.last_ms and self._is_unknown(now_ms):
+            self.unknown, self.not_well_ms = True, self.not_well_ms or self.last_ms
 
     def says(self, now_ms: int) -> Said:
         if not self.last_ms:
             return INSUFFICIENT
-        if self.not_well_ms and max(now_ms, self.last_ms) - self.not_well_ms >= self.settings["behind_ms"]:
-            return "demands", self.unknown
-        return INSUFFICIENT if self.unknown else HOLDS
+        unknown = self._is_unknown(now_ms)
+        since_ms = self.not_well_ms or (self.last_ms if unknown else 0)
+        if since_ms and max(now_ms, self.last_ms) - since_ms >= self.settings["behind_ms"]:
+            return "demands", unknown
+        return INSUFFICIENT if unknown else HOLDS
 
     def news(self, closing_ms: int, now_ms: int) -> bool:
-        return self.last_ms > closing_ms and not self.unknown
+        return self.last_ms > closing_ms and not self._is_unknown(now_ms)
 
 
 class FailureRate(Told):

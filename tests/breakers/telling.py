@@ -203,6 +203,7 @@ class Story:
         self.gate.activate(entry, 0, Place("control", 0, 0, 0), "operator", Turn())
         sources = {own["of"] for own in of.settings.values()}
         self.modes = dict.fromkeys(sorted(sources | {"executions"}), "good")
+        self.drifts = {one.settings["of"]: one for one in self.reader.conditions.values() if isinstance(one, Drift)}
         self.lag = {0: [100, 100], 1: [100, 100]}  # committed, end
         self.tokens: list[str] = []
         self.turns = 0  # every other normal value is above the mean
@@ -290,7 +291,7 @@ class Story:
         rng = self.rng
         if mode == "silent" or (mode == "slow" and rng.random() < 0.9):
             return
-        drift = next((one for one in self.reader.conditions.values() if isinstance(one, Drift) and one.settings["of"] == name), None)
+        drift = self.drifts.get(name)
         rows: list[tuple[int, int, int, float]] = []
         for _ in range(rng.choice((1, 3, 6, 12))):
             if mode == "unreadable" or (mode == "half" and drift is None and rng.random() < 0.6):
@@ -314,7 +315,7 @@ class Story:
         if not drift.detector.ready:
             bad = any(value > LIMIT for value in [*drift.fed, *drift.after])
         elif drift.since_ms and "adopt_ms" in drift.settings:
-            bad = drift.after[-1] > LIMIT if drift.after else bad
+            bad = drift.after[-1] > LIMIT if drift.after else mode == "bad"
         elif drift.since_ms and mode == "half":
             return fmean(drift.fed) + 45 * pstdev(drift.fed)  # no alarm, and not back either
         return 1_000.0 + 5 * side if bad else 10.0 + side

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 STORIES = int(os.environ.get("FAILSHUT_STORIES", "10000"))
 SHARDS = 20
 STORIES_OF_A_POLICY = 20
-STEPS = (8, 8, 8, 40)
+STEPS = (6, 6, 6, 30)
 
 
 @pytest.fixture(autouse=True)

@@ -85,7 +85,8 @@ class ConformanceCondition(OnSeries):
         allowed = self._misses_max * len(after) / (self._window.maxlen or 1)
         if len(after) == after.maxlen and len(after) - sum(after) <= allowed:
             self._limit_ms = 0
-            self._window = deque(after, maxlen=self._window.maxlen)
+            self._window.clear()
+            self._window.extend(after)
             self._misses = len(after) - sum(after)
             after.clear()
 
