@@ -236,14 +236,14 @@ class Lag(Told):
     def __init__(self, settings: dict[str, Any]) -> None:
         super().__init__(settings)
         self.samples: dict[int, list[tuple[int, int, int]]] = {}  # by partition: time, committed, end
-        self.last_ms = self.not_well_ms = 0
+        self.last_ms = self.not_well_ms = self.judged_ms = 0
         self.unknown = True
 
     def take(self, time_ms: int, what: Any, now_ms: int, newest_ms: int) -> None:
         partitions: dict[int, tuple[int, int]] = what
         if time_ms < self.last_ms or not partitions:  # without partitions the sampler said why there is no sample
             return
-        self.last_ms = time_ms
+        self.last_ms = self.judged_ms = time_ms
         self.unknown = bool(self.samples.keys() - partitions.keys())
         for number, last in [(number, samples[-1]) for number, samples in self.samples.items()]:
             if number not in partitions and time_ms - last[0] > self.settings["behind_ms"] + self.settings["stale_ms"]:
@@ -266,24 +266,20 @@ class Lag(Told):
         known = max(0, first[1]), max(0, last[1])
         return last[2] - known[1] < first[2] - known[0]
 
-    def _is_unknown(self, now_ms: int) -> bool:
-        return self.unknown or now_ms - self.last_ms > self.settings["stale_ms"]
-
     def tick(self, now_ms: int) -> None:
-        if self.last_ms and self._is_unknown(now_ms):
+        if self.last_ms and now_ms - self.last_ms > self.settings["stale_ms"]:
             self.unknown, self.not_well_ms = True, self.not_well_ms or self.last_ms
+        self.judged_ms = max(now_ms, self.last_ms)
 
     def says(self, now_ms: int) -> Said:
         if not self.last_ms:
             return INSUFFICIENT
-        unknown = self._is_unknown(now_ms)
-        since_ms = self.not_well_ms or (self.last_ms if unknown else 0)
-        if since_ms and max(now_ms, self.last_ms) - since_ms >= self.settings["behind_ms"]:
-            return "demands", unknown
-        return INSUFFICIENT if unknown else HOLDS
+        if self.not_well_ms and self.judged_ms - self.not_well_ms >= self.settings["behind_ms"]:
+            return "demands", self.unknown
+        return INSUFFICIENT if self.unknown else HOLDS
 
     def news(self, closing_ms: int, now_ms: int) -> bool:
-        return self.last_ms > closing_ms and not self._is_unknown(now_ms)
+        return self.last_ms > closing_ms and not self.unknown
 
 
 class FailureRate(Told):
