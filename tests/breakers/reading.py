@@ -114,6 +114,8 @@ class Reader:
         self.state = "LOCKED" if self.state == "LOCKED" else "TRIPPED"
 
     def _probe(self, event: Event) -> None:
+        if event.probe in self.proven:
+            return  # a token counts once
         if event.what == "ok":
             self.proven.add(event.probe)
             if len(self.proven) >= self.probes:

@@ -72,6 +72,18 @@ def test_a_limit_that_is_kept_again_in_a_block_counts_the_rest_of_it() -> None:
     assert one.status is Status.DEMANDS
 
 
+def test_which_readings_are_old_does_not_depend_on_how_blocks_are_cut() -> None:
+    """The second reading of a stream shows its pace, and by that the third is too old: in one block as in three."""
+    late = []
+    for cut in (1, 3):
+        one = condition(RULE)
+        rows = [(n, 0, START_MS + ms, GOOD) for n, ms in enumerate((0, 1_000, 1_500))]
+        for first in range(0, 3, cut):
+            one.feed(Samples.of("s/x", rows[first : first + cut]), 0, at(50_000))
+        late.append(one.late)  # type: ignore[attr-defined]
+    assert late == [1, 1]
+
+
 def test_an_unreadable_record_that_comes_late_pushes_out_no_newer_one() -> None:
     """Partitions are read one after the other: what counts is when a record came to its topic, and not when it is read."""
     one = condition("unreadable: {at_least: 2, window: 10s}")

@@ -75,10 +75,10 @@ class OnSeries(Condition):
     def _samples(self, samples: Samples, skip: int, moment: Moment) -> list[Demand]:
         times_ms = samples.times_ms(skip)
         # Against evidence time, so that what waits in the log behind a lagging partition is not old by that alone.
-        oldest_ms = moment.evidence_ms - self._staleness.stale_ms if self._staleness.known else 0
-        self._staleness.take(times_ms)
-        if min(times_ms) < oldest_ms:
-            rows = [row for row in samples.rows[skip:] if row[2] >= oldest_ms]
+        if min(times_ms) >= moment.evidence_ms - self._staleness.least_ms:  # the usual case
+            self._staleness.take(times_ms)
+        else:  # one by one: what is old depends on the pace that those before it showed, however blocks are cut
+            rows = [row for row in samples.rows[skip:] if self._staleness.takes(row[2], moment.evidence_ms)]
             self.late += len(times_ms) - len(rows)
             if not rows:
                 return []
