@@ -323,7 +323,7 @@ class Story:
     def _tell_lag(self, name: str, mode: str, time_ms: int) -> None:
         rng = self.rng
         for at in self.lag.values():
-            at[1] += 40 if mode == "bad" else 3
+            at[1] += rng.choice((40, 40, 1)) if mode == "bad" else 3
             if mode == "some":
                 at[0] = min(at[1], at[0] + rng.choice((20, 20, 20, -10)))
             elif mode != "bad":

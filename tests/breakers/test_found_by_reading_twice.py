@@ -97,7 +97,7 @@ def test_an_unreadable_record_that_comes_late_pushes_out_no_newer_one() -> None:
 def test_an_outcome_that_is_older_than_the_window_when_it_comes_does_not_count() -> None:
     """Three failures from a minute ago say nothing about the last ten seconds."""
     one = condition(FAILURES)
-    assert not one.feed(outcomes("failed", 3), 0, at(60_000))
+    assert not one.feed(Outcomes([OutcomeRow(0, 0, START_MS, 0, "", "failed", 3)]), 0, at(60_000))
     assert one.status is Status.HOLDS
 
 
