@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from failshut_breakers.command import Reset
 from failshut_console.commands.options import (
     FOLDER,
     AsJson,
@@ -42,6 +41,8 @@ def reset(
 
     Exit status: 0 the breaker proves itself or is armed, 1 refused (it says why), 2 wrong usage, 3 nobody answered.
     """
+    from failshut_breakers.command import Reset
+
     at = where(state, store=store, broker=broker, jwks=jwks, key=key, prefix=prefix, installation=installation)
     number = epoch if epoch >= 0 else epoch_of(seen_now(at, gate))
     send(at, Reset(gate=gate, **signed(at, by, why), epoch=number), wait, as_json)

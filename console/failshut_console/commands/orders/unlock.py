@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from failshut_breakers.command import Unlock
 from failshut_console.commands.options import (
     FOLDER,
     AsJson,
@@ -40,6 +39,8 @@ def unlock(
 
     Exit status: 0 the breaker proves itself or is armed, 1 refused (it says why), 2 wrong usage, 3 nobody answered.
     """
+    from failshut_breakers.command import Unlock
+
     at = where(state, store=store, broker=broker, jwks=jwks, key=key, prefix=prefix, installation=installation)
     number = epoch if epoch >= 0 else epoch_of(seen_now(at, gate))
     send(at, Unlock(gate=gate, **signed(at, by, why), epoch=number), wait, as_json)
