@@ -47,7 +47,8 @@ COMPLETING = {"_FAILSHUT_COMPLETE": "complete_bash", "COMP_WORDS": "failshut ga"
 
 def cpu_s(name: str, folder: str) -> float:
     """CPU seconds of one call, user and system, of the process and of those that it waited for."""
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("FAILSHUT_")}
+    left_out = ("FAILSHUT_", "PYTHONDONTWRITEBYTECODE")  # with the second, each call would compile our files anew
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(left_out)}
     if name.startswith("completion"):
         environment |= COMPLETING
     before = resource.getrusage(resource.RUSAGE_CHILDREN)

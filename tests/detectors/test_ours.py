@@ -47,7 +47,7 @@ import sys
 from failshut_breakers.policy.policy import parse_policy
 from failshut_detectors import registry
 registry.names()
-parse_policy("gate: a.b\\npermit: {ttl: 3s}\\nconditions: [{heartbeat: {source: a, every: 1s}}]\\nsubjects: ['*']\\n")
+parse_policy("gate: a.b\\npermit: {ttl: 3s}\\nconditions: [{heartbeat: {source: a, grace: 3s}}]\\nsubjects: ['*']\\n")
 print(sorted({"numpy", "river", "scipy", "sqlalchemy"} & sys.modules.keys()))
 registry.OURS.load()
 print(sorted({"numpy", "river", "scipy"} & sys.modules.keys()))
