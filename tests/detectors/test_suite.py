@@ -109,10 +109,10 @@ class _Unseeded(broken.Right):
 
 
 class _Hashes(broken.Right):
-    """Decides by the hash of a text, which another process has not."""
+    """Says the hash of a text, which is another one in another process."""
 
-    def _far(self, value: float) -> bool:
-        return super()._far(value) and hash(f"{value:.3f}") % 4 == 0
+    def summary(self) -> str:
+        return f"{super().summary()} #{hash('a text') % 1_000_003}"
 
 
 class _Unversioned(broken.Right):
