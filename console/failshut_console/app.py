@@ -166,4 +166,4 @@ def _failshut(
         bool, typer.Option("--version", is_eager=True, callback=_say_version, help="Show the version, and exit.")
     ] = False,
 ) -> None:
-    """Options of `failshut` itself."""
+    """Take the options of `failshut` itself."""

@@ -81,4 +81,4 @@ def lazy_group(commands: Sequence[Lazy]) -> type[RedactingGroup]:
 
 
 def _nothing() -> None:
-    """A group without options of its own."""
+    """Take no options: a group without any of its own."""

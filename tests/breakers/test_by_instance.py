@@ -306,13 +306,13 @@ def test_a_condition_has_one_vote_however_many_of_its_instances_demand() -> None
 
 
 def test_news_is_asked_of_each_instance() -> None:
-    """Ten readings from after the closing of every one that must be judged, not ten of one."""
+    """A window of readings from after the closing of every one that must be judged, not of one."""
     judge = Judge(RULE + "by: instance, instances: 2}").all(["a", "b"])
     closed_ms = judge.now_ms - 1
-    assert judge.condition.news(closed_ms) == "0 of 10 readings of x from after the closing, of instance a"
-    judge.send(*[("a", 48.0)] * 10, ("b", 48.0))
-    assert judge.condition.news(closed_ms) == "1 of 10 readings of x from after the closing, of instance b"
-    judge.send(*[("b", 48.0)] * 9)
+    assert judge.condition.news(closed_ms) == "0 of 20 readings of x from after the closing, of instance a"
+    judge.send(*[("a", 48.0)] * 20, ("b", 48.0))
+    assert judge.condition.news(closed_ms) == "1 of 20 readings of x from after the closing, of instance b"
+    judge.send(*[("b", 48.0)] * 19)
     assert judge.condition.news(closed_ms) == ""
     assert Judge(RULE + "by: instance}").condition.news(0) == "readings of 1 instances of x from after the closing"
 

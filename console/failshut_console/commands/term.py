@@ -25,6 +25,7 @@ def _term() -> None:
     """Keep `open` a command of its own."""
 
 
+# Long: one parameter for each option of the command line.
 @group.command("open")
 @reaching
 def open_term(

@@ -58,6 +58,7 @@ def list_gaps(
         raise typer.Exit(Exit.REFUSED)
 
 
+# Long: one parameter for each option of the command line.
 @group.command("accept")
 def accept_gap(
     topic: Annotated[str, typer.Argument(help="telemetry, otlp_metrics or internal.")],
