@@ -22,7 +22,7 @@ os.environ.setdefault("PYTEST_TIMEOUT", str(patient(180)))
 if SHARE != 1:  # a test that names no number of its own tries a share of Hypothesis' default
     from hypothesis import settings
 
-    settings.register_profile("share", max_examples=draws(settings.default.max_examples))
+    settings.register_profile("share", max_examples=draws(settings.get_profile("default").max_examples))
     settings.load_profile("share")
 
 AnyStore = TypeVar("AnyStore", Valkey, Redis)
