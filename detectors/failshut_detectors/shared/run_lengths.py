@@ -162,7 +162,7 @@ def _quadrature(low: float, high: float) -> tuple[NDArray[np.float64], NDArray[n
 
 @cache
 def _legendre() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Nodes and weights on -1 to 1: to find them costs as much as ten of the equations."""
+    """Return nodes and weights on -1 to 1: to find them costs as much as ten of the equations."""
     nodes, weights = np.polynomial.legendre.leggauss(_NODES)
     nodes.setflags(write=False)
     weights.setflags(write=False)
