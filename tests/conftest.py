@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import pytest
 import redis as redis_py
+from draws import SHARE, draws
 from patience import patient
 
 from failshut_servers import Kafka, Redis, Valkey
@@ -17,6 +18,12 @@ from failshut_servers import free_port as take_free_port
 
 # Over the bound in pyproject.toml, which stands for a machine that is not busy with something else.
 os.environ.setdefault("PYTEST_TIMEOUT", str(patient(180)))
+
+if SHARE != 1:  # a test that names no number of its own tries a share of Hypothesis' default
+    from hypothesis import settings
+
+    settings.register_profile("share", max_examples=draws(settings.get_profile("default").max_examples))
+    settings.load_profile("share")
 
 AnyStore = TypeVar("AnyStore", Valkey, Redis)
 

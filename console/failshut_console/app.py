@@ -3,42 +3,144 @@
 from __future__ import annotations
 
 import logging
+from typing import Annotated
 
 import typer
 
-from failshut_console.commands import detectors, policy
-from failshut_console.commands.demo import demo
-from failshut_console.commands.gates import gates
-from failshut_console.commands.keys import keys_group
-from failshut_console.commands.orders.accept import accept
-from failshut_console.commands.orders.bypass import bypass
-from failshut_console.commands.orders.confirm import confirm
-from failshut_console.commands.orders.fence import fence_group
-from failshut_console.commands.orders.gap import gap_group
-from failshut_console.commands.orders.hold import hold
-from failshut_console.commands.orders.lock import lock
-from failshut_console.commands.orders.reset import reset
-from failshut_console.commands.orders.unlock import unlock
-from failshut_console.commands.recordings.compare import compare
-from failshut_console.commands.recordings.record import record
-from failshut_console.commands.recordings.replay import replay
-from failshut_console.commands.recordings.report import report
-from failshut_console.commands.recordings.score import score
-from failshut_console.commands.recordings.tune import tune
-from failshut_console.commands.run import run
-from failshut_console.commands.term import term_group
-from failshut_console.commands.up import up
-from failshut_console.commands.watch import watch
-from failshut_console.connection_options import reaching
 from failshut_console.exits import HELP
-from failshut_console.redaction import RedactingGroup
+from failshut_console.lazy_commands import Lazy, lazy_group
 
 # A client library's own lines about a broker that is away would drown ours, which say what it means.
 logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
 
+#: Where each stands below commands/, and the first paragraph of its help.
+COMMANDS = (
+    Lazy(
+        "demo",
+        "demo:demo",
+        "See it work: a monitor, three services behind guards, and six kinds of trouble, one at a time.",
+    ),
+    Lazy(
+        "up",
+        "up:up",
+        "Run a monitor on this machine: an embedded Apache Kafka, an embedded Valkey and one worker. For one machine only.",
+    ),
+    Lazy(
+        "run",
+        "run:run",
+        "Run one worker of many: router and governor in one process, on a Kafka and a store of your own.",
+    ),
+    Lazy(
+        "gates",
+        "gates:gates",
+        "Show every gate once: OPEN or CLOSED as a guard would judge it, its breaker, why, and the permit's remaining life.",
+    ),
+    Lazy(
+        "watch",
+        "watch:watch",
+        "Show the gates live until Ctrl-C. If standard output is no terminal, print one line for each change.",
+    ),
+    Lazy(
+        "lock",
+        "orders.lock:lock",
+        "Close a gate until an operator unlocks it. Nothing else reopens it: no cooldown, no fresh evidence, no bypass.",
+    ),
+    Lazy(
+        "unlock",
+        "orders.unlock:unlock",
+        "Let a locked breaker prove itself. It answers one closing, by its epoch; a later lock or demand voids it.",
+    ),
+    Lazy(
+        "hold",
+        "orders.hold:hold",
+        "Close a gate until an operator unlocks it. Nothing else reopens it: no cooldown, no fresh evidence, no bypass.",
+        hidden=True,
+    ),
+    Lazy(
+        "reset",
+        "orders.reset:reset",
+        "Let a tripped or locked breaker prove itself. A reset answers one closing, by its epoch; a later demand voids it.",
+    ),
+    Lazy(
+        "bypass",
+        "orders.bypass:bypass",
+        "Keep a gate open against the demands of named conditions, for a limited time, by name and with a reason.",
+    ),
+    Lazy(
+        "accept",
+        "orders.accept:accept",
+        "Accept a condition's present level as normal from now on. Its demand ends, and it learns its present readings.",
+    ),
+    Lazy(
+        "confirm",
+        "orders.confirm:confirm",
+        "Confirm that a trip had a cause, so that it does not count against its condition's budget of false trips.",
+    ),
+    Lazy(
+        "record",
+        "recordings.record:record",
+        "Record an incident: evidence from the log's beginning up to --to, the policies in it, and the decisions.",
+    ),
+    Lazy(
+        "replay",
+        "recordings.replay:replay",
+        "Replay a recording through the governor that runs live, in virtual time.",
+    ),
+    Lazy(
+        "compare",
+        "recordings.compare:compare",
+        "Compare two policies on the same recordings, or one with the recorded decisions: which gates, when, why.",
+    ),
+    Lazy(
+        "score",
+        "recordings.score:score",
+        "Score recordings against their labels: incidents missed, delay, false trips a week, time closed without cause.",
+    ),
+    Lazy(
+        "report",
+        "recordings.report:report",
+        "Write one self-contained HTML file about a recording: timeline, tables, scores, policies. It prints well.",
+    ),
+    Lazy(
+        "tune",
+        "recordings.tune:tune",
+        "Tune a policy's detectors and parameters against labelled incidents, and score the choice on held-out ones.",
+    ),
+    Lazy(
+        "policy",
+        "policy:group",
+        "Policies: which conditions a gate has, and what each does. One YAML file for one gate; a folder of them is a bundle.",
+    ),
+    Lazy(
+        "detectors",
+        "detectors:group",
+        "Show every detector that a policy may ask for: its condition, its parameters, and what it detects.",
+    ),
+    Lazy(
+        "keys",
+        "keys:group",
+        "Keys: the monitor's signs permits, an operator's signs commands. Both are Ed25519.",
+    ),
+    Lazy(
+        "term",
+        "term:group",
+        "Terms of the evidence log. Open the first one once, and the next only if a log was lost or replaced.",
+    ),
+    Lazy(
+        "gap",
+        "orders.gap:group",
+        "Gaps: evidence that was never seen. While there is one, evidence time stops and gates lapse.",
+    ),
+    Lazy(
+        "fence",
+        "orders.fence:group",
+        "Fences: the epoch that the store holds for a gate. It refuses every write below that.",
+    ),
+)
+
 app = typer.Typer(
     name="failshut",
-    cls=RedactingGroup,
+    cls=lazy_group(COMMANDS),
     help="Failshut keeps an execution gate open only while it can prove that it should be.\n\n"
     "Start with `failshut demo` to see it work, or `failshut up` to have a monitor on this machine. `failshut gates` and "
     "`failshut watch` show what each gate does and why. "
@@ -49,23 +151,19 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-app.command("demo")(demo)
-app.command("up")(up)
-app.command("run")(reaching(run))
-app.command("gates")(reaching(gates))
-app.command("watch")(reaching(watch))
-app.command("lock")(reaching(lock))
-app.command("unlock")(reaching(unlock))
-app.command("hold", hidden=True)(reaching(hold))
-app.command("reset")(reaching(reset))
-app.command("bypass")(reaching(bypass))
-app.command("accept")(reaching(accept))
-app.command("confirm")(reaching(confirm))
-for command in (record, replay, compare, score, report, tune):
-    app.command(command.__name__)(reaching(command))
-app.add_typer(policy.group, name="policy")
-app.add_typer(detectors.group, name="detectors")
-app.add_typer(keys_group, name="keys")
-app.add_typer(term_group, name="term")
-app.add_typer(gap_group, name="gap")
-app.add_typer(fence_group, name="fence")
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"failshut {version('failshut')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _failshut(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_say_version, help="Show the version, and exit.")
+    ] = False,
+) -> None:
+    """Take the options of `failshut` itself."""

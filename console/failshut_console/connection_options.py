@@ -16,10 +16,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from failshut.network.address import settings_from, with_settings
-from failshut.store import address as store_address
 from failshut_console.exits import Trouble
-from failshut_streams.kafka import address as broker_address
 
 _PANEL: Final = "Connection (docs/connecting.md)"
 
@@ -89,6 +86,8 @@ def _address(kind: str, given: str, options: Mapping[str, str]) -> str:
     """Return the whole address of an option, from all places that say something of it; empty where none was given."""
     if not given.strip():
         return ""
+    from failshut.network.address import settings_from, with_settings
+
     try:
         beside = settings_from(os.environ, f"FAILSHUT_{kind.upper()}", _MORE[kind])
     except ValueError as error:
@@ -100,9 +99,13 @@ def _address(kind: str, given: str, options: Mapping[str, str]) -> str:
 def _checked(option: str, address: str, kind: str) -> str:
     try:
         if kind == "broker":
-            broker_address.Broker.parse(address).tls_context()
+            from failshut_streams.kafka.address import Broker
+
+            Broker.parse(address).tls_context()
         else:
-            store_address.StoreAddress.parse(address).check_files()
+            from failshut.store.address import StoreAddress
+
+            StoreAddress.parse(address).check_files()
     except ValueError as error:
         raise Trouble(f"{option}: {error}", "nothing was done", "docs/connecting.md says how it is written") from error
     return address

@@ -7,7 +7,6 @@ import sys
 import traceback
 from types import TracebackType
 
-from failshut.network.address import hide, redact
 from failshut_console.exits import Exit, Trouble
 
 #: What is imported, and the extra that brings it.
@@ -72,6 +71,8 @@ def show_unexpected(kind: type[BaseException], error: BaseException, trace: Trac
 
 def _without_logins(text: str) -> str:
     """Return a text without what may be a login, also one that stands before no scheme, as it was given to this command."""
+    from failshut.network.address import hide, redact  # costs half a second, and most commands have nothing to hide
+
     given = [*sys.argv[1:], *(value for name, value in os.environ.items() if name.startswith("FAILSHUT_"))]
     words = [part for word in given for part in (word, word.partition("=")[2])]
     return redact(hide(text, [word for word in words if ":" in word.rpartition("@")[0]]))

@@ -11,8 +11,6 @@ from typing import Any
 
 from typer.core import TyperGroup
 
-from failshut.network.address import hide
-
 
 class RedactingGroup(TyperGroup):
     """A group of commands whose usage errors quote no login."""
@@ -37,7 +35,9 @@ class RedactingGroup(TyperGroup):
 def _clean(error: Exception) -> None:
     """Take logins out of a usage error's text; other errors are not Click's."""
     message = getattr(error, "message", None)
-    if isinstance(message, str) and hasattr(error, "exit_code"):
-        said = [value for name, value in os.environ.items() if name.startswith("FAILSHUT_")]
-        words = [part for word in sys.argv[1:] for part in (word, word.partition("=")[2]) if part]
-        error.message = hide(message, [*words, *said])  # type: ignore[attr-defined]
+    said = [value for name, value in os.environ.items() if name.startswith("FAILSHUT_")]
+    words = [*(part for word in sys.argv[1:] for part in (word, word.partition("=")[2]) if part), *said]
+    if words and isinstance(message, str) and hasattr(error, "exit_code"):
+        from failshut.network.address import hide  # costs half a second, and a command that is understood has nothing to hide
+
+        error.message = hide(message, words)  # type: ignore[attr-defined]

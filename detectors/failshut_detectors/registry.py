@@ -21,47 +21,10 @@ from importlib.metadata import EntryPoint, entry_points
 from math import isfinite
 from typing import Any, get_type_hints
 
-from failshut_detectors.budget import FalseTripBudget
 from failshut_detectors.contract import Contract, Detector, VectorDetector
-from failshut_detectors.methods.adwin import Adwin
-from failshut_detectors.methods.cusum import Cusum
-from failshut_detectors.methods.ddm import Ddm
-from failshut_detectors.methods.eddm import Eddm
-from failshut_detectors.methods.ewma import Ewma
-from failshut_detectors.methods.fhddm import Fhddm
-from failshut_detectors.methods.half_space_trees import HalfSpaceTrees
-from failshut_detectors.methods.hddm_a import HddmA
-from failshut_detectors.methods.hddm_w import HddmW
-from failshut_detectors.methods.kswin import Kswin
-from failshut_detectors.methods.mahalanobis import Mahalanobis
-from failshut_detectors.methods.mewma import Mewma
-from failshut_detectors.methods.page_hinkley import PageHinkley
-from failshut_detectors.methods.seasonal import SeasonalRecord
-from failshut_detectors.methods.standard_deviation import StandardAbsoluteDeviation
+from failshut_detectors.ours import OURS as OURS
 
 GROUP = "failshut.detectors"
-
-OURS: dict[str, type[Contract]] = {
-    cls.name: cls
-    for cls in (
-        Adwin,
-        Cusum,
-        Ddm,
-        Eddm,
-        Ewma,
-        FalseTripBudget,
-        Fhddm,
-        HalfSpaceTrees,
-        HddmA,
-        HddmW,
-        Kswin,
-        Mahalanobis,
-        Mewma,
-        PageHinkley,
-        SeasonalRecord,
-        StandardAbsoluteDeviation,
-    )
-}
 
 RESERVED = frozenset(
     {

@@ -23,7 +23,7 @@ MOVED: Final = {
     "keys": "failshut.store.names",
     "keysource": "failshut.background.key_source",
     "later": "failshut.admission.unfinished",
-    "naming": "failshut.admission.names",
+    "naming": "failshut.admission.subjects",
     "outcomes": "failshut.background.outcomes",
     "reporter": "failshut.background.reporter",
     "store_address": "failshut.store.address",

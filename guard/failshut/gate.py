@@ -61,7 +61,7 @@ class Gate:
         self._wall = time.time
 
     def check(self, subject: str, operation: str | None = None) -> Permit:
-        """The permit under which `subject` may execute `operation` now. Both are text: see `failshut.admission.names`.
+        """The permit under which `subject` may execute `operation` now. Both are text: see `failshut.admission.subjects`.
 
         Raises:
             Withheld: with its cause, within the guard's deadline. While the gate is proving it always does

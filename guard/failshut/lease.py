@@ -14,7 +14,6 @@ epoch both deny. So a store that is restored from a backup closes its gates unti
 
 from __future__ import annotations
 
-import random
 from asyncio import AbstractEventLoop
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -121,22 +120,25 @@ class _Seen:
     kid: str = ""
 
 
+class Ends(NamedTuple):
+    """Until when a permit may be acted on, by each of the two clocks in seconds, and by evidence in milliseconds."""
+
+    mono: float
+    wall: float
+    evidence_ms: int
+    end_ms: int
+
+
 class View(Protocol):
-    """The newest verified seal of an evidence partition, and how the store and the clocks bound it (background/seals.py)."""
+    """The newest verified seal of an evidence partition (background/seals.py)."""
 
-    @property
-    def kid(self) -> str:
-        """The key that signed it."""
+    kid: str
 
-    @property
-    def position(self) -> str:
-        """Where it stands among the seals of its partition: 16 digits."""
+    def leaves_out(self, permit: Permit) -> bool:
+        """Whether it knows of the permit and does not name it: its gate closed, or has another permit."""
 
-    def time_of(self, permit: Permit) -> int:
-        """Up to which evidence time (ms) the permit was judged; 0: it is not open."""
-
-    def mono_end(self, end_ms: int, ttl_ms: int, tolerance_ms: int) -> float:
-        """When what ends at `end_ms` ends by the monotonic clock, in seconds; it only ever moves earlier for one seal."""
+    def ends(self, permit: Permit, tolerance_ms: int, now: Moment) -> Ends | Denial | None:
+        """Until when it renews the permit, or why not; None where it is from before the permit."""
 
 
 class Fenced(NamedTuple):
@@ -172,8 +174,6 @@ class Slot:
     """The permit in the record where it lives by seals; None where there is none, or a seal no longer named it."""
     read_mono: float = float("-inf")
     """When the record was read last, or was tried to be."""
-    spread: float = field(default_factory=lambda: random.uniform(0.5, 1.0))
-    """So that a guard's gates are not all read at one time: for that alone."""
     _sealed_kid: str = ""
     attendances: dict[AbstractEventLoop, Any] = field(default_factory=dict)
     """Asynchronous executions that a withdrawal must reach, by event loop (background/attendance.py)."""
@@ -240,7 +240,7 @@ class Slot:
             return Denial(Cause.STORE_UNREACHABLE, self.unreachable)
         if isinstance(state, Denial):
             return state
-        return Denial(Cause.LAPSED, _ran_out(*self._last_ms, now))
+        return Denial(Cause.LAPSED, ran_out(*self._last_ms, now))
 
     def withdraw(self, counts: Callable[[str], bool]) -> None:
         """Some keys count no more: whatever they signed counts for nothing, what it made this gate remember included."""
@@ -338,7 +338,7 @@ class Slot:
             behind = permit.nbf_ms - int(wall_ms)
             self._deny(Denial(Cause.CLOCK, f"this host's clock is {behind} ms behind the permit's beginning"))
         elif mono_end <= before.mono or end_ms <= wall_ms:
-            self._deny(Denial(Cause.LAPSED, _ran_out(*self._last_ms, before)))
+            self._deny(Denial(Cause.LAPSED, ran_out(*self._last_ms, before)))
         else:
             self._replace(Lease(self, permit, mono_end, end_ms / 1000, self._admitted(permit), kid, self._tally(permit)))
 
@@ -371,49 +371,31 @@ class Slot:
         if isinstance(view, Denial):
             self._replace(view, permit)
             return
-        evidence_ms = view.time_of(permit)
-        if not evidence_ms:
-            if self.is_unnamed(view):
-                self._see_closed(permit)
-            return  # a seal from before the permit says nothing of it
-        end_ms = min(evidence_ms + permit.ttl_ms, permit.exp_ms)
-        mono_end = view.mono_end(end_ms, permit.ttl_ms, self.tolerance_ms)
-        wall_end = (end_ms - self.tolerance_ms) / 1000
-        self._last_ms, self._seal_kid = (evidence_ms, end_ms), view.kid
-        if now.wall * 1000 < max(evidence_ms, permit.nbf_ms) - self.tolerance_ms:
-            behind = max(evidence_ms, permit.nbf_ms) - int(now.wall * 1000)
-            self._replace(Denial(Cause.CLOCK, f"this host's clock is {behind} ms behind the seal's evidence"), permit)
-        elif mono_end <= now.mono or wall_end <= now.wall:
-            self._replace(Denial(Cause.LAPSED, _ran_out(evidence_ms, end_ms, now)), permit)
-        elif isinstance(self.state, Lease) and self.state.permit is permit:
-            self.state.prolong(mono_end, wall_end)
-        else:
-            lease = Lease(self, permit, mono_end, wall_end, self._admitted(permit), self._sealed_kid, self._tally(permit))
-            self._replace(lease, permit)
-
-    def is_unnamed(self, view: View | Denial) -> bool:
-        """Whether a seal that knows of the slot's permit does not name it: its gate closed, or has another permit."""
-        permit = self.sealed
-        if permit is None or isinstance(view, Denial) or view.time_of(permit):
-            return False
-        return view.position >= epochs.epoch_of(epochs.term_of(permit.epoch), permit.offset)
-
-    def _see_closed(self, permit: Permit) -> None:
-        """A seal no longer names the permit: it is over in this process for good, whatever delivers it again."""
-        fence = max(self.seen.fence, epochs.fence(permit.epoch, epochs.OFFSET_MAX))
-        self._see(_Seen(fence, permit.epoch, True, kid=self._sealed_kid))
-        self._deny(Denial(Cause.STALE, f"the newest seal does not name the permit of epoch {permit.epoch}: its gate closed"))
+        if view.leaves_out(permit):  # it is over in this process for good, whatever delivers it again
+            self._see(_Seen(epochs.fence(permit.epoch, epochs.OFFSET_MAX), permit.epoch, True, kid=self._sealed_kid))
+            self._deny(
+                Denial(Cause.STALE, f"the newest seal does not name the permit of epoch {permit.epoch}: its gate closed")
+            )
+            return
+        ends = view.ends(permit, self.tolerance_ms, now)
+        if isinstance(ends, Denial):
+            self._replace(ends, permit)
+        elif ends is not None:
+            self._last_ms, self._seal_kid = (ends.evidence_ms, ends.end_ms), view.kid
+            if isinstance(self.state, Lease) and self.state.permit is permit:
+                self.state.prolong(ends.mono, ends.wall)
+            else:
+                kid, tally = self._sealed_kid, self._tally(permit)
+                self._replace(Lease(self, permit, ends.mono, ends.wall, self._admitted(permit), kid, tally), permit)
 
     def _same(self, permit: Permit) -> Lease | None:
         """The lease at hand, where it is on a permit that says the same."""
         state = self.state
-        if isinstance(state, Lease) and _authority(state.permit) == _authority(permit):
-            return state
-        return None
+        return state if isinstance(state, Lease) and _authority(state.permit) == _authority(permit) else None
 
     def _admitted(self, permit: Permit) -> set[Any]:
-        state = self._same(permit)
-        return state.admitted if state is not None else set()
+        same = self._same(permit)
+        return same.admitted if same is not None else set()
 
     def _absent(self, before: Moment) -> Denial:
         if self._last_ms[1] and before.wall * 1000 >= self._last_ms[1] - self.tolerance_ms:
@@ -462,7 +444,8 @@ def _authority(permit: Permit) -> tuple[Any, ...]:
     )
 
 
-def _ran_out(evidence_ms: int, end_ms: int, now: Moment) -> str:
+def ran_out(evidence_ms: int, end_ms: int, now: Moment) -> str:
+    """Return when what was judged up to `evidence_ms` ended, in words."""
     past_ms = int(now.wall * 1000) - end_ms
     when = f"{past_ms} ms ago" if past_ms >= 0 else f"for this guard, {-past_ms} ms before its own end"
     return f"the permit of evidence time {evidence_ms} ran out {when}"

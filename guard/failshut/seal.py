@@ -38,7 +38,7 @@ HEAD_BYTES: Final = 512
 
 
 def name_of(gate: str, epoch: str, policy: str, mode: str) -> bytes:
-    """What a permit is called in a seal: 12 bytes."""
+    """Return what a permit is called in a seal: 12 bytes."""
     return hashlib.sha256("\n".join((gate, epoch, policy, mode)).encode()).digest()[:NAME_BYTES]
 
 
@@ -72,7 +72,7 @@ class Seal:
     def of(
         cls, installation: str, partition: int, term: int, offset: int, kept_ms: int, open_: Iterable[tuple[int, bytes]]
     ) -> Seal:
-        """The seal of permits given as evidence time and name, in any order. Raises ValueError beyond its bounds."""
+        """Return the seal of permits given as evidence time and name, in any order. Raises ValueError beyond its bounds."""
         by_time: dict[int, list[bytes]] = {}
         for evidence_ms, name in open_:
             by_time.setdefault(evidence_ms, []).append(name)
@@ -98,7 +98,7 @@ class Seal:
         return 0
 
     def claims(self) -> dict[str, Any]:
-        """The claims, in the order in which they are signed."""
+        """Return the claims, in the order in which they are signed."""
         return {
             "iss": ISSUER,
             "installation": self.installation,
@@ -133,17 +133,17 @@ class Seal:
         return seal
 
     def sign(self, key: SigningKey) -> str:
-        """The seal as a token."""
+        """Return the seal as a token."""
         return key.sign(self.claims(), TYP_SEAL)
 
 
 def seal_name(permit: Permit) -> bytes:
-    """What a permit is called in seals."""
+    """Return what a permit is called in seals."""
     return name_of(permit.gate, permit.epoch, permit.policy, permit.mode)
 
 
 def verify_seal(token: str | bytes, keys: KeySet) -> Seal:
-    """The seal in `token`, if a known key signed it for the key set's installation. Compares no time.
+    """Return the seal in `token`, if a known key signed it for the key set's installation. Compares no time.
 
     Raises:
         UnreadableToken, WrongType, UnknownKey, BadSignature, ForeignInstallation: all are TokenErrors.

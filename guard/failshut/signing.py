@@ -290,7 +290,7 @@ def read_token(token: str | bytes, keys: KeySet, *typs: str, bytes_max: int = TO
 
 
 def claims_unverified(token: bytes) -> dict[str, Any]:
-    """What a token says, whoever wrote it: for saying whom it concerns, never for believing it. Raises UnreadableToken."""
+    """Return what a token says, whoever wrote it: to say whom it concerns, never to believe it. Raises UnreadableToken."""
     parts = token.split(b".", 3)
     try:
         claims = json.loads(_bytes_of(parts[1])) if len(parts) == 3 else None
@@ -334,7 +334,7 @@ def _check_signature(raw: bytes, key: Ed25519PublicKey) -> None:
 
 
 def _bytes_of(part: bytes) -> bytes:
-    """What a part of a token holds. Raises ValueError."""
+    """Return what a part of a token holds. Raises ValueError."""
     return base64.b64decode(part + b"=" * (-len(part) % 4), b"-_", validate=True)
 
 

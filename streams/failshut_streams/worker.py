@@ -25,6 +25,7 @@ from failshut.signing import SigningKey
 from failshut_breakers.decisions.probe_tokens import ProbeKey
 from failshut_breakers.evidence import partition
 from failshut_breakers.store.client import Store
+from failshut_detectors.ours import OURS
 from failshut_streams.config import WorkerConfig
 from failshut_streams.control.cutter import ControlCutter
 from failshut_streams.control.operators import OperatorsFile, OperatorsInForce
@@ -278,7 +279,9 @@ def run(config: WorkerConfig) -> int:
     Raises:
         TopicsUnfit, BrokerUnreachable, StoreUnfit: nothing was started.
         OSError, ValueError: a key cannot be read.
+        ImportError: what a detector needs is not installed.
     """
+    OURS.load()  # now, and not when a policy asks for one: every gate would wait, with its permit running out
     _collect_rarely()
     sys.setswitchinterval(SWITCH_SECONDS)
     signing_key = SigningKey.load(config.signing_key)

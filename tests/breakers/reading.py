@@ -1,174 +1,203 @@
 """docs/policy.md, read a second time: a slow, plain evaluator, written from the page and sharing no code with the project.
 
-It keeps what it was told and decides anew at each mark. Of conditions it knows rules with a limit and heartbeats: what
-detectors hear cannot be said in a few lines, and is shown by tests of its own.
+It is told evidence in the order of its places, and decides anew at each mark. reading_kinds.py says what each condition says;
+here stand votes, the breaker, and operators' orders.
+
+Limits: edits of a policy, several detectors that vote, and several series together are not read here.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
-LIMIT = 100.0
+from reading_kinds import FailureRate, Told
 
-
-@dataclass
-class Told:
-    """One condition and all its evidence: (own time, value or None where it could not be read)."""
-
-    kind: str
-    settings: dict[str, Any]
-    read: list[tuple[int, float | None]] = field(default_factory=list)
-    beats: dict[str, int] = field(default_factory=dict)
-    since_ms: int = 0  # of the demand that stands
-    held: bool = False
-    judged: list[int] = field(default_factory=list)  # own times of the readings that counted
-    newest_ms: int = 0
-    intervals: list[int] = field(default_factory=list)
-    window: list[float] = field(default_factory=list)
-    after: list[float] = field(default_factory=list)
-    paced: tuple[int, int] = (0, 0)  # of so many intervals, their median
-    began: bool = False  # a demand began at a reading since the last mark
-    beaten: bool = False
-
-    def stale_ms(self) -> int:
-        """How old the newest reading may be."""
-        if "stale_ms" in self.settings:
-            return int(self.settings["stale_ms"])
-        if not self.intervals:
-            return 60_000
-        if self.paced[0] != len(self.intervals):
-            self.paced = len(self.intervals), int(median(self.intervals[-64:]))
-        pace = self.paced[1]
-        return min(max(10 * pace, 30_000), min(max(3_600_000, 3 * pace), 86_400_000))
-
-    def take(self, time_ms: int, value: float | None, evidence_ms: int, newest_ms: int) -> None:
-        """Take one reading, `newest_ms` being the newest mark."""
-        known = "stale_ms" in self.settings or bool(self.intervals)
-        too_old = value is not None and known and time_ms < evidence_ms - self.stale_ms()
-        if value is not None:
-            if self.newest_ms and time_ms > self.newest_ms:
-                self.intervals.append(time_ms - self.newest_ms)
-            self.newest_ms = max(self.newest_ms, time_ms)
-        if too_old:
-            return
-        unreadable = self.unreadable()
-        self.read.append((time_ms, value))
-        self.began = self.began or (self.unreadable() and not unreadable)
-        if value is not None:
-            self.judged.append(time_ms)
-        if self.kind == "conformance":
-            self._event(time_ms, 1.0 if value is not None and value <= LIMIT else 0.0, newest_ms)
-
-    def _event(self, time_ms: int, conforms: float, newest_ms: int) -> None:
-        self.window = [*self.window, conforms][-self.settings["window"] :]
-        allowed = self.settings["over"] * self.settings["window"]
-        if "at_once" in self.settings:
-            allowed = min(allowed, self.settings["at_once"] - 1)
-        size = min(60, self.settings["window"])
-        if self.since_ms:
-            if time_ms > self.since_ms:
-                self.after = [*self.after, conforms][-size:]
-                if len(self.after) == size and self.after.count(0.0) <= allowed * size / self.settings["window"]:
-                    self.since_ms, self.window, self.after = 0, self.after, []
-        elif self.window.count(0.0) > allowed:
-            self.since_ms, self.began = max(1, newest_ms), True
-
-    def unreadable(self) -> bool:
-        """Ten in a row, or more than half of the last forty."""
-        last = [value is None for _, value in self.read[-40:]]
-        return last[-10:] == [True] * 10 or sum(last) > 20
-
-    def says(self, evidence_ms: int) -> tuple[str, bool]:
-        """holds, demands or insufficient; and whether it demands for want of evidence."""
-        if self.kind == "heartbeat":
-            ages = sorted(evidence_ms - last for last in self.beats.values())
-            if len(ages) < self.settings["instances"]:
-                return "insufficient", False
-            missing = ages[self.settings["instances"] - 1] > self.settings["grace_ms"]
-            return ("demands", True) if missing else ("holds", False)
-        old = bool(self.newest_ms) and evidence_ms - self.newest_ms > self.stale_ms()
-        if self.unreadable():
-            return "demands", True
-        if self.since_ms:
-            return "demands", old
-        if old or len(self.window) < self.settings["window"]:
-            return "insufficient", False
-        return "holds", False
-
-    def news(self, since_ms: int) -> bool:
-        """Whether it has judged enough from after a closing."""
-        if self.kind == "heartbeat":
-            return sum(last > since_ms for last in self.beats.values()) >= self.settings["instances"]
-        return sum(time_ms > since_ms for time_ms in self.judged[-10:]) == 10
+DAY_MS = 86_400_000
 
 
-@dataclass
+class Event(NamedTuple):
+    """One piece of evidence: of what, its own time, what it says; and which probe of the present PROVING it is about."""
+
+    of: str
+    time_ms: int
+    what: Any
+    probe: str = ""
+
+
 class Reader:
-    """A gate: conditions by name, how many votes trip, and after how long it resets itself (0: an operator). No probes."""
+    """A gate: conditions by name, how many votes trip, how it is reset (`after_ms` 0: by operators alone)."""
 
-    conditions: dict[str, Told]
-    wanted: int
-    after_ms: int
-    demanded: set[str] = field(default_factory=set)  # at the last mark
-    voted: set[str] = field(default_factory=set)
-    tripped_ms: int = 0  # the newest mark at the closing; 0 while armed
-    closed_by: set[str] = field(default_factory=set)
+    def __init__(self, conditions: dict[str, Told], wanted: int, after_ms: int, probes: int, deadline_ms: int) -> None:
+        self.conditions, self.wanted = conditions, wanted
+        self.after_ms, self.probes, self.deadline_ms = after_ms, probes, deadline_ms
+        self.state = "ARMED"
+        self.closing_ms = 0  # the newest mark at the closing
+        self.closed_by: set[str] = set()
+        self.proven: set[str] = set()
+        self.proving_ends_ms = 0
+        self.bypassed: set[str] = set()
+        self.bypass_ends_ms = 0
+        self.stood: set[str] = set()  # whose demands counted at the end of the last record
+        self.known: dict[str, set[str]] = {name: set() for name in conditions}
+        self.now_ms = self.newest_ms = 0
+        self.tripped = self.renewed = self.resets = False  # in this record
 
-    def interlocks(self, name: str, evidence_ms: int) -> bool:
-        """Whether a condition closes the gate by itself."""
-        one = self.conditions[name]
-        status, absent = one.says(evidence_ms)
-        lapses = one.settings["action"] == "lapse"
-        return status == "insufficient" or (status == "demands" and (absent or lapses or not one.held))
+    # --- what the conditions say ---
 
-    def votes(self, evidence_ms: int) -> set[str]:
-        """Whose demands count."""
+    def votes(self, bypassed: bool = False) -> set[str]:
+        """Whose demands count: where one demand trips, each; else those that have evidence."""
         return {
             name
             for name, one in self.conditions.items()
-            if one.settings["action"] == "trip"
-            and one.says(evidence_ms)[0] == "demands"
-            and (self.wanted == 1 or not self.interlocks(name, evidence_ms))
+            if one.trips
+            and one.says(self.now_ms)[0] == "demands"
+            and (self.wanted == 1 or not one.alone(self.now_ms))
+            and (bypassed or name not in self.bypassed)
         }
 
-    def counted(self, names: set[str], evidence_ms: int) -> set[str]:
-        """Those of them whose demand is a vote, whether it still stands or not."""
-        return {
-            name
-            for name in names
-            if self.conditions[name].settings["action"] == "trip"
-            and (self.wanted == 1 or not self.interlocks(name, evidence_ms))
-        }
+    def trip_it(self, votes: set[str]) -> bool:
+        """Whether so many demands trip: a bypassed condition counts as demanding."""
+        accepted = sum(self.conditions[name].trips for name in self.bypassed)
+        return bool(votes) and len(votes) + accepted >= self.wanted
 
-    def mark(self, evidence_ms: int, newest_ms: int) -> bool:
-        """Return whether the gate is open after a mark of every partition."""
-        votes = self.votes(evidence_ms)
-        demanded = len(votes) >= self.wanted
-        demanding = {name for name, one in self.conditions.items() if one.says(evidence_ms)[0] == "demands"}
-        for name in demanding - self.demanded:  # an old beat is a reading
-            one = self.conditions[name]
-            one.began = one.began or (one.beaten and one.settings["instances"] == 1)
-        # At a reading it meets those that stood before the record; at the mark those that stand then.
-        at_readings = self.counted({name for name, one in self.conditions.items() if one.began}, evidence_ms)
-        at_mark = self.counted({name for name in demanding - self.demanded if not self.conditions[name].began}, evidence_ms)
-        met: set[str] = set()
-        for begun, standing in ((at_readings, self.voted), (at_mark, votes)):
-            if begun and len(begun | standing) >= self.wanted:
-                met |= begun | standing
-        self.demanded, self.voted = demanding, votes
-        lacks = any(self.interlocks(name, evidence_ms) for name in self.conditions)
-        cooled = self.after_ms and evidence_ms >= self.tripped_ms + self.after_ms
-        news = all(self.conditions[name].news(self.tripped_ms) for name in self.closed_by)
-        if met:
-            self.tripped_ms, self.closed_by = newest_ms, met
-        elif self.tripped_ms:
-            if cooled and not demanded and not lacks and news:
-                self.tripped_ms, self.closed_by = 0, set()
-        elif demanded:
-            self.tripped_ms, self.closed_by = newest_ms, votes
+    def closed_alone(self) -> bool:
+        return any(one.alone(self.now_ms) for name, one in self.conditions.items() if name not in self.bypassed)
+
+    # --- a record of evidence, and a mark behind it ---
+
+    def mark(self, events: list[Event], now_ms: int, newest_ms: int) -> str:
+        """Take the evidence of a record, and the time; return how the gate is open, or "" where it is closed."""
+        self.now_ms, self.newest_ms = now_ms, newest_ms
+        standing = set(self.stood)
+        for event, begun in self._heard(events):
+            for name in begun:
+                self._begins(name, standing)
+            if event.probe and self.state == "PROVING":
+                self._probe(event)
+        standing |= self.votes()
+        for name, one in self.conditions.items():
+            one.tick(now_ms)
+            if self._new_causes(name):
+                self._begins(name, standing)
+        self._time()
+        return self._conclude()
+
+    def _heard(self, events: list[Event]) -> list[tuple[Event, list[str]]]:
+        """Let the conditions hear all of it; return with each piece which demands began there."""
+        heard = []
+        for event in events:
+            begun = []
+            for name, one in self.conditions.items():
+                if one.settings["of"] == event.of:
+                    one.take(event.time_ms, event.what, self.now_ms, self.newest_ms)
+                    begun += [name] if not one.at_marks and self._new_causes(name) else []
+            heard.append((event, begun))
+        return heard
+
+    def _new_causes(self, name: str) -> bool:
+        before = self.known[name]
+        self.known[name] = self.conditions[name].causes(self.now_ms)
+        return bool(self.known[name] - before)
+
+    def _begins(self, name: str, standing: set[str]) -> None:
+        one = self.conditions[name]
+        if one.trips and name not in self.bypassed and (self.wanted == 1 or not one.alone(self.now_ms)):
+            standing.add(name)
+            if self.trip_it(standing):
+                self._trip(standing)
+
+    def _trip(self, names: set[str]) -> None:
+        """Close, or renew a closing; of a record the first closing counts, and whose demands followed."""
+        self.closed_by = self.closed_by | names if self.tripped else set(names)
+        self.tripped = self.renewed = True
+        self.closing_ms, self.bypassed = self.newest_ms, set()
+        self.state = "LOCKED" if self.state == "LOCKED" else "TRIPPED"
+
+    def _probe(self, event: Event) -> None:
+        if event.probe in self.proven:
+            return  # a token counts once
+        if event.what == "ok":
+            self.proven.add(event.probe)
+            if len(self.proven) >= self.probes:
+                self.state, self.closed_by, self.renewed = "ARMED", set(), True
+        elif event.what != "cancelled":
+            self._trip(self.closed_by)
+
+    def _time(self) -> None:
+        """A bypass ends, PROVING runs out, a cooldown has passed."""
+        if self.bypassed and self.newest_ms >= self.bypass_ends_ms:
+            self.bypassed, self.renewed = set(), True
+        if self.state == "PROVING" and self.newest_ms >= self.proving_ends_ms:
+            self._trip(self.closed_by)
+        if self.state == "TRIPPED" and self.after_ms and not self.bypassed and not self.renewed:
+            doubled = min(6, max((self.conditions[name].again for name in self.closed_by), default=0))
+            self.resets = self.now_ms >= self.closing_ms + self.after_ms * 2**doubled and self._may_reset()
+
+    def _may_reset(self) -> bool:
+        """The three things that must be true first."""
+        demanding = self.votes(bypassed=True)
+        told = [self.conditions[name] for name in self.closed_by]
+        news = all(one.news(self.closing_ms, self.now_ms) and (self.probes > 0 or not one.by_probes) for one in told)
+        return len(demanding) < self.wanted and news and not self.closed_alone()
+
+    def _conclude(self) -> str:
         for one in self.conditions.values():
-            one.began = one.beaten = False
-            one.held = one.held or one.says(evidence_ms)[0] == "holds"
-        return not self.tripped_ms and not lacks
+            one.held = one.held or one.says(self.now_ms)[0] == "holds"
+        votes = self.votes()
+        if self.state in ("ARMED", "PROVING") and self.trip_it(votes):
+            self._trip(votes)
+        if self.resets and not self.renewed:
+            self.state, self.bypassed, self.proven = "PROVING" if self.probes else "ARMED", set(), set()
+            self.proving_ends_ms = self.newest_ms + self.deadline_ms
+            self.closed_by = self.closed_by if self.probes else set()
+        if self.state == "PROVING" and self.closed_alone():
+            self._trip(self.closed_by)
+        mode = self._mode()
+        for one in self.conditions.values():
+            if isinstance(one, FailureRate):
+                one.opened(mode in ("armed", "bypass"), self.state == "TRIPPED", self.now_ms)
+        self.known = {name: one.causes(self.now_ms) for name, one in self.conditions.items()}
+        self.stood = self.votes()
+        self.tripped = self.renewed = self.resets = False
+        return mode
+
+    def _mode(self) -> str:
+        covered = self.state == "TRIPPED" and bool(self.closed_by) and self.closed_by <= self.bypassed
+        if self.state not in ("ARMED", "PROVING") and not covered:
+            return ""
+        if self.trip_it(self.votes()) or self.closed_alone():
+            return ""
+        return "proving" if self.state == "PROVING" else "bypass" if self.bypassed else "armed"
+
+    # --- operators ---
+
+    def order(self, kind: str, fresh: bool, names: set[str], until_ms: int) -> tuple[bool, str]:
+        """Take an order about the epoch that is (`fresh`) or an older one; return whether it is taken, and the mode."""
+        taken = bool(getattr(self, f"_{kind}")(names, until_ms)) if fresh or kind == "lock" else False
+        return taken, self._conclude()
+
+    def _lock(self, names: set[str], until_ms: int) -> bool:
+        self.state, self.closing_ms, self.bypassed, self.renewed = "LOCKED", self.newest_ms, set(), True
+        return True
+
+    def _reset(self, names: set[str], until_ms: int) -> bool:
+        closed = self.state in ("TRIPPED", "LOCKED")
+        self.resets = closed and self.now_ms > self.closing_ms and self._may_reset()
+        return self.resets
+
+    def _unlock(self, names: set[str], until_ms: int) -> bool:
+        return self.state == "LOCKED" and self._reset(names, until_ms)
+
+    def _bypass(self, names: set[str], until_ms: int) -> bool:
+        uncovered = self.state == "TRIPPED" and not (self.closed_by and self.closed_by <= names)
+        if self.state == "LOCKED" or uncovered or not self.newest_ms < until_ms <= self.newest_ms + DAY_MS:
+            return False
+        self.bypassed, self.bypass_ends_ms, self.renewed = set(names), until_ms, True
+        return True
+
+    def _accept(self, names: set[str], until_ms: int) -> bool:
+        (name,) = names
+        taken = self.conditions[name].accept()
+        if taken and self.conditions[name].by_probes:
+            self.closed_by -= {name}  # the operator's word stands in for executions
+        return taken

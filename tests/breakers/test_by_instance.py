@@ -70,7 +70,7 @@ class Judge:
         return self.condition.text
 
 
-# --- one does not speak for another -----------------------------------------------------------------------------
+# --- one does not speak for another ---
 
 
 def test_one_of_twenty_that_breaks_a_rule_closes_the_gate() -> None:
@@ -162,7 +162,7 @@ def test_readings_that_name_no_instance_are_those_of_one() -> None:
     assert said == ["an instance without a name: 2 of the last 20 of x do not conform to '0 < value <= 500'"]
 
 
-# --- instances come and leave -----------------------------------------------------------------------------------
+# --- instances come and leave ---
 
 
 def test_a_new_instance_closes_the_gate_until_it_has_learnt() -> None:
@@ -286,7 +286,7 @@ def test_more_instances_than_are_judged_close_the_gate() -> None:
     assert made_up.condition.unjudged == 984  # type: ignore[attr-defined]
 
 
-# --- votes, resets, accepting, editing --------------------------------------------------------------------------
+# --- votes, resets, accepting, editing ---
 
 
 def test_a_condition_has_one_vote_however_many_of_its_instances_demand() -> None:
@@ -306,13 +306,13 @@ def test_a_condition_has_one_vote_however_many_of_its_instances_demand() -> None
 
 
 def test_news_is_asked_of_each_instance() -> None:
-    """Ten readings from after the closing of every one that must be judged, not ten of one."""
+    """A window of readings from after the closing of every one that must be judged, not of one."""
     judge = Judge(RULE + "by: instance, instances: 2}").all(["a", "b"])
     closed_ms = judge.now_ms - 1
-    assert judge.condition.news(closed_ms) == "0 of 10 readings of x from after the closing, of instance a"
-    judge.send(*[("a", 48.0)] * 10, ("b", 48.0))
-    assert judge.condition.news(closed_ms) == "1 of 10 readings of x from after the closing, of instance b"
-    judge.send(*[("b", 48.0)] * 9)
+    assert judge.condition.news(closed_ms) == "0 of 20 readings of x from after the closing, of instance a"
+    judge.send(*[("a", 48.0)] * 20, ("b", 48.0))
+    assert judge.condition.news(closed_ms) == "1 of 20 readings of x from after the closing, of instance b"
+    judge.send(*[("b", 48.0)] * 19)
     assert judge.condition.news(closed_ms) == ""
     assert Judge(RULE + "by: instance}").condition.news(0) == "readings of 1 instances of x from after the closing"
 
@@ -381,7 +381,7 @@ def test_an_activation_that_keeps_how_an_instance_is_judged_keeps_what_it_knows(
     assert {one.condition._count for one in condition._instances.values()} == {65}  # type: ignore[attr-defined]
 
 
-# --- a function of the log --------------------------------------------------------------------------------------
+# --- a function of the log ---
 
 
 def test_a_replay_decides_the_same_from_the_start_and_from_a_snapshot() -> None:
@@ -413,7 +413,7 @@ def test_a_replay_decides_the_same_from_the_start_and_from_a_snapshot() -> None:
     assert replayed == said[len(said) - len(replayed) :]
 
 
-# --- what a policy may say --------------------------------------------------------------------------------------
+# --- what a policy may say ---
 
 
 @pytest.mark.parametrize(

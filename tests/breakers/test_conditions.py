@@ -289,13 +289,13 @@ class TestFailureRate:
         """A gate that is open for a whole window with fewer executions than can be judged: absence."""
         one, other = condition(self.TEXT.replace("}", ", quiet: closes}")), condition(self.TEXT)
         for each in (one, other):
-            each.gate_is_open(True, NOW)
+            each.gate_is_open(True, False, NOW)
             assert not each.tick(later(9_999))
         assert one.text == "too few executions to judge: 0 of 4 in 10 s"
         assert one.tick(later(10_000))
         assert (one.status, one.absent) == (Status.DEMANDS, True)
         assert not other.tick(later(10_000))
-        one.gate_is_open(False, later(10_000))
+        one.gate_is_open(False, True, later(10_000))
         one.tick(later(60_000))
         assert one.status is Status.HOLDS, "a closed gate has no executions"
 

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from draws import draws
 from log import Log
 from stories import Fleet, Story
 
@@ -57,7 +58,7 @@ def test_a_snapshot_at_any_record_changes_nothing(seed: int) -> None:
         assert judge(log, partition, pickled_every=1) == through, f"seed {seed}: a snapshot changed a decision"
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", range(draws(2)))
 def test_a_snapshot_followed_by_the_whole_log_changes_nothing(seed: int) -> None:
     """Records at or below a snapshot's offset are skipped: reading may start anywhere before it."""
     log = told(seed).log
@@ -110,7 +111,7 @@ def trips(decisions: list[Decision]) -> list[tuple[str, str, object]]:
     return sorted(found, key=str)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(draws(4)))
 def test_how_runs_are_cut_and_repeated_does_not_matter(seed: int) -> None:
     """One router, or two that cut the same front door differently, die and come late: the same trips at the same readings."""
     story = Story(seed)

@@ -75,8 +75,8 @@ def test_after_unreadable_readings_so_many_that_can_be_read_are_news() -> None:
     world.samples([1.0])
     world.marks(10_000)
     assert world.gate().breaker.state is State.TRIPPED
-    assert "reset waits for 1 of 10 readings of x from after the closing" in world.said[-1].because
-    world.samples(GOOD)
+    assert "reset waits for 1 of 60 readings of x from after the closing" in world.said[-1].because
+    world.samples(GOOD * 2)
     world.marks(400)
     assert world.gate().breaker.state is State.ARMED
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+from draws import draws
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from log import policy
@@ -205,7 +206,7 @@ def test_where_no_time_passed_there_is_no_rate(text: str, time_ms: int) -> None:
 @given(
     st.lists(st.tuples(st.floats(-1e3, 1e3), st.integers(0, 5_000)), min_size=2, max_size=40),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=draws(60), deadline=None)
 def test_a_rule_and_its_expression_say_the_same(readings: list[tuple[float, int]]) -> None:
     """One comparison, in both languages."""
     values, times_ms = [value for value, _ in readings], [time_ms for _, time_ms in readings]
@@ -226,7 +227,7 @@ def test_expressions_are_equal_by_their_text() -> None:
 @example("!" * 980 + "(value < 1.0)")
 @example("-" * 900 + "value < 1.0")
 @example("value < 1.0 ? " * 30 + "true" + " : false" * 30)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=draws(300), deadline=None)
 def test_no_text_does_anything_but_make_an_expression_or_a_fault(text: str) -> None:
     """Any text is an expression, which says yes or no of any reading, or a RuleError."""
     try:

@@ -30,6 +30,7 @@ def _names(world: World, seal: Seal) -> set[str]:
 
 
 def test_one_seal_renews_all_open_gates_and_no_decision_does() -> None:
+    """Twenty gates cost one seal for each sixth of a ttl, and no record each."""
     world = _fleet(20)
     before, sealed = len(world.said), len(world.seals)
     world.marks(6_000, beat="a")
@@ -43,6 +44,7 @@ def test_one_seal_renews_all_open_gates_and_no_decision_does() -> None:
 
 
 def test_a_seal_has_the_evidence_time_up_to_which_each_gate_was_judged() -> None:
+    """I6: a partition without marks holds the time back, in seals as well."""
     world = _fleet(1)
     for _ in range(20):
         world.send(("beat", "a", None))
@@ -54,6 +56,7 @@ def test_a_seal_has_the_evidence_time_up_to_which_each_gate_was_judged() -> None
 
 @pytest.mark.parametrize("ends", ["lapse", "trip", "lock", "edit"])
 def test_a_gate_that_closes_or_changes_is_in_no_later_seal_under_its_old_name(ends: str) -> None:
+    """I4: whatever ends an epoch ends its name."""
     world = _fleet(2)
     world.activate(policy(BEAT, gate="g0"), policy("conformance: {series: s/x, rule: value <= 1, window: 20}", gate="g1"))
     for _ in range(8):
@@ -83,6 +86,7 @@ def test_a_gate_that_closes_or_changes_is_in_no_later_seal_under_its_old_name(en
 
 
 def test_the_last_gate_that_closes_leaves_a_seal_that_names_none() -> None:
+    """Guards are told so, and afterwards nothing is sealed for nobody."""
     world = _fleet(1)
     world.command("lock", "g0")
     assert world.seals[-1].open == ()
@@ -92,6 +96,7 @@ def test_the_last_gate_that_closes_leaves_a_seal_that_names_none() -> None:
 
 
 def test_a_permit_is_signed_again_at_about_half_of_its_life() -> None:
+    """Under its epoch, and gates that opened together do it at different times."""
     world = _fleet(3)
     renewals = [one for one in world.marks(LIFE_MS, step_ms=1_000, beat="a") if one.kind is Kind.RENEW]
     by_gate = {one.gate: one for one in renewals}
@@ -105,6 +110,7 @@ def test_a_permit_is_signed_again_at_about_half_of_its_life() -> None:
 
 
 def test_bypasses_and_probes_are_renewed_by_themselves_and_named_in_no_seal() -> None:
+    """Their permits end by themselves, soon."""
     world = World(policy(BEAT, gate="g", reset="{after: 1s, probes: 2}", trip_on="any"))
     world.marks(1_000, beat="a")
     epoch = world.gate().epoch
@@ -118,6 +124,7 @@ def test_bypasses_and_probes_are_renewed_by_themselves_and_named_in_no_seal() ->
 
 
 def test_a_new_term_is_sealed_at_once_though_nothing_is_open() -> None:
+    """The store and guards learn that the former term is over."""
     world = _fleet(1)
     world.open_term(2)
     assert world.seals[-1].term == 2
@@ -125,6 +132,7 @@ def test_a_new_term_is_sealed_at_once_though_nothing_is_open() -> None:
 
 
 def test_two_governors_make_the_same_seals_and_a_restored_one_goes_on_with_them() -> None:
+    """I3: seals are a function of the log, whatever snapshots lie between."""
     world = _fleet(3)
     world.marks(2_000, beat="a")
     world.command("lock", "g1")
@@ -140,6 +148,7 @@ def test_two_governors_make_the_same_seals_and_a_restored_one_goes_on_with_them(
 
 
 def test_more_gates_than_a_seal_names_leave_those_out_that_opened_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A seal that is too long would renew nobody; those left out lapse, and a number says so."""
     monkeypatch.setattr(sealing, "NAMES_MAX", 2)
     world = _fleet(2)
     files = [policy(BEAT, gate=f"g{number}") for number in range(4)]
@@ -152,6 +161,7 @@ def test_more_gates_than_a_seal_names_leave_those_out_that_opened_last(monkeypat
 
 
 def test_a_gate_without_any_judged_time_is_not_named() -> None:
+    """No evidence time is no time to name."""
     name = name_of("g", "0" * 16, "sha256:x", "armed")
     seal = Seal.of("a" * 16, 0, 1, 1, 1_000, [(5, name)])
     assert seal.time_of(name) == 5

@@ -12,6 +12,7 @@ from collections import defaultdict
 from unittest import mock
 
 import pytest
+from draws import draws
 from log import Key
 from stories import LIMIT, Fleet, Story
 
@@ -24,7 +25,7 @@ from failshut_breakers.evidence.records import Reading, Samples, decode_run
 from failshut_breakers.gate.state import Gate
 from failshut_breakers.gate.step import Step
 
-SEEDS = [int(seed) for seed in os.environ.get("FAILSHUT_SEEDS", "").split(",") if seed] or range(6)
+SEEDS = [int(seed) for seed in os.environ.get("FAILSHUT_SEEDS", "").split(",") if seed] or range(draws(6))
 STEPS = 600
 
 

@@ -5,6 +5,7 @@ import math
 from typing import Any
 
 import pytest
+from draws import draws
 from google.protobuf import json_format  # type: ignore[import-untyped]
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -345,7 +346,7 @@ messages = st.lists(
 )
 
 
-@settings(max_examples=100)
+@settings(max_examples=draws(100))
 @given(messages)
 def test_json_and_protobuf_of_one_message_give_the_same(message: list[pb.ResourceMetrics]) -> None:
     """Every item, in the same order (`decode` compares the two), with finite values and bounded times."""
@@ -356,7 +357,7 @@ def test_json_and_protobuf_of_one_message_give_the_same(message: list[pb.Resourc
             assert item.time_ms is None or 0 <= item.time_ms <= APPEND_MS
 
 
-@settings(max_examples=100)
+@settings(max_examples=draws(100))
 @given(messages)
 def test_every_point_is_accounted_for(message: list[pb.ResourceMetrics]) -> None:
     """A point of a message alone yields the items that it yields among the others; only "no value" yields none."""

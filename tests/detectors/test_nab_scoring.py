@@ -58,6 +58,7 @@ def test_published_scores_are_reproduced(nab: tuple[Path, Corpus], detector: str
         assert found == pytest.approx(published[LOW_FP.name], rel=1e-9)
 
 
+@pytest.mark.slow
 def test_silence_scores_nothing(nab: tuple[Path, Corpus]) -> None:
     """A detector that never speaks gets 0 in every profile."""
     _, whole = nab

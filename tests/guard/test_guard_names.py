@@ -10,7 +10,7 @@ import pytest
 from guard.standin import SUBJECT, Monitor, admitted, eventually
 
 from failshut import Cause, Gate, Withheld
-from failshut.admission.names import NAME_CHARS_MAX, matches
+from failshut.admission.subjects import NAME_CHARS_MAX, matches
 
 
 class Equal(str):

@@ -127,7 +127,7 @@ def test_a_fork_leaves_nothing_to_tell() -> None:
     assert (queue.take(), queue.name != former) == ([], True)
 
 
-# Executions -------------------------------------------------------------------------------------------------------
+# --- executions ---
 
 
 def outcomes_of(monitor: Monitor) -> dict[str, int]:

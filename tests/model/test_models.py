@@ -49,6 +49,7 @@ def test_a_model_that_does_not_compile_is_no_pass(tmp_path: Path, monkeypatch: p
         run.check(run.Case("torn"))
 
 
+@pytest.mark.slow
 @needs_spin
 def test_a_search_that_was_cut_short_is_no_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A model that reaches the limit of depth has not been searched, whatever was found until then."""
@@ -59,6 +60,7 @@ def test_a_search_that_was_cut_short_is_no_pass(tmp_path: Path, monkeypatch: pyt
     assert not run.check(run.Case("deep")).as_expected
 
 
+@pytest.mark.slow
 @needs_spin
 def test_a_difference_fails_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import sys
+import tokenize
 from collections.abc import Iterator
 from itertools import accumulate
 from pathlib import Path
@@ -82,6 +83,15 @@ def imports(path: Path) -> Iterator[tuple[int, str]]:
             yield node.lineno, node.module or ""
 
 
+def opens_with_a_text(path: Path) -> bool:
+    """Whether a file's first statement is a text that says something."""
+    with path.open("rb") as file:
+        for token in tokenize.tokenize(file.readline):
+            if token.type not in (tokenize.ENCODING, tokenize.COMMENT, tokenize.NL):
+                return token.type == tokenize.STRING and bool(str(ast.literal_eval(token.string)).strip())
+    return False
+
+
 def complain(faults: list[str], rule: str) -> None:
     assert not faults, f"{rule}\n  " + "\n  ".join(faults)
 
@@ -155,7 +165,8 @@ def test_every_consumer_says_what_it_makes_of_transactions(folder: str) -> None:
     for path in code(folder):
         if "services" in path.parts:
             continue  # of the demonstration: they are a user's
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        text = path.read_text(encoding="utf-8")
+        for node in ast.walk(ast.parse(text)) if "AIOKafkaConsumer" in text else ():
             if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("AIOKafkaConsumer"):
                 said = [keyword.arg or ast.unparse(keyword.value) for keyword in node.keywords]
                 if not any(word == "isolation_level" or word.startswith("consumer_options(") for word in said):
@@ -177,13 +188,16 @@ CONNECTS = {
 def test_every_client_of_the_store_is_made_in_one_place() -> None:
     """redis-py retries for seconds by default; a client is made by `connect`, which never does, and bounds what it reads."""
     makes = re.compile(r"(^|\.)(Redis|StrictRedis|Connection|ConnectionPool|Sentinel)(\.from_\w+)?$|(^|\.)redis\.from_url$")
+    may = re.compile("Redis|Connection|Sentinel|from_url")  # most files have none of these words, and need no parser
     complain(
         [
             f"{name(path)}:{node.lineno} {ast.unparse(node.func)}"
             for folder, _, _ in PACKAGES.values()
             for path in code(folder)
             if name(path) not in CONNECTS and "services" not in path.parts  # of the demonstration: they are a user's
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            for text in [path.read_text(encoding="utf-8")]
+            if may.search(text)
+            for node in ast.walk(ast.parse(text))
             if isinstance(node, ast.Call) and makes.search(ast.unparse(node.func))
         ],
         "A client with redis-py's own settings is a stall of seconds: use `connect` of one of these files.",
@@ -220,11 +234,19 @@ def test_modules_open_with_what_they_are_for(folder: str) -> None:
         [
             name(path)
             for path in code(folder)
-            if not ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
-            and path.read_text(encoding="utf-8").strip()  # an empty __init__.py of a folder of tests
+            if not opens_with_a_text(path) and path.read_bytes().strip()  # an empty __init__.py of a folder of tests
         ],
         "A module without a docstring.",
     )
+
+
+def functions_of(place: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    """The functions of a module and of its classes, not those inside functions: pytest collects no others."""
+    for node in ast.iter_child_nodes(place):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node
+        elif isinstance(node, ast.stmt):
+            yield from functions_of(node)
 
 
 def test_a_test_states_a_claim() -> None:
@@ -233,10 +255,8 @@ def test_a_test_states_a_claim() -> None:
         [
             f"{name(path)}:{node.lineno} {node.name}"
             for path in code("tests")
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-            and node.name.startswith("test_")
-            and not ast.get_docstring(node)
+            for node in functions_of(ast.parse(path.read_text(encoding="utf-8")))
+            if node.name.startswith("test_") and not ast.get_docstring(node)
         ],
         "A test without a docstring: state its claim in one sentence.",
     )

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from draws import draws
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from replay import made
@@ -21,7 +22,7 @@ from failshut_replay.sources.front_door import evidence_of
 
 T0 = made.START_MS // 1000
 ZONES = st.sampled_from([None, ZoneInfo("UTC"), ZoneInfo("Europe/Berlin"), ZoneInfo("America/Havana")])
-often = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+often = settings(max_examples=draws(150), deadline=None, suppress_health_check=list(HealthCheck))
 
 
 def take(path: Path, data: bytes, series: str = "a/b", zone: Any = None, **how: Any) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from draws import draws
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from replay import made
@@ -148,7 +149,7 @@ def otlp(draw: st.DrawFn, time_ms: int) -> Any:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("form", [native, otlp], ids=["native-and-cloudevents", "otlp"])
-@settings(max_examples=60, deadline=None, phases=UNSHRUNK, suppress_health_check=list(HealthCheck))
+@settings(max_examples=draws(60), deadline=None, phases=UNSHRUNK, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_a_file_and_a_topic_give_the_same_readings(tmp_path: Path, form: Any, data: st.DataObject) -> None:
     """Every reading of every kind, of the same series, at the same time, with the same value or reason."""
@@ -163,7 +164,7 @@ def test_every_kind_of_reading_is_compared() -> None:
     """The test above would see a difference in each: its messages lead to all kinds of readings."""
     found: set[str] = set()
 
-    @settings(max_examples=80, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=draws(80), deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
     @given(native(T0_MS), otlp(T0_MS))
     def look(one: Any, two: Any) -> None:
         for value, form in ((one, False), (two, True)):

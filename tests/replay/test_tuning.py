@@ -71,7 +71,7 @@ def test_two_conditions_on_one_series_keep_their_kinds() -> None:
 
 def test_several_series_are_judged_together_whatever_is_drawn() -> None:
     """Only detectors on vectors stand in place of one another there."""
-    found = drawn("anomaly: {series: [a/x, a/y], every: 10s}")
+    found = drawn("anomaly: {series: [a/x, a/y], every: 10s}", draws=20)
     names = {one.detector.choices[0].name for policy in found for one in policy.conditions if isinstance(one, Drift | Anomaly)}
     assert names == {"mahalanobis", "mewma"}
 
@@ -142,6 +142,7 @@ def test_the_front_holds_what_nothing_beats() -> None:
     assert [one.number for one in pareto(draws)] == [0, 1]
 
 
+@pytest.mark.slow
 def test_it_goes_on_where_it_was(tmp_path: Path) -> None:
     """A second call on the same folder adds to the draws of the first, and another policy is refused."""
     first = tune(SPACE, Toy(), tmp_path, 60, workers=1, draws=4)
@@ -155,7 +156,9 @@ def test_it_goes_on_where_it_was(tmp_path: Path) -> None:
 
 def test_the_choices_are_files_that_are_ready(tmp_path: Path) -> None:
     """Three policies that can be used, a diff of each, figures, and a picture."""
-    draws = tune(SPACE, Toy(), tmp_path, 60, workers=1, draws=8)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
+    texts = [SPACE.draw(study.ask()) for _ in range(8)]
+    draws = [Tried(number, text, Toy()(text)) for number, text in enumerate(texts)]
     figures = write_choices(draws, SPACE.text(), Toy()(RULE), tmp_path)
     for name in ("cautious", "balanced", "quick"):
         parse_policy((tmp_path / f"{name}.yaml").read_text())
@@ -166,6 +169,7 @@ def test_the_choices_are_files_that_are_ready(tmp_path: Path) -> None:
     assert (tmp_path / "pareto.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_interrupted_it_keeps_what_it_learned(tmp_path: Path) -> None:
     """Ctrl-C in the middle of tuning: every finished draw is in the journal, and the choices are made from them."""
     script = (

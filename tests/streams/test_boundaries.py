@@ -8,6 +8,7 @@ import random
 from typing import Any
 
 import pytest
+from draws import draws
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from streams.front_door import EVIDENCE_ID, INSTALLATION, PARTITIONS, ROUTES, START_MS, chunk, cutter
@@ -68,7 +69,7 @@ def as_records(steps: list[tuple[int, str]]) -> list[Record]:
     ]
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=draws(600), deadline=None)
 @given(
     logs,
     st.lists(st.integers(0, 60), max_size=4),

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from draws import draws
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from streams.front_door import (
@@ -86,7 +87,7 @@ def in_order(runs: Sequence[tuple[int, Run]]) -> dict[tuple[Any, ...], list[Any]
     return found
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=draws(150), deadline=None)
 @given(kinds, st.lists(st.integers(0, 25), max_size=6))
 def test_however_it_is_cut_every_reading_counts_once(given_kinds: list[tuple[str, Any]], cuts: list[int]) -> None:
     """In any chunking each routed sample appears once for each gate, the runs of each evidence partition join, and each
@@ -112,7 +113,7 @@ def test_however_it_is_cut_every_reading_counts_once(given_kinds: list[tuple[str
     assert [dead for cut in parts for dead in cut.dead] == whole[0].dead
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=draws(150), deadline=None)
 @given(kinds)
 def test_the_short_path_says_what_the_decoder_says(given_kinds: list[tuple[str, Any]]) -> None:
     """With the short path for samples switched off, the runs are the same, item for item."""

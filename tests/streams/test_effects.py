@@ -173,7 +173,7 @@ async def test_an_older_permit_does_not_overtake_a_closing() -> None:
         assert written(store)[1:] == [[("pay", "closing", 2)]]
 
 
-async def test_a_waits_while_it_is_under_way() -> None:
+async def test_a_closing_waits_while_it_is_under_way() -> None:
     """Until the store has answered, a snapshot must not pass it."""
     effects, store, _ = made()
     await effects.take([decision(Kind.CLOSE)])
@@ -333,7 +333,7 @@ async def test_a_flushed_store_gets_the_closing_back(store: Valkey) -> None:
         assert await there._redis.get(Names("i" * 32).record("pay")) == record
 
 
-# --- seals ---------------------------------------------------------------------------------------------------------------
+# --- seals ---
 
 
 def seal_at(offset: int, partition: int = 0, evidence_ms: int = NOW_MS) -> Seal:
@@ -358,6 +358,7 @@ async def test_the_newest_seal_of_each_partition_is_written_behind_the_permits()
 
 
 async def test_a_seal_whose_answer_was_lost_is_written_again_unless_a_newer_one_came() -> None:
+    """The newest is what is written."""
     effects, store, _ = made()
     store.lost = 1
     effects.take_seal(seal_at(9))

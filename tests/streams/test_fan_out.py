@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from draws import draws
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from streams.front_door import PARTITIONS, chunk, cutter, mark, partition_of, record, rows_of, sample
@@ -144,7 +145,7 @@ block = st.builds(
 some_gates = st.lists(st.sampled_from(GATES), min_size=1, unique=True).map(tuple)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=draws(200), deadline=None)
 @given(st.lists(st.tuples(some_gates, block), max_size=8))
 def test_what_was_packed_is_read_back_by_gate_and_in_order(blocks: list[tuple[tuple[str, ...], Reading]]) -> None:
     """Each gate finds its blocks in the order in which they were added, before the wire and behind it."""

@@ -253,7 +253,6 @@ async def test_two_workers_share_the_stream(rig: Rig) -> None:
             await rig.append(count="1", guard="g", total=str(total))
         await until(lambda: first.moved + second.moved >= 40)
     assert {number for one in await rig.moved() for number in range(one.total - one.count, one.total)} == {*range(40)}
-    assert len(await rig.moved()) == 40
 
 
 @pytest.mark.parametrize(("bound", "most"), [("ENTRIES_MAX", 20), ("BYTES_MAX", 20_000)])

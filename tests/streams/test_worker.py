@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from failshut_streams import worker
 from failshut_streams.worker import LoopEnded, WorkerApp
 
 
@@ -44,3 +45,14 @@ async def test_a_loop_may_end_when_the_worker_stops() -> None:
     await kept(ends(), stopping=True)
     with pytest.raises(asyncio.CancelledError):
         await kept(cancels(), stopping=True)
+
+
+def test_detectors_are_imported_before_anything_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A package that is broken stops a worker at its start, not in the middle of the log."""
+
+    def load() -> None:
+        raise ImportError("river is broken")
+
+    monkeypatch.setattr(worker, "OURS", SimpleNamespace(load=load))
+    with pytest.raises(ImportError, match="river is broken"):
+        worker.run(SimpleNamespace())  # type: ignore[arg-type] # it is not looked at

@@ -101,8 +101,8 @@ class Condition:
     def inherit(self, before: Condition) -> None:
         """Take over what a condition of the same name knew under another policy: what it demanded still stands."""
 
-    def gate_is_open(self, open_: bool, moment: Moment) -> None:
-        """Take note that the gate opened or closed."""
+    def gate_is_open(self, open_: bool, tripped: bool, moment: Moment) -> None:
+        """Take note of whether the gate is open, and its breaker TRIPPED."""
 
     @property
     def score(self) -> float:

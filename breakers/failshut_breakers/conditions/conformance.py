@@ -85,7 +85,8 @@ class ConformanceCondition(OnSeries):
         allowed = self._misses_max * len(after) / (self._window.maxlen or 1)
         if len(after) == after.maxlen and len(after) - sum(after) <= allowed:
             self._limit_ms = 0
-            self._window = deque(after, maxlen=self._window.maxlen)
+            self._window.clear()
+            self._window.extend(after)
             self._misses = len(after) - sum(after)
             after.clear()
 
@@ -95,6 +96,9 @@ class ConformanceCondition(OnSeries):
             self._limit_ms = before._limit_ms
             self._window.extend(before._window)
             self._misses = len(self._window) - sum(self._window)
+
+    def _window_of(self) -> int:
+        return self._after.maxlen or 0
 
     def _grade(self) -> float:
         return max(super()._grade(), self._misses / self._misses_max if self._misses_max else 0.0)

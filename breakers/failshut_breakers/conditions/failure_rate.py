@@ -9,7 +9,8 @@ the share `over`. The other looks at the last `at_least` executions (100 at most
 than half way from `over` to all. Lost outcomes have no place in a row: they count in the window alone.
 
 Fewer than `at_least` executions say nothing, and the condition holds and says so: a gate that has not executed yet must be
-able to begin. With `quiet: closes` a gate that is open for a whole window with fewer is a demand: absence, which is no vote.
+able to begin. With `quiet: closes` a gate that is open for a whole window with fewer is a demand: absence, which is no vote. As
+a closed gate has no executions, it lasts until probes or an operator say otherwise.
 
 A closed gate has no executions, so only probes can bring news. A lapse has none, so it lasts until an operator accepts.
 """
@@ -49,9 +50,12 @@ class FailureRateCondition(Condition):
         self._latest_of = min(policy.at_least, LATEST_MAX)
         self._quiet_closes = policy.quiet == "closes"
         self._open_since_ms = 0  # 0 while the gate is closed
+        self._quiet = False  # it was, for a whole window, and nothing has come since
+        self._now_ms = 0  # where the window ends: evidence time, or the newest outcome if that is later
         self._seconds: dict[int, list[int]] = {}  # second -> [executions, failures, lost]; at most the window's seconds
         self._latest: deque[tuple[int, int]] = deque()  # executions and failures of the last `_latest_of` executions
         self._total = self._failed = self._lost = self._row = self._latest_total = self._latest_failed = 0
+        self._wary = False  # it demanded, and not enough executions have shown better since
         self._holes = Holes()
         self._stands = ""  # why a lapse stands
         self._judge()
@@ -60,13 +64,13 @@ class FailureRateCondition(Condition):
         demands = []
         for offset, index, time_ms, executions, failures, lost in self._rows(reading, lo):
             demanded = self.status is Status.DEMANDS
-            self._add(time_ms, executions, failures, lost)
+            self._add(time_ms, moment.evidence_ms, executions, failures, lost)
             if self.status is Status.DEMANDS:
                 # What comes after a reset has to show that it is another time: a short row is heard until enough succeeded.
-                self.relapses += not demanded and self._row_now < self._row_max
-                self._row_now = min(ROW_MIN, self._row_max)
+                self.relapses += not demanded and self._wary
+                self._row_now, self._wary = min(ROW_MIN, self._row_max), True
             elif self._total >= self._at_least:
-                self._row_now, self.relapses = self._row_max, 0
+                self._row_now, self._wary, self.relapses = self._row_max, False, 0
             if self.status is Status.DEMANDS and not demanded:
                 demands.append(Demand(offset, index, self.text))
         return demands
@@ -93,33 +97,36 @@ class FailureRateCondition(Condition):
     def tick(self, moment: Moment) -> bool:
         demanded = self.status is Status.DEMANDS
         if lost := self._holes.lost(moment.evidence_ms):
-            self._add(moment.evidence_ms, *self._of_lost(lost))
+            self._add(moment.evidence_ms, moment.evidence_ms, *self._of_lost(lost))
         self._forget(moment.evidence_ms)
         self._judge(moment.evidence_ms)
         return self.status is Status.DEMANDS and not demanded
 
-    def gate_is_open(self, open_: bool, moment: Moment) -> None:
+    def gate_is_open(self, open_: bool, tripped: bool, moment: Moment) -> None:
         if open_ is not (self._open_since_ms > 0):
             self._open_since_ms = max(1, moment.evidence_ms) if open_ else 0
+        if tripped:
+            self._quiet = False  # the breaker remembers, and its probes are executions
 
     def inherit(self, before: Condition) -> None:
         if isinstance(before, FailureRateCondition):
             self._stands, self.relapses = before._stands, before.relapses
-            self._row_now = min(before._row_now, self._row_max)
+            self._row_now, self._wary, self._quiet = min(before._row_now, self._row_max), before._wary, before._quiet
             self._holes = before._holes  # what was sent before the edit and does not come is lost all the same
             self._judge()
 
     def accept(self, moment: Moment) -> str:
-        self._seconds, self._stands = {}, ""
+        self._seconds, self._stands, self._quiet = {}, "", False
         self._total = self._failed = self._lost = 0
         self._forget_row()
         self._judge()
         return ""
 
-    def _add(self, time_ms: int, executions: int, failures: int, lost: int) -> None:
-        self._forget(time_ms)
-        if self._seconds and time_ms // 1000 <= max(self._seconds) - self._window_ms // 1000:
-            return  # older than the window that is kept
+    def _add(self, time_ms: int, evidence_ms: int, executions: int, failures: int, lost: int) -> None:
+        self._now_ms = max(self._now_ms, time_ms, evidence_ms)
+        self._forget(self._now_ms)
+        if time_ms // 1000 <= (self._now_ms - self._window_ms) // 1000:
+            return  # older than the window when it came
         bucket = self._seconds.setdefault(time_ms // 1000, [0, 0, 0])
         for place, number in enumerate((executions, failures, lost)):
             bucket[place] += number
@@ -161,8 +168,10 @@ class FailureRateCondition(Condition):
         if not demands and self._total < self._at_least:
             text = f"too few executions to judge: {self._total} of {self._at_least} in {self._window_ms / 1000:g} s"
             open_ms = now_ms - self._open_since_ms if self._open_since_ms else 0
-            if self._quiet_closes and open_ms >= self._window_ms:
-                demands = self.absent = True
+            self._quiet = self._quiet or (self._quiet_closes and open_ms >= self._window_ms)
+            demands = self.absent = self._quiet
+        elif self._total >= self._at_least:
+            self._quiet = False
         if demands and self._row >= self._row_now:
             text = f"{self._row} executions in a row failed"
         if self._lost:

@@ -25,7 +25,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from failshut_breakers.conditions.reference import READINGS_MAX, Reference, onset
+from failshut_breakers.conditions.reference import READINGS_MAX, READINGS_MIN, Reference, onset
 from failshut_breakers.policy.detection import Detection
 from failshut_detectors.contract import Alarm, Contract, Unfit
 
@@ -44,6 +44,7 @@ class Remembering:
         self._events = events
         self._width = detection.width
         self.detector: Contract = detection.build()
+        self.window = READINGS_MIN  # readings that ended the last demand, or will end the one that stands
         self._empty()
         self._settle_down()
 
@@ -151,7 +152,8 @@ class Remembering:
         self.detector = self._as_it_was()
         self._normal = pickle.dumps(self.detector)
         self.since_ms, self.began_ms, self.text = max(1, since_ms), began_ms, text
-        self._window = deque(maxlen=self.reference.readings if self.reference else READINGS_MAX)
+        self.window = self.reference.readings if self.reference else READINGS_MAX
+        self._window = deque(maxlen=self.window)
         self._wait = 0
 
     def _as_it_was(self) -> Contract:
@@ -220,5 +222,5 @@ class Remembering:
             before.began_ms,
             before.text,
         )
-        self._window, self._latest, self._wait = before._window, before._latest, before._wait
+        self.window, self._window, self._latest, self._wait = before.window, before._window, before._latest, before._wait
         self._normal = pickle.dumps(self.detector)

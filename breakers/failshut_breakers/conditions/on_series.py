@@ -14,6 +14,7 @@ from itertools import groupby
 from failshut.cause import Cause
 from failshut_breakers.conditions.base import Condition, Demand, Moment, Status
 from failshut_breakers.conditions.memory import Remembering
+from failshut_breakers.conditions.reference import EVENTS
 from failshut_breakers.conditions.staleness import Staleness
 from failshut_breakers.evidence.records import FaultRow, Faults, Reading, Samples
 from failshut_breakers.policy.policy import Anomaly, Conformance, Drift
@@ -21,7 +22,7 @@ from failshut_breakers.policy.units import format_ms
 from failshut_detectors.contract import MAGNITUDE_MAX, Unfit
 
 NEWS = 10
-"""Readings from after a closing, at least, before a reset may be believed."""
+"""Readings from after a closing, at least, before a reset may be believed: as many as end a demand, if that is more."""
 
 SHARE_MIN = 40
 """Readings, at least, of which no more than half may be unreadable; four times those that may be in a row, if that is more."""
@@ -45,7 +46,7 @@ class OnSeries(Condition):
         self._count = 0  # readings and faults
         self._unread: deque[int] = deque(maxlen=self._share_of // 2 + 1)  # which of them were faults, of the last
         self._unread_text = ""
-        self._judged: deque[int] = deque([0] * NEWS, maxlen=NEWS)  # times of the last readings judged
+        self._judged: deque[int] = deque(maxlen=EVENTS)  # times of the last readings judged
         self.late = 0  # readings dropped because they were old when they came
         self.text = f"no reading of {self._metric} yet"
 
@@ -88,16 +89,16 @@ class OnSeries(Condition):
     def _samples(self, samples: Samples, skip: int, moment: Moment) -> list[Demand]:
         times_ms = samples.times_ms(skip)
         # Against evidence time, so that what waits in the log behind a lagging partition is not old by that alone.
-        oldest_ms = moment.evidence_ms - self._staleness.stale_ms if self._staleness.known else 0
-        self._staleness.take(times_ms)
-        if min(times_ms) < oldest_ms:
-            rows = [row for row in samples.rows[skip:] if row[2] >= oldest_ms]
+        if min(times_ms) >= moment.evidence_ms - self._staleness.least_ms:  # the usual case
+            self._staleness.take(times_ms)
+        else:  # one by one: what is old depends on the pace that those before it showed, however blocks are cut
+            rows = [row for row in samples.rows[skip:] if self._staleness.takes(row[2], moment.evidence_ms)]
             self.late += len(times_ms) - len(rows)
             if not rows:
                 return []
             samples, skip = Samples.of(self.series, rows), 0
             times_ms = samples.times_ms()
-        self._judged.extend(times_ms[-NEWS:])
+        self._judged.extend(times_ms[-EVENTS:])
         return self._values(samples, skip, times_ms, moment)
 
     def _values(self, samples: Samples, skip: int, times_ms: tuple[int, ...], moment: Moment) -> list[Demand]:
@@ -165,10 +166,15 @@ class OnSeries(Condition):
         return f"no reading of {self._metric} for {age:.1f} s, {format_ms(self._staleness.stale_ms)} is allowed"
 
     def news(self, since_ms: int) -> str:
-        since = sum(time_ms > since_ms for time_ms in self._judged)
-        if since < NEWS:
-            return f"{since} of {NEWS} readings of {self._metric} from after the closing"
+        wanted = max(NEWS, self._window_of())
+        since = sum(time_ms > since_ms for time_ms in list(self._judged)[-wanted:])
+        if since < wanted:
+            return f"{since} of {wanted} readings of {self._metric} from after the closing"
         return ""
+
+    def _window_of(self) -> int:
+        """Return how many readings end a demand."""
+        return self._memory.window
 
     def accept(self, moment: Moment) -> str:
         limit = self._limit()

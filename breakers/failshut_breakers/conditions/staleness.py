@@ -49,6 +49,17 @@ class Staleness:
             self._intervals.extend(moved)
             self._counted = False
 
+    def takes(self, time_ms: int, evidence_ms: int) -> bool:
+        """Take note of the time of one reading; return whether it is new enough to be judged."""
+        late = self.known and time_ms < evidence_ms - self.stale_ms
+        self.take((time_ms,))
+        return not late
+
+    @property
+    def least_ms(self) -> int:
+        """Return the age (ms) up to which no reading is old, whatever the pace."""
+        return LEAST_MS if self._given_ms is None else self._given_ms
+
     def inherit(self, before: Staleness) -> None:
         """Take over the newest time and the pace of the same stream: another setting makes no old evidence new."""
         self.newest_ms, self._counted = before.newest_ms, False

@@ -27,7 +27,7 @@ from collections.abc import Sequence
 from failshut.cause import Cause
 from failshut_breakers.conditions.base import Condition, Demand, Moment, Status
 from failshut_breakers.conditions.memory import Remembering
-from failshut_breakers.conditions.on_series import NEWS
+from failshut_breakers.conditions.reference import READINGS_MAX
 from failshut_breakers.conditions.staleness import Staleness
 from failshut_breakers.evidence.records import Faults, Reading, Samples
 from failshut_breakers.policy.policy import Anomaly, Drift
@@ -75,7 +75,7 @@ class TogetherCondition(Condition):
         self._whole = -1  # the last one that lacked no series
         self._lacked: set[int] = set()  # series that periods lacked since
         self._unread_text = ""
-        self._judged_ms: deque[int] = deque([0] * NEWS, maxlen=NEWS)  # ends of the last whole periods
+        self._judged_ms: deque[int] = deque(maxlen=READINGS_MAX)  # ends of the last whole periods
         self.text = f"no evidence of {', '.join(self._metrics)} together yet"
 
     def feed(self, reading: Reading, lo: int, moment: Moment) -> list[Demand]:
@@ -151,7 +151,7 @@ class TogetherCondition(Condition):
                 self._whole = period
                 self._lacked = set()
         self._judged = over - 1
-        self._judged_ms.extend(times_ms[-NEWS:])
+        self._judged_ms.extend(times_ms[-READINGS_MAX:])
         self._memory.take(vectors, times_ms, moment.newest_ms, moment.evidence_ms)
 
     def _drop_ahead(self, horizon: int) -> None:
@@ -184,9 +184,10 @@ class TogetherCondition(Condition):
             self.status, self.text = Status.HOLDS, f"{whom}: {self._named(memory.detector.summary())}"
 
     def news(self, since_ms: int) -> str:
-        since = sum(time_ms > since_ms for time_ms in self._judged_ms)
-        if since < NEWS:
-            return f"{since} of {NEWS} periods of {', '.join(self._metrics)} from after the closing"
+        wanted = self._memory.window
+        since = sum(time_ms > since_ms for time_ms in list(self._judged_ms)[-wanted:])
+        if since < wanted:
+            return f"{since} of {wanted} periods of {', '.join(self._metrics)} from after the closing"
         return ""
 
     def accept(self, moment: Moment) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import insort
 from collections import deque
 
 from failshut.cause import Cause
@@ -20,8 +21,8 @@ class UnreadableCondition(Condition):
         super().__init__(policy.name, policy.action)
         self._window_ms = policy.window
         self._at_least = policy.at_least
-        # Only the newest `at_least` times can decide, so no more are kept.
-        self._times: deque[int] = deque(maxlen=policy.at_least)
+        # Only the newest `at_least` times can decide, so no more are kept: in order of time, however they come.
+        self._times: deque[int] = deque()
         self._judge(0)
 
     def feed(self, reading: Reading, lo: int, moment: Moment) -> list[Demand]:
@@ -32,7 +33,7 @@ class UnreadableCondition(Condition):
             if offset < lo:
                 continue
             demanded = self.status is Status.DEMANDS
-            self._times.append(time_ms)
+            self._take(time_ms)
             self._judge(max(time_ms, moment.evidence_ms))
             if self.status is Status.DEMANDS and not demanded:
                 demands.append(Demand(offset, index, f"{self.text}: {reason}"))
@@ -40,7 +41,8 @@ class UnreadableCondition(Condition):
 
     def inherit(self, before: Condition) -> None:
         if isinstance(before, UnreadableCondition):
-            self._times.extend(before._times)
+            for time_ms in before._times:
+                self._take(time_ms)
             self._judge(before._newest_ms)
 
     def tick(self, moment: Moment) -> bool:
@@ -52,6 +54,14 @@ class UnreadableCondition(Condition):
         if self._newest_ms <= since_ms:
             return "evidence time from after the closing"
         return ""
+
+    def _take(self, time_ms: int) -> None:
+        if not self._times or time_ms >= self._times[-1]:
+            self._times.append(time_ms)
+        else:  # partitions are read one after the other
+            insort(self._times, time_ms)
+        if len(self._times) > self._at_least:
+            self._times.popleft()
 
     def _judge(self, now_ms: int) -> None:
         self._newest_ms = now_ms

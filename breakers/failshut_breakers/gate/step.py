@@ -63,20 +63,20 @@ class Step:
     def __init__(self, gate: Gate, turn: Turn, record: Record, moment: Moment) -> None:
         self.gate, self.turn, self.record, self.moment = gate, turn, record, moment
         self.ticked = False
+        # Whose demand counted before this record, and who began to demand in it: a demand that ends here has met these.
+        self._met = self._demanding()
 
     # --- evidence ---
 
     def read(self, readings: list[Reading], lo: int) -> None:
         """Judge what a run holds for this gate, in order. `lo` is the first front-door offset that counts."""
-        # Before they are fed: what only begins to demand later in this run does not yet count at its first readings.
-        demanding = self._demanding()
         raised = self._feed(readings, lo)
         outcomes = [row for reading in readings if isinstance(reading, Outcomes) for row in reading.rows]
         probes = [row for row in outcomes if row.offset >= lo and row.token]
         for event in _in_order(raised, probes):
             place = Place(self.record.topic, self.record.partition, event.offset, event.item)
             if isinstance(event, Raised):
-                self._demand(event.condition, event.demand, demanding, place)
+                self._demand(event.condition, event.demand, place)
             else:
                 gate_orders.on_outcome(self.gate, self.turn, event, place, self.moment)
 
@@ -138,10 +138,10 @@ class Step:
     def tick(self, place: Place) -> None:
         """Take note that evidence time has come further."""
         self.ticked = True
-        demanding = self._demanding()
+        self._met |= self._demanding()
         for condition in self.gate.conditions:
             if condition.tick(self.moment):
-                self._demand(condition, Demand(place.offset, place.index, condition.text), demanding, place)
+                self._demand(condition, Demand(place.offset, place.index, condition.text), place)
         gate_orders.on_time(self.gate, self.turn, place, self.moment)
 
     def fault(self, error: Exception, place: Place) -> None:
@@ -156,15 +156,15 @@ class Step:
     def _demanding(self) -> set[str]:
         return {condition.name for condition in self.gate.votes()}
 
-    def _demand(self, condition: Condition, demand: Demand, demanding: set[str], place: Place) -> None:
-        gate, policy = self.gate, self.gate.entry.policy
+    def _demand(self, condition: Condition, demand: Demand, place: Place) -> None:
+        gate, policy, met = self.gate, self.gate.entry.policy, self._met
         if policy is None or not condition.trips or gate.bypasses(condition.name):
             return
         if policy.demands_to_trip > 1 and condition.interlocks:
             return  # it closes the gate by itself, and is no vote
-        demanding.add(condition.name)
-        if len(demanding) + gate.bypassed() >= policy.demands_to_trip:
-            closing = Closing(condition.cause, demand.text, place, frozenset(demanding), self.moment.newest_ms)
+        met.add(condition.name)
+        if len(met) + gate.bypassed() >= policy.demands_to_trip:
+            closing = Closing(condition.cause, demand.text, place, frozenset(met), self.moment.newest_ms)
             gate.trip(closing, self.turn)
 
     # --- the decision ---
@@ -190,7 +190,7 @@ class Step:
             gate_orders.interrupt(gate, turn, wanted.because, moment)
             wanted = gate.wanted(moment)
         for condition in gate.conditions:
-            condition.gate_is_open(wanted.mode in ("armed", "bypass"), moment)
+            condition.gate_is_open(wanted.mode in ("armed", "bypass"), gate.breaker.state is State.TRIPPED, moment)
         kind = self._kind(wanted)
         if kind is not None:
             if kind is not Kind.RENEW:

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from failshut_console.commands.options import FOLDER
 from failshut_console.exits import Exit
-from failshut_console.local.state import DEFAULT_FOLDER, State
 
 
 def demo(
@@ -31,15 +31,15 @@ def demo(
         typer.Option(
             "--state", envvar="FAILSHUT_DEMO_STATE", help="The demonstration's own state folder. It is emptied at each start."
         ),
-    ] = Path(DEFAULT_FOLDER) / "demo",
+    ] = FOLDER / "demo",
 ) -> None:
-    """See it work: a monitor, three services behind guards, and six kinds of trouble, one at a time. It starts everything by
-    itself.
+    """See it work: a monitor, three services behind guards, and six kinds of trouble, one at a time.
 
-    An agent that pays refunds, a payment router and an autoscaler ask their gates many times a second. Refund amounts
-    drift, a heartbeat stops, a consumer group falls behind, a policy file turns invalid, the store is flushed, the
-    monitor is killed. Each time a line says how long the gate took to close, as the guard in the service saw it, and
-    what its bound was. It also says that nothing slipped through. Then the gate opens again when its policy allows it.
+    It starts everything by itself. An agent that pays refunds, a payment router and an autoscaler ask their gates many
+    times a second. Refund amounts drift, a heartbeat stops, a consumer group falls behind, a policy file turns invalid,
+    the store is flushed, the monitor is killed. Each time a line says how long the gate took to close, as the guard in
+    the service saw it, and what its bound was. It also says that nothing slipped through. Then the gate opens again when
+    its policy allows it.
 
     The first start downloads Apache Kafka (45 MB); later ones take seconds. Look at it from a second terminal with
     `failshut watch --state .failshut/demo`.
@@ -49,6 +49,7 @@ def demo(
     """
     from failshut_console.demo.conductor import Conductor
     from failshut_console.local.stack import stop_on_signals
+    from failshut_console.local.state import State
 
     stop_on_signals()
     try:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from failshut_console.commands.options import FOLDER, AsJson, Folder, Installation, Jwks, Store, where
 from failshut_console.exits import Exit
-from failshut_console.monitor.gate_views import OPEN, Looker, View
-from failshut_console.terminal import gate_table
+
+if TYPE_CHECKING:
+    from failshut_console.monitor.gate_views import View
 
 PIPE_COLUMNS = 160
 """Width of the table where standard output is no terminal, so that reasons are not cut for no reason."""
@@ -33,6 +34,9 @@ def gates(
 
     Exit status: 0 shown, 1 a named gate is not open, 2 wrong usage, 3 the store does not answer.
     """
+    from failshut_console.monitor.gate_views import OPEN, Looker
+    from failshut_console.terminal import gate_table
+
     at = where(state, store=store, jwks=jwks, installation=installation)
     looker = Looker(at.store, at.jwks, installation=at.installation)
     look = looker.look(names or ())

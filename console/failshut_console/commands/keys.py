@@ -5,15 +5,14 @@ from __future__ import annotations
 import typer
 
 from failshut_console.commands.options import FOLDER, Folder
-from failshut_console.local.state import State
 
-keys_group = typer.Typer(
+group = typer.Typer(
     no_args_is_help=True,
     help="Keys: the monitor's signs permits, an operator's signs commands. Both are Ed25519.",
 )
 
 
-@keys_group.command("create")
+@group.command("create")
 def create(state: Folder = FOLDER) -> None:
     """Make the keys that are missing in the state folder, and say what each is for. Existing keys are kept.
 
@@ -22,6 +21,8 @@ def create(state: Folder = FOLDER) -> None:
 
     Exit status: 0 the keys are there, 2 one cannot be read or written.
     """
+    from failshut_console.local.state import State
+
     home = State(state)
     written = home.ensure_keys()
     for path, what in (
@@ -33,6 +34,6 @@ def create(state: Folder = FOLDER) -> None:
         typer.echo(f"{'made' if path in written else 'kept'}  {path}  {what}")
 
 
-@keys_group.callback()
+@group.callback()
 def _keys() -> None:
     """Keep `create` a command of its own."""

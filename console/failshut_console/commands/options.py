@@ -1,13 +1,18 @@
-"""Options that several commands share, each also settable by an environment variable."""
+"""Options that several commands share, each also settable by an environment variable.
+
+A command's file holds its signature, and imports what carries it out inside the function. So help and completion of a command
+cost what reading its options does, and no client library.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from failshut_console.local.state import DEFAULT_FOLDER, Runtime, found
+if TYPE_CHECKING:
+    from failshut_console.local.state import Runtime
 
 Folder = Annotated[
     Path,
@@ -44,7 +49,7 @@ Installation = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 
-FOLDER = Path(DEFAULT_FOLDER)
+FOLDER = Path(".failshut")
 
 
 def where(
@@ -57,4 +62,6 @@ def where(
     installation: str = "",
 ) -> Runtime:
     """Return where to ask, and of whom, from options and from a running `failshut up`."""
+    from failshut_console.local.state import found
+
     return found(state, store=store, broker=broker, jwks=jwks, key=key, prefix=prefix, installation=installation)

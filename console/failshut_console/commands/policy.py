@@ -5,18 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from failshut_console.checks import Checked, check_file, check_together, policy_files
 from failshut_console.commands.options import FOLDER, AsJson, Broker, Folder, Installation, OperatorKey, Prefix, where
 from failshut_console.connection_options import reaching
 from failshut_console.exits import Exit, Trouble
-from failshut_console.local.state import who
-from failshut_console.monitor.activation import activate_now, read_bundle_folder
-from failshut_console.monitor.observed_series import observe
-from failshut_console.monitor.send_command import load_operator_key
+
+if TYPE_CHECKING:
+    from failshut_console.checks import Checked
 
 group = typer.Typer(
     no_args_is_help=True,
@@ -47,8 +45,12 @@ def check(
     Exit status: 0 all are good, 1 one is bad (or, with --strict, has a warning), 2 wrong usage (for example a missing file), 3
     no answer (with --live).
     """
+    from failshut_console.checks import check_file, check_together
+
     observed = None
     if live:
+        from failshut_console.monitor.observed_series import observe
+
         at = where(state, broker=broker, prefix=prefix)
         if not at.broker:
             raise Trouble(
@@ -66,6 +68,8 @@ def check(
 
 
 def _expand(files: list[Path]) -> list[Path]:
+    from failshut_console.checks import policy_files
+
     found: list[Path] = []
     for path in files:
         if not path.exists():
@@ -121,6 +125,11 @@ def activate(
     Exit status: 0 on the log, 1 refused (a bad policy without --even-bad, a version that is not higher), 2 wrong
     usage, 3 no answer.
     """
+    from failshut_console.checks import check_file, check_together, policy_files
+    from failshut_console.local.state import who
+    from failshut_console.monitor.activation import activate_now, read_bundle_folder
+    from failshut_console.monitor.send_command import load_operator_key
+
     files = read_bundle_folder(folder)
     if not files:
         raise Trouble(

@@ -11,7 +11,6 @@ import typer
 
 from failshut_console.commands.options import FOLDER, Folder
 from failshut_console.exits import Exit, Trouble, unreachable
-from failshut_console.local.state import State
 
 
 # Long: one parameter for each option of the command line.
@@ -99,6 +98,7 @@ def run(
     from pydantic import ValidationError
 
     from failshut_breakers.store.client import StoreUnfit
+    from failshut_console.local.state import State
     from failshut_streams import worker
     from failshut_streams.config import WorkerConfig
     from failshut_streams.kafka.topics import BrokerUnreachable, TopicsUnfit

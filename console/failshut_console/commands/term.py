@@ -3,33 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from aiokafka.errors import KafkaError
 
-from failshut_breakers.command import OpenTerm
 from failshut_console.commands.options import FOLDER, Broker, Folder, Installation, OperatorKey, Prefix, where
 from failshut_console.connection_options import reaching
 from failshut_console.exits import Exit, Trouble, unreachable
-from failshut_console.local.state import State, who
-from failshut_console.monitor.send_command import load_operator_key
-from failshut_streams.control.client import Operator, TermError, Unacknowledged
-from failshut_streams.kafka.address import shown
-from failshut_streams.kafka.topics import BrokerUnreachable, Counts, Topics, TopicsUnfit, ensure
 
-term_group = typer.Typer(
+if TYPE_CHECKING:
+    from failshut_breakers.command import OpenTerm
+
+group = typer.Typer(
     no_args_is_help=True,
     help="Terms of the evidence log. Open the first one once, and the next only if a log was lost or replaced.",
 )
 
 
-@term_group.callback()
+@group.callback()
 def _term() -> None:
     """Keep `open` a command of its own."""
 
 
-@term_group.command("open")
+# Long: one parameter for each option of the command line.
+@group.command("open")
 @reaching
 def open_term(
     broker: Broker = "",
@@ -57,6 +54,14 @@ def open_term(
 
     Exit status: 0 a term is open, 1 refused (the open one is of another topic), 2 wrong usage, 3 nobody answered.
     """
+    from aiokafka.errors import KafkaError
+
+    from failshut_console.local.state import State, who
+    from failshut_console.monitor.send_command import load_operator_key
+    from failshut_streams.control.client import Operator, TermError, Unacknowledged
+    from failshut_streams.kafka.address import shown
+    from failshut_streams.kafka.topics import BrokerUnreachable, Counts, Topics, TopicsUnfit, ensure
+
     at = where(state, broker=broker, key=key, prefix=prefix, installation=installation)
     if not at.broker:
         raise Trouble("no broker is known", "nothing was opened", "give --broker kafka://HOST:PORT")

@@ -10,7 +10,6 @@ import typer
 
 from failshut_console.commands.options import FOLDER, Folder
 from failshut_console.exits import Exit, Trouble
-from failshut_console.local.state import DEFAULT_FOLDER, State
 
 LOOK_SECONDS = 0.3
 
@@ -37,6 +36,7 @@ def up(
     Exit status: 0 ended by Ctrl-C or SIGTERM, 1 its worker ended by itself, 2 wrong usage, 3 a server did not start.
     """
     from failshut_console.local.stack import Stack, stop_on_signals
+    from failshut_console.local.state import State
     from failshut_console.monitor.activation import FolderWatch, read_bundle_folder
     from failshut_console.terminal.progress import DownloadProgress
 
@@ -102,7 +102,7 @@ def _hint(stack: Any) -> None:
         """  echo '{"service":"refund-agent","metric":"amount_eur","value":48.0}' """
         f"| kcat -P -b {kafka} -t telemetry -k refund-agent/amount_eur"
     )
-    folder = "" if str(stack.state.folder) == str(Path(DEFAULT_FOLDER).absolute()) else f" --state {stack.state.folder}"
+    folder = "" if str(stack.state.folder) == str(FOLDER.absolute()) else f" --state {stack.state.folder}"
     _say(f"look with: failshut watch{folder}    stop with Ctrl-C")
 
 

@@ -18,8 +18,6 @@ from failshut.store.names import check_installation
 from failshut.whole_file import write_whole
 from failshut_console.exits import Trouble
 
-DEFAULT_FOLDER = ".failshut"
-
 
 @dataclass(frozen=True, slots=True)
 class Runtime:

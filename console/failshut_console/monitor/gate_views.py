@@ -245,7 +245,7 @@ class Looker:
                 self._keys = None
 
     def _seals(self, ours: Names, records: Sequence[Any], names: Sequence[str]) -> dict[int, tuple[Seal, int]]:
-        """The verified seals, with their remaining life in ms, of the partitions in which permits live by them."""
+        """Return the verified seals, with their remaining life in ms, of the partitions in which permits live by them."""
         if self._keys is None:
             return {}
         partitions = set()
@@ -367,7 +367,7 @@ def _permitted(view: View, permit: Permit, pttl_ms: int, because: str, look: Loo
 
 
 def _renewed(view: View, permit: Permit, pttl_ms: int, found: tuple[Seal, int] | None, look: Look) -> View:
-    """A gate whose permit lives by seals: for how long the newest one renews it."""
+    """Return the view of a gate whose permit lives by seals: for how long the newest one renews it."""
     view = replace(view, epoch=permit.epoch)
     if pttl_ms == -1 or (found is not None and found[1] == -1):
         return replace(view, state=CLOSED, cause=Cause.UNVERIFIED.value, because="a permit that would never expire")

@@ -30,6 +30,7 @@ class Worker:
 
 
 def read_worker(answer: bytes | None) -> Worker | None:
+    """Return what a worker says of itself; None where nothing can be read."""
     said = read_hints(answer)
     if not said:
         return None

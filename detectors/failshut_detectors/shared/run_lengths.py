@@ -18,7 +18,7 @@ ones shorten the true run lengths.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache, lru_cache
 from math import erf, inf, log, sqrt
 
 import numpy as np
@@ -155,9 +155,18 @@ def _solve(arl_of: Callable[[float], float], arl: float, low: float, high: float
 
 
 def _quadrature(low: float, high: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    nodes, weights = np.polynomial.legendre.leggauss(_NODES)
+    nodes, weights = _legendre()
     half = (high - low) / 2.0
     return low + half * (nodes + 1.0), half * weights
+
+
+@cache
+def _legendre() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return nodes and weights on -1 to 1: to find them costs as much as ten of the equations."""
+    nodes, weights = np.polynomial.legendre.leggauss(_NODES)
+    nodes.setflags(write=False)
+    weights.setflags(write=False)
+    return nodes, weights
 
 
 def _density(z: NDArray[np.float64]) -> NDArray[np.float64]:

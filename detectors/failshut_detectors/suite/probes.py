@@ -27,6 +27,7 @@ _OTHERS = {"localtime", "ctime", "sleep", "now", "utcnow", "today", "urandom", "
 _MOVED = ("time", "monotonic", "perf_counter")
 _SHIFT_SECONDS = 3 * 86_400 + 12_345
 _FRESH_SECONDS_MAX = 120
+_SHARED = (type, ModuleType, FunctionType, CodeType)
 
 _FRESH = """
 import pickle, sys
@@ -101,14 +102,13 @@ def clock_moved() -> Iterator[None]:
 
 def deep_size(thing: object) -> int:
     """Return the bytes of everything that hangs on an object, each thing once, without classes, modules and functions."""
-    seen, total, waiting = set(), 0, [thing]
+    seen: dict[int, object] = {}
+    total, waiting = 0, [thing]
     while waiting:
-        one = waiting.pop()
-        if id(one) in seen or isinstance(one, type | ModuleType | FunctionType | CodeType):
-            continue
-        seen.add(id(one))
-        total += sys.getsizeof(one)
-        waiting += gc.get_referents(one)
+        new = {id(one): one for one in waiting if id(one) not in seen and not isinstance(one, _SHARED)}
+        seen |= new
+        total += sum(map(sys.getsizeof, new.values()))
+        waiting = gc.get_referents(*new.values())
     return total
 
 

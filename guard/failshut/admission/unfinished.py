@@ -84,7 +84,7 @@ def _elements(result: Any) -> list[Any]:
 
 
 def _fields(one: Any) -> Iterator[Any]:
-    """What stands in an object's fields, read past its own ways of giving them out."""
+    """Return what stands in an object's fields, read past its own ways of giving them out."""
     with suppress(AttributeError):
         yield from dict.values(object.__getattribute__(one, "__dict__"))
     for field in fields(one) if is_dataclass(one) else ():

@@ -15,7 +15,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from failshut.cause import Cause
-from failshut.lease import Denial, Moment, View, key_withdrawn
+from failshut.epoch import epoch_of, term_of
+from failshut.lease import Denial, Ends, Moment, View, key_withdrawn, ran_out
 from failshut.permit import Permit
 from failshut.seal import HEAD_BYTES, Seal, seal_name
 from failshut.signing import TokenError, kid_of
@@ -44,8 +45,25 @@ class PartitionView:
         """Where it stands among the seals of its partition."""
         return self.seal.position
 
-    def time_of(self, permit: Permit) -> int:
-        """Up to which evidence time (ms) the permit was judged; 0: it is not open."""
+    def leaves_out(self, permit: Permit) -> bool:
+        """Whether it knows of the permit and does not name it: its gate closed, or has another permit."""
+        return self.seal.position >= epoch_of(term_of(permit.epoch), permit.offset) and not self._time_of(permit)
+
+    def ends(self, permit: Permit, tolerance_ms: int, now: Moment) -> Ends | Denial | None:
+        """Until when it renews the permit, or why not; None where it is from before the permit."""
+        evidence_ms = self._time_of(permit)
+        if not evidence_ms:
+            return None
+        end_ms = min(evidence_ms + permit.ttl_ms, permit.exp_ms)
+        ends = Ends(self.mono_end(end_ms, permit.ttl_ms, tolerance_ms), (end_ms - tolerance_ms) / 1000, evidence_ms, end_ms)
+        behind_ms = max(evidence_ms, permit.nbf_ms) - tolerance_ms - now.wall * 1000
+        if behind_ms > 0:
+            return Denial(Cause.CLOCK, f"this host's clock is {int(behind_ms) + tolerance_ms} ms behind the seal's evidence")
+        if ends.mono <= now.mono or ends.wall <= now.wall:
+            return Denial(Cause.LAPSED, ran_out(evidence_ms, end_ms, now))
+        return ends
+
+    def _time_of(self, permit: Permit) -> int:
         return self.seal.time_of(seal_name(permit))
 
     def mono_end(self, end_ms: int, ttl_ms: int, tolerance_ms: int) -> float:

@@ -133,12 +133,17 @@ class Slots:
                 if slot.sealed is None or slot.sealed.partition not in found:
                     continue
                 slot.concluded_mono = time.monotonic()
-                if slot.is_unnamed(self._seals.view(slot.sealed.partition)):
+                if self._is_unnamed(slot):
                     unnamed.append(slot)
                 else:
                     slot.unreachable = ""
                     self._renew(slot)
         return unnamed
+
+    def _is_unnamed(self, slot: Slot) -> bool:
+        """Return whether the newest seal leaves out the permit that it should renew."""
+        view = self._seals.view(slot.sealed.partition) if slot.sealed is not None else None
+        return slot.sealed is not None and view is not None and not isinstance(view, Denial) and view.leaves_out(slot.sealed)
 
     def _renew(self, slot: Slot) -> None:
         if slot.sealed is not None:
@@ -150,7 +155,7 @@ class Slots:
             for slot in slots:
                 slot.unreachable = why
                 slot.concluded_mono = slot.read_mono = time.monotonic()
-                if slot.sealed is not None and slot.is_unnamed(self._seals.view(slot.sealed.partition)):
+                if self._is_unnamed(slot):
                     self._renew(slot)
         for slot in slots:
             slot.interrupt_if_withheld()

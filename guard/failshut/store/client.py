@@ -107,7 +107,7 @@ class Store:
         return self._ask(ask)
 
     def read_seals(self, names: Names, known: Mapping[int, bytes]) -> dict[int, SealFound]:
-        """The newest seals of evidence partitions. `known` has the beginning of those that need not be sent again.
+        """Return the newest seals of evidence partitions. `known` has the beginning of those that need not be sent again.
 
         Raises Unreachable.
         """

@@ -89,11 +89,11 @@ class Names:
         return f"failshut:{self.installation}:{{{gate}}}:outcomes"
 
     def seal(self, partition: int) -> str:
-        """The newest seal of an evidence partition; expires with the last permit that it renews."""
+        """Return the name of the newest seal of an evidence partition; expires with the last permit that it renews."""
         return f"failshut:{self.installation}:{{seals}}:{partition}"
 
     def sealed(self, partition: int) -> str:
-        """The position of that seal, 16 digits; never expires."""
+        """Return the name of that seal's position, 16 digits; never expires."""
         return f"failshut:{self.installation}:{{seals}}:{partition}:position"
 
     @property

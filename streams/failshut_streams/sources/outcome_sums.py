@@ -60,7 +60,7 @@ def put_together(outcomes: Iterable[Said]) -> list[Said]:
 
 
 def _follows(before: Said, said: Said) -> bool:
-    """Whether one record can say both: their numbers follow each other, and it has room for them."""
+    """Return whether one record can say both: their numbers follow each other, and it has room for them."""
     joins = not said["guard"] or said["total"] - said["count"] == before["total"]
     return joins and all(before[name] + said[name] <= COUNT_MAX for name in ("count", "lost"))
 

@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from failshut_breakers.command import Accept
 from failshut_console.commands.options import (
     FOLDER,
     AsJson,
@@ -46,6 +45,8 @@ def accept(
 
     Exit status: 0 accepted, 1 refused (it says why), 2 wrong usage, 3 nobody answered.
     """
+    from failshut_breakers.command import Accept
+
     at = where(state, store=store, broker=broker, jwks=jwks, key=key, prefix=prefix, installation=installation)
     number = epoch if epoch >= 0 else epoch_of(seen_now(at, gate))
     order = Accept(gate=gate, **signed(at, by, why), epoch=number, condition=condition)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from failshut_breakers.command import Bypass
-from failshut_breakers.policy.units import parse_duration_ms
 from failshut_console.commands.options import (
     FOLDER,
     AsJson,
@@ -23,7 +21,9 @@ from failshut_console.commands.options import (
 )
 from failshut_console.commands.orders.sending import By, Epoch, Gate, Wait, Why, epoch_of, seen_now, send, signed
 from failshut_console.exits import Trouble
-from failshut_console.monitor.gate_views import View
+
+if TYPE_CHECKING:
+    from failshut_console.monitor.gate_views import View
 
 
 def bypass(
@@ -53,6 +53,9 @@ def bypass(
 
     Exit status: 0 bypassed, 1 refused (it says why), 2 wrong usage, 3 nobody answered.
     """
+    from failshut_breakers.command import Bypass
+    from failshut_breakers.policy.units import parse_duration_ms
+
     try:
         length_ms = parse_duration_ms(duration)
     except ValueError as error:

@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from failshut_breakers.command import Confirm
 from failshut_console.commands.options import (
     FOLDER,
     AsJson,
@@ -40,5 +39,7 @@ def confirm(
 
     Exit status: 0 confirmed, 1 refused (it says why), 2 wrong usage, 3 nobody answered.
     """
+    from failshut_breakers.command import Confirm
+
     at = where(state, broker=broker, key=key, prefix=prefix, installation=installation)
     send(at, Confirm(gate=gate, **signed(at, by, why), epoch=epoch), wait, as_json)

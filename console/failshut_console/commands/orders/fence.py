@@ -7,9 +7,6 @@ from typing import Annotated
 
 import typer
 
-from failshut.epoch import digits
-from failshut_breakers.store.client import Store as StoreWriter
-from failshut_breakers.store.client import StoreUnreachable
 from failshut_console.commands.options import (
     FOLDER,
     Folder,
@@ -19,15 +16,14 @@ from failshut_console.commands.options import (
     where,
 )
 from failshut_console.exits import Exit, Trouble, unreachable
-from failshut_console.monitor.gate_views import Looker
 
-fence_group = typer.Typer(
+group = typer.Typer(
     no_args_is_help=True,
     help="Fences: the epoch that the store holds for a gate. It refuses every write below that.",
 )
 
 
-@fence_group.command("clear")
+@group.command("clear")
 def clear_fence(
     gate: Annotated[str, typer.Argument(help="The gate's name, for example payments.refund.")],
     epoch: Annotated[int, typer.Option(min=0, max=(1 << 53) - 1, help="The epoch that the store holds, as the log names it.")],
@@ -44,6 +40,11 @@ def clear_fence(
 
     Exit status: 0 removed, 1 refused (the store holds another epoch by now), 2 wrong usage, 3 the store does not answer.
     """
+    from failshut.epoch import digits
+    from failshut_breakers.store.client import Store as StoreWriter
+    from failshut_breakers.store.client import StoreUnreachable
+    from failshut_console.monitor.gate_views import Looker
+
     at = where(state, store=store, jwks=jwks, installation=installation)
     if not at.store:
         raise Trouble("no store is known", "nothing was changed", "name it: --store redis://HOST:PORT/0")
@@ -71,6 +72,6 @@ def clear_fence(
     typer.echo(f"{gate}: the fence of epoch {epoch} is removed; the gate denies until a monitor writes it again")
 
 
-@fence_group.callback()
+@group.callback()
 def _fence() -> None:
     """Keep `clear` a command of its own."""

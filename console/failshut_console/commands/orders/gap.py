@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from failshut_breakers.command import AcceptGap
 from failshut_console.commands.options import (
     FOLDER,
     AsJson,
@@ -24,14 +23,11 @@ from failshut_console.commands.options import (
 )
 from failshut_console.commands.orders.sending import By, Why, signed
 from failshut_console.exits import Exit, Trouble, unreachable
-from failshut_console.local.state import Runtime, who
-from failshut_console.monitor.gate_views import Looker
-from failshut_console.monitor.send_command import load_operator_key
-from failshut_streams.control.client import Operator, Unacknowledged
-from failshut_streams.kafka.address import shown
-from failshut_streams.kafka.topics import INTERNAL, OTLP_METRICS, TELEMETRY, BrokerUnreachable
 
-gap_group = typer.Typer(
+if TYPE_CHECKING:
+    from failshut_console.local.state import Runtime
+
+group = typer.Typer(
     no_args_is_help=True,
     help="Gaps: evidence that was never seen. While there is one, evidence time stops and gates lapse.",
 )
@@ -39,7 +35,7 @@ gap_group = typer.Typer(
 Gaps = dict[str, tuple[int, int]]
 
 
-@gap_group.command("list")
+@group.command("list")
 def list_gaps(
     store: Store = "", jwks: Jwks = "", installation: Installation = "", state: Folder = FOLDER, as_json: AsJson = False
 ) -> None:
@@ -62,9 +58,10 @@ def list_gaps(
         raise typer.Exit(Exit.REFUSED)
 
 
-@gap_group.command("accept")
+# Long: one parameter for each option of the command line.
+@group.command("accept")
 def accept_gap(
-    topic: Annotated[str, typer.Argument(help=f"{TELEMETRY}, {OTLP_METRICS} or {INTERNAL}.")],
+    topic: Annotated[str, typer.Argument(help="telemetry, otlp_metrics or internal.")],
     partition: Annotated[int, typer.Argument(min=0, help="Its partition.")],
     why: Why,
     upto: Annotated[
@@ -88,6 +85,13 @@ def accept_gap(
 
     Exit status: 0 the gap is gone, 1 refused (there is no such gap), 2 wrong usage, 3 nobody answered: it is on the log.
     """
+    from failshut_breakers.command import AcceptGap
+    from failshut_console.local.state import who
+    from failshut_console.monitor.send_command import load_operator_key
+    from failshut_streams.control.client import Operator, Unacknowledged
+    from failshut_streams.kafka.address import shown
+    from failshut_streams.kafka.topics import INTERNAL, OTLP_METRICS, TELEMETRY, BrokerUnreachable
+
     if topic not in (TELEMETRY, OTLP_METRICS, INTERNAL):
         choices = f"{TELEMETRY}, {OTLP_METRICS} or {INTERNAL}"
         raise Trouble(f"{topic!r} is not a topic of evidence", "nothing was sent", f"say {choices}")
@@ -129,6 +133,8 @@ def _gaps(at: Runtime) -> Gaps:
     Raises:
         Trouble: the store does not answer, or nobody lives who would know.
     """
+    from failshut_console.monitor.gate_views import Looker
+
     looker = Looker(at.store, at.jwks, installation=at.installation)
     try:
         workers = looker.look([]).workers

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from failshut_breakers.command import Lock
 from failshut_console.commands.options import (
     FOLDER,
     AsJson,
@@ -37,5 +36,7 @@ def lock(
 
     Exit status: 0 locked, 1 refused (it says why), 2 wrong usage, 3 nobody answered: the command is on the log and will count.
     """
+    from failshut_breakers.command import Lock
+
     at = where(state, store=store, broker=broker, key=key, prefix=prefix, installation=installation)
     send(at, Lock(gate=gate, **signed(at, by, why)), wait, as_json)

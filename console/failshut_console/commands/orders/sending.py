@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from failshut_breakers.command import GateCommand
 from failshut_console.exits import Exit, Trouble
-from failshut_console.local.state import Runtime, who
-from failshut_console.monitor.gate_views import Looker, View
-from failshut_console.monitor.send_command import Answer, installation_there, load_operator_key, send_and_wait
-from failshut_streams.control.client import new_id
-from failshut_streams.sources.marks import wall_ms
+
+if TYPE_CHECKING:
+    from failshut_breakers.command import GateCommand
+    from failshut_console.local.state import Runtime
+    from failshut_console.monitor.gate_views import View
+    from failshut_console.monitor.send_command import Answer
 
 Gate = Annotated[str, typer.Argument(help="The gate's name, for example payments.refund.")]
 Why = Annotated[str, typer.Option("--why", help="The reason. The log stores it with your name.")]
@@ -41,6 +41,10 @@ def reason(why: str) -> str:
 
 def signed(at: Runtime, by: str, why: str) -> dict[str, Any]:
     """Return what every command says of itself: of which installation, by whom, why, its id, and when."""
+    from failshut_console.local.state import who
+    from failshut_streams.control.client import new_id
+    from failshut_streams.sources.marks import wall_ms
+
     name = by or who()
     if not name.isprintable():
         raise Trouble("--by holds a character that cannot be printed", "nothing was sent", "write your name in one line")
@@ -52,12 +56,16 @@ def _installation(at: Runtime) -> str:
     """Return the one that was named, by option or by the JWKS file, or else the one whose log this is."""
     if at.installation:
         return at.installation
+    from failshut_console.monitor.send_command import installation_there, load_operator_key
+
     _known_broker(at)
     return asyncio.run(installation_there(at.broker, at.prefix, load_operator_key(at.operator_key)))
 
 
 def seen_now(at: Runtime, gate: str) -> View:
     """Return what the store shows of a gate now."""
+    from failshut_console.monitor.gate_views import Looker
+
     look = Looker(at.store, at.jwks, installation=at.installation).look([gate])
     return look.gates[0]
 
@@ -84,6 +92,8 @@ def _known_broker(at: Runtime) -> None:
 
 def send(at: Runtime, order: GateCommand, wait: float, as_json: bool) -> None:
     """Send a command, wait for the decision that answers it, and say it; a refusal is an exit status."""
+    from failshut_console.monitor.send_command import load_operator_key, send_and_wait
+
     _known_broker(at)
     key = load_operator_key(at.operator_key)
     answer = asyncio.run(send_and_wait(at.broker, at.prefix, key, order, wait))
