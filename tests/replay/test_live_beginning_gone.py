@@ -91,8 +91,6 @@ async def _removed(monitor: Installation) -> int:
 
 
 async def _beat(monitor: Installation) -> None:
-    """A service that lives: a series that stops would be no evidence on a machine that takes its time."""
     while True:
-        await monitor.values("agent/amount", [48.0])
         await monitor.send({"kind": "heartbeat", "service": "agent"})
         await asyncio.sleep(0.2)
