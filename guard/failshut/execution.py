@@ -234,7 +234,12 @@ class Execution:
         """In the event loop: go on, or cancel the task. Whether to look again when the present lease ends."""
         if not self._inside or self._interruption is not None or self._task is None:
             return False  # still asked, or told already
-        withheld = self._why_not()
+        withheld: Withheld | None
+        try:
+            withheld = self._why_not()
+        except Exception as error:  # noqa: BLE001 - what cannot be judged does not go on, and the others are still looked at
+            self._lease.slot.guard.slots.note_fault(error)
+            withheld = Withheld(self._gate.name, Cause.UNVERIFIED, f"it cannot be judged: {type(error).__name__}")
         if withheld is None:
             return self._lease.permit.in_flight == "cancel"
         self._interruption = withheld

@@ -87,7 +87,9 @@ def digest(seed: int) -> str:
 @pytest.mark.parametrize("hash_seed", ["0", "4242"])
 def test_another_process_decides_the_same(hash_seed: str) -> None:
     """A process whose strings hash differently writes the same bytes."""
-    program = f"import sys; sys.path.insert(0, {str(HERE)!r}); from test_determinism import digest; print(digest(5))"
+    program = (
+        f"import sys; sys.path[:0] = {[str(HERE), str(HERE.parent)]!r}; from test_determinism import digest; print(digest(5))"
+    )
     done = subprocess.run(
         [sys.executable, "-c", program],
         env={"PYTHONHASHSEED": hash_seed},

@@ -14,7 +14,7 @@ from failshut_breakers.policy.policy import parse_policy
 from failshut_detectors import Alarm, Detector, Kind
 from failshut_detectors.registry import OURS
 
-NOW = Moment(1_000_000, 1_000_000)
+NOW = Moment(1_000, 1_000)
 TIMES = [500, 500, 700, 600, 900, 100, 100]  # they repeat and go back
 
 

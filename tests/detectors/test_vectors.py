@@ -105,6 +105,7 @@ class TestRunLengths:
 class TestPromises:
     """False alarms on independent normal vectors, recorded seeds: observed against promised."""
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("width", [1, 4])
     @pytest.mark.parametrize("cls", [Mahalanobis, Mewma])
     def test_they_are_kept_within_a_factor_of_two(self, cls: type[Mahalanobis | Mewma], width: int) -> None:

@@ -8,7 +8,7 @@ import pytest
 from guard.standin import SUBJECT, Monitor, admitted, eventually
 from patience import patient
 
-from failshut import Cause, Gate, Guard, Withheld
+from failshut import Cause, Execution, Gate, Guard, Withheld
 from failshut.background.attendance import Attendance
 
 
@@ -109,3 +109,24 @@ def test_a_loop_that_is_closed_is_forgotten(monitor: Monitor, gate: Gate) -> Non
     for _ in range(10):
         asyncio.run(run())
     assert len(gate._slot.attendances) == 1
+
+
+async def test_an_execution_that_cannot_be_judged_ends_and_the_others_are_told_all_the_same(
+    monitor: Monitor, gate: Gate, guard: Guard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They share a timer, and a fault in judging one of them leaves none of them running."""
+    monitor.issue(ttl_ms=60_000)
+    admitted(gate)
+    tasks = [await begun(gate) for _ in range(5)]
+    real, faulty = Execution._why_not, next(iter(attendance_of(gate).running))
+
+    def why_not(execution: Execution) -> Withheld | None:
+        if execution is faulty:
+            raise ZeroDivisionError("boom")
+        return real(execution)
+
+    monkeypatch.setattr(Execution, "_why_not", why_not)
+    monitor.close(Cause.DRIFT)
+    assert sorted([await cause_of(task) for task in tasks]) == [Cause.DRIFT] * 4 + [Cause.UNVERIFIED]
+    assert guard.faults
+    assert "boom" in guard.last_fault

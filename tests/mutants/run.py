@@ -27,6 +27,7 @@ from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -89,12 +90,18 @@ def _is_python(text: str) -> bool:
     return True
 
 
+@lru_cache(maxsize=32)
+def _statements(text: str) -> list[ast.stmt]:
+    """Those of a file of tests, which many mutants name."""
+    return ast.parse(text).body
+
+
 def _faults_of_test(test: str, root: Path) -> list[str]:
     name, *within = test.split("::")
     path = root / name
     if not path.is_file():
         return [f"there is no {name}"]
-    body = ast.parse(path.read_text(encoding="utf-8")).body
+    body = _statements(path.read_text(encoding="utf-8"))
     for part in within:
         wanted = part.partition("[")[0]
         found = [node for node in body if isinstance(node, DEFINITIONS) and node.name == wanted]

@@ -42,9 +42,6 @@ GATES = (names.REFUND, names.ROUTE, names.SCALE)
 STEADY_SECONDS = 1.0
 FIRST_SECONDS_MAX = 60.0
 BACK_SECONDS_MAX = 45.0
-FLUSHES_MAX = 5
-FLEETING_SECONDS = 1.0
-"""A flush is over when the monitor has written again: a guard that was busy may miss it, and it is made once more."""
 BETWEEN_SECONDS = 2.0
 POLL_SECONDS = 0.05
 BROKEN_POLICY = "gate: fleet.scale\npermit: {ttl: 2 parsecs}\nconditions:\n  - heartbeat: {source: autoscaler, grace: 2s}\n"
@@ -207,12 +204,7 @@ class Conductor:
         show.now(f"{label}: {kind.title} (bound {kind.bound_s:.1f} s: {kind.bound_is})")
         began_ms = int(time.time() * 1000)
         began = kind.begin()
-        for _ in range(FLUSHES_MAX):
-            seconds = FLEETING_SECONDS if kind.fresh_is_fine else kind.bound_s + 1.0
-            self._wait_closed(results, channel, began, min(deadline, began + seconds))
-            if not kind.fresh_is_fine or all(result.closed_s is not None for result in results):
-                break
-            began_ms, began = int(time.time() * 1000), kind.begin()
+        self._wait_closed(results, channel, began, min(deadline, began + kind.bound_s + 1.0))
         # A moment more, so that what slips through after the bound is seen; a fleeting trouble is over by itself.
         ended = time.monotonic()
         if not kind.fresh_is_fine:

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from failshut.store.connection import connect
-from failshut.store.names import Names
 from failshut_console.demo import names
+from failshut_console.demo.answers import closed_at
 from failshut_console.demo.channel import Channel
 from failshut_console.demo.detector_choice import DETECTION_RECORDS, cause
 from failshut_console.demo.services.payment_router import PAYMENTS_PER_SECOND
@@ -27,7 +27,7 @@ ADWIN_LOOKS, ADWIN_CLOCK = 2, 32
 GRACE_SECONDS = 2.0
 ALLOWED_RECORDS, BEHIND_SECONDS, SAMPLED_SECONDS = 60, 2.0, 0.5
 WATCHED_SECONDS, WRITTEN_SECONDS = 0.2, 2.0
-FLUSHED_SECONDS = 0.4
+NO_PERMIT = frozenset({"no_permit"})
 
 BACKLOG_SECONDS = ALLOWED_RECORDS / PAYMENTS_PER_SECOND + 0.2  # the last read may be two tenths of a second old
 
@@ -105,7 +105,7 @@ class Troubles:
                 "flush",
                 "the store is flushed",
                 (names.ROUTE,),
-                ("no_permit",),
+                tuple(NO_PERMIT),
                 LAPSE_SECONDS,
                 LAPSE_IS,
                 self._flush,
@@ -143,18 +143,16 @@ class Troubles:
         return began
 
     def _flush(self) -> float:
-        """Flush the store right after a renewal, and again and again for longer than a guard waits between two looks.
+        """Flush the store again and again until the gate's guard has closed, or the last permit has run out.
 
-        The monitor writes each gate's next permit a third of a second later, or sooner on a busy machine. Guards look four
-        times a second. A single flush may therefore be over before a guard looks.
+        The monitor writes each gate's next permit a third of a second later, and guards look four times a second. On a machine
+        that stalls, a guard looks later still. A flush that ends before the guard looks shows nothing.
         """
+        began = time.monotonic()
         with connect(self._stack.valkey.url, 1.0) as client:
-            record = Names(self._stack.installation).record(names.ROUTE)
-            before, ends = client.get(record), time.monotonic() + TTL_SECONDS
-            while client.get(record) == before and time.monotonic() < ends:
-                time.sleep(0.005)
-            began = time.monotonic()
-            while time.monotonic() < began + FLUSHED_SECONDS:
+            while time.monotonic() < began + LAPSE_SECONDS:
                 client.flushall()
+                if closed_at(self._channel.answers(names.ROUTE, began), NO_PERMIT):
+                    break
                 time.sleep(0.005)
         return began
