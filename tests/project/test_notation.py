@@ -34,14 +34,18 @@ DIFFERS = (
     *("streams/failshut_streams/sources/background.py", "streams/failshut_streams/sources/outcomes.py"),
 )
 
+ANYTHING = re.compile("")
+
 
 def settled(folders: list[str]) -> Iterator[Path]:
     """The Python files in these folders that follow all rules already."""
     return (path for folder in folders for path in code(folder) if not name(path).startswith(DIFFERS))
 
 
-def nodes(path: Path) -> Iterator[ast.AST]:
-    return ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+def nodes(path: Path, mentions: re.Pattern[str] = ANYTHING) -> Iterator[ast.AST]:
+    """The nodes of a file, or none if its text does not mention what a rule is about: to read it all again takes seconds."""
+    text = path.read_text(encoding="utf-8")
+    return ast.walk(ast.parse(text)) if mentions.search(text) else iter(())
 
 
 def is_property(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
@@ -83,7 +87,7 @@ def test_a_modules_logger_is_called_logger() -> None:
         [
             f"{name(path)}:{node.lineno} {ast.unparse(node)}"
             for path in settled(CODE_FOLDERS)
-            for node in nodes(path)
+            for node in nodes(path, re.compile(r"getLogger\("))
             if isinstance(node, ast.Assign)
             and ast.unparse(node.value) == "logging.getLogger(__name__)"
             and ast.unparse(node.targets[0]) != "logger"
@@ -98,7 +102,7 @@ def test_a_bound_ends_with_max_or_min() -> None:
         [
             f"{name(path)}:{node.lineno} {node.id}"
             for path in settled(SOURCES)
-            for node in nodes(path)
+            for node in nodes(path, re.compile(r"\b_?(MAX|MIN)_"))
             if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and re.match(r"_?(MAX|MIN)_", node.id)
         ],
         "Put MAX or MIN behind the thing and its unit.",
@@ -115,13 +119,13 @@ def _names_set(node: ast.AST) -> str:
 
 def test_a_unit_has_one_spelling() -> None:
     """Times are `_ms`, `_s` or `_seconds`; a constant's seconds are SECONDS."""
-    other = re.compile(r"_(sec|secs|second|msec|msecs|millis|milliseconds|usec|micros|nanos|mins|minutes|hrs)$", re.I)
-    shorthand = re.compile(r"_?[A-Z][A-Z_]*_S(_MAX|_MIN)?")
+    other = re.compile(r"_(sec|secs|second|msec|msecs|millis|milliseconds|usec|micros|nanos|mins|minutes|hrs)\b", re.I)
+    shorthand = re.compile(r"\b_?[A-Z][A-Z_]*_S(_MAX|_MIN)?\b")
     complain(
         [
             f"{name(path)}:{node.lineno} {found}"  # type: ignore[attr-defined]
             for path in settled(SOURCES)
-            for node in nodes(path)
+            for node in nodes(path, re.compile(f"(?i:{other.pattern})|{shorthand.pattern}"))
             if (found := _names_set(node))
             and ((other.search(found) and not found.lower().endswith("per_second")) or shorthand.fullmatch(found))
         ],
@@ -136,7 +140,7 @@ def test_imports_name_the_whole_module(folder: str) -> None:
         [
             f"{name(path)}:{node.lineno}"
             for path in code(folder)
-            for node in nodes(path)
+            for node in nodes(path, re.compile(r"\bfrom\s*\."))
             if isinstance(node, ast.ImportFrom) and node.level
         ],
         "Import from the package's full name.",
