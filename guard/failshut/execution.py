@@ -1,19 +1,19 @@
 """One admitted piece of work: from its admission to its outcome.
 
-`with` runs it in place; it learns of a closing when it calls `check()`. `async with` is cancelled: the task
-gets a CancelledError at its next await. Leaving the block turns that into Withheld, as `asyncio.timeout` turns
-its own into TimeoutError. A cancellation by somebody else stays a cancellation. Whether a closing or a lapse
-reaches what already runs is the policy's to say (`in_flight`). A permit whose key was withdrawn says nothing:
-what it admitted goes on only where a permit that counts covers it.
+`with` runs it in place, and `check()` raises after a closing. `async with` is cancelled: the task gets a
+CancelledError at its next await. Leaving the block turns that into Withheld, as `asyncio.timeout` turns its own
+into TimeoutError. A cancellation by somebody else stays a cancellation. The policy decides whether a closing or
+a lapse cancels executions that already run (`in_flight`). A permit whose key was withdrawn decides nothing: an
+execution that it admitted goes on only if another permit covers it.
 
-The order in `__aenter__` is what makes it safe: first register, then look at the lease. A closing first ends
-the lease and then notifies the registered executions, so each sees it in one of the two ways. Limit: an
-execution that never awaits and never calls `check()` cannot be stopped. Give `epoch` to the resource, so that
+The order in `__aenter__` makes it safe: first register, then look at the lease. A closing first ends the lease
+and then notifies the registered executions. So each execution sees the closing in one of the two ways. Limit:
+an execution that never awaits and never calls `check()` cannot be stopped. Pass `epoch` to the resource, so that
 it can refuse an old one.
 
-Services pay for an execution at each side effect. So the way of most executions is written out in `__enter__` and
-`__exit__`: a subject that was admitted under the present lease, and a block that ends without an exception. It makes one
-object, and remembers nothing but the lease. Everything else is in the methods behind it. Figures: docs/benchmarks.md.
+Services pay for an execution at each side effect. So `__enter__` and `__exit__` spell out the most frequent path: a subject
+that was admitted under the present lease, and a block that ends without an exception. This path makes one object and stores
+only the lease. The methods after them handle everything else. Figures: docs/benchmarks.md.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ class Entrance(Protocol):
     _wall: Callable[[], float]
 
     def bind(self) -> tuple[Guard, Slot]:
-        """The guard and the slot of the gate as of now. Raises Withheld."""
+        """Return the present guard and slot of the gate. Raises Withheld."""
 
     def lease_for(self, key: Key) -> Lease | None:
-        """The present lease, where it admits whom `key` names without another question."""
+        """Return the present lease if it has already admitted `key` and is alive. Otherwise return None."""
 
 
 class NoNames:
-    """What a caller gave in place of names. It is nobody's key: it equals nothing that was admitted."""
+    """What a caller passed in place of names. It is no valid key: it equals nothing that was admitted."""
 
     __slots__ = ("operation", "subject")
 
@@ -59,12 +59,12 @@ class NoNames:
         self.operation = operation
 
 
-#: Whom a lease admits, as it remembers them: a subject, or a subject and its operation.
+#: What a lease remembers as admitted: a subject, or a subject and its operation.
 Key = str | tuple[str, str] | NoNames
 
 
 def key_of(subject: object, operation: object) -> Key:
-    """The key of who executes and what. Only text is one: a tuple might equal another call's subject and operation."""
+    """Return the key of a subject and an operation. Both must be text: a tuple could equal another call's key."""
     if type(subject) is str:
         if operation is None:
             return subject
@@ -74,17 +74,17 @@ def key_of(subject: object, operation: object) -> Key:
 
 
 class Execution:
-    """One execution of a gate; made by `Gate.execution`, entered once.
+    """One execution of a gate. `Gate.execution` makes it, and it is entered once.
 
     Attributes:
-        subject, operation, parent: as given.
-        permit: what admitted it; only inside the block.
+        subject, operation, parent: as the caller passed them.
+        permit: the permit that admitted it. It exists only after admission.
         token: the probe token that it took, or an empty text.
     """
 
-    # Gate.execution sets _gate, _key, _inside and parent: an __init__ would cost more than what it does.
-    # _inside: None before it is entered, False while it is asked and afterwards; True inside, or a probe's token.
-    # _lease and _token are set by what they tell; _attendance, _cancelling, _interruption and _task by `async with` alone.
+    # Gate.execution sets _gate, _key, _inside and parent: an __init__ would cost more than it does.
+    # _inside: None before it is entered; False while the guard is asked, and afterwards; True inside, or a probe's token.
+    # _lease is set at admission, _token if it is a probe; _attendance, _cancelling, _interruption, _task by `async with` alone.
     __slots__ = (
         "_attendance",
         "_cancelling",
@@ -111,7 +111,7 @@ class Execution:
 
     @property
     def subject(self) -> str:
-        """Who executes, as given."""
+        """Who executes, as the caller passed it."""
         key = self._key
         if isinstance(key, NoNames):
             return key.subject  # type: ignore[return-value] # as given: it is refused when it is entered
@@ -119,7 +119,7 @@ class Execution:
 
     @property
     def operation(self) -> str | None:
-        """What is done, as given."""
+        """What is done, as the caller passed it."""
         key = self._key
         if isinstance(key, NoNames):
             return key.operation  # type: ignore[return-value] # as above
@@ -127,7 +127,7 @@ class Execution:
 
     @property
     def token(self) -> str:
-        """The probe token that it took; empty where it is no probe."""
+        """The probe token that it took; empty if it is no probe."""
         return getattr(self, "_token", "")
 
     @property
@@ -140,7 +140,7 @@ class Execution:
 
     @property
     def epoch(self) -> str:
-        """The fencing token: 16 digits; a later epoch is greater, as text and as a number."""
+        """The fencing token: 16 digits. A later epoch is greater, as text and as a number."""
         return self.permit.epoch
 
     @property
@@ -149,9 +149,9 @@ class Execution:
         return int(self.permit.epoch)
 
     def check(self) -> None:
-        """Raise Withheld if this execution may not go on: after a closing or a lapse that cancels what runs.
+        """Raise Withheld if this execution may not go on, because a closing or a lapse cancels running executions.
 
-        Never waits. Raises RuntimeError before it was admitted.
+        Never waits. Raises RuntimeError before the execution was admitted.
         """
         _ = self.permit
         withheld = self._why_not()
@@ -159,13 +159,13 @@ class Execution:
             raise withheld
 
     def __bool__(self) -> bool:
-        """True inside the block. Raises RuntimeError elsewhere: `if gate.execution(...):` would admit everybody."""
+        """Return True inside the block. Raises RuntimeError elsewhere: `if gate.execution(...):` would admit everybody."""
         if not self._inside:
             raise RuntimeError("an execution is no answer: use it as `with gate.execution(...) as execution`")
         _ = self.permit
         return True
 
-    # with ----------------------------------------------------------------------------------------------------------
+    # --- with ---
 
     def __enter__(self) -> Execution:
         if self._inside is not None:
@@ -192,7 +192,7 @@ class Execution:
         else:
             self._report(outcome_of(exc))
 
-    # async with ----------------------------------------------------------------------------------------------------
+    # --- async with ---
 
     async def __aenter__(self) -> Execution:
         if self._inside is not None:
@@ -231,13 +231,13 @@ class Execution:
             self._leave(exc)
 
     def look(self) -> bool:
-        """In the event loop: go on, or cancel the task. Whether to look again when the present lease ends."""
+        """Go on, or cancel the task. Return whether to look again when the present lease ends. Only in the event loop."""
         if not self._inside or self._interruption is not None or self._task is None:
-            return False  # still asked, or told already
+            return False  # not admitted yet, or cancelled already
         withheld: Withheld | None
         try:
             withheld = self._why_not()
-        except Exception as error:  # noqa: BLE001 - what cannot be judged does not go on, and the others are still looked at
+        except Exception as error:  # noqa: BLE001 - an execution that cannot be judged is cancelled; the others still look
             self._lease.slot.guard.slots.note_fault(error)
             withheld = Withheld(self._gate.name, Cause.UNVERIFIED, f"it cannot be judged: {type(error).__name__}")
         if withheld is None:
@@ -247,7 +247,7 @@ class Execution:
         return False
 
     async def _ask_async(self, loop: asyncio.AbstractEventLoop) -> Execution:
-        """All that is asked of an execution that the present lease does not admit at once. Raises Withheld."""
+        """Ask the guard about an execution that the present lease does not admit at once. Raises Withheld."""
         self._inside = False
         guard, slot = self._bind()
         task = self._task
@@ -266,12 +266,12 @@ class Execution:
             raise
         self._begin(lease, token)
         present = slot.state
-        if self.look() and isinstance(present, Lease):  # a closing came while it was asked, or the lease is to be watched
+        if self.look() and isinstance(present, Lease):  # cancels if a closing came meanwhile; otherwise watches the lease
             attendance.watch(present, guard.moment())
         return self
 
     def _leave(self, exc: BaseException | None) -> None:
-        """The end of an awaited block that was interrupted, raised, or was a probe. Raises Withheld."""
+        """Leave an `async with` block that was interrupted, raised or was a probe. Raises Withheld after an interruption."""
         task, self._task = self._task, None
         interruption = None
         if self._interruption is not None and task is not None:
@@ -282,10 +282,10 @@ class Execution:
         if interruption is not None:
             raise interruption from exc
 
-    # Both ----------------------------------------------------------------------------------------------------------
+    # --- both ---
 
     def _ask(self) -> None:
-        """All that is asked of an execution that the present lease does not admit at once. Raises Withheld."""
+        """Ask the guard about an execution that the present lease does not admit at once. Raises Withheld."""
         self._inside = False
         guard, slot = self._bind()
         end = guard.deadline()
@@ -295,7 +295,7 @@ class Execution:
         self._begin(lease, token)
 
     def _bind(self) -> tuple[Guard, Slot]:
-        """The guard and the slot to ask. Raises Withheld, where the names are none too."""
+        """Return the guard and the slot to ask. Raises Withheld, also if subject or operation is no valid name."""
         if refused := refuse_names(self.subject, self.operation):
             raise self._withheld(refused)
         return self._gate.bind()
@@ -307,7 +307,7 @@ class Execution:
         self._inside = token or True
 
     def _admitted(self, guard: Guard, slot: Slot, state: Lease | Denial) -> Lease:
-        """All five checks on what the guard found; a probe token is still to be taken. Raises Withheld."""
+        """Run all five checks on what the guard found. A probe must still take its token. Raises Withheld."""
         found = guard.admit(slot, state, self.subject, self.operation, probing=True)
         if isinstance(found, Denial):
             raise self._withheld(found)
@@ -317,7 +317,7 @@ class Execution:
         return Withheld(self._gate.name, denial.cause, denial.because)
 
     def _taken(self, guard: Guard, slot: Slot, answer: str | Denial, permit: Permit) -> str:
-        """The probe token, where the lease is still there that it was taken under. Raises Withheld."""
+        """Return the probe token if the lease that it was taken under is still alive. Raises Withheld otherwise."""
         if isinstance(answer, Denial):
             raise self._withheld(answer)
         state = slot.state
@@ -327,7 +327,7 @@ class Execution:
         return answer
 
     def _why_not(self) -> Withheld | None:
-        """Why this execution may not go on; None if it may."""
+        """Return why this execution may not go on, or None if it may."""
         lease = self._lease
         name, slot, permit = self._gate.name, lease.slot, lease.permit
         if slot.birth is not lease.birth:
@@ -340,7 +340,7 @@ class Execution:
         if withdrawal is not None and withdrawal is not lease.withdrawal:
             if withdrawal.in_flight == "cancel":
                 return Withheld(name, withdrawal.cause, withdrawal.because)
-            return None  # may finish, and whatever follows a closing is not for what ran before it
+            return None  # may finish: what comes after a closing does not concern executions from before it
         if permit.in_flight == "finish":
             return None
         state = slot.guard.current(slot)
@@ -349,17 +349,17 @@ class Execution:
         return self._covered()  # another decision: does it still cover this execution?
 
     def _covered(self) -> Withheld | None:
-        """Why the gate's present lease does not cover this execution; None if it does."""
+        """Return why the gate's present lease does not cover this execution, or None if it does."""
         slot = self._lease.slot
         guard: Guard = slot.guard
         found = guard.admit(slot, guard.current(slot), self.subject, self.operation, probing=bool(self.token))
         return self._withheld(found) if isinstance(found, Denial) else None
 
     def _report(self, outcome: str) -> None:
-        """Count the outcome, or tell a probe's by itself."""
+        """Count the outcome in the tally. Queue a probe's outcome by itself, with its token."""
         inside, self._inside = self._inside, False
         if not inside:
-            return  # it was never admitted, or has told already
+            return  # it was never admitted, or has reported already
         lease = self._lease
         if not self.token:
             lease.tally.add(outcome)
@@ -368,7 +368,7 @@ class Execution:
 
 
 def outcome_of(exc: BaseException | None) -> str:
-    """How a block ended that the guard did not interrupt."""
+    """Return the outcome of a block that the guard did not interrupt."""
     if exc is None:
         return OK
     if _is_withheld(exc):
@@ -377,7 +377,7 @@ def outcome_of(exc: BaseException | None) -> str:
 
 
 def _is_withheld(exc: BaseException) -> bool:
-    """Whether this is a denial, or a group of nothing else."""
+    """Return whether this is a Withheld, or a group that contains nothing else."""
     if isinstance(exc, BaseExceptionGroup):
         return all(_is_withheld(one) for one in exc.exceptions)
     return isinstance(exc, Withheld)

@@ -1,9 +1,9 @@
 """A gate: the named point of execution where a service asks before each side effect.
 
 The hot path is one set look-up and two comparisons. A caller who was admitted under the current lease is
-admitted until the lease ends by either clock. It touches no socket, no signature and no lock. Everything else
-is the slow path, for example a first call, a lapsed lease or a new subject. It waits for the guard's
-background, at most until the deadline.
+admitted until the lease ends by either clock. The hot path touches no socket, no signature and no lock. All
+other calls take the slow path, for example a first call, a lapsed lease or a new subject. The slow path waits
+for the guard's background threads, at most until the deadline.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ _NOWHERE: Final = Slot("nowhere", 0)
 
 
 class Gate:
-    """A named point of execution. Cheap to make, safe to share between threads, event loops and forked processes.
+    """A named point of execution. It is cheap to make. Threads, event loops and forked processes may share it.
 
     Args:
-        name: such as `payments.refund`.
-        context: where this code runs, added to the guard's own context.
+        name: the gate's name, for example `payments.refund`.
+        context: where this code runs. It is added to the guard's own context.
         policy: if given, the one policy digest (`sha256:...`) that this gate accepts.
-        guard: the guard to ask; by default the process's own (see `failshut.configure`).
+        guard: the guard to ask. The default is the process's own guard (see `failshut.configure`).
     """
 
     __slots__ = ("_context", "_given", "_guard", "_monotonic", "_policy", "_slot", "_wall", "name")
@@ -61,11 +61,13 @@ class Gate:
         self._wall = time.time
 
     def check(self, subject: str, operation: str | None = None) -> Permit:
-        """The permit under which `subject` may execute `operation` now. Both are text: see `failshut.admission.subjects`.
+        """Return the permit under which `subject` may execute `operation` now.
+
+        Both are text: see `failshut.admission.subjects`.
 
         Raises:
-            Withheld: with its cause, within the guard's deadline. While the gate is proving it always does
-                (probe_required): only `execution` takes a probe token.
+            Withheld: execution is denied. It carries the cause, and is raised within the guard's deadline. While the gate is
+                PROVING it is always raised (probe_required), because only `execution` takes a probe token.
         """
         lease = self._slot.state
         if (
@@ -85,7 +87,7 @@ class Gate:
         return found.permit
 
     def execution(self, subject: str, operation: str | None = None, parent: object = None) -> Execution:
-        """One piece of work, to be run inside `with` or `async with`; entering it raises Withheld where denied."""
+        """Return one piece of work, to be run inside `with` or `async with`. Entering it raises Withheld if it is denied."""
         execution = Execution()
         execution._gate = self
         if operation is None and type(subject) is str:
@@ -97,7 +99,7 @@ class Gate:
         return execution
 
     def lease_for(self, key: Key) -> Lease | None:
-        """The present lease, where it admits whom `key` names without another question; None where all must be asked."""
+        """Return the present lease if it has already admitted `key` and is alive. Otherwise return None: ask the guard."""
         lease = self._slot.state
         if key in lease.admitted:
             monotonic = self._monotonic
@@ -108,9 +110,9 @@ class Gate:
         return None
 
     def prepare(self, seconds: float = 1.0) -> bool:
-        """Begin to watch, so that the first check finds a lease; whether there is one within `seconds`.
+        """Begin to watch the gate, so that the first check finds a lease. Return whether there is one within `seconds`.
 
-        Never raises. For the start of a service, not for deciding.
+        Never raises. Call it when a service starts, and do not use its answer to decide.
         """
         end = time.monotonic() + seconds
         while True:
@@ -130,12 +132,13 @@ class Gate:
         """Decorate a function, `def` or `async def`, so that each call is one execution.
 
         Args:
-            subject: who executes: a text, or a function of the call's arguments that returns it.
-            operation: what is done, likewise.
-            execution_argument: if given, the function gets the execution under this keyword.
+            subject: who executes: a text, or a function that returns it from the call's arguments.
+            operation: what is done: a text or a function, as for `subject`.
+            execution_argument: if given, the function receives the execution as this keyword argument.
 
-        Raises TypeError for generator functions, whose body would run after the execution has ended. A call raises RunsLater
-        where the function returns such work all the same, for instance a coroutine or a lazy iterator, and stops it.
+        Raises TypeError for generator functions, whose body would run after the execution has ended. Other functions may
+        also return work that runs later, for example a coroutine or a lazy iterator. Then the call stops that work and raises
+        RunsLater.
         """
 
         def decorate(function: Callable[P, R]) -> Callable[P, R]:
@@ -177,7 +180,10 @@ class Gate:
         return decorate
 
     def bind(self) -> tuple[Guard, Slot]:
-        """The guard and the slot of this gate; after `configure` those of the new guard. Raises Withheld."""
+        """Return this gate's guard and slot. After `configure` they are those of the new guard.
+
+        Raises Withheld if no guard can be made, or if the guard has no room for another slot.
+        """
         guard = self._guard
         if guard is None or (guard.closed and self._given is None):
             try:
@@ -195,7 +201,7 @@ class Gate:
 
 
 def _guarded_by_texts(gate: Gate, function: Callable[P, R], subject: str, operation: str | None) -> Callable[P, R]:
-    """A guarded function whose names are the same at each call: most calls need no object of their own."""
+    """Return a guarded function whose subject and operation are fixed texts. Most of its calls need no execution object."""
     if runs_async(function):
 
         @functools.wraps(function)

@@ -1,9 +1,9 @@
 """A configured guard: its gates' slots, its queue of outcomes and its watcher, in one process.
 
-Callers come here only off the hot path, when there is no lease. They wait for the watcher, never longer than the deadline, and
-get a lease or a denial. What is known of gates and keys is in `slots.py`. A process has one default guard, from `configure()`
-or the environment; more can be made by hand. Forking is normal. The child drops leases, connections and waiting outcomes, and
-keeps the epochs that were seen. It starts threads of its own when a gate is first used.
+Callers ask the guard only off the hot path, when there is no lease. They wait for the watcher, never longer than the deadline,
+and receive a lease or a denial. `slots.py` stores what is known of gates and keys. A process has one default guard, made by
+`configure()` or from the environment. Callers can make more. A process may fork. The child drops leases, connections and
+waiting outcomes, and keeps the epochs that were seen. It starts threads of its own when a gate is first used.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ class Guard:
         _guards.append(self)
 
     def _begin(self) -> None:
-        """What a process may not inherit from another."""
+        """Create what a forked child must not share with its parent."""
         self._lock = threading.Lock()
         self._watcher: Watcher | None = None
         self.instance = self.configuration.instance or f"{socket.gethostname()}:{os.getpid()}"
 
     def close(self) -> None:
-        """Write the outcomes that wait, end the threads; from now on every gate of this guard denies."""
+        """Write the waiting outcomes and end the threads. From now on every gate of this guard denies."""
         with self._lock:
             self.closed = True
             if self in _guards:
@@ -64,26 +64,26 @@ class Guard:
 
     @property
     def faults(self) -> int:
-        """Errors in the background threads that nobody foresaw; each ended a turn and opened nothing."""
+        """The number of unforeseen errors in the background threads. Each ended a turn and opened nothing."""
         return self.slots.faults
 
     @property
     def last_fault(self) -> str:
-        """The last of them; empty where there was none."""
+        """The text of the last unforeseen error; empty if there was none."""
         return self.slots.last_fault
 
-    # For gates -----------------------------------------------------------------------------------------------------
+    # --- for gates ---
 
     def slot(self, gate: str, context: Mapping[str, str], policy: str) -> Slot:
-        """The slot of a gate; gates that say the same share it. Raises ValueError beyond 4,096 of them."""
+        """Return the slot of a gate, context and policy; the first call makes it. Raises ValueError beyond 4,096 slots."""
         return self.slots.slot(gate, context, policy)
 
     def deadline(self) -> float:
-        """When a caller that begins to wait now must have its answer; in seconds of `time.monotonic`."""
+        """Return the time by which a caller that begins to wait now must have its answer (seconds of `time.monotonic`)."""
         return time.monotonic() + self.configuration.deadline_ms / 1000
 
     def obtain(self, slot: Slot, end: float) -> Lease | Denial:
-        """A lease that is alive now, or why there is none; waits until `end` at most."""
+        """Return a lease that is alive now, or why there is none. Waits until `end` at most."""
         request = self._start_read(slot)
         if isinstance(request, ReadRequest):
             try:
@@ -94,25 +94,25 @@ class Guard:
         return request
 
     async def obtain_async(self, slot: Slot, end: float) -> Lease | Denial:
-        """As `obtain`, without holding up the event loop."""
+        """Do the same as `obtain` without blocking the event loop."""
         request = self._start_read(slot)
         if isinstance(request, ReadRequest):
             return self._settle(slot, late=not await _arrived(request.done, end))
         return request
 
     def probe(self, slot: Slot, permit: Permit, end: float) -> str | Denial:
-        """One probe token of the permit's PROVING, or why there is none; waits until `end` at most."""
+        """Return one probe token of the permit's PROVING, or why there is none. Waits until `end` at most."""
         request = self._start_probe(slot, permit)
         if isinstance(request, Denial):
             return request
         try:
             request.done.result(_left(end))
         except (FutureTimeout, Unreachable):
-            pass  # what came of it is read below, where it also may have come late
+            pass  # the result is read below, where a late answer also counts
         return self._probe_answer(request, permit)
 
     async def probe_async(self, slot: Slot, permit: Permit, end: float) -> str | Denial:
-        """As `probe`, without holding up the event loop."""
+        """Do the same as `probe` without blocking the event loop."""
         request = self._start_probe(slot, permit)
         if isinstance(request, Denial):
             return request
@@ -126,27 +126,27 @@ class Guard:
         return self._probe_answer(request, permit)
 
     def current(self, slot: Slot) -> Lease | Denial:
-        """The slot's state as of now, without asking anybody."""
+        """Return the slot's present state, without asking the store."""
         return self._settle(slot)
 
     def moment(self) -> Moment:
-        """Both clocks, now."""
+        """Return the present times of both clocks."""
         return self.slots.moment()
 
     def counts(self, kid: str) -> bool:
-        """Whether what this key signed counts now."""
+        """Return whether what this key signed counts now."""
         return self.slots.counts(kid)
 
     def admit(self, slot: Slot, state: Lease | Denial, subject: str, operation: str | None, probing: bool) -> Lease | Denial:
-        """The lease under which the execution may start, after all five checks; or why it may not.
+        """Run all five checks. Return the lease under which the execution may start, or why it may not.
 
-        `state` is what the caller was given; where it has ended since, the slot's state of now counts. `probing` says that
-        the caller goes on to take a probe token.
+        `state` is what the caller was given. If it has ended since, the slot's present state counts instead. `probing` says
+        that the caller will take a probe token next.
         """
         if refused := admission.refuse_names(subject, operation):
             return refused
         if isinstance(state, Lease) and not state.alive(self.moment()):
-            state = self._settle(slot)  # what was settled a moment ago was ended or renewed since
+            state = self._settle(slot)  # the lease was ended or replaced since the caller received it
         if isinstance(state, Denial):
             return state
         if refused := admission.admit(state.permit, subject, operation, slot.policy, slot.here):
@@ -158,10 +158,10 @@ class Guard:
         state.admitted.add(subject if operation is None else (subject, operation))
         return state
 
-    # Within --------------------------------------------------------------------------------------------------------
+    # --- within ---
 
     def _start_read(self, slot: Slot) -> ReadRequest | Lease | Denial:
-        """A lease or a denial that holds without asking, or the request to wait for."""
+        """Return a lease or a denial if one is known without asking the store, otherwise the request to wait for."""
         if slot.alive(self.moment()):
             return self._settle(slot)
         watcher = self._running()
@@ -202,10 +202,10 @@ class Guard:
         return token
 
     def _settle(self, slot: Slot, late: bool = False) -> Lease | Denial:
-        """The slot's state as of now.
+        """Return the slot's present state: a lease that is alive, or a denial.
 
         Each read of the store replaces a lease and ends the former one. So a lease that has ended may have a successor that
-        is alive: it is looked at too, as often as a crowd at a cold gate may ask for.
+        is alive. The successors are looked at too, at most SUCCESSORS_MAX in all, because many callers may wait at a gate.
         """
         for _ in range(SUCCESSORS_MAX):
             now, state = self.moment(), slot.state
@@ -220,7 +220,7 @@ class Guard:
         return slot.denial(now)
 
     def _running(self) -> Watcher | Denial:
-        """The watcher, started if need be, or why there is none."""
+        """Return the watcher, started if necessary, or why there is none."""
         if not self.configuration.store_url:
             return Denial(Cause.STORE_UNREACHABLE, "no store is configured: set FAILSHUT_STORE")
         watcher = self._watcher
@@ -239,7 +239,7 @@ class Guard:
             return self._watcher
 
     def after_fork(self) -> None:
-        """In the child: drop what belongs to the parent."""
+        """Drop what belongs to the parent, in a forked child."""
         parents = self._watcher
         self._begin()
         self.outcomes.after_fork()
@@ -248,7 +248,10 @@ class Guard:
         self.slots.after_fork()
 
     def _keys_changed(self) -> None:
-        """Read everything again. Other guards of this process look too: none goes on with a key that one has seen withdrawn."""
+        """Read all records again, and have the other guards of this process read their key files at once.
+
+        So no guard goes on with a key that another guard has seen withdrawn.
+        """
         watcher = self._watcher
         if watcher is not None:
             watcher.wake()
@@ -262,16 +265,16 @@ def _left(end: float) -> float:
 
 
 async def _arrived(future: Future[Any], end: float) -> bool:
-    """Wait for another thread's answer; False where it did not come in time."""
+    """Wait for another thread's answer. Return False if it did not come in time."""
     waiter = asyncio.wrap_future(future)
     done, _ = await asyncio.wait({waiter}, timeout=_left(end))
     if done and not waiter.cancelled():
-        waiter.exception()  # read by whoever asks the future itself; here it only must not be left unread
+        waiter.exception()  # callers read it from the future itself; here it only must not stay unread
     return bool(done)
 
 
 SUCCESSORS_MAX = 64
-"""Leases that are looked at, each the successor of one that ended meanwhile, before the answer is a denial."""
+"""The most leases that are looked at before the answer is a denial. Each is the successor of one that ended meanwhile."""
 
 _guards: list[Guard] = []
 _default: Guard | None = None
@@ -279,10 +282,10 @@ _default_lock = threading.Lock()
 
 
 def configure(**settings: Any) -> Guard:
-    """Set this process's default guard; what is not given comes from the environment.
+    """Set this process's default guard. Settings that are not given are read from the environment.
 
-    Arguments are those of `Configuration`: store_url, jwks, installation, context, deadline_ms, ... The guard that was the
-    default before is shut down, and its gates ask the new one. Raises ValueError for what cannot be meant.
+    The arguments are those of `Configuration`: store_url, jwks, installation, context, deadline_ms, ... The former default
+    guard is shut down, and its gates ask the new one. Raises ValueError for an invalid setting.
     """
     global _default
     guard = Guard(from_environment(**settings))
@@ -294,7 +297,7 @@ def configure(**settings: Any) -> Guard:
 
 
 def default_guard() -> Guard:
-    """This process's default guard, made from the environment if there is none. Raises ValueError."""
+    """Return this process's default guard. Make it from the environment if there is none. Raises ValueError."""
     global _default
     with _default_lock:
         if _default is None:

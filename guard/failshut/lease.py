@@ -1,12 +1,11 @@
-"""When a guard may act on a permit: leases, and what takes them away.
+"""When a guard may act on a permit: leases, and what ends them.
 
-A permit is true until it ends, but a guard cannot know that its own clock is right. So a lease ends when the first of
-two clocks says so. The monotonic clock counts from the moment before the read, for the life that the store still gave
-the permit. The wall clock ends it at the permit's own end less the tolerance. The monotonic end of one permit only ever
-moves earlier, and `nbf` is compared at each read. So a wall clock that is stepped back prolongs nothing. A `Slot`
-remembers the newest verified statement of a gate. Older ones are refused. Any read that is not a valid, current permit
-ends the lease. A key that is withdrawn takes along what it signed: the lease, what was verified, and what the slot
-remembers as newest.
+A permit is valid until it ends, but a guard cannot know that its own clock is right. So two clocks bound a lease, and the
+first end counts. The monotonic end is the moment before the read plus the life that the store still gave the permit. The
+wall clock's end is the permit's own end minus the tolerance. The monotonic end of one permit only ever moves earlier, and
+`nbf` is compared at each read. So a wall clock that is stepped back prolongs nothing. A `Slot` remembers the newest
+verified statement of a gate. Older ones are refused. Any read that is not a valid, current permit ends the lease. When a
+key is withdrawn, what it signed ends: the lease, the verified statement, and what the slot remembers as newest.
 
 Everything here is a function of arguments and memory: no clock, no I/O. Limit: an absent record and an older
 epoch both deny. So a store that is restored from a backup closes its gates until the monitor writes again.
@@ -25,7 +24,7 @@ from failshut.cause import Cause
 from failshut.permit import Closing, InFlight, Permit
 from failshut.signing import TokenError, kid_of
 
-#: Subjects and operations that one lease remembers as admitted; at the bound it forgets them all and checks anew.
+#: Subjects and operations that one lease remembers as admitted. At the bound it forgets them all and checks anew.
 ADMITTED_MAX: Final = 10_000
 READ_INTERVAL_MS_MAX: Final = 250
 
@@ -35,10 +34,9 @@ Verify = Callable[[bytes, str], Permit | Closing]
 class Lease:
     """The right to act on one permit until two ends, in seconds of the guard's two clocks.
 
-    `admitted` is what a renewal with the same authority takes over: who passed the first four checks passes them again as
-    long as the permit says the same. `kid` names the key that signed the permit. An execution has nothing in hand but the
-    lease that admitted it. So a lease also says in which slot it was given, after which closing and in which process, and
-    where the execution's end is counted.
+    `admitted` holds who passed the first four checks. A renewal with the same authority takes it over, because the same
+    permit admits them again. `kid` names the key that signed the permit. An execution keeps only the lease that admitted
+    it. So a lease also records its slot, the closing before it, its process, and the tally that counts the execution's end.
     """
 
     __slots__ = ("admitted", "birth", "kid", "mono_end", "ok", "permit", "slot", "tally", "wall_end", "withdrawal")
@@ -65,20 +63,20 @@ class Lease:
         self.ok = self.tally.ok
 
     def alive(self, now: Moment) -> bool:
-        """Whether neither end has passed."""
+        """Return whether neither end has passed."""
         return now.mono < self.mono_end and now.wall < self.wall_end
 
     def prolong(self, mono_end: float, wall_end: float) -> None:
-        """A later seal renews the same permit: both ends move, and whoever has it in hand may go on."""
+        """Move both ends, because a later seal renews the same permit. Executions under this lease may go on."""
         self.mono_end, self.wall_end = mono_end, wall_end
 
     def end(self) -> None:
-        """It was replaced or taken away: who still has it in hand may not act on it either."""
+        """End the lease, because it was replaced or withdrawn. Nobody who still has a reference may act on it."""
         self.mono_end = self.wall_end = float("-inf")
 
 
 class Denial:
-    """No lease, and why. It admits nobody and has always ended, so the hot path needs no second question."""
+    """The absence of a lease, with its cause. It admits nobody and has always ended: the hot path needs no extra check."""
 
     __slots__ = ("because", "cause")
 
@@ -93,7 +91,7 @@ class Denial:
 
 @dataclass(frozen=True, slots=True)
 class Withdrawal:
-    """A closing that reached this guard; a new object each time, so that an execution notices by identity."""
+    """A closing that reached this guard. It is a new object each time, so that an execution notices it by identity."""
 
     cause: Cause
     because: str
@@ -103,7 +101,7 @@ class Withdrawal:
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """Both clocks, read together before the store was asked. Seconds."""
+    """The times of both clocks in seconds, read together."""
 
     mono: float
     wall: float
@@ -111,7 +109,7 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """The newest verified statement of a gate: what a guard never falls behind."""
+    """The newest verified statement of a gate. A guard never accepts an older one."""
 
     fence: str = epochs.fence(epochs.ZERO, 0)
     epoch: str = epochs.ZERO
@@ -121,7 +119,7 @@ class _Seen:
 
 
 class Ends(NamedTuple):
-    """Until when a permit may be acted on, by each of the two clocks in seconds, and by evidence in milliseconds."""
+    """Until when a guard may act on a permit, by each of its two clocks (seconds) and by evidence time (ms)."""
 
     mono: float
     wall: float
@@ -135,14 +133,14 @@ class View(Protocol):
     kid: str
 
     def leaves_out(self, permit: Permit) -> bool:
-        """Whether it knows of the permit and does not name it: its gate closed, or has another permit."""
+        """Return whether the seal is not older than the permit and does not name it: its gate closed or has another permit."""
 
     def ends(self, permit: Permit, tolerance_ms: int, now: Moment) -> Ends | Denial | None:
-        """Until when it renews the permit, or why not; None where it is from before the permit."""
+        """Return until when the seal renews the permit, or why it does not. Return None if it is older than the permit."""
 
 
 class Fenced(NamedTuple):
-    """The monitor's last write of a gate, as the store has it: unsigned, so that it only ever denies."""
+    """The monitor's last write of a gate, as the store holds it. It is unsigned, so it can only deny."""
 
     epoch: str
     offset: str
@@ -151,55 +149,55 @@ class Fenced(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Slot:
-    """One gate as one guard sees it. Written under the guard's lock, read by callers without one."""
+    """One gate as one guard sees it. It is written under the guard's lock. Callers read it without a lock."""
 
     gate: str
     tolerance_ms: int
     policy: str = ""
-    """The one policy digest that its callers accept; empty: any."""
+    """The one policy digest that its callers accept. An empty text accepts any."""
     here: Mapping[str, str] = field(default_factory=dict)
-    """Where its callers and the guard say that they run."""
+    """The context in which the guard and its callers say that they run."""
     state: Lease | Denial = field(default_factory=lambda: Denial(Cause.NO_PERMIT, "not read yet"))
     withdrawal: Withdrawal | None = None
-    """The last closing; None until there was one."""
+    """The last closing. None if there was none yet."""
     seen: _Seen = field(default_factory=_Seen)
     concluded_mono: float = float("-inf")
-    """When the last attempt to read ended, whether it succeeded or not."""
+    """The monotonic time (seconds) at which the last attempt to read ended, successful or not."""
     unreachable: str = ""
-    """Why the last attempt to read failed; empty after one that succeeded."""
+    """Why the last attempt to read failed. Empty after a success."""
     interval_ms: int = READ_INTERVAL_MS_MAX
     birth: object = field(default_factory=object)
-    """Another object in each process: an execution knows by it that it was forked away from its permit."""
+    """A different object in each process. By it an execution notices that a fork has parted it from its permit."""
     sealed: Permit | None = None
-    """The permit in the record where it lives by seals; None where there is none, or a seal no longer named it."""
+    """The permit in the record if seals renew it. None if there is none, or if a seal no longer named it."""
     read_mono: float = float("-inf")
-    """When the record was read last, or was tried to be."""
+    """The monotonic time (seconds) of the last attempt to read the record."""
     _sealed_kid: str = ""
     attendances: dict[AbstractEventLoop, Any] = field(default_factory=dict)
-    """Asynchronous executions that a withdrawal must reach, by event loop (background/attendance.py)."""
+    """The asynchronous executions that a withdrawal must reach, by event loop (background/attendance.py)."""
     guard: Any = None
-    """The guard that made it, for its executions; a gate may ask another one meanwhile."""
+    """The guard that made this slot, for its executions. The gate may ask another guard meanwhile."""
     tally_of: Callable[[str, str], Tally] = field(default=lambda gate, epoch: Tally())
-    """Opens a tally for a gate and an epoch, which somebody reads."""
+    """A function that opens a tally for a gate and an epoch. A book reads that tally."""
     _verified: tuple[bytes, Permit | Closing, str] | None = None
     _seen_under: dict[str, _Seen] = field(default_factory=dict)
-    """The newest that each key signed: what is left of `seen` when a key is withdrawn. As many as there are keys."""
+    """The newest statement by each key: as many as there are keys. If a key is withdrawn, `seen` is the newest of the rest."""
     _seal_kid: str = ""
-    """The key that signed the seal which renewed the lease last."""
+    """The key that signed the seal which last renewed the lease."""
     _last_ms: tuple[int, int] = (0, 0)
-    """Evidence time and end of the last lease."""
+    """Evidence time and end of the last lease, in ms."""
 
     def alive(self, now: Moment) -> bool:
-        """Whether there is a lease and neither of its ends has passed."""
+        """Return whether there is a lease and neither of its ends has passed."""
         state = self.state
         return isinstance(state, Lease) and state.alive(now)
 
     def has_verified(self, token: bytes) -> bool:
-        """Whether this very token is the one that was verified last."""
+        """Return whether this very token is the one that was verified last."""
         return self._verified is not None and self._verified[0] == token
 
     def take(self, record: bytes | None, pttl_ms: int, before: Moment, verified: Verify, fence: Fenced | None = None) -> None:
-        """Judge what the store held for this gate: the new state is a lease or a denial, never the old one."""
+        """Judge what the store held for this gate. The new state is a lease or a denial, never the old state."""
         self.unreachable = ""
         if record is None or pttl_ms == -2:
             self._deny(self._absent(before))
@@ -217,7 +215,7 @@ class Slot:
             self._take_permit(statement, kid, pttl_ms, before)
 
     def push(self, token: bytes, verified: Verify) -> bool:
-        """Judge a pushed closing. False where the store must be read again at once."""
+        """Judge a pushed closing. Return False if the store must be read again at once."""
         try:
             statement, kid = self._statement(token, verified)
         except TokenError as error:
@@ -227,12 +225,12 @@ class Slot:
             self._deny(Denial(Cause.UNVERIFIED, "a push that is not a closing"))
             return False
         if epochs.fence(statement.epoch, statement.offset) < self.seen.fence:
-            return False  # an old closing, sent again: the store says what holds
+            return False  # an old closing, sent again: the store holds the newest statement
         self._take_closing(statement, kid)
         return True
 
     def denial(self, now: Moment) -> Denial:
-        """Why there is no lease now; asked only where `alive` is false."""
+        """Return why there is no lease now. Call it only if `alive` is false."""
         state = self.state
         if isinstance(state, Denial) and (self.withdrawal is not None and self.seen.closed):
             return state  # a closing stays true when the store goes away
@@ -243,7 +241,7 @@ class Slot:
         return Denial(Cause.LAPSED, ran_out(*self._last_ms, now))
 
     def withdraw(self, counts: Callable[[str], bool]) -> None:
-        """Some keys count no more: whatever they signed counts for nothing, what it made this gate remember included."""
+        """Forget what removed keys signed, including what this gate remembers because of them."""
         self.concluded_mono = self.read_mono = float("-inf")  # the store is asked at once, and callers wait for its answer
         if self._verified is not None and not counts(self._verified[2]):
             self._verified = None
@@ -252,31 +250,32 @@ class Slot:
             self.seen = max(self._seen_under.values(), key=lambda seen: seen.fence, default=_Seen())
         withdrawal = self.withdrawal
         if withdrawal is not None and withdrawal.in_flight == "finish" and not counts(withdrawal.kid):
-            self.withdrawal = None  # a forged leave to finish; a closing that cancels stands whoever signed it
+            self.withdrawal = None  # it may be a forged leave to finish; a closing that cancels counts whoever signed it
         if isinstance(self.state, Lease) and not counts(self.state.kid):
             self._deny(key_withdrawn(self.state.kid))
         elif isinstance(self.state, Lease) and self.sealed is not None and not counts(self._seal_kid):
             self._replace(key_withdrawn(self._seal_kid), self.sealed)
 
     def withhold(self, denial: Denial) -> None:
-        """Take the lease away for a reason that is in no record."""
+        """End the lease for a reason that is in no record."""
         self._deny(denial)
 
     def interrupt_if_withheld(self) -> None:
-        """Have running executions look, where there is no lease any more. Called without the guard's lock.
+        """Ask running executions to look whether they may go on, if there is no lease any more.
 
-        Where the next seal decides they are left alone until their lease would have ended: an edit closes nothing.
+        Callers do not hold the guard's lock. If the next seal decides, the executions go on until their lease would have
+        ended, because an edit closes nothing.
         """
         if isinstance(self.state, Denial) and self.sealed is None:
             self.interrupt()
 
     def interrupt(self) -> None:
-        """Have running executions look whether they may go on."""
+        """Ask running executions to look whether they may go on."""
         for attendance in list(self.attendances.values()):
             attendance.look_soon()
 
     def after_fork(self) -> None:
-        """In the child: keep what was seen, which only ever denies, and nothing else."""
+        """Reset the slot in a forked child. Keep only the newest statement that was seen, which can only deny."""
         self._deny(Denial(Cause.NO_PERMIT, "not read yet in this process"))
         self.birth = object()
         self.attendances = {}
@@ -285,7 +284,7 @@ class Slot:
         self._verified = None
 
     def _statement(self, token: bytes, verified: Verify) -> tuple[Permit | Closing, str]:
-        """What a token says, and the key that signed it."""
+        """Verify a token. Return its statement and the name of the key that signed it. Raises TokenError."""
         if self._verified is not None and self._verified[0] == token:
             return self._verified[1:]
         statement, kid = verified(token, self.gate), kid_of(token)
@@ -293,7 +292,7 @@ class Slot:
         return statement, kid
 
     def _see(self, seen: _Seen) -> None:
-        """Remember what a key signed, next to what is newest of all keys."""
+        """Remember a statement as the newest by its key, and as the newest of all keys, if it is."""
         before = self._seen_under.get(seen.kid)
         if before is None or seen.fence >= before.fence:
             self._seen_under[seen.kid] = seen
@@ -343,14 +342,14 @@ class Slot:
             self._replace(Lease(self, permit, mono_end, end_ms / 1000, self._admitted(permit), kid, self._tally(permit)))
 
     def _tally(self, permit: Permit) -> Tally:
-        """Where executions under this permit are counted: one tally as long as a lease of its epoch follows another."""
+        """Return the tally that counts executions under this permit. Successive leases of one epoch share a tally."""
         state = self.state
         if isinstance(state, Lease) and state.permit.epoch == permit.epoch:
             return state.tally
         return self.tally_of(self.gate, permit.epoch)
 
     def _take_sealed(self, permit: Permit, kid: str, fence: str, pttl_ms: int) -> None:
-        """Remember a permit that lives by seals. A lease on what permits the same goes on until its end."""
+        """Remember a permit that seals renew. A lease on a permit with the same authority goes on until its end."""
         self._see(_Seen(fence, permit.epoch, False, kid=kid))
         self.interval_ms = max(1, min(READ_INTERVAL_MS_MAX, permit.ttl_ms // 4))
         if pttl_ms < 0:
@@ -364,14 +363,14 @@ class Slot:
             self._replace(Denial(Cause.NO_PERMIT, "no seal has named this permit yet"), permit)
 
     def renew(self, view: View | Denial, now: Moment) -> None:
-        """Let the newest seal of its partition say whether the permit is open, and until when; or take why there is none."""
+        """Apply the newest seal of the partition: renew the lease, or deny. A `view` that is a denial denies, too."""
         permit = self.sealed
         if permit is None:
             return
         if isinstance(view, Denial):
             self._replace(view, permit)
             return
-        if view.leaves_out(permit):  # it is over in this process for good, whatever delivers it again
+        if view.leaves_out(permit):  # the permit is over in this process for good, even if it is delivered again
             self._see(_Seen(epochs.fence(permit.epoch, epochs.OFFSET_MAX), permit.epoch, True, kid=self._sealed_kid))
             self._deny(
                 Denial(Cause.STALE, f"the newest seal does not name the permit of epoch {permit.epoch}: its gate closed")
@@ -389,7 +388,7 @@ class Slot:
                 self._replace(Lease(self, permit, ends.mono, ends.wall, self._admitted(permit), kid, tally), permit)
 
     def _same(self, permit: Permit) -> Lease | None:
-        """The lease at hand, where it is on a permit that says the same."""
+        """Return the present lease if its permit has the same authority, otherwise None."""
         state = self.state
         return state if isinstance(state, Lease) and _authority(state.permit) == _authority(permit) else None
 
@@ -406,9 +405,9 @@ class Slot:
         self._replace(denial)
 
     def _replace(self, state: Lease | Denial, sealed: Permit | None = None) -> None:
-        """The only place that changes the state: a former lease ends also for those who have it in hand.
+        """Replace the state, and end the former lease for everybody who refers to it. Only this method changes the state.
 
-        `sealed` is the permit that the next seal may renew; without it nothing does until the record is read again.
+        `sealed` is the permit that the next seal may renew. Without it no seal renews anything until the record is read again.
         """
         former, self.state, self.sealed = self.state, state, sealed
         if isinstance(former, Lease):
@@ -416,12 +415,12 @@ class Slot:
 
 
 def key_withdrawn(kid: str) -> Denial:
-    """Why nothing signed with this key counts."""
+    """Return a denial which says that nothing signed with this key counts."""
     return Denial(Cause.UNVERIFIED, f"the key {kid[:64]!r} that signed this gate's permit was withdrawn")
 
 
 def _below(permit: Permit, fence: Fenced | None) -> Denial | None:
-    """Why a permit does not count beside the store's own fence: somebody who is no monitor put it back."""
+    """Return why a permit older than the store's own fence does not count: not the monitor but somebody else wrote it."""
     if fence is None:
         return None
     closed_since = fence.closed and epochs.fence(permit.epoch, permit.offset) <= fence.epoch + fence.offset
@@ -432,7 +431,7 @@ def _below(permit: Permit, fence: Fenced | None) -> Denial | None:
 
 
 def _authority(permit: Permit) -> tuple[Any, ...]:
-    """What decides who is admitted: as long as it is equal, those admitted stay so."""
+    """Return all that decides who is admitted. While it is equal, those who were admitted stay admitted."""
     return (
         permit.epoch,
         permit.mode,
@@ -445,7 +444,7 @@ def _authority(permit: Permit) -> tuple[Any, ...]:
 
 
 def ran_out(evidence_ms: int, end_ms: int, now: Moment) -> str:
-    """Return when what was judged up to `evidence_ms` ended, in words."""
+    """Return in words when a permit of evidence time `evidence_ms` ended."""
     past_ms = int(now.wall * 1000) - end_ms
     when = f"{past_ms} ms ago" if past_ms >= 0 else f"for this guard, {-past_ms} ms before its own end"
     return f"the permit of evidence time {evidence_ms} ran out {when}"

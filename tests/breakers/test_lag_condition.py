@@ -147,7 +147,7 @@ def test_a_partition_that_stays_away_is_forgotten_after_it_could_demand() -> Non
 
 def test_a_sample_with_too_many_partitions_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is too large to be read is not read in part."""
-    monkeypatch.setattr(lag_module, "MAX_PARTITIONS", 2)
+    monkeypatch.setattr(lag_module, "PARTITIONS_MAX", 2)
     one = condition()
     feed(one, 1, {0: (1, 1), 1: (1, 1), 2: (0, 100)})
     assert one.status is Status.INSUFFICIENT

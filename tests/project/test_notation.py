@@ -27,19 +27,12 @@ PHRASES = {
 NO_ORDER = re.compile(r"(?<!s)s$")
 """Nouns in the plural, and verbs that tell instead (Returns). Names of things are not titled: JSON, SIGKILL."""
 
-#: Files that still differ, in the rules that name them here: they were being changed when the rules came.
-DIFFERS = (
-    *("guard/failshut/background/", "guard/failshut/execution.py", "guard/failshut/gate.py", "guard/failshut/guard.py"),
-    *("guard/failshut/lease.py", "streams/failshut_streams/transport/", "breakers/failshut_breakers/conditions/"),
-    *("streams/failshut_streams/sources/background.py", "streams/failshut_streams/sources/outcomes.py"),
-)
-
 ANYTHING = re.compile("")
 
 
-def settled(folders: list[str]) -> Iterator[Path]:
-    """The Python files in these folders that follow all rules already."""
-    return (path for folder in folders for path in code(folder) if not name(path).startswith(DIFFERS))
+def files(folders: list[str]) -> Iterator[Path]:
+    """Yield the Python files in these folders."""
+    return (path for folder in folders for path in code(folder))
 
 
 def nodes(path: Path, mentions: re.Pattern[str] = ANYTHING) -> Iterator[ast.AST]:
@@ -55,7 +48,7 @@ def is_property(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
 def test_a_docstring_says_what_a_function_does() -> None:
     """A function's docstring begins with a verb that orders it: Return, Write, Take. A property's names what it is."""
     faults = []
-    for path in settled(SOURCES):
+    for path in files(SOURCES):
         for node in nodes(path):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and (text := ast.get_docstring(node)):
                 first = re.split(r"[ ,.;:\n]", text)[0]
@@ -73,7 +66,7 @@ def test_sections_are_ruled_in_one_way() -> None:
     complain(
         [
             f"{name(path)}:{number} {line.strip()[:60]}"
-            for path in settled(CODE_FOLDERS)
+            for path in files(CODE_FOLDERS)
             for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
             if rule.match(line) and not good.fullmatch(line)
         ],
@@ -86,7 +79,7 @@ def test_a_modules_logger_is_called_logger() -> None:
     complain(
         [
             f"{name(path)}:{node.lineno} {ast.unparse(node)}"
-            for path in settled(CODE_FOLDERS)
+            for path in files(CODE_FOLDERS)
             for node in nodes(path, re.compile(r"getLogger\("))
             if isinstance(node, ast.Assign)
             and ast.unparse(node.value) == "logging.getLogger(__name__)"
@@ -101,7 +94,7 @@ def test_a_bound_ends_with_max_or_min() -> None:
     complain(
         [
             f"{name(path)}:{node.lineno} {node.id}"
-            for path in settled(SOURCES)
+            for path in files(SOURCES)
             for node in nodes(path, re.compile(r"\b_?(MAX|MIN)_"))
             if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and re.match(r"_?(MAX|MIN)_", node.id)
         ],
@@ -124,7 +117,7 @@ def test_a_unit_has_one_spelling() -> None:
     complain(
         [
             f"{name(path)}:{node.lineno} {found}"  # type: ignore[attr-defined]
-            for path in settled(SOURCES)
+            for path in files(SOURCES)
             for node in nodes(path, re.compile(f"(?i:{other.pattern})|{shorthand.pattern}"))
             if (found := _names_set(node))
             and ((other.search(found) and not found.lower().endswith("per_second")) or shorthand.fullmatch(found))

@@ -33,7 +33,7 @@ from failshut_breakers.policy.policy import Lag
 WINDOW = 10
 """Samples kept of each partition, as in Burrow."""
 
-MAX_PARTITIONS = 10_000
+PARTITIONS_MAX = 10_000
 """A sample with more partitions is not read: UNKNOWN."""
 
 TOLD_CHARS_MAX = 120
@@ -163,7 +163,7 @@ class LagCondition(Condition):
         self._behind_ms = policy.behind
         self._stale_ms = policy.stale
         self._without_commit = policy.without_commit
-        self._partitions: dict[int, _Partition] = {}  # twice MAX_PARTITIONS at most
+        self._partitions: dict[int, _Partition] = {}  # twice PARTITIONS_MAX at most
         self._topic_id = ""
         self._told = ""
         self._last_ms = 0
@@ -224,8 +224,8 @@ class LagCondition(Condition):
 
     def _judge(self, time_ms: int, partitions: Mapping[int, Offsets]) -> _Verdict:
         """Return the health of the worst partition and the lag of all."""
-        if not 0 < len(partitions) <= MAX_PARTITIONS:
-            return _Verdict(why=f"a sample of {len(partitions)} partitions, 1 to {MAX_PARTITIONS} are read")
+        if not 0 < len(partitions) <= PARTITIONS_MAX:
+            return _Verdict(why=f"a sample of {len(partitions)} partitions, 1 to {PARTITIONS_MAX} are read")
         missing = self._missing(time_ms, partitions)
         seen = any(at.committed >= 0 for at in partitions.values())
         worst, where = Health.OK, -1
@@ -269,7 +269,7 @@ class LagCondition(Condition):
         # Whatever stays away has made the group UNKNOWN for long enough to demand.
         kept_ms = self._behind_ms + self._stale_ms
         for number in sorted(missing, key=lambda number: (self._newest(number).time_ms, number)):
-            if time_ms - self._newest(number).time_ms > kept_ms or len(self._partitions) > MAX_PARTITIONS:
+            if time_ms - self._newest(number).time_ms > kept_ms or len(self._partitions) > PARTITIONS_MAX:
                 del self._partitions[number]
         return sorted(missing)
 

@@ -1,1 +1,1 @@
-"""What works beside the callers: the table of slots, and threads for permits, pushes, keys and outcomes."""
+"""The parts of a guard that work in the background: the table of slots, and threads for permits, pushes, keys, outcomes."""

@@ -1,12 +1,12 @@
-"""Who runs asynchronously: the executions of one gate in one event loop, and the one timer that watches their lease.
+"""The asynchronous executions of one gate in one event loop, and the one timer that watches their lease.
 
-A closing must reach what runs, and so must a lapse, although the guard's own threads are stuck. A timer for each execution
-costs more than the rest of it. So the executions of a gate in a loop share one. It is set where an execution begins under a
-lease that the timer was not yet set for, and fires no later than that lease ends. Then each execution looks whether it may
-go on, and it is set again for those that ask for it.
+A closing must reach executions that already run. A lapse must reach them too, even while the guard's own threads are stuck.
+A timer for each execution would cost more than the rest of its work. So all executions of a gate in one loop share a timer.
+An execution sets it when it begins under a lease that the timer was not yet set for. The timer fires no later than that
+lease ends. Then each execution checks whether it may go on. The timer is set again if one of them asks for it.
 
-Limits: it keeps its loop in memory until another loop comes to the gate after this one was closed. After the last
-execution its timer stays until the lease's end, and then is not set again.
+Limits: an attendance keeps its loop in memory until another loop uses the gate after this loop was closed. After the last
+execution has ended, the timer stays until the lease's end and is not set again.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from failshut.lease import Lease, Moment, Slot
 
 
 class Running(Protocol):
-    """An execution that is looked after."""
+    """An execution that an attendance watches."""
 
     def look(self) -> bool:
-        """Go on, or cancel the task; whether to look again when the present lease ends."""
+        """Go on, or cancel the task. Return whether to look again when the present lease ends."""
 
 
 class Attendance:
-    """The executions of one slot in one event loop. All but `look_soon` is for that loop's thread."""
+    """The executions of one slot in one event loop. Only that loop's thread may use it, except for `look_soon`."""
 
     __slots__ = ("_loop", "_timer", "lease", "running", "slot")
 
@@ -38,7 +38,7 @@ class Attendance:
         """The newest lease that the timer was set for; None while there is no timer."""
 
     def watch(self, lease: Lease, now: Moment) -> None:
-        """Have the timer fire when the lease ends, or before."""
+        """Set the timer so that it fires when the lease ends, or before."""
         self.lease = lease
         seconds = min(lease.mono_end - now.mono, lease.wall_end - now.wall)
         at = self._loop.time() + max(0.001, seconds)
@@ -49,14 +49,14 @@ class Attendance:
         self._timer = self._loop.call_at(at, self._wake)
 
     def look_soon(self) -> None:
-        """Have the executions look, in their event loop; called from the guard's threads."""
+        """Schedule `look` in the executions' event loop. The guard's threads call this."""
         try:
             self._loop.call_soon_threadsafe(self.look)
         except RuntimeError:
             pass  # its loop is closed: nothing of it runs any more
 
     def look(self) -> None:
-        """Have the executions look, and watch the present lease for those that go on under one."""
+        """Ask each execution to look whether it may go on. Watch the present lease if one of them asks to look again."""
         again = [execution for execution in list(self.running) if execution.look()]
         lease = self.slot.state
         if again and isinstance(lease, Lease):
@@ -68,7 +68,7 @@ class Attendance:
 
 
 def attendance_of(slot: Slot, loop: asyncio.AbstractEventLoop) -> Attendance:
-    """The attendance of a slot in the loop that runs here; the first time it is made, and those of closed loops go."""
+    """Return the attendance of a slot in the loop that runs here. The first call makes it and drops those of closed loops."""
     found = slot.attendances.get(loop)
     if isinstance(found, Attendance):
         return found

@@ -1,15 +1,15 @@
 """Where a guard's public keys come from: a document given once, or a JWKS file that is followed as it changes.
 
-Rotation is a new file. The file's bytes are compared, not its times. So a file with the same size and time, a changed
-link and a file written in place are all noticed. What cannot be read holds no key: nothing verifies, every gate of the
-guard denies, and the reason says so. The document also says whose keys these are (`failshut_installation`), unless the
-guard has a setting for it. Without an installation no name in the store is known, nothing is read and nothing verifies.
-Another installation is as another key set: no key of the former counts.
+An operator rotates keys by writing a new file. The file's bytes are compared, not its times. So a file with the same size
+and time, a changed link and a file written in place are all noticed. A file that cannot be read holds no key: nothing
+verifies, every gate of the guard denies, and the reason says so. The document also names the installation that the keys
+belong to (`failshut_installation`). A setting of the guard overrides it. Without an installation no name in the store is
+known, so nothing is read and nothing verifies. Another installation counts as another key set: no former key counts.
 
-The thread that first sees a change does three things. First it puts the remaining former keys in force. Then it lets
-`withdraw` end everything that depends on the removed ones. At last it puts the new keys in force. In between no removed
-key verifies anything. So nothing signed with one is left at the end. The file is read without the guard's lock, because
-a file system that hangs must hold up no caller. Limit: such a file system hides a change as well.
+The thread that first sees a change does three things. First it puts the remaining former keys in force. Then it calls
+`withdraw`, which ends everything that depends on the removed keys. Last it puts the new keys in force. In between no
+removed key verifies anything. So nothing signed with a removed key is left at the end. The file is read without the
+guard's lock, because a file system that hangs must delay no caller. Limit: such a file system also hides a change.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from failshut.seal import Seal, verify_seal
 from failshut.signing import KeySet, TokenError, UnusableKey, kid_of
 from failshut.store.names import Names
 
-#: The file is looked at so often; a key that is taken out counts no longer than this after its file is in place.
+#: How often the file is read. A removed key counts no longer than this after the new file is in place.
 LOOK_SECONDS: Final = 1.0
-#: A longer file is not read: a key has about 200 bytes.
+#: A longer file is refused. A key has about 200 bytes.
 FILE_BYTES_MAX: Final = 256 * 1024
 
-#: Whether a key of this name counts.
+#: A function that returns whether a key of this name counts.
 Counts = Callable[[str], bool]
 
 
@@ -41,11 +41,11 @@ class NoKeys(TokenError):
 
 
 class NoInstallation(TokenError):
-    """Nobody has said which installation's statements count here."""
+    """Neither the key document nor a setting names the installation whose statements count here."""
 
 
 class KeySource:
-    """The guard's key set. Any thread may use it. `installation`, where given, wins over the document's."""
+    """The guard's key set. Any thread may use it. If `installation` is given, it overrides the document's."""
 
     def __init__(self, jwks: str | os.PathLike[str] | Mapping[str, Any], installation: str = "") -> None:
         self._installation = installation
@@ -56,16 +56,16 @@ class KeySource:
         self._looked = float("-inf")
         self._looking = threading.Lock()
         self.version = 0
-        """Grows whenever the key set changed."""
+        """A number that grows with each change of the key set."""
         if isinstance(jwks, Mapping):
             self._keys = self._trusted(KeySet.from_dict(jwks))
 
     def names(self) -> Names:
-        """The names of the installation in the store.
+        """Return the names that the installation uses in the store.
 
         Raises:
-            NoInstallation: none is known.
-            NoKeys: there is no key set, which would name it.
+            NoInstallation: no installation is known.
+            NoKeys: there is no key set to name the installation.
         """
         keys = self._keys  # once: another thread may find the file gone meanwhile
         installation = self._installation or (keys.installation if keys is not None else "")
@@ -83,36 +83,37 @@ class KeySource:
 
     @property
     def follows(self) -> bool:
-        """Whether there is a file to look at."""
+        """Whether the keys come from a file, which may change."""
         return bool(self._path)
 
     def verified(self, token: bytes, gate: str) -> Permit | Closing:
-        """The statement in `token`. Raises TokenError. Reads no file."""
+        """Return the statement in `token` after verifying it for this gate. Reads no file. Raises TokenError."""
         keys = self._keys  # once: another thread may find the file gone meanwhile
         if keys is None:
             raise NoKeys(self._why)
         return verify(token, keys, gate)
 
     def verified_seal(self, token: bytes) -> Seal:
-        """The seal in `token`. Raises TokenError. Reads no file."""
+        """Return the seal in `token` after verifying it. Reads no file. Raises TokenError."""
         keys = self._keys
         if keys is None:
             raise NoKeys(self._why)
         return verify_seal(token, keys)
 
     def counts(self, kid: str) -> bool:
-        """Whether what this key signed counts now."""
+        """Return whether the key set in force contains this key, so that what it signed counts."""
         keys = self._keys
         return keys is not None and kid in keys
 
     def knows(self, token: bytes) -> bool:
-        """Whether the key that `token` names, truly or not, is a known one."""
+        """Return whether the key that `token` names is known. The signature is not checked."""
         return self.counts(kid_of(token))
 
     def refresh(self, withdraw: Callable[[Counts], None], at_once: bool = False) -> bool:
-        """Look at the file, at most once a second unless `at_once`. Whether the key set is another one now.
+        """Read the file, at most once a second unless `at_once`. Return whether the key set changed.
 
-        `withdraw` is told which keys count before they are in force, and must end what rests on others.
+        `withdraw` receives a function that returns whether a key still counts. It must end what depends on other keys. It is
+        called before the new keys are in force.
         """
         if not self._path or not (at_once or self._due()):
             return False
@@ -127,7 +128,10 @@ class KeySource:
             self._looking.release()
 
     def after_fork(self) -> None:
-        """In the child: the parent's threads may have been looking, and the child has seen nothing itself."""
+        """Reset the lock and the time of the last look in a forked child.
+
+        A thread of the parent may have held the lock, and the child itself has not read the file.
+        """
         self._looking = threading.Lock()
         self._looked = float("-inf")
 
@@ -155,7 +159,10 @@ class KeySource:
 
 
 def _read(path: str) -> bytes:
-    """The bytes of a file. Raises OSError, or ValueError for what is no file or too long; waits for no writer."""
+    """Return the bytes of a file, without waiting for a writer of a pipe.
+
+    Raises OSError if it cannot be read, and ValueError if it is no regular file or too long.
+    """
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
     with os.fdopen(handle, "rb") as file:
         if not stat.S_ISREG(os.fstat(handle).st_mode):

@@ -1,13 +1,14 @@
-"""How executions ended, on their way to the monitor: what was counted, and a bounded queue that a caller never waits for.
+"""How executions ended, on the way to the monitor: counts, and a bounded queue that a caller never waits for.
 
-An execution that ends is counted in its gate's tally (tally.py). A probe's outcome is put into the queue, with its token. A
-background thread reads both, and writes them to the store in batches. Outcomes in the queue are dropped at the bound, and
-all are if nobody knows whether their batch arrived. They are counted per gate, and that gate's next entry carries the
-number, if necessary an entry made for it. An outcome is written at most once: twice would make a false failure rate.
+When an execution ends, its gate's tally counts it (tally.py). A probe's outcome goes into the queue, with its token. A
+background thread reads both and writes them to the store in batches. The queue drops outcomes at its bound. A whole batch
+is dropped if nobody knows whether it arrived. Dropped outcomes are counted per gate, and that gate's next entry carries the
+number. If there is no next entry, one is made for it. An outcome is written at most once, because a second copy would
+falsify the failure rate.
 
-Each entry also says how many outcomes this queue has sent for its gate in all, itself included. What the store's cap
-removes, or anybody else, is a hole in that count, which the monitor finds. Limit: what waits in a process that is killed is
-gone, and nothing says how much it was.
+Each entry also carries the number of outcomes that this queue has sent for its gate in all, itself included. An entry that
+the store's cap or anybody else removes leaves a hole in that count, and the monitor finds it. Limit: outcomes that wait in
+a killed process are gone, and nothing records how many they were.
 """
 
 from __future__ import annotations
@@ -23,16 +24,17 @@ from failshut.store.client import Outcomes
 
 __all__ = ["CANCELLED", "FAILED", "INTERRUPTED", "OK", "Ended", "OutcomeQueue"]
 
-#: gate, epoch, probe token or empty, outcome
+#: Gate, epoch, probe token (or empty) and outcome.
 Ended = tuple[str, str, str, str]
-#: Entries in one batch; the rest waits for the next.
+#: Entries in one batch. The others wait for the next batch.
 BATCH_MAX: Final = 500
 
 
 class OutcomeQueue:
-    """Outcomes that wait to be written. Any thread may put, count and open a tally; one thread takes.
+    """Outcomes that wait to be written. Any thread may put, count and open a tally. Only one thread may take.
 
-    Tallies that are read are bounded by the gates, and by the epochs under which executions still run or were not yet told.
+    The number of open tallies is bounded by the gates and their epochs. An epoch counts while executions still run under it,
+    or while their outcomes are not yet written.
     """
 
     def __init__(self, limit: int) -> None:
@@ -40,7 +42,7 @@ class OutcomeQueue:
         self._begin()
 
     def _begin(self) -> None:
-        """What a process may not inherit from another: its parent tells how the parent's executions ended."""
+        """Create what a forked child must not share. The parent itself reports how the parent's executions ended."""
         self._queue: deque[Ended] = deque()
         self._books: deque[Book] = deque()
         self._reading = threading.Lock()  # around books, for whoever reads them
@@ -48,17 +50,20 @@ class OutcomeQueue:
         self._lost: Counter[str] = Counter()
         self._total: Counter[str] = Counter()  # by gate; as many as the guard has
         self.name = secrets.token_hex(8)
-        """Whose count the entries carry: another one in each process."""
+        """The name of this process's count, which the entries carry. Each process has another one."""
 
     def put(self, ended: Ended) -> None:
-        """Queue one outcome; at the bound it is counted as lost instead."""
+        """Queue one outcome. At the bound, count it as lost instead."""
         if len(self._queue) >= self._limit:
             self.lose(ended[0], 1)
         else:
             self._queue.append(ended)
 
     def tally(self, gate: str, epoch: str) -> Tally:
-        """Open a tally, which is read until nobody counts in it any more. At the bound what such ones hold is lost."""
+        """Open a tally, which is read until nobody counts in it any more.
+
+        At the bound, tallies that nobody counts in are closed and their unread counts are lost.
+        """
         made = Tally()
         if len(self._books) >= self._limit:
             self._close_books()
@@ -66,11 +71,11 @@ class OutcomeQueue:
         return made
 
     def after_fork(self) -> None:
-        """In the child: nothing waits, and what was counted is the parent's to tell."""
+        """Start empty in a forked child. The parent reports what was queued and counted before the fork."""
         self._begin()
 
     def take(self) -> list[Outcomes]:
-        """What waits, counted, as the entries of one batch; also the losses that they report."""
+        """Remove the waiting outcomes and return them, counted, as one batch. Its entries also carry the reported losses."""
         counts: Counter[Ended] = Counter()
         while len(counts) < BATCH_MAX:
             try:
@@ -93,7 +98,7 @@ class OutcomeQueue:
         return batch
 
     def _read(self) -> list[tuple[Ended, int]]:
-        """What is new in the first book, which then is the last, or is closed."""
+        """Return what is new in the first book. Then move that book to the end, or drop it if nobody counts in it."""
         book = self._books[0]
         over = book.over  # before it is read: whoever had the tally in hand has counted by then
         found = [((book.gate, book.epoch, "", outcome), count) for outcome, count in book.read()]
@@ -104,7 +109,7 @@ class OutcomeQueue:
         return found
 
     def _close_books(self) -> None:
-        """Close the books in which nobody counts any more; what was not told of them is lost."""
+        """Close the books in which nobody counts any more. Count what they did not report yet as lost."""
         with self._reading:
             for _ in range(len(self._books)):
                 if not self._books[0].over:
@@ -114,14 +119,18 @@ class OutcomeQueue:
                     self.lose(gate, count)
 
     def dropped(self, batch: list[Outcomes]) -> None:
-        """A batch may not have arrived: its outcomes, and the losses that it reported, count as lost."""
+        """Count a batch that may not have arrived as lost: its outcomes and the losses that it reported."""
         with self._lock:
             for entry in batch:
                 self._total[entry.gate] -= entry.count  # told as lost, so that it is no hole as well
                 self._lost[entry.gate] += entry.count + entry.lost
 
     def refused(self, batch: list[Outcomes], entries: list[Outcomes]) -> None:
-        """The store took a batch without these entries. Behind one that it took they are a hole, which the monitor finds."""
+        """Account for the entries of a batch that the store did not take.
+
+        Count an entry as lost if the store took none of its gate behind it. Otherwise it is a hole that the monitor finds, and
+        only the losses that it reported are kept for the next report.
+        """
         left = set(entries)
         took = {entry.gate: entry.total for entry in batch if entry not in left}  # the last one of each gate
         holes = {entry for entry in entries if entry.total < took.get(entry.gate, 0)}
@@ -131,12 +140,12 @@ class OutcomeQueue:
         self.dropped([entry for entry in entries if entry not in holes])
 
     def lose(self, gate: str, count: int) -> None:
-        """Count outcomes that will not be written."""
+        """Count outcomes of a gate that will not be written."""
         with self._lock:
             self._lost[gate] += count
 
     def lost(self, gate: str) -> int:
-        """Losses that no entry has reported yet."""
+        """Return how many losses of a gate no entry has reported yet."""
         return self._lost[gate]
 
     def __len__(self) -> int:
@@ -144,5 +153,5 @@ class OutcomeQueue:
 
     @property
     def waits(self) -> bool:
-        """Whether something is in the queue, or was lost; what was counted is found by taking."""
+        """Whether the queue holds an outcome or a loss waits for its report. Tallies are not looked at: `take` reads them."""
         return bool(self._queue) or bool(self._lost)

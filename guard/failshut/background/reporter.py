@@ -1,8 +1,8 @@
-"""Outcomes on their way to the store: a thread and a connection of their own.
+"""Writes outcomes to the store, in a thread and over a connection of its own.
 
-A store that takes no outcomes, because it is full, slow or away, must cost outcomes alone. On the watcher's
-connection it would also cost permits their reading, and so leases. It may be another store than that of the
-permits (`outcomes_store_url`), so that what fills with outcomes is not what closings are written to.
+A store that takes no outcomes because it is full, slow or away must cost outcomes alone. On the watcher's
+connection it would also delay the reading of permits, and so cost leases. Outcomes may go to another store than
+the permits (`outcomes_store_url`). Then outcomes cannot fill the store that closings are written to.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ BACKOFF_SECONDS_MAX: Final = 1.0
 
 
 class Reporter:
-    """Writes one guard's outcomes, a batch at a time. Used by one thread.
+    """Writes one guard's outcomes, one batch at a time. Only one thread may use it.
 
     Args:
-        configuration: the guard's.
-        names: the names of its installation in the store; raises TokenError where none is known.
-        outcomes: what waits to be written.
+        configuration: the guard's configuration.
+        names: returns the installation's names in the store; raises TokenError if none is known.
+        outcomes: the queue of outcomes to write.
         instance: this process's name in what is written.
-        stopping: ends its waits.
+        stopping: an event that ends all waits.
     """
 
     def __init__(
@@ -51,31 +51,31 @@ class Reporter:
         self._retry_at = 0.0
 
     def turn(self) -> None:
-        """Wait, then write a batch if there is one and it is time."""
+        """Wait, then write a batch if there is one and the backoff is over."""
         waits = self._wrote or bool(self._pending) or self._outcomes.waits
         self._stopping.wait(BUSY_SECONDS if waits else IDLE_SECONDS)
         if time.monotonic() >= self._retry_at:
             self._write()
 
     def end(self) -> None:
-        """Write what still waits, once, and disconnect."""
+        """Try once to write a waiting batch, and disconnect."""
         self._write()
         self._store.close()
 
     def recover(self) -> None:
-        """After an error that nobody foresaw: another connection."""
+        """Close the connection after an unforeseen error. The next write opens another one."""
         self._store.close()
 
     def abandon(self) -> None:
-        """In a forked child: let go of the parent's connection without a word to the server."""
+        """Drop the parent's connection in a forked child, without sending anything to the server."""
         self._store.abandon()
 
     def _write(self) -> None:
-        """One batch to the store. Where it surely did not arrive it waits; where that is unknown it counts as lost."""
+        """Write one batch to the store. Keep it if it surely did not arrive. Count it as lost if that is unknown."""
         try:
             names = self._names()
         except TokenError:
-            return  # what waits is bounded, and counted where it is lost
+            return  # the queue is bounded, and counts what it loses
         batch = self._pending or self._outcomes.take()
         self._wrote = bool(batch)
         if not batch:
@@ -91,7 +91,7 @@ class Reporter:
                 self._pending = batch
         else:
             self._outcomes.refused(batch, refused)
-            if len(refused) == len(batch):  # what was lost is told anew, and must not be refused ten times a second
+            if len(refused) == len(batch):  # losses are reported anew, and must not be refused ten times a second
                 self._failed()
             else:
                 self._backoff = self._retry_at = 0.0

@@ -1,11 +1,11 @@
 """The newest seal of each evidence partition, as one guard sees it.
 
-A seal renews all gates of a partition. So it is read, verified and remembered once for all of them. A lease is bounded as by
-a record: the first of two clocks ends it, and the life that the store gives the seal counts from before the read. For one
-seal the monotonic end only ever moves earlier. A seal older than the last one is refused, and so is one of a term that is over.
-Where no seal can be had or believed, a denial takes its place: the gates of that partition are not renewed.
+A seal renews all gates of a partition. So it is read, verified and remembered once for all of them. A seal bounds a lease as
+a record does. The first of two clocks ends the lease, and the life that the store gives the seal counts from before the read.
+For one seal the monotonic end only ever moves earlier. A seal older than the last one is refused. So is a seal of a term that
+is over. If no seal can be read or verified, a denial takes its place, and the gates of that partition are not renewed.
 
-The store's newest term is not signed, so it is compared and never remembered: it only ever denies. Everything here is a
+The store's newest term is not signed. So it is compared and never remembered: it can only deny. Everything here is a
 function of arguments and memory: no clock, no I/O.
 """
 
@@ -29,28 +29,31 @@ _NONE = Denial(Cause.NO_PERMIT, "the store holds no seal for this gate's partiti
 
 @dataclass(slots=True)
 class PartitionView:
-    """A verified seal with what bounds it. Times of the clocks in seconds."""
+    """A verified seal and the times that bound it. `first_mono` and `kept_mono` are monotonic times in seconds."""
 
     seal: Seal
     kid: str
     head: bytes
-    """The beginning of its token: no other seal begins so."""
+    """The first bytes of its token. No other seal begins with them."""
     first_mono: float
     kept_mono: float
     ahead: float
-    """Monotonic clock less wall clock, the least of all looks: a wall clock that is stepped back prolongs nothing."""
+    """Monotonic clock minus wall clock in seconds, the smallest of all reads: a wall clock stepped back prolongs nothing."""
 
     @property
     def position(self) -> str:
-        """Where it stands among the seals of its partition."""
+        """The seal's place in the order of its partition's seals."""
         return self.seal.position
 
     def leaves_out(self, permit: Permit) -> bool:
-        """Whether it knows of the permit and does not name it: its gate closed, or has another permit."""
+        """Return whether the seal is not older than the permit and does not name it: its gate closed or has another permit."""
         return self.seal.position >= epoch_of(term_of(permit.epoch), permit.offset) and not self._time_of(permit)
 
     def ends(self, permit: Permit, tolerance_ms: int, now: Moment) -> Ends | Denial | None:
-        """Until when it renews the permit, or why not; None where it is from before the permit."""
+        """Return until when the seal renews the permit, or why it does not.
+
+        Return None if the seal does not name the permit. Unless `leaves_out` is true, the seal then is older than the permit.
+        """
         evidence_ms = self._time_of(permit)
         if not evidence_ms:
             return None
@@ -67,43 +70,43 @@ class PartitionView:
         return self.seal.time_of(seal_name(permit))
 
     def mono_end(self, end_ms: int, ttl_ms: int, tolerance_ms: int) -> float:
-        """When what ends at `end_ms` ends by the monotonic clock, in seconds."""
+        """Return the monotonic time (seconds) of an end that is given as `end_ms`."""
         by_store = self.kept_mono - (self.seal.kept_ms - end_ms) / 1000
         by_wall = (end_ms - tolerance_ms) / 1000 + self.ahead
         return min(self.first_mono + ttl_ms / 1000, by_store, by_wall)
 
     def seen_again(self, pttl_ms: int, before: Moment) -> None:
-        """The store still held it at `before`."""
+        """Record that the store still held the seal at `before`, for another `pttl_ms`. The bounds only move earlier."""
         self.kept_mono = min(self.kept_mono, before.mono + pttl_ms / 1000)
         self.ahead = min(self.ahead, before.mono - before.wall)
 
 
 class SealBoard:
-    """The views of one guard, by evidence partition. Used under the guard's lock."""
+    """One guard's newest seal of each evidence partition. Callers hold the guard's lock."""
 
     def __init__(self) -> None:
         self._views: dict[int, PartitionView | Denial] = {}
         self._seen: dict[int, dict[str, str]] = {}  # by partition and key: the newest position that it signed
 
     def view(self, partition: int) -> View | Denial:
-        """The newest seal of a partition, or why there is none."""
+        """Return the newest seal of a partition, or why there is none."""
         return self._views.get(partition, _NONE)
 
     def head(self, partition: int) -> bytes:
-        """The beginning of the token that is known already; empty where none is."""
+        """Return the first bytes of the known seal's token. Return no bytes if no seal is known."""
         view = self._views.get(partition)
         return view.head if isinstance(view, PartitionView) else b""
 
     def take(self, partition: int, found: SealFound, before: Moment, verified: VerifySeal) -> None:
-        """Judge what the store held for a partition. `found.token` is None where it is the one that is known."""
+        """Judge what the store held for a partition. `found.token` is None if it is the token that is already known."""
         self._views[partition] = self._judge(partition, found, before, verified)
 
     def refuse(self, partition: int, because: str) -> None:
-        """Leave a denial in the place of a seal that could not be judged."""
+        """Store a denial in place of a seal that could not be judged."""
         self._views[partition] = Denial(Cause.UNVERIFIED, because)
 
     def withdraw(self, counts: Callable[[str], bool]) -> None:
-        """Some keys count no more: nor does what they signed, nor what it made this guard remember."""
+        """Forget what removed keys signed: their seals, and the newest positions that this guard remembers from them."""
         for seen in self._seen.values():
             for kid in [kid for kid in seen if not counts(kid)]:
                 del seen[kid]
@@ -112,7 +115,7 @@ class SealBoard:
                 self._views[partition] = key_withdrawn(view.kid)
 
     def after_fork(self) -> None:
-        """In the child: keep what was seen, which only ever denies."""
+        """Drop all seals in a forked child. Keep the newest positions, which can only deny."""
         self._views = {}
 
     def _judge(self, partition: int, found: SealFound, before: Moment, verified: VerifySeal) -> PartitionView | Denial:

@@ -1,10 +1,11 @@
-"""What one guard knows of its gates: a table of slots, and the keys by which their records are judged.
+"""What one guard knows of its gates: a table of slots, and the keys that verify their records.
 
-The guard asks it for callers, the watcher's threads write into it what the store said, and neither needs the other for
-that. A slot is written under one lock, and read without it. A fault in judging one gate's record is that gate's alone:
-it withholds, is counted, and no other gate waits for it.
+The guard reads the table for callers. The watcher's threads write what the store held into it. Neither needs the other for
+that. A slot is written under one lock and read without it. A fault in judging one gate's record concerns that gate alone:
+the gate withholds, the fault is counted, and no other gate waits for it.
 
-Limits: it asks no store and keeps no time of its own. What a fork leaves of it is what was seen, which only ever denies.
+Limits: it asks no store and has no clock of its own. A forked child keeps only the newest statements that were seen, which
+can only deny.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from failshut.store.names import Names
 
 SLOTS_MAX: Final = 4096
 
-#: What tells gates apart: name, context, pinned policy.
+#: What distinguishes gates: name, context and pinned policy.
 SlotKey = tuple[str, tuple[tuple[str, str], ...], str]
 
 
@@ -34,10 +35,10 @@ class Slots:
     """The slots of one guard. All methods may be called from any thread.
 
     Args:
-        configuration: the guard's.
-        keys_changed: called after the key file has changed and what rested on a withdrawn key has ended; without the lock.
-        tally_of: opens a tally for a gate and an epoch, in which executions are counted.
-        guard: what their executions ask.
+        configuration: the guard's configuration.
+        keys_changed: called without the lock, after the key file changed and everything signed with a removed key ended.
+        tally_of: opens a tally, which counts executions, for a gate and an epoch.
+        guard: the guard that the slots' executions ask.
     """
 
     def __init__(
@@ -48,7 +49,7 @@ class Slots:
         guard: object,
     ) -> None:
         self.faults = 0
-        """Errors in the background threads that nobody foresaw; each ended a turn and opened nothing."""
+        """The number of unforeseen errors in the background threads. Each ended a turn and opened nothing."""
         self.last_fault = ""
         self._tolerance_ms = configuration.clock_tolerance_ms
         self._clocks = configuration.clocks
@@ -62,7 +63,7 @@ class Slots:
         self._lock = threading.Lock()
 
     def slot(self, gate: str, context: Mapping[str, str], policy: str) -> Slot:
-        """The slot of a gate; gates that say the same share it. Raises ValueError beyond 4,096 of them."""
+        """Return the slot of a gate, context and policy; the first call makes it. Raises ValueError beyond 4,096 slots."""
         key = (gate, tuple(sorted(context.items())), policy)
         with self._lock:
             slot = self._slots.get(key)
@@ -76,22 +77,22 @@ class Slots:
             return slot
 
     def all(self) -> list[Slot]:
-        """All slots; a copy."""
+        """Return all slots, in a list of its own."""
         return list(self._slots.values())
 
     def moment(self) -> Moment:
-        """Both clocks, now."""
+        """Return the present times of both clocks."""
         return Moment(self._clocks.monotonic(), self._clocks.wall())
 
     def close(self) -> None:
-        """From now on nothing that a read or a push brings is taken."""
+        """Ignore all reads and pushes from now on."""
         with self._lock:
             self._closed = True
 
-    # What the store said -------------------------------------------------------------------------------------------
+    # --- what the store said ---
 
     def take(self, slot: Slot, record: bytes | None, pttl_ms: int, before: Moment, fence: Fenced | None = None) -> None:
-        """What a read found for one gate. A fault here is this gate's alone."""
+        """Judge what a read found for one gate. A fault in judging it closes this gate alone."""
         self._look_for_key(slot, record)
         with self._lock:
             if self._closed:
@@ -106,15 +107,16 @@ class Slots:
         slot.interrupt_if_withheld()
 
     def known_seals(self) -> dict[int, bytes]:
-        """The partitions whose seals renew gates here, with the beginning of the seal that is known of each."""
+        """Return the partitions whose seals renew gates here, each with the first bytes of its known seal."""
         with self._lock:
             partitions = {slot.sealed.partition for slot in self._slots.values() if slot.sealed is not None}
             return {partition: self._seals.head(partition) for partition in sorted(partitions)}
 
     def take_seals(self, found: Mapping[int, SealFound], before: Moment) -> list[Slot]:
-        """What a read found of seals: each renews its gates. Returns the slots that it no longer names.
+        """Judge the seals that a read found, and renew each seal's gates. Return the slots that its seal no longer names.
 
-        These are left as they are: their records say why, and what came after. Whoever calls this reads them at once.
+        These slots stay as they are. The caller must read their records at once: a record says why the gate closed, or holds
+        a new permit.
         """
         for seal in found.values():
             if seal.token and self._keys.follows and not self._keys.knows(seal.token):
@@ -141,7 +143,7 @@ class Slots:
         return unnamed
 
     def _is_unnamed(self, slot: Slot) -> bool:
-        """Return whether the newest seal leaves out the permit that it should renew."""
+        """Return whether the newest seal no longer names the permit that it should renew."""
         view = self._seals.view(slot.sealed.partition) if slot.sealed is not None else None
         return slot.sealed is not None and view is not None and not isinstance(view, Denial) and view.leaves_out(slot.sealed)
 
@@ -150,7 +152,7 @@ class Slots:
             slot.renew(self._seals.view(slot.sealed.partition), self.moment())
 
     def unreachable(self, slots: list[Slot], why: str) -> None:
-        """A read failed: leases stay what they are, and run out. What the newest seal does not name has ended."""
+        """Record that a read failed. Leases stay as they are and run out. A permit that the newest seal omits ends now."""
         with self._lock:
             for slot in slots:
                 slot.unreachable = why
@@ -161,7 +163,7 @@ class Slots:
             slot.interrupt_if_withheld()
 
     def nameless(self, slots: list[Slot], error: TokenError) -> None:
-        """Nothing can be read for these gates, because nobody knows under which names: they deny, whatever they had."""
+        """Deny at these gates, whatever lease they had. Their names in the store are unknown, so nothing can be read."""
         with self._lock:
             for slot in slots:
                 slot.unreachable = ""
@@ -171,7 +173,7 @@ class Slots:
             slot.interrupt_if_withheld()
 
     def pushed(self, gate: str, token: bytes) -> list[Slot]:
-        """What a push says; returns the slots that must be read again."""
+        """Judge a pushed closing of a gate. Return the slots whose records must be read again."""
         again = []
         for slot in self.all():
             if slot.gate != gate:
@@ -191,10 +193,10 @@ class Slots:
                 again.append(slot)
         return again
 
-    # Keys ----------------------------------------------------------------------------------------------------------
+    # --- keys ---
 
     def names(self) -> Names:
-        """The names of this guard's installation in the store. Raises TokenError where none is known."""
+        """Return the names that this guard's installation uses in the store. Raises TokenError if none is known."""
         return self._keys.names()
 
     @property
@@ -203,11 +205,11 @@ class Slots:
         return self._keys.follows
 
     def counts(self, kid: str) -> bool:
-        """Whether what this key signed counts now."""
+        """Return whether what this key signed counts now."""
         return self._keys.counts(kid)
 
     def refresh_keys(self, at_once: bool = False) -> None:
-        """Follow the key file, from any thread. Where it changed, what rests on a withdrawn key has ended on return."""
+        """Read the key file again if it is due or `at_once`. On return everything signed with a removed key has ended."""
         if not self._keys.refresh(self._withdraw, at_once):
             return
         for slot in self.all():
@@ -221,19 +223,25 @@ class Slots:
                 slot.withdraw(counts)
 
     def _look_for_key(self, slot: Slot, token: bytes | None) -> None:
-        """A token with an unknown key may be the first one after a rotation. The file is read without the lock."""
+        """Read the key file if the token names an unknown key. It may be the first one after a rotation.
+
+        Callers do not hold the lock, because reading the file may take long.
+        """
         if token and self._keys.follows and not slot.has_verified(token) and not self._keys.knows(token):
             self.refresh_keys()
 
-    # Trouble and forks ---------------------------------------------------------------------------------------------
+    # --- faults and forks ---
 
     def note_fault(self, error: Exception) -> None:
-        """Count an error that nobody foresaw."""
+        """Count an unforeseen error, and keep its text (at most 300 characters)."""
         self.faults += 1
         self.last_fault = f"{type(error).__name__}: {error}"[:300]
 
     def after_fork(self) -> None:
-        """In the child: the parent's threads may have held the locks, and no lease is the child's."""
+        """Replace the locks and end all leases in a forked child.
+
+        A thread of the parent may have held the locks, and the child has no lease of its own yet.
+        """
         self._lock = threading.Lock()
         self._keys.after_fork()
         self._seals.after_fork()

@@ -1,12 +1,12 @@
-"""How executions ended, counted where they end: one tally for each gate and epoch, and a book that reads it.
+"""Counts of how executions ended: one tally for each gate and epoch, and a book that reads it.
 
-Most executions succeed, and a service has many of them. So an execution that succeeded takes one step of an iterator of its
-tally, and no object is made, queued or locked for it. Other outcomes are counted likewise, in iterators that are made when
-they are first needed. A step of `itertools.count` is one call of the interpreter, so no thread loses another's.
+Most executions succeed, and a service has many of them. So an execution that succeeded advances an iterator of its tally by
+one step, and no object is made, queued or locked for it. Other outcomes are counted the same way, in iterators that are made
+when they are first needed. A step of `itertools.count` is one call of the interpreter, so no thread loses another's step.
 
-The leases of an epoch have the tally in hand, and executions have their lease. So a tally that is gone is one that nobody
-counts in any more, and its book is closed once it was read for the last time. Reading takes a step as well, which the book
-subtracts. Limit: a probe is not counted here. Its outcome is told by itself, with its token (outcomes.py).
+The leases of an epoch refer to the tally, and executions refer to their lease. So once a tally is gone, nobody counts in it
+any more. Its book is closed after it was read for the last time. Reading takes a step as well, and the book subtracts that.
+Limit: a probe is not counted here. Its outcome is reported by itself, with its token (outcomes.py).
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from typing import Final
 
 OK: Final = "ok"
 FAILED: Final = "failed"
-#: Nothing was executed, or the guard itself interrupted it: says nothing of the action.
+#: Nothing was executed, or the guard itself interrupted it: the outcome says nothing about the action.
 CANCELLED: Final = "cancelled"
 #: Admitted, and ended by somebody else's cancellation or timeout, or by the process's end: its action did not come back.
 INTERRUPTED: Final = "interrupted"
-#: How many outcomes there are, and so how many entries one reading gives at most.
+#: The number of outcomes, and so the most entries that one reading returns.
 OUTCOMES: Final = 4
-#: The largest count that an entry may carry; what is above it waits for the next reading.
+#: The largest count that an entry may carry. The rest waits for the next reading.
 COUNT_MAX: Final = 2**31 - 1
 
 
@@ -34,16 +34,16 @@ class Tally:
 
     def __init__(self) -> None:
         self.ok = count()
-        """The next step of it is one execution that succeeded."""
+        """Each step of this iterator is one execution that succeeded."""
         self.others: dict[str, count[int]] = {}
 
     def add(self, outcome: str) -> None:
-        """Count one execution."""
+        """Count one execution with this outcome."""
         next(self.ok if outcome == OK else self.others.setdefault(outcome, count()))
 
 
 class _Page:
-    """How far one iterator of a tally was read, and how often."""
+    """How many steps of one iterator were reported, and how many steps the readings themselves took."""
 
     __slots__ = ("looks", "told")
 
@@ -51,7 +51,7 @@ class _Page:
         self.looks = self.told = 0
 
     def new(self, counted: count[int]) -> int:
-        """How many steps were taken since, this one and other readings left out."""
+        """Return how many executions were counted since the last reading. The steps of the readings do not count."""
         found = min(next(counted) - self.looks - self.told, COUNT_MAX)
         self.looks += 1
         self.told += found
@@ -59,7 +59,7 @@ class _Page:
 
 
 class Book:
-    """Reads a tally. For one thread."""
+    """Reads a tally. Only one thread may use it."""
 
     __slots__ = ("_ok", "_others", "_pages", "_tally", "epoch", "gate")
 
@@ -72,11 +72,11 @@ class Book:
 
     @property
     def over(self) -> bool:
-        """Whether nobody counts in it any more; asked before the last reading, not after it."""
+        """Whether nobody counts in the tally any more. Ask before the last reading, not after it."""
         return self._tally() is None
 
     def read(self) -> list[tuple[str, int]]:
-        """Each outcome that was counted since the last reading, and how often."""
+        """Return each outcome that was counted since the last reading, with its number."""
         found = [(OK, self._pages[OK].new(self._ok))]
         for outcome, counted in list(self._others.items()):
             found.append((outcome, self._pages.setdefault(outcome, _Page()).new(counted)))

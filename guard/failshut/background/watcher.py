@@ -1,15 +1,16 @@
-"""The background of a guard: threads that talk to the store, and look at the key file, so that callers never do.
+"""The background threads of a guard. They talk to the store and read the key file, so that callers never do.
 
-The watcher reads the gates in use (at a quarter of the permit's life, at most 250 ms apart) and fetches what
-callers wait for. The listener does nothing but wait for pushed closings, so that a slow read delays none. The
-reporter writes outcomes (reporter.py), so that a store that does not take them delays neither. If the keys are
-in a file, one more thread reads it each second. A key's removal must not wait for a store that answers late.
-All are daemons with connections of their own. An error of the store is counted, waited out with a bounded
-backoff and never changes a lease: it runs out. An error that nobody foresaw ends the turn, not the thread, and
-changes no lease either.
+The watcher reads the records of the gates in use (every quarter of the permit's life, at most 250 ms apart) and
+fetches what callers wait for. The listener only waits for pushed closings, so that a slow read delays none. The
+reporter writes outcomes (reporter.py), so that a store that refuses them delays neither. If the keys are in a
+file, one more thread reads it each second, because a key's removal must not wait for a store that answers late.
+All are daemon threads with connections of their own. After an error of the store, a thread waits with a bounded
+backoff. The error never changes a lease: the lease runs out. An unforeseen error ends the turn, not the thread,
+and changes no lease either.
 
-Requests of callers are bounded and carry their own answer. A caller who gave up is not served. A probe token
-that arrives after its caller left is reported as cancelled, so the monitor knows that it is spent.
+The queue of callers' requests is bounded, and each request carries its own answer. A caller who gave up is not
+served. A probe token that arrives after its caller left is reported as cancelled, so the monitor knows that it
+is spent.
 """
 
 from __future__ import annotations
@@ -38,11 +39,11 @@ BACKOFF_SECONDS_MAX: Final = 1.0
 LISTEN_SECONDS: Final = 0.25
 SILENCE_SECONDS_MAX: Final = 2.0
 RECORD_SECONDS: Final = 10.0
-"""The record of a gate that seals renew is read again after about so long: two monitors that disagree keep no gate open."""
+"""A gate's record is read again after about this time even while seals renew it. So disagreeing monitors keep no gate open."""
 
 
 class ReadRequest:
-    """A caller waits until a read of this gate has ended, one way or the other."""
+    """A caller's request that ends when a read of this gate has ended, successful or not."""
 
     def __init__(self, slot: Slot | None) -> None:
         self.slot = slot
@@ -50,7 +51,7 @@ class ReadRequest:
 
 
 class ProbeRequest:
-    """A caller waits for a probe token; it may leave, and then the token is not lost without a word."""
+    """A caller's request for a probe token. If the caller leaves first, the token is reported and not silently lost."""
 
     def __init__(self, slot: Slot, epoch: str) -> None:
         self.slot = slot
@@ -60,7 +61,7 @@ class ProbeRequest:
         self._left = False
 
     def answer(self, token: str) -> bool:
-        """Hand over the token; False if the caller has left."""
+        """Hand over the token. Return False if the caller has left."""
         with self._lock:
             if self._left:
                 return False
@@ -69,13 +70,13 @@ class ProbeRequest:
             return True
 
     def fail(self, error: Unreachable) -> None:
-        """Say that there is no answer to be had."""
+        """Answer the caller with an error."""
         with self._lock:
             if not self._left and not self.done.done():
                 self.done.set_exception(error)
 
     def leave(self) -> bool:
-        """The caller stops waiting; False if the answer came first and must be used."""
+        """Stop waiting. Return False if the answer came first: the caller must use it."""
         with self._lock:
             if self.done.done():
                 return False
@@ -92,7 +93,7 @@ Request = ReadRequest | ProbeRequest
 
 
 class Watcher:
-    """The threads of one guard in one process. Started once; a guard makes a new one where this ended."""
+    """The threads of one guard in one process. It starts once. After it ended, the guard makes a new one."""
 
     def __init__(self, configuration: Configuration, slots: Slots, outcomes: OutcomeQueue, instance: str) -> None:
         self._configuration = configuration
@@ -106,11 +107,11 @@ class Watcher:
         self._reporter = Reporter(configuration, slots.names, outcomes, instance, self._stopping)
         self._subscription: Subscription | None = None
         self._seals_mono = float("-inf")
-        """When seals were read last, or were tried to be."""
+        """The monotonic time (seconds) of the last attempt to read seals."""
         self._elsewhere = False
-        """The watcher found that the store is no longer where it was; the listener subscribes anew."""
+        """Whether the watcher found that the store has moved. The listener then subscribes anew."""
         self.asking_since = 0.0
-        """Monotonic time at which the question under way was put to the store; 0 if there is none."""
+        """The monotonic time (seconds) at which the pending question was sent to the store; 0 if there is none."""
         self._threads = [
             threading.Thread(target=self._watch, name="failshut-watcher", daemon=True),
             threading.Thread(target=self._attend, name="failshut-listener", daemon=True),
@@ -120,16 +121,16 @@ class Watcher:
             self._threads.append(threading.Thread(target=self._keep_keys, name="failshut-keys", daemon=True))
 
     def start(self) -> None:
-        """Start the threads. Raises RuntimeError where the interpreter cannot start one."""
+        """Start the threads. Raises RuntimeError if the interpreter cannot start one."""
         for thread in self._threads:
             thread.start()
 
     def running(self) -> bool:
-        """Whether all threads live."""
+        """Return whether all threads are alive."""
         return all(thread.is_alive() for thread in self._threads)
 
     def stop(self, seconds: float) -> None:
-        """Write what outcomes wait, end the threads and wait for them, at most `seconds` in all."""
+        """Write the waiting outcomes, end the threads and wait for them, at most `seconds` in all."""
         self._stopping.set()
         self.wake()
         end = time.monotonic() + seconds
@@ -138,21 +139,21 @@ class Watcher:
                 thread.join(max(0.0, end - time.monotonic()))
 
     def abandon(self) -> None:
-        """In a forked child, where these threads do not exist: let go of what they had open."""
+        """Drop the connections in a forked child, where these threads do not exist."""
         self._store.abandon()
         self._reporter.abandon()
         if self._subscription is not None:
             self._subscription.abandon()
 
     def ask(self, request: Request) -> bool:
-        """Queue a caller's request; False at the bound."""
+        """Queue a caller's request. Return False at the bound."""
         if self._requests.qsize() >= REQUESTS_MAX:
             return False
         self._requests.put(request)
         return True
 
     def wake(self) -> None:
-        """Have the watcher see at once what is due."""
+        """Wake the watcher, so that it reads at once what is due."""
         self._requests.put(ReadRequest(None))
 
     def _watch(self) -> None:
@@ -174,7 +175,7 @@ class Watcher:
         self._stopping.wait(LOOK_SECONDS)
 
     def _repeat(self, turn: Callable[[], None], recover: Callable[[], None]) -> None:
-        """Take turns until stopped. An error that nobody foresaw ends the turn and opens nothing."""
+        """Call `turn` until stopped. An unforeseen error ends that turn and opens nothing. Then `recover` is called."""
         while not self._stopping.is_set():
             try:
                 turn()
@@ -187,10 +188,10 @@ class Watcher:
         self.asking_since = 0.0
         self._store.close()
 
-    # The watcher's thread ------------------------------------------------------------------------------------------
+    # --- the watcher's thread ---
 
     def _turn(self) -> None:
-        """Wait until something is due or wanted, then read and fetch."""
+        """Wait until a read is due or requested. Then read records and seals, and fetch probe tokens."""
         reads, probes = self._wait()
         try:
             self._slots.refresh_keys()
@@ -204,7 +205,7 @@ class Watcher:
                 self._read_seals()  # permits are written before the seal that names them
             for probe in probes:
                 self._fetch_probe(probe)
-        finally:  # whoever waits is told, also where this turn failed
+        finally:  # whoever waits gets an answer, even if this turn failed
             for request in reads:
                 if not request.done.done():
                     request.done.set_result(None)
@@ -223,16 +224,19 @@ class Watcher:
         return reads, [request for request in requests if isinstance(request, ProbeRequest)]
 
     def _pause(self) -> float:
-        """Seconds until the next gate is due."""
+        """Return the seconds until the next read is due, at most 0.25."""
         now = time.monotonic()
         pause = min((self._due_at(slot) - now for slot in self._slots.all()), default=READ_INTERVAL_MS_MAX / 1000)
         pause = min(pause, self._seals_due_at() - now)
         return max(0.001, min(pause, READ_INTERVAL_MS_MAX / 1000))
 
     def _due_at(self, slot: Slot) -> float:
-        """A record is read again and again until its permit has a lease by a seal; then now and then, for what no seal says."""
+        """Return when a gate's record is to be read next (monotonic seconds).
+
+        It is read often until a seal gives its permit a lease. Then it is read rarely, for what no seal says.
+        """
         renewed = slot.sealed is not None and isinstance(slot.state, Lease)
-        # Not all of a guard's gates at one time.
+        # The times differ by gate, so that a guard does not read all its gates at once.
         seconds = RECORD_SECONDS * (1 + hash(slot.gate) % 64 / 64) / 2 if renewed else slot.interval_ms / 1000
         return max(slot.read_mono + seconds, self._retry_at)
 
@@ -244,14 +248,14 @@ class Watcher:
         return now >= self._seals_due_at()
 
     def _read_seals(self) -> list[Slot]:
-        """Read the seals of the partitions in which gates live by them; return the gates that these no longer name."""
+        """Read the seals of all partitions that renew gates here. Return the slots that their seals no longer name."""
         known = self._slots.known_seals()
         if not known:
             return []
         try:
             names = self._slots.names()
         except TokenError:
-            return []  # nothing is read under no name, and each gate's own read says so
+            return []  # without a name nothing can be read, and each gate's own read says so
         before = self._slots.moment()
         self._seals_mono = self.asking_since = time.monotonic()
         try:
@@ -313,10 +317,10 @@ class Watcher:
         self._backoff = min(BACKOFF_SECONDS_MAX, max(BACKOFF_SECONDS_MIN, self._backoff * 2))
         self._retry_at = time.monotonic() + self._backoff
 
-    # The listener's thread -----------------------------------------------------------------------------------------
+    # --- the listener's thread ---
 
     def _listen(self) -> None:
-        """One subscription, from its making to its end."""
+        """Subscribe to pushed closings, and handle them until the subscription ends."""
         configuration = self._configuration
         try:
             names = self._slots.names()

@@ -1,8 +1,8 @@
-"""A part of a worker that goes on beside it: started, stopped, and never ending in silence.
+"""A background task of a worker. It is started and stopped, and logs an error if it ends by itself.
 
-None of these parts decides anything. If one fails for good, its data are missing. Without marks evidence time stops,
-without samples a lag is unknown, and without outcomes a PROVING reaches its deadline. Gates close by that, and the log
-says why.
+None of these tasks decides anything. If one fails for good, its data are missing. Without marks evidence time stops.
+Without samples a lag is unknown. Without outcomes a PROVING reaches its deadline. Missing data close gates, and the
+log records why.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from abc import ABC, abstractmethod
 from types import TracebackType
 from typing import ClassVar, Self
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class Background(ABC):
-    """One task that runs until it is stopped. A subclass looks at `_stopping` in its loop."""
+    """One task that runs until it is stopped. A subclass checks `_stopping` in its loop."""
 
     NAME: ClassVar[str]
 
@@ -26,12 +26,12 @@ class Background(ABC):
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Begin. What it is made with has been started; servers may be down."""
+        """Start the task. Everything passed to the constructor must be started already. Servers may be down."""
         self._task = asyncio.create_task(self._run(), name=f"failshut-{self.NAME}")
         self._task.add_done_callback(self._ended)
 
     async def stop(self) -> None:
-        """End, and return when that is done. What is under way is left to whoever comes next."""
+        """Stop the task, and return when it has ended. Unfinished work is left to the next worker."""
         self._stopping = True
         if self._task is not None:
             self._task.cancel()
@@ -49,12 +49,12 @@ class Background(ABC):
 
     @abstractmethod
     async def _run(self) -> None:
-        """Go on until `_stopping`."""
+        """Work until `_stopping` is set."""
 
     @abstractmethod
     async def _release(self) -> None:
-        """Let go of connections of one's own."""
+        """Close the task's own connections."""
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         if not self._stopping and not task.cancelled():
-            log.error("%s ended by itself: what it brings stays out", self.NAME, exc_info=task.exception())
+            logger.error("%s ended by itself: what it brings stays out", self.NAME, exc_info=task.exception())

@@ -1,26 +1,26 @@
-"""Outcomes of guards, on their way from the store into evidence.
+"""Moves outcomes of guards from the store into evidence.
 
-Guards know the store alone: they append how executions ended to a capped stream of their gate. An entry in a gate's stream
-belongs to that gate, whatever the entry says. A service's user of the store reaches its own gates' streams alone. A probe's
-token is checked here, where the key is (probe_tokens.py); evidence names the probe and holds no secret.
+Guards use only the store. They append how executions ended to a capped stream of their gate. An entry in a gate's stream
+belongs to that gate, whatever the entry says. A service's user of the store can reach only its own gates' streams. A probe's
+token is checked here, because the key is here (probe_tokens.py). Evidence names the probe and contains no secret.
 
-The workers share the streams as a consumer group. An entry is written to the topic `internal` first. It is acknowledged
-and deleted in the store only when Kafka has it. What a worker did not finish another takes over after `CLAIM_AFTER_MS`.
+The workers share the streams as a consumer group. An entry is written to the topic `internal` first. It is acknowledged and
+deleted in the store only when Kafka has it. Another worker takes over unfinished entries after `CLAIM_AFTER_MS`.
 
-A pass reads what is due, and writes it in as few records as say the same (outcome_sums.py): what went well may wait in the
-store for more of its kind, and nothing else waits.
+A pass reads the streams that are due, and sums their entries into as few records as possible (outcome_sums.py). Only
+successful outcomes may wait in the store for more of their kind.
 
-The cap is the guard's courtesy, and the store cannot enforce it. So each pass bounds the streams before it reads them
-(outcomes.lua): one over `ENTRIES_MAX` or `BYTES_MAX` is deleted unread, and its length reported as lost. So are streams of
-gates that no policy names, by a sweep.
+Each guard caps its streams, but the store cannot enforce the cap. So each pass bounds the streams before it reads them
+(outcomes.lua). A stream over `ENTRIES_MAX` or `BYTES_MAX` is deleted unread, and its length is reported as lost. A sweep
+deletes streams of gates that no policy names.
 
-A store that is down, flushed or restarted empty costs what it held: the group is made again. An entry that is no outcome is
-counted, logged and deleted. An entry that is longer than any of ours is dropped unread, and costs no other gate its outcomes.
-What was not read leaves a hole in its guard's count, which the gate's condition finds.
+A store that is down, flushed or restarted empty loses only what it held, and the group is made again. An entry that is no
+outcome is counted, logged and deleted. An entry that is longer than any valid one is dropped unread, and no other gate loses
+outcomes by it. What was not read leaves a hole in its guard's count, and the gate's condition finds the hole.
 
-Limits: an entry may reach evidence twice, if a worker dies between the two acknowledgements. The entries of a stream that was
-deleted unread are reported as lost, and may be found as a hole as well. Between two passes streams may fill the store, which
-before Redis 7 delays permits. To avoid that, outcomes may have a store of their own (FAILSHUT_OUTCOMES_STORE).
+Limits: an entry may reach evidence twice if a worker dies between the two acknowledgements. The entries of a stream that was
+deleted unread are reported as lost, and may also be found as a hole. Between two passes, streams may fill the store. Before
+Redis 7 that delays permits. To avoid that, outcomes may have a store of their own (FAILSHUT_OUTCOMES_STORE).
 """
 
 from __future__ import annotations
@@ -46,19 +46,19 @@ from failshut_streams.sources.outcome_sums import Said, put_together
 
 GROUP: Final = "failshut-outcomes"
 BATCH_MAX: Final = 500
-"""Entries that are read from one stream in a pass."""
+"""The most entries that a pass reads from one stream."""
 ENTRIES_MAX: Final = 50_000
-"""Entries of one stream, five times a guard's own cap; a stream with more is deleted unread."""
+"""The most entries of one stream, five times a guard's own cap. A stream with more is deleted unread."""
 BYTES_MAX: Final = 8 * 1024 * 1024
-"""Memory of one stream, as the store reckons it; a stream with more is deleted unread."""
+"""The most memory of one stream, as the store measures it. A stream with more is deleted unread."""
 PASS_BYTES_MAX: Final = 16 * 1024 * 1024
-"""Memory of the streams that are read in one pass."""
+"""A pass takes no further stream once those that it reads have this much memory."""
 STREAMS_AT_ONCE: Final = 1_000
-"""Streams that the store looks at in one step."""
+"""The number of streams that the store examines in one step."""
 CLAIM_AFTER_MS: Final = 30_000
-"""An entry that its worker has had for so long is taken over."""
+"""An entry that a worker has not finished after this time is taken over by another."""
 FORGET_AFTER_MS: Final = 3_600_000
-"""A consumer that has nothing and asked for nothing for so long is struck from the group."""
+"""A consumer without pending entries that was idle for this time is removed from the group."""
 
 _POLL_SECONDS = 0.1
 _SWEEP_SECONDS = 5.0
@@ -68,25 +68,25 @@ _KAFKA_SECONDS_MAX = 30.0
 _WAIT_SECONDS = (0.1, 2.0)
 _BOUND = files(__package__).joinpath("outcomes.lua").read_text()
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 def _ignore(what: str, count: int) -> None:
-    """Nobody listens."""
+    """Drop a count that nobody listens for."""
 
 
 def _at_once(gate: str) -> int:
-    """Nothing waits."""
+    """Return a waiting time of 0: nothing waits."""
     return 0
 
 
 class OutcomeMover(Background):
-    """Moves outcomes until it is stopped. One per worker; `worker` is its name in the group, another for each worker.
+    """Moves outcomes until it is stopped. Each worker has one. `worker` is its name in the group, unique to each worker.
 
-    `gates` says whose outcomes there are, each time anew, and `waits_ms` how long what went well at one of them may wait in the
-    store. `moved` and `malformed` count entries, `dropped` those of streams
-    that were over their bound. `on_count` is told of them under these names, of the outcomes that guards say they lost as
-    "lost", and of "store_unreachable", "broker_unreachable" and "unexpected".
+    Each pass calls `gates` for the gates whose outcomes it moves. `waits_ms` returns how long (ms) a gate's successful outcomes
+    may wait in the store. `moved` and `malformed` count entries. `dropped` counts entries of streams that were deleted unread.
+    `on_count` receives these counts under the same names, and as "lost" the outcomes that guards report as lost. It also
+    receives the errors "store_unreachable", "broker_unreachable" and "unexpected".
     """
 
     NAME = "outcomes"
@@ -114,12 +114,12 @@ class OutcomeMover(Background):
         self._claim_after_ms = claim_after_ms
         self._on_count = on_count
         self._grouped: set[str] = set()  # gates whose stream has the group, as far as is known
-        self._unfinished: set[str] = set()  # gates of which this worker's name may still have entries in the group
+        self._unfinished: set[str] = set()  # gates of which this worker's name may still have pending entries in the group
         self._known: frozenset[str] = frozenset()
         self._claim_at_s = self._sweep_at_s = 0.0
         self._batch = BATCH_MAX
         self._well, self._passes = True, 0
-        self._complained: set[str] = set()  # gates of whose entries the log was told since the last sweep
+        self._complained: set[str] = set()  # gates whose bad entries were logged since the last sweep
         self.moved = self.malformed = self.dropped = 0
 
     async def _release(self) -> None:
@@ -140,23 +140,23 @@ class OutcomeMover(Background):
                 wait_s = _WAIT_SECONDS[0]
                 if not self._well:
                     self._well = True
-                    log.info("outcomes are moved again")
-                if moved < BATCH_MAX:  # what came meanwhile is one pass with what comes yet
+                    logger.info("outcomes are moved again")
+                if moved < BATCH_MAX:  # wait, so that one pass takes what came meanwhile and what comes now
                     await asyncio.sleep(_POLL_SECONDS)
                 continue
             await asyncio.sleep(wait_s)
             wait_s = min(2 * wait_s, _WAIT_SECONDS[1])
 
     async def move_once(self) -> int:
-        """Make one pass; return how many entries were dealt with.
+        """Make one pass. Return how many entries were handled.
 
         Raises:
-            RedisError, OSError: the store did not answer in time or not in order.
-            KafkaError, TimeoutError: Kafka did not take all of it. The entries stay in the store.
+            RedisError, OSError: the store did not answer in time, or answered with an error.
+            KafkaError, TimeoutError: Kafka did not take all records. The entries stay in the store.
         """
         self._follow(frozenset(self._gates()))
         gates = sorted(self._known)
-        turn = self._passes % max(1, len(gates))  # another gate is first each time: none is read at the cost of the rest
+        turn = self._passes % max(1, len(gates))  # each pass begins with another gate, so that none delays the others
         self._passes += 1
         filled = await self._bounded(gates[turn:] + gates[:turn])
         now_s = asyncio.get_running_loop().time()
@@ -190,13 +190,13 @@ class OutcomeMover(Background):
     # --- bounds ---
 
     def _follow(self, gates: frozenset[str]) -> None:
-        """Take note of gates that policies name since, whose entries of a former life of this worker are read first."""
+        """Store the gates that policies name now. Of new gates, unfinished entries of an earlier run are read first."""
         self._unfinished = (self._unfinished | (gates - self._known)) & gates
         self._grouped &= gates
         self._known = gates
 
     async def _bounded(self, gates: list[str]) -> list[str]:
-        """Have streams that are over their bound deleted; return the gates whose streams are due, for one pass."""
+        """Delete streams that are over their bound. Return the gates whose streams are due, enough for one pass."""
         filled, load = [], 0
         for start in range(0, len(gates), STREAMS_AT_ONCE):
             some = gates[start : start + STREAMS_AT_ONCE]
@@ -216,13 +216,13 @@ class OutcomeMover(Background):
         self._grouped.discard(gate)
         self.dropped += entries
         self._on_count("dropped", entries)
-        log.warning("the outcomes of %s were %s: %d entries were deleted unread", gate, what, entries)
+        logger.warning("the outcomes of %s were %s: %d entries were deleted unread", gate, what, entries)
         async with asyncio.timeout(_KAFKA_SECONDS_MAX):
             key, value = lost_record(gate, entries)
             await self._producer.send_and_wait(self._topic, value, key)
 
     async def _sweep(self) -> None:
-        """Delete streams of gates that no policy names: nobody reads them, and nobody else would bound them."""
+        """Delete streams of gates that no policy names. Nobody reads them, and nobody else would bound them."""
         self._complained.clear()
         wanted, found = {self._names.outcomes(gate) for gate in self._known}, 0
         async for name in self._redis.scan_iter(match=self._names.outcomes("*"), count=500):
@@ -235,7 +235,7 @@ class OutcomeMover(Background):
     # --- entries ---
 
     async def _next(self, filled: list[str], now_s: float) -> list[Entry]:
-        """Return what this worker has not finished, or what another has not, or what is new."""
+        """Return the entries that this worker has not finished. Without any, return another worker's, or else new ones."""
         filled = await self._make_groups(filled)
         begun = [gate for gate in filled if gate in self._unfinished]
         if begun:
@@ -256,7 +256,7 @@ class OutcomeMover(Background):
             stream = self._names.outcomes(gate)
             try:
                 await self._redis.xgroup_create(stream, GROUP, id="0", mkstream=True)
-            except OutOfMemoryError:  # nobody could ever read it, and it is a part of what fills the store
+            except OutOfMemoryError:  # without a group nobody can read the stream, and it helps to fill the store
                 await self._say_lost(gate, await self._redis.xlen(stream), "in a store that is full")
                 await self._redis.unlink(stream)
                 continue
@@ -276,7 +276,10 @@ class OutcomeMover(Background):
         return [entry for stream, part in parts for entry in entries_of(by_stream[stream], [part])]
 
     async def _drop_too_long(self, gates: list[str]) -> int:
-        """Some of what this worker was given cannot be read: find where, drop what is too long by itself, or take less."""
+        """Find and drop the entries that are too long to be read, and read smaller batches from now on.
+
+        Return how many entries were dropped.
+        """
         self._unfinished |= {*gates}
         self._batch = max(1, self._batch // 8)
         dropped = 0
@@ -290,7 +293,7 @@ class OutcomeMover(Background):
         return dropped
 
     async def _dropentries_of(self, gate: str) -> int:
-        """Drop the entries of a gate's stream that this worker was given and that are longer than anything of ours."""
+        """Drop this worker's pending entries of a gate that are longer than any valid one. Return their number."""
         stream, dropped = self._names.outcomes(gate), 0
         for waiting in await self._redis.xpending_range(stream, GROUP, "-", "+", BATCH_MAX, self._worker):
             entry_id: Any = waiting["message_id"]
@@ -306,7 +309,7 @@ class OutcomeMover(Background):
         return dropped
 
     async def _claim(self, gates: list[str]) -> list[Entry]:
-        """Take over what other workers have had for too long, and forget workers that are gone."""
+        """Take over entries that other workers have not finished for too long. Remove workers that are gone."""
         claimed: list[Entry] = []
         for gate in gates:
             stream = self._names.outcomes(gate)
@@ -320,7 +323,7 @@ class OutcomeMover(Background):
         return claimed
 
     async def _move(self, entries: list[Entry]) -> None:
-        """Write a batch to Kafka and wait for its acknowledgements."""
+        """Write a batch to Kafka, and wait for its acknowledgements."""
         by_gate: dict[str, list[Said]] = {}
         moved = malformed = lost = 0
         for entry in entries:
@@ -350,13 +353,13 @@ class OutcomeMover(Background):
             self._on_count("lost", lost)
 
     def _complain(self, gate: str, error: Exception) -> None:
-        """Say that an entry is none, once between two sweeps: who writes one writes thousands, and would fill the log."""
+        """Log a bad entry, once per gate between two sweeps. Whoever writes one writes thousands, and would fill the log."""
         if gate not in self._complained:
             self._complained.add(gate)
-            log.warning("an entry of the outcomes of %s is none: %.200s", gate, error)
+            logger.warning("an entry of the outcomes of %s is none: %.200s", gate, error)
 
     def _trouble(self, what: str, error: Exception) -> None:
         self._on_count(what, 1)
         if self._well:
             self._well = False
-            log.warning("outcomes wait in the store: %s: %.200s", type(error).__name__, error)
+            logger.warning("outcomes wait in the store: %s: %.200s", type(error).__name__, error)

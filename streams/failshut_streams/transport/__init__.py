@@ -1,9 +1,10 @@
-"""Reading Kafka in chunks, with positions that can be vouched for.
+"""Reads Kafka in chunks, with exact positions.
 
-Faust spends 265 us on a message; most of it is two asyncio tasks and an event for each. This transport makes
-one Faust event of each fetched chunk of a partition. It has four more properties that Failshut needs. A chunk
-says from where up to where it was read. Only positions that an agent names are committed. No chunk arrives
-before tables are recovered and the agent's hook has named its start. And an agent that raises ends the worker.
+Faust spends 265 us on a message. Most of it is two asyncio tasks and an event for each message. This transport
+makes one Faust event of each fetched chunk of a partition. It has four more properties that Failshut needs. A
+chunk records the positions between which it was read. Only positions that an agent names are committed. No chunk
+arrives before tables are recovered and the agent's hook has returned its start. An agent that raises ends the
+worker.
 
     from failshut_streams.transport import ChunkApp, Settings, run
 
@@ -20,23 +21,23 @@ before tables are recovered and the agent's hook has named its start. And an age
         async for chunk in app.chunks(stream):                   # gaps="deliver": look at chunk.joins yourself
             for record in chunk.records:
                 ...
-            await app.commit_chunks([chunk.done(metadata="v7")])  # or chunk.done(offset): any place inside
+            await app.commit_chunks([chunk.done(metadata="v7")])  # or chunk.done(offset), for any offset inside
 
     run(app)                                                     # exits with 0, or not
 
-- Read a stream only through `app.chunks(stream)`. It drops chunks of older readings, checks that they join, and makes
-  room when the agent asks for the next. One agent per batched topic, concurrency 1.
-- `app.seek_chunks({tp: offset})` goes on elsewhere; a chunk that was on its way is dropped, and commits of
-  chunks that were read before it are refused.
-- `chunk.records` may be empty: a hole (transaction markers, compaction) that is read past.
-- `app.on_revoked(*topics)` receives the partitions that are taken away, at a rebalance and before a clean stop. No
-  agent is in the middle of a chunk then. So state is settled, and a commit still counts.
+- Read a stream only through `app.chunks(stream)`. It drops chunks of older readings, checks that chunks join, and makes
+  room when the agent asks for the next one. A batched topic has one agent with concurrency 1.
+- `app.seek_chunks({tp: offset})` continues reading at another position. Chunks that were on their way are dropped, and
+  commits of chunks that were read before the seek are refused.
+- `chunk.records` may be empty. Then the chunk covers a hole (transaction markers, compaction).
+- `app.on_revoked(*topics)` registers a hook that receives the partitions that are taken away. It runs at a rebalance and
+  before a clean stop. No agent is in the middle of a chunk then. So state is settled, and a commit still counts.
 - After every rebalance, the partition's new owner reads again from the commit. A hook that knows a better position
   returns it.
-- Committed records alone are delivered: of an aborted transaction nothing, of an open one nothing yet, nor anything
-  behind it in its partition. `app.awaited_transactions()` says where that is so.
+- Only committed records are delivered. Records of an aborted transaction are skipped. Records of an open transaction, and
+  all records behind them in their partition, wait. `app.awaited_transactions()` returns where readings wait.
 - Limits: the eager rebalance protocol (all partitions are revoked and assigned again). The broker's largest batch, not
-  this transport, bounds what a compressed batch unpacks to.
+  this transport, bounds the size that a compressed batch unpacks to.
 """
 
 from failshut_streams.transport.app import ChunkApp, run

@@ -27,10 +27,10 @@ _EXIT_STUCK = 70
 
 
 class ChunkSchema(faust.Schema[Any, Any]):
-    """Hands chunks over as they are."""
+    """A schema that passes chunks through unchanged."""
 
     def compile(self, app: Any, **_: Any) -> Any:
-        """Return Faust's decoder: the event's value is the chunk."""
+        """Return a decoder for Faust which makes the chunk the event's value."""
         create_event = app.create_event
 
         async def decode(message: Any, *, propagate: bool = False) -> Any:
@@ -44,7 +44,7 @@ class ChunkApp(faust.App):
 
     Args:
         settings: how to read.
-        options: further options of `faust.App`; they win over what the settings say.
+        options: further options of `faust.App`. They override the settings.
     """
 
     def __init__(self, settings: Settings, **options: Any) -> None:
@@ -52,19 +52,19 @@ class ChunkApp(faust.App):
         self._batched: set[str] = set()
         self._start_hooks: dict[str, StartHook] = {}
         self._revoked_hooks: dict[str, RevokedHook] = {}
-        #: How many agents are in the middle of a chunk; idle is set while none is.
+        #: The number of agents in the middle of a chunk. `_idle` is set while it is 0.
         self._inside = 0
         self._idle = asyncio.Event()
         self._idle.set()
         super().__init__(settings.group, **{**settings.faust(), **options})
 
-    # -- topics and hooks
+    # --- topics and hooks ---
 
     def batched_topic(self, *names: str) -> Any:
-        """Return a Faust topic whose events are chunks, for exactly one agent with concurrency 1.
+        """Return a Faust topic whose events are chunks. Exactly one agent with concurrency 1 may read it.
 
         Raises:
-            ValueError: one of the names has been taken.
+            ValueError: one of the names is a batched topic already.
         """
         if taken := self._batched.intersection(names):
             raise ValueError(f"a batched topic has one agent, and there is one for {sorted(taken)}")
@@ -73,23 +73,24 @@ class ChunkApp(faust.App):
         return self.topic(*names, schema=ChunkSchema(), acks=False)
 
     def batched(self, topic: str) -> bool:
-        """Whether a topic is delivered in chunks."""
+        """Return whether a topic is delivered in chunks."""
         return topic in self._batched
 
     def on_assigned(self, *topics: str) -> Callable[[StartHook], StartHook]:
-        """Register the hook that says where partitions of these topics start.
+        """Register the hook that returns where partitions of these topics start.
 
-        It runs after an assignment, when tables are recovered and before anything is delivered, and returns
-        positions by partition; a partition that it leaves out starts at its commit, or as the start policy
-        says. An error in it, or `hook_seconds_max`, stops the worker.
+        It runs after an assignment, when tables are recovered and before any chunk is delivered. It returns
+        positions by partition. A partition that it leaves out starts at its commit, or by the start policy if
+        there is no commit. An error in the hook stops the worker. So does a hook that takes longer than
+        `hook_seconds_max`.
         """
         return self._register(self._start_hooks, topics)
 
     def on_revoked(self, *topics: str) -> Callable[[RevokedHook], RevokedHook]:
-        """Register the hook that is told which partitions of these topics are about to go.
+        """Register the hook that receives the partitions of these topics that are about to be revoked.
 
-        It runs when nothing more is delivered, no agent is in the middle of a chunk, and commits still count;
-        also before a clean stop, but not when the worker stops over an error.
+        It runs when nothing more is delivered, no agent is in the middle of a chunk, and commits still count.
+        It also runs before a clean stop, but not when the worker stops because of an error.
         """
         return self._register(self._revoked_hooks, topics)
 
@@ -105,7 +106,7 @@ class ChunkApp(faust.App):
         return register
 
     async def find_starts(self, assignment: Assignment) -> dict[TP, int]:
-        """Ask the hooks where the partitions start. The consumer's to call."""
+        """Ask the hooks where the partitions start, and return their answers. Only the consumer calls this."""
         starts: dict[TP, int] = {}
         for hook in _distinct(self._start_hooks):
             topics = {topic for topic, found in self._start_hooks.items() if found is hook}
@@ -120,7 +121,10 @@ class ChunkApp(faust.App):
         return starts
 
     async def tell_revoked(self, tps: frozenset[TP]) -> None:
-        """Tell the hooks which partitions go, once agents are through. The consumer's to call."""
+        """Wait until no agent is in the middle of a chunk. Then pass the revoked partitions to the hooks.
+
+        Only the consumer calls this.
+        """
         if self.crashed:
             return
         await self._idle.wait()
@@ -129,7 +133,7 @@ class ChunkApp(faust.App):
             if going := frozenset(tp for tp in tps if tp.topic in topics):
                 await hook(going)
 
-    # -- for agents
+    # --- for agents ---
 
     @property
     def _chunks(self) -> ChunkConsumer:
@@ -139,42 +143,42 @@ class ChunkApp(faust.App):
         """Commit positions, with their metadata.
 
         Returns:
-            The partitions whose commit Kafka has. One that is missing has been revoked, or sought, since the
-            chunk was read: nothing is committed for it, and its next reading starts at the older commit.
+            The partitions whose commit Kafka has. A missing one was revoked or sought since the chunk was read.
+            Nothing is committed for it, and its next reading starts at the older commit.
 
         Raises:
-            CommitBeyondDelivery: an offset lies beyond what the agent was given.
-            TimeoutError: Kafka did not answer within `commit_seconds_max`; the commit may have been made.
+            CommitBeyondDelivery: an offset is beyond what the agent was given.
+            TimeoutError: Kafka did not answer within `commit_seconds_max`. The commit may have been made.
             KafkaError: Kafka refused.
         """
         return await self._chunks.commit_said(commits)
 
     async def committed(self, tps: Iterable[TP]) -> Mapping[TP, Position]:
-        """Return what the group has committed; partitions without a commit are absent."""
+        """Return what the group has committed. Partitions without a commit are absent."""
         thread = self._chunks._thread
         return await thread.within(thread.committed(tps))
 
     def awaited_transactions(self) -> Mapping[TP, int]:
-        """Return the batched partitions whose reading has come to a transaction that is still open, and where that begins.
+        """Return the batched partitions whose reading has reached an open transaction, with its first offset.
 
-        Nothing behind that place is delivered before the transaction ends, whoever wrote it.
+        Nothing from that offset on is delivered before the transaction ends, whoever wrote it.
         """
         return self._chunks._thread.awaited() if self._consumer is not None else {}
 
     async def seek_chunks(self, positions: Mapping[TP, int]) -> frozenset[TP]:
-        """Go on reading elsewhere; what was read before and not yet delivered is dropped.
+        """Continue reading at other positions. Drop what was read before and not yet delivered.
 
         Returns:
-            The partitions that were sought. The others are not being read here, or not yet.
+            The partitions that were sought. The others are not read here, or not yet.
         """
         return await self._chunks.seek_readings(positions)
 
     async def chunks(self, stream: Any, *, gaps: Gaps = "raise") -> AsyncIterator[Chunk]:
-        """Yield a batched topic's chunks to its agent; asking for the next one makes room for another.
+        """Yield a batched topic's chunks to its agent. When the agent asks for the next chunk, another may be fetched.
 
         Args:
-            stream: what Faust gives the agent.
-            gaps: `raise`, or `deliver`, for an agent that looks at `Chunk.joins` itself.
+            stream: the stream that Faust passes to the agent.
+            gaps: `raise`, or `deliver` for an agent that checks `Chunk.joins` itself.
 
         Raises:
             ChunkGap: a chunk does not start where the one before it ended.
@@ -197,7 +201,7 @@ class ChunkApp(faust.App):
                     self._idle.set()
             self._chunks.release(reading)
 
-    # -- Faust's seams
+    # --- Faust's seams ---
 
     def _new_transport(self) -> Any:
         return ChunkTransport(self.conf.broker_consumer, self)
@@ -206,22 +210,22 @@ class ChunkApp(faust.App):
         return ChunkTransport(self.conf.broker_producer, self)
 
     def on_rebalance_end(self) -> None:
-        """Faust calls this when an assignment's tables are recovered: reading may begin."""
+        """Begin reading. Faust calls this when an assignment's tables are recovered."""
         super().on_rebalance_end()
         self._chunks.on_recovered()
 
     async def on_stop(self) -> None:
-        """Run the hooks while commits still work, then stop as Faust does."""
+        """Run the hooks while commits still work. Then stop as Faust does."""
         if self._consumer is not None:
             await self._chunks.end()
         await super().on_stop()
 
 
 def run(app: ChunkApp, *, stop_seconds_max: float = 20.0, loglevel: str | int = "INFO") -> NoReturn:
-    """Run a worker process until it is told to stop (SIGTERM, SIGINT) or must stop.
+    """Run a worker process until a signal (SIGTERM, SIGINT) or an error stops it.
 
-    Exits with 0 after a clean stop and with 1 after an error. A stop that hangs for longer than
-    `stop_seconds_max` is cut off with status 70 and every thread's stack on standard error.
+    The process exits with 0 after a clean stop and with 1 after an error. If a stop takes longer than
+    `stop_seconds_max`, the process prints every thread's stack to standard error and exits with 70.
     """
     worker = _Worker(app, stop_seconds_max=stop_seconds_max, loglevel=loglevel)
     worker.execute_from_commandline()

@@ -1,14 +1,14 @@
-"""Chunks: what one fetch brought of one partition, and what may be said about it.
+"""Chunks: what one fetch returned of one partition, with the positions that it covers.
 
-A chunk vouches for a stretch of a partition, `fetched_from` up to `upto`, and not only for its records.
-Transactions and compaction leave holes. So only the positions distinguish "no record at 17" from "17 was never
-read". `previous` is where the chunk before it ended, or where a seek or a commit said that reading starts. If
-it differs from `fetched_from`, something in between was never seen.
+A chunk covers a range of a partition, from `fetched_from` up to `upto`, and not only its records. Transactions
+and compaction leave holes. So only the positions distinguish "no record at 17" from "17 was never read".
+`previous` is where the chunk before it ended, or where a seek, a hook or a commit placed the start. If it
+differs from `fetched_from`, the offsets in between were never seen.
 
-A **reading** is one uninterrupted pass over a partition. Each assignment and each seek begins a new one, with
-a higher number, and what belongs to an older one is dropped.
+A **reading** is one uninterrupted pass over a partition. Each assignment and each seek begins a new one with a
+higher number. Chunks and commits of an older reading are dropped.
 
-`Hooks` is what reading asks of the app that reads: how, which topics, from where, and what must be told.
+`Hooks` is the interface that the consumer needs of the app that reads: settings, topics, starts and revocations.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from failshut_streams.transport.settings import Settings
 
 
 class TransportError(Exception):
-    """Reading went wrong in a way that must stop the worker."""
+    """Reading failed in a way that must stop the worker."""
 
 
 class ChunkGap(TransportError):
@@ -40,7 +40,7 @@ class ChunkGap(TransportError):
 
 
 class CommitBeyondDelivery(TransportError):
-    """A commit names a position that no chunk has brought yet."""
+    """A commit names a position that no delivered chunk has reached yet."""
 
 
 class ReadFault(TransportError):
@@ -53,7 +53,7 @@ class Record(NamedTuple):
     offset: int
     timestamp_ms: int
     timestamp_type: int
-    """0: claimed by the producer; 1: the broker's append time."""
+    """0: the producer's claimed time; 1: the broker's append time."""
     key: bytes | None
     value: bytes | None
     headers: tuple[tuple[str, bytes], ...]
@@ -67,7 +67,7 @@ class Position(NamedTuple):
 
 
 class Commit(NamedTuple):
-    """What an agent says: of this partition, everything below `offset` is done."""
+    """An agent's statement that everything below `offset` in this partition is done."""
 
     tp: TP
     reading: int
@@ -77,15 +77,15 @@ class Commit(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Chunk:
-    """What one fetch brought of one partition.
+    """What one fetch returned of one partition.
 
     Attributes:
         fetched_from: the position that was really fetched from.
         upto: the position after the chunk, behind any hole.
-        records: in the order of their offsets; none, if the stretch is a hole.
-        reading: the pass over the partition that it belongs to.
-        previous: where the chunk before it ended, or where a seek, a hook or a commit said that reading
-            starts; None if it is the first and nobody had said so.
+        records: the records in the order of their offsets. It is empty if the range is a hole.
+        reading: the number of the reading that the chunk belongs to.
+        previous: where the chunk before it ended, or where a seek, a hook or a commit placed the start. None
+            if it is the first chunk and nothing placed the start.
     """
 
     topic: str
@@ -103,22 +103,22 @@ class Chunk:
 
     @property
     def joins(self) -> bool:
-        """Whether nothing was left out before it."""
+        """Whether no offset was left out before the chunk."""
         return self.previous is None or self.previous == self.fetched_from
 
     def done(self, offset: int | None = None, metadata: str = "") -> Commit:
-        """What to commit when everything below `offset` (its end, by default) is done."""
+        """Return what to commit when everything below `offset` (by default the chunk's end) is done."""
         return Commit(self.tp, self.reading, self.upto if offset is None else offset, metadata)
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """Partitions that this worker has just got, before anything of them is delivered.
+    """Partitions that this worker has just been assigned, before any of their chunks is delivered.
 
     Attributes:
-        generation: of the group.
-        tps: the partitions of the hook's topics.
-        committed: what the group has committed for them; partitions without a commit are absent.
+        generation: the group's generation.
+        tps: the assigned partitions of the hook's topics.
+        committed: what the group has committed for them. Partitions without a commit are absent.
     """
 
     generation: int
@@ -127,18 +127,21 @@ class Assignment:
 
 
 class Hooks(Protocol):
-    """What a consumer asks of its app. The app is one; a consumer knows no more of it than this."""
+    """What a consumer needs of its app. The app implements it, and the consumer uses nothing else of the app."""
 
     settings: Settings
 
     def batched(self, topic: str) -> bool:
-        """Whether a topic is delivered in chunks."""
+        """Return whether a topic is delivered in chunks."""
 
     async def find_starts(self, assignment: Assignment) -> dict[TP, int]:
-        """Where the partitions of an assignment start. One that is left out starts at its commit, or as the policy says."""
+        """Return where the partitions of an assignment start.
+
+        A partition that is left out starts at its commit, or by the start policy if there is no commit.
+        """
 
     async def tell_revoked(self, tps: frozenset[TP]) -> None:
-        """These partitions are about to go: returns when all who must be told were told."""
+        """Pass the partitions that are about to be revoked to all hooks. Return when all hooks have ended."""
 
 
 @dataclass(slots=True, eq=False)
@@ -146,10 +149,10 @@ class Reading:
     """One pass over a partition. Two threads share it, and each field has one writer.
 
     Attributes:
-        start: where it was said to start; None: wherever the start policy leads.
-        taken: chunks that were fetched. Written by the consumer's thread alone.
-        released: chunks that the agent is through with. Written by the main thread alone.
-        delivered: end of the newest chunk that the agent has got. Written by the main thread alone.
+        start: the position at which it starts; None: the start policy decides.
+        taken: the number of chunks that were fetched. Only the consumer's thread writes it.
+        released: the number of chunks that the agent has finished. Only the main thread writes it.
+        delivered: the end of the newest chunk that the agent has received. Only the main thread writes it.
     """
 
     tp: TP
@@ -165,5 +168,5 @@ class Reading:
 
     @property
     def room(self) -> int:
-        """How many chunks may still be fetched before the agent is through with one."""
+        """How many chunks may still be fetched before the agent has finished another one."""
         return self.limit - (self.taken - self.released)

@@ -1,10 +1,10 @@
-"""Which partitions are read, from where, and what is committed: the main thread's half.
+"""Decides which partitions are read, from where, and what is committed. It runs in the main thread.
 
 A partition goes through: assigned -> (tables recovered, hooks run, position set) -> reading -> revoked. No
 chunk is fetched outside "reading". Faust itself resumes partitions before it has cleared the agents' queues,
 and seeks them at times of its own. For batched topics this consumer does both instead.
 
-Nothing of a batched topic is ever committed but by `commit_said`: its Faust topic has acknowledgements off.
+Only `commit_said` commits positions of a batched topic, because its Faust topic has acknowledgements off.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from failshut_streams.transport.settings import Settings
 
 
 class _ReadOffsets(defaultdict[TP, int | None]):
-    """Faust's notes on how far it has read, without batched topics.
+    """Faust's table of how far it has read, without batched topics.
 
-    Faust drops what lies below its note, and writes the note after delivery: a seek back in between would
-    lose chunks in silence.
+    Faust drops records below the noted offset, and notes an offset after delivery. A seek back in between would
+    silently lose chunks.
     """
 
     def __init__(self, batched: Callable[[str], bool]) -> None:
@@ -42,7 +42,7 @@ class _ReadOffsets(defaultdict[TP, int | None]):
 
 
 class ChunkConsumer(driver.Consumer):
-    """Faust's consumer, with readings of batched topics."""
+    """Faust's consumer, extended by readings of batched topics."""
 
     _thread: ChunkThread
 
@@ -50,11 +50,11 @@ class ChunkConsumer(driver.Consumer):
         self._hooks: Hooks = transport.app
         self.settings: Settings = self._hooks.settings
         self.batched: Callable[[str], bool] = self._hooks.batched
-        #: Assigned, but not begun: the generation and its batched partitions.
+        #: An assignment that has not begun yet: the generation and its batched partitions.
         self._waiting: tuple[int, frozenset[TP]] | None = None
         self._beginning: asyncio.Future[Any] | None = None
         self._readings: dict[TP, Reading] = {}
-        #: From a revocation to the next assignment's start: nothing is delivered, commits still count.
+        #: True from a revocation to the next assignment's start: nothing is delivered, but commits still count.
         self._held = True
         self._numbers = count(1)
         self._position_lock = asyncio.Lock()
@@ -64,15 +64,15 @@ class ChunkConsumer(driver.Consumer):
     def _new_consumer_thread(self) -> ChunkThread:
         return ChunkThread(self, settings=self.settings, batched=self.batched, loop=self.loop, beacon=self.beacon)
 
-    # -- assignment
+    # --- assignment ---
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
-        """Note what is ours; reading begins when its tables are recovered."""
+        """Store the assigned partitions. Reading begins when their tables are recovered."""
         self._waiting = (generation_id, frozenset(tp for tp in assigned if self.batched(tp.topic)))
         await super().on_partitions_assigned(assigned, generation_id)
 
     def on_recovered(self) -> None:
-        """Begin readings, unless the recovery that has ended was that of an older assignment."""
+        """Begin readings, unless the recovery that has ended belongs to an older assignment."""
         recovery = cast(TableManager, self.app.tables).recovery
         if self._waiting is None or recovery.signal_recovery_start.is_set():
             return
@@ -100,21 +100,21 @@ class ChunkConsumer(driver.Consumer):
         era = self._thread.era
         limit = self.settings.chunks_in_flight_max
         readings = [Reading(tp, next(self._numbers), at, limit) for tp, at in starts.items()]
-        # The main thread's table first: a chunk that overtakes it would be dropped as foreign.
+        # The main thread's table is updated first. Otherwise a chunk that arrives before it would be dropped as unknown.
         self._readings.update({reading.tp: reading for reading in readings})
         return await self._thread.within(self._thread.begin(era, readings))
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Stop fetching, clear the queues, wait for agents, run the hooks, then end all readings.
 
-        All of them: in the eager protocol a rebalance takes every partition, whatever the new owner's name.
+        All readings end, because a rebalance in the eager protocol revokes every partition, whoever owns it next.
         """
         self._hold()
         await super().on_partitions_revoked(revoked)
         await self._end_readings()
 
     async def end(self) -> None:
-        """The same when the worker stops cleanly."""
+        """Run the hooks and end all readings, when the worker stops cleanly."""
         self._hold()
         await self._end_readings()
 
@@ -135,7 +135,7 @@ class ChunkConsumer(driver.Consumer):
         finally:
             self._readings.clear()
 
-    # -- delivery
+    # --- delivery ---
 
     def _to_message(self, tp: TP, record: Any) -> ConsumerMessage:
         if type(record) is not Chunk:
@@ -158,33 +158,33 @@ class ChunkConsumer(driver.Consumer):
         )
 
     def reading_of(self, chunk: Chunk) -> Reading | None:
-        """The reading that the chunk belongs to; None if it is over and the chunk must be dropped."""
+        """Return the reading that the chunk belongs to. Return None if it is over, and the chunk must be dropped."""
         if self._held:
             return None
         reading = self._readings.get(chunk.tp)
         return reading if reading is not None and reading.number == chunk.reading else None
 
     def release(self, reading: Reading) -> None:
-        """The agent is through with one chunk; wake the fetcher if it was waiting for that."""
+        """Count a chunk that the agent has finished. Wake the fetcher if it was waiting for room."""
         was_full = reading.room <= 0
         reading.released += 1
         if was_full and not self._thread.thread_loop.is_closed():
             self._thread.thread_loop.call_soon_threadsafe(self._thread.wake)
 
     def on_buffer_full(self, tp: TP) -> None:
-        """Faust's own back-pressure, for ordinary topics; batched ones have `Reading.room`."""
+        """Apply Faust's own back-pressure to ordinary topics only. `Reading.room` bounds batched ones."""
         if not self.batched(tp.topic):
             super().on_buffer_full(tp)
 
     def verify_event_path(self, now: float, tp: TP) -> None:
-        """Faust's complaint about slow commits, for ordinary topics; here the agents say when."""
+        """Run Faust's check for slow commits on ordinary topics only. Agents decide when batched ones are committed."""
         if not self.batched(tp.topic):
             super().verify_event_path(now, tp)
 
-    # -- what agents say
+    # --- what agents say ---
 
     async def commit_said(self, commits: Iterable[Commit]) -> frozenset[TP]:
-        """Commit; returns the partitions whose commit Kafka has. See `ChunkApp.commit_chunks`."""
+        """Commit positions. Return the partitions whose commit Kafka has. See `ChunkApp.commit_chunks`."""
         positions: dict[TP, Position] = {}
         async with self._position_lock:
             for said in commits:
@@ -200,7 +200,7 @@ class ChunkConsumer(driver.Consumer):
                 return await self._thread.within(self._thread.commit_said(positions))
 
     async def seek_readings(self, positions: Mapping[TP, int]) -> frozenset[TP]:
-        """Begin new readings at these positions. See `ChunkApp.seek_chunks`."""
+        """Begin new readings at these positions. Return the partitions that were sought. See `ChunkApp.seek_chunks`."""
         async with self._position_lock:
             if self._held:
                 return frozenset()
@@ -209,6 +209,6 @@ class ChunkConsumer(driver.Consumer):
 
 
 class ChunkTransport(driver.Transport):
-    """Faust's Kafka transport with `ChunkConsumer`."""
+    """Faust's Kafka transport, with `ChunkConsumer` as its consumer."""
 
     Consumer = ChunkConsumer

@@ -1,13 +1,13 @@
-"""The consumer's thread: takes fetched records out of aiokafka, a chunk at a time.
+"""The consumer's thread, which takes fetched records out of aiokafka, one chunk at a time.
 
-Faust takes records and forgets the positions between which they lay. Here each chunk is taken out directly. The
-fetch position is read right before and right after, with nothing awaited in between. So a reset by retention in
-aiokafka's background is seen as what it is: a chunk that starts elsewhere.
+Faust takes records and drops the positions between which they were read. Here each chunk is taken out directly. The fetch
+position is read right before and right after, with nothing awaited in between. Retention may reset the position in
+aiokafka's background. Then the chunk starts at another position than expected, and that is visible.
 
-Only committed records are read. Records of an aborted transaction are skipped as a hole. Records of an open one are waited for,
-and with them everything behind. `awaited` says where. What a batch unpacks to is bounded: unpacking.py.
+Only committed records are read. Records of an aborted transaction are skipped as a hole. Records of an open transaction, and
+everything behind them, are waited for. `awaited` returns where. unpacking.py bounds the size that a batch unpacks to.
 
-Everything that is private in aiokafka and used here is listed in tests/transport/test_seams.py.
+tests/transport/test_seams.py lists everything private in aiokafka that is used here.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def light_record(
     _new: Callable[[type[Record], tuple[Any, ...]], Record] = tuple.__new__,
     _type: type[Record] = Record,
 ) -> Record:
-    """A `Record`, in place of aiokafka's own, which takes twice as long to make. Called for every record."""
+    """Return a `Record` in place of aiokafka's own, which takes twice as long to make. Called for every record."""
     headers = record.headers
     return _new(
         _type,
@@ -56,13 +56,13 @@ def light_record(
 
 
 class ChunkThread(AIOKafkaConsumerThread):
-    """Owns the aiokafka consumer. Its coroutines run in its own loop; `within` calls them from outside.
+    """Owns the aiokafka consumer. Its coroutines run in its own loop. `within` calls them from another thread.
 
     Args:
-        consumer: Faust's, whose thread this is.
+        consumer: the Faust consumer that this thread belongs to.
         settings: how to read.
-        batched: whether a topic is delivered in chunks.
-        options: of Faust's thread.
+        batched: returns whether a topic is delivered in chunks.
+        options: options of Faust's thread.
     """
 
     def __init__(self, consumer: Any, *, settings: Settings, batched: Callable[[str], bool], **options: Any) -> None:
@@ -72,17 +72,17 @@ class ChunkThread(AIOKafkaConsumerThread):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        #: What may be read now. Changed by the main thread, looked up by this one, an entry at a time.
+        #: The readings that may go on now, by partition. The era's lock guards changes. Fetches look up single entries.
         self.readings: dict[TP, Reading] = {}
-        #: Grows with each revocation, so that a reading asked for before it does not begin after it.
+        #: A number that grows with each revocation. So a reading that was requested before one does not begin after it.
         self.era = 0
         self._era_lock = threading.Lock()
         self._waiter: asyncio.Future[None] | None = None
 
     async def within(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine in this thread's loop, from the main thread.
+        """Run a coroutine in this thread's loop, and return its result. Call it from the main thread.
 
-        Not through Faust's method queue: its two workers are busy with a fetch and whoever came first.
+        It does not use Faust's method queue, whose two workers may be busy with a fetch and an earlier call.
         """
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self.thread_loop))
 
@@ -90,13 +90,13 @@ class ChunkThread(AIOKafkaConsumerThread):
         unpacking.install()
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = self._settings.fetch_max_wait_ms
-        consumer._isolation_level = READ_COMMITTED  # Faust knows it for its own transactions alone
+        consumer._isolation_level = READ_COMMITTED  # Faust sets it only for its own transactions
         return consumer
 
-    # -- positions
+    # --- positions ---
 
     async def seek_to_committed(self) -> Mapping[TP, int]:
-        """Seek ordinary topics. Where a batched one starts is the business of `ChunkConsumer` alone."""
+        """Seek ordinary topics to their commits. Only `ChunkConsumer` decides where a batched topic starts."""
         consumer = self._ensure_consumer()
         plain = [tp for tp in consumer.assignment() if not self._batched(tp.topic)]
         if not plain:
@@ -105,13 +105,13 @@ class ChunkThread(AIOKafkaConsumerThread):
         return sought
 
     def hold(self) -> None:
-        """Read nothing more until readings begin anew. From the main thread."""
+        """Stop all readings until new ones begin. Call it from the main thread."""
         with self._era_lock:
             self.era += 1
             self.readings.clear()
 
     async def begin(self, era: int, readings: Iterable[Reading]) -> frozenset[TP]:
-        """Start readings where they say; returns the partitions that are still ours."""
+        """Begin readings at their starts. Return the partitions that are still assigned here."""
         consumer = self._ensure_consumer()
         begun = set()
         with self._era_lock:
@@ -126,7 +126,7 @@ class ChunkThread(AIOKafkaConsumerThread):
         return frozenset(begun)
 
     async def committed(self, tps: Iterable[TP]) -> dict[TP, Position]:
-        """What the group has committed; partitions without a commit are absent."""
+        """Return what the group has committed. Partitions without a commit are absent."""
         coordinator = self._ensure_consumer()._coordinator
         found = await coordinator.fetch_committed_offsets([_aiokafka(tp) for tp in tps])
         return {
@@ -134,7 +134,7 @@ class ChunkThread(AIOKafkaConsumerThread):
         }
 
     async def commit_said(self, positions: Mapping[TP, Position]) -> frozenset[TP]:
-        """Commit; returns the partitions whose commit Kafka has. The others have another owner by now."""
+        """Commit positions. Return the partitions whose commit Kafka has. The others have another owner by now."""
         consumer = self._ensure_consumer()
         ours = {_aiokafka(tp): at for tp, at in positions.items() if tp in consumer.assignment()}
         if not ours:
@@ -147,7 +147,7 @@ class ChunkThread(AIOKafkaConsumerThread):
         return frozenset(TP(tp.topic, tp.partition) for tp in ours)
 
     def awaited(self) -> dict[TP, int]:
-        """The readings that have come to an open transaction, and the place of its first record. From any thread."""
+        """Return the readings that have reached an open transaction, with its first offset. Any thread may call this."""
         consumer = self._consumer
         found: dict[TP, int] = {}
         if consumer is None:  # not started yet
@@ -163,15 +163,15 @@ class ChunkThread(AIOKafkaConsumerThread):
                 found[tp] = state.lso
         return found
 
-    # -- fetching
+    # --- fetching ---
 
     def wake(self) -> None:
-        """Have a waiting fetch look again: a reading has begun or has room. In this thread's loop only."""
+        """Wake a waiting fetch, because a reading has begun or has room. Call it in this thread's loop only."""
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
     async def getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:  # noqa: ASYNC109 Faust's name
-        """Chunks of batched topics, and records of ordinary ones, by partition."""
+        """Return chunks of batched topics and records of ordinary ones, by partition."""
         return await self.within(self._take(self._ensure_consumer(), active_partitions, timeout))
 
     async def _take(self, consumer: AIOKafkaConsumer, active: set[TP] | None, seconds: float) -> Any:
@@ -192,7 +192,7 @@ class ChunkThread(AIOKafkaConsumerThread):
         return {}
 
     def _raise_if_dead(self, consumer: AIOKafkaConsumer) -> None:
-        """Raise what aiokafka's background tasks died of: without it a dead fetcher looks like no news."""
+        """Raise the error that ended aiokafka's background tasks. Otherwise a dead fetcher looks like an empty topic."""
         fetcher = consumer._fetcher
         if consumer._closed or fetcher._closed:
             raise ConsumerStoppedError
@@ -223,7 +223,7 @@ class ChunkThread(AIOKafkaConsumerThread):
                 continue
             if type(entry) is not FetchResult:
                 if drained:
-                    break  # raised by the next call
+                    break  # the next call raises it
                 self._forget(fetcher, found)
                 entry.check_raise()
             try:
@@ -260,7 +260,7 @@ class ChunkThread(AIOKafkaConsumerThread):
 
     @staticmethod
     def _forget(fetcher: Fetcher, tp: TopicPartition) -> None:
-        """Drop what was fetched and let the fetcher ask for more."""
+        """Drop a finished fetch result, so that the fetcher asks for more."""
         del fetcher._records[tp]
         fetcher._notify(fetcher._wait_consume_future)
 

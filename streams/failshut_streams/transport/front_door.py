@@ -1,4 +1,4 @@
-"""What all readers of the front door share: the broker's time, dead records, the partition of a gate."""
+"""Types that all readers of the front door share: the broker's time, dead records, the partition of a gate."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from failshut_streams.codecs import DeadKind
 from failshut_streams.transport import Record
 
 APPEND_TIME = 1
-"""Kafka's timestamp type of a record whose time is the broker's."""
+"""Kafka's timestamp type of a record whose time is the broker's append time."""
 
 
 class DeadRecord(NamedTuple):
-    """A record that goes to the dead-letter topic, and why: for a person, and in one word."""
+    """A record that goes to the dead-letter topic, with the reason as a text for people and as one word."""
 
     record: Record
     reason: str

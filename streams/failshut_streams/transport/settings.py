@@ -1,7 +1,7 @@
-"""What may be set about reading: sizes, bounds and Kafka's group timeouts.
+"""Settings of reading: sizes, bounds and Kafka's group timeouts.
 
-Faust has most of these under other names, and hard-codes one (the fetch wait, 1.5 s). Here each is one field,
-with its unit last in its name, and is checked at construction.
+Faust has most of these under other names, and hard-codes one (the fetch wait, 1.5 s). Here each setting is one field
+with its unit last in its name. All are checked at construction.
 """
 
 from __future__ import annotations
@@ -19,39 +19,39 @@ class Settings:
     """How a worker reads its topics.
 
     Raises:
-        ValueError: for a bound below one, or timeouts that Kafka cannot keep together.
+        ValueError: a number is not above zero, `start` is unknown, or two timeouts exclude each other.
     """
 
     group: str
-    """Consumer group; workers that share it share the partitions."""
+    """The consumer group. Workers of one group share the partitions."""
     broker: str
-    """Kafka's address, `kafka://host:port`; more than one, separated by semicolons."""
+    """Kafka's address, `kafka://host:port`. Semicolons separate several addresses."""
     chunk_records_max: int = 500
-    """Most records that one chunk holds."""
+    """The most records in one chunk."""
     chunks_in_flight_max: int = 4
-    """Most chunks of one partition that are read ahead of the agent; at the bound the partition waits."""
+    """The most chunks of one partition that are read ahead of the agent. At the bound the partition waits."""
     max_partition_fetch_bytes: int = 1_048_576
-    """Most bytes, as stored, that one fetch brings for a partition; a larger single batch still comes."""
+    """The most bytes, as stored, that one fetch returns for a partition. A single larger batch is still returned."""
     fetch_max_wait_ms: int = 100
-    """How long the broker holds a fetch that finds nothing."""
+    """How long the broker waits before it answers a fetch that finds nothing."""
     session_timeout_ms: int = 6_000
-    """A worker that is silent for so long loses its partitions; the broker has a floor for it."""
+    """A worker that is silent for this long loses its partitions. The broker enforces a minimum."""
     heartbeat_interval_ms: int = 1_500
-    """How often a worker says that it lives; at most a third of the session timeout."""
+    """The time between two heartbeats to the group, at most a third of the session timeout."""
     rebalance_timeout_ms: int = 30_000
-    """How long a rebalance waits for each member to let go of its partitions."""
+    """How long a rebalance waits for each member to release its partitions."""
     request_timeout_ms: int = 40_000
     """How long one request may take."""
     metadata_max_age_ms: int = 1_000
-    """How soon a new partition is seen, by consumer and producer."""
+    """How soon consumer and producer see a new partition."""
     group_instance_id: str | None = None
-    """Static membership: a restart keeps its partitions, a planned hand-over becomes slow. None: dynamic."""
+    """The id for static membership: a restart keeps its partitions, a planned hand-over becomes slow. None: dynamic."""
     start: Start = "earliest"
-    """Where reading starts when no position is known, or it is gone: or `none`, and the worker stops."""
+    """Where reading starts if no position is known, or if it is gone. With `none` the worker stops."""
     hook_seconds_max: float = 60.0
     """A hook that takes longer stops the worker."""
     commit_seconds_max: float = 30.0
-    """A commit that takes longer raises in the agent that asked for it."""
+    """A commit that takes longer raises TimeoutError in the agent that requested it."""
 
     def __post_init__(self) -> None:
         bounds = {name: value for name, value in vars(self).items() if isinstance(value, int | float)}
@@ -66,7 +66,7 @@ class Settings:
             raise ValueError("session_timeout_ms must not exceed request_timeout_ms")
 
     def faust(self) -> dict[str, Any]:
-        """The same as options of `faust.App`."""
+        """Return these settings as options of `faust.App`."""
         return {
             "broker": self.broker,
             "broker_session_timeout": self.session_timeout_ms / 1000,
