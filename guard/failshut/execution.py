@@ -11,9 +11,9 @@ and then notifies the registered executions. So each execution sees the closing 
 an execution that never awaits and never calls `check()` cannot be stopped. Pass `epoch` to the resource, so that
 it can refuse an old one.
 
-Services pay for an execution at each side effect. So `__enter__` and `__exit__` spell out the most frequent path: a subject
-that was admitted under the present lease, and a block that ends without an exception. This path makes one object and stores
-only the lease. The methods after them handle everything else. Figures: docs/benchmarks.md.
+Services pay for an execution at each side effect. So `__enter__` and `__exit__` spell out the most frequent path. There the
+present lease has admitted the subject, and the block ends without an exception. This path makes one object and stores only
+the lease. Other methods handle everything else. Figures: docs/benchmarks.md.
 """
 
 from __future__ import annotations
@@ -340,7 +340,7 @@ class Execution:
         if withdrawal is not None and withdrawal is not lease.withdrawal:
             if withdrawal.in_flight == "cancel":
                 return Withheld(name, withdrawal.cause, withdrawal.because)
-            return None  # may finish: what comes after a closing does not concern executions from before it
+            return None  # may finish: later decisions do not concern executions from before the closing
         if permit.in_flight == "finish":
             return None
         state = slot.guard.current(slot)

@@ -1,4 +1,4 @@
-"""The conditions of a policy, one kind per file. `build` makes the one that a policy asks for."""
+"""The conditions of a policy, one kind per file. `build` makes the condition that a policy requests."""
 
 from failshut_breakers.conditions.base import Condition, Demand, Moment, Status
 from failshut_breakers.conditions.by_instance import ByInstanceCondition
@@ -15,7 +15,7 @@ __all__ = ["Condition", "Demand", "Moment", "Status", "build"]
 
 
 def build(policy: ConditionPolicy) -> Condition:
-    """Return the condition that a policy asks for, with no evidence yet."""
+    """Return the condition that a policy requests, without any evidence yet."""
     match policy:
         case Drift() | Anomaly() if policy.detector.width:
             return TogetherCondition(policy)

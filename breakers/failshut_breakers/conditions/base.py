@@ -1,15 +1,15 @@
-"""What every condition of a policy has in common.
+"""The base of all conditions of a policy.
 
-A condition reads evidence of its own kind. At every moment of evidence time it says one of three things. It
+A condition reads evidence of its own kind. At every moment of evidence time it has one of three states. It
 holds, it demands (a trip or a lapse, as the policy says), or there is not enough evidence. It is fed whole
-blocks, because that is fast, and returns only the moments at which it began a demand. A gate merges the moments
+blocks, because that is fast, and returns only the places at which it began a demand. A gate merges the demands
 of all its conditions by their place. So the order between series counts, although they are fed one after the
 other.
 
-A demand lasts until its cause is gone. One that is due to missing evidence is `absent`: it closes the gate by itself
-and is no vote. After a closing `news` says what the condition has yet to read before a reset may be believed.
+A demand lasts until its cause is gone. A demand because of missing evidence is `absent`: it closes the gate by itself and
+is no vote. After a closing, `news` returns what the condition must still read before a reset may be believed.
 
-Pure: no I/O, no clock, no randomness. Time comes in with the evidence.
+Pure: no I/O, no clock, no randomness. Every time is read from the evidence.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from failshut_breakers.evidence.records import Reading
 
 
 class Status(StrEnum):
-    """What a condition says now."""
+    """The state of a condition now."""
 
     HOLDS = "holds"
     DEMANDS = "demands"
@@ -32,10 +32,10 @@ class Status(StrEnum):
 
 
 class Moment(NamedTuple):
-    """When evidence is read: the gate's evidence time, and the newest mark of any partition. Milliseconds; 0 is never.
+    """When evidence is read: the gate's evidence time and the newest mark of any partition, in ms. 0 means never.
 
-    `routing` says in words which worker's runs do not count for the gate, once that holds its evidence time back for longer
-    than its permit lives; else it is empty.
+    `routing` names in words the worker whose runs do not count for the gate. It is set once that delays the gate's evidence
+    time for longer than its permit lives. Otherwise it is empty.
     """
 
     evidence_ms: int
@@ -45,7 +45,7 @@ class Moment(NamedTuple):
 
 @dataclass(frozen=True, slots=True, order=True)
 class Demand:
-    """A demand that began (or was renewed) at a reading of the run, in words for a person on call."""
+    """A demand that began (or was renewed) at a reading of the run. `text` is for a person on call."""
 
     offset: int
     index: int
@@ -53,65 +53,65 @@ class Demand:
 
 
 class Condition:
-    """Base of all conditions. A subclass sets `status`, `text` and `absent` and nothing else of a gate.
+    """Base of all conditions. A subclass sets `status`, `text` and `absent`, and changes nothing else of a gate.
 
-    `lo` in `feed` is the first front-door offset that counts: rows before it were covered by an earlier run.
+    `lo` in `feed` is the first front-door offset that counts. An earlier run has covered the rows before it.
     """
 
     cause: Cause
     absent = False
     """Whether it demands because evidence is missing, unreadable, unknown or old."""
     needs_probes = False
-    """Whether only executions can tell it anything, so that a reset without probes would be blind."""
+    """Whether its only evidence is executions, so that a reset without probes would be blind."""
     goes_on = False
-    """Whether it took over all that a condition of its name had read, so that it reads on where that one stopped."""
+    """Whether it took over everything that its predecessor of the same name had read, and continues from there."""
     relapses = 0
-    """How often in a row it demanded again before enough evidence had shown that a reset was right."""
+    """How often in a row it demanded again before enough evidence showed that a reset was right."""
 
     def __init__(self, name: str, action: str) -> None:
         self.name = name
         self.trips = action == "trip"
         self.status = Status.INSUFFICIENT
         self.text = "no evidence yet"
-        self.held = False  # it held once: what demands from its first reading on has nothing to vote by
+        self.held = False  # whether it held once: a condition that demands from its first reading on has no vote
 
     def feed(self, reading: Reading, lo: int, moment: Moment) -> list[Demand]:
-        """Take the readings of one block in order and return the demands that they raised."""
+        """Read one block in order. Return the demands that its readings raised."""
         raise NotImplementedError
 
     def tick(self, moment: Moment) -> bool:
-        """Take note of the time; return whether a demand began by it alone."""
+        """Apply the time of a mark. Return whether the time alone began a demand."""
         return False
 
     @property
     def interlocks(self) -> bool:
-        """Whether it closes the gate by itself, whatever `trip_on` says: such a condition is no vote for or against."""
+        """Whether it closes the gate by itself, whatever `trip_on` says. It then has no vote for or against."""
         if self.status is Status.INSUFFICIENT:
             return True
         return self.status is Status.DEMANDS and (self.absent or not self.trips or not self.held)
 
     def news(self, since_ms: int) -> str:
-        """Return what it has yet to read from after a closing before a reset may be believed, or nothing."""
+        """Return what it must still read from after a closing before a reset may be believed. Return "" if nothing."""
         return ""
 
     def accept(self, moment: Moment) -> str:
-        """Take what is read now for normal, as an operator says; return why that cannot be, or nothing."""
+        """Accept the present level as normal, as an operator ordered. Return why that is impossible, or ""."""
         return f"{self.name} has no level that could be accepted: {self.text}"
 
     def inherit(self, before: Condition) -> None:
-        """Take over what a condition of the same name knew under another policy: what it demanded still stands."""
+        """Take over what a condition of the same name knew under another policy. Its demand lasts."""
 
     def gate_is_open(self, open_: bool, tripped: bool, moment: Moment) -> None:
-        """Take note of whether the gate is open, and its breaker TRIPPED."""
+        """Receive whether the gate is open, and whether its breaker is TRIPPED."""
 
     @property
     def score(self) -> float:
-        """The part of its threshold that it has reached: 1 where it demands, less elsewhere; 0 where nothing is graded."""
+        """The reached part of its threshold: 1 if it demands, otherwise less. It is 0 if the condition has no grades."""
         return 1.0 if self.status is Status.DEMANDS else min(self._grade(), 0.999)
 
     def _grade(self) -> float:
         return 0.0
 
     def brief(self) -> Brief:
-        """Return the reading in brief."""
+        """Return its name, state and text, for a decision."""
         return Brief(self.name, self.status.value, self.text)

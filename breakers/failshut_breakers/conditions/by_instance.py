@@ -1,19 +1,19 @@
-"""A condition on one series whose readings come from many instances: each is judged by a state of its own.
+"""A condition on one series that many instances send. Each instance is judged by a state of its own.
 
-The problem: judged as one stream, one of twenty that breaks a rule is 5 % of the readings, and one that lives speaks for nine
-that died.
+The problem: suppose that all instances were judged as one stream. If one of twenty breaks a rule, that is only 5 % of the
+readings. And one instance that lives would speak for nine that died.
 
-The idea: for each instance there is a condition on the series, as a policy without `by: instance` builds it. Rows are taken
-apart by who sent them, in their order, and fed to whom they are of. One instance that demands is a demand of the whole. The
-rest is counted: so many must be judged, and none may be silent, or still have to learn, or be more than can be judged. What is
-short of that is too little evidence, whatever the others say.
+The idea: each instance has its own condition on the series, built as by a policy without `by: instance`. Rows are split by
+sender, in their order, and fed to the sender's condition. If one instance demands, the whole condition demands. Otherwise
+instances are counted. Enough of them must be judged. None may be silent, still learning, or beyond the number that can be
+judged. If one of these is not met, there is too little evidence, whatever the other instances show.
 
-Instances come and go. A new one closes the gate until it has learnt, unless `newcomer` lets the others decide meanwhile. One
-that is silent closes the gate until it is back, unless `forget` drops it once enough others are judged. Neither is given by
-default. Nothing is sent by an instance that leaves: anybody could send it for another.
+Instances come and go. A new one closes the gate until it has learnt, unless `newcomer` lets the others decide meanwhile. A
+silent one closes the gate until it is back, unless `forget` drops it once enough others are judged. Neither is set by
+default. An instance that leaves sends no farewell, because anybody could send one for another instance.
 
-Limits: names are the producers' own, and a renamed instance is a new one. Memory is bounded by `judged_most`: the readings of
-those beyond it are not judged, and keep the gate closed while they come.
+Limits: producers choose the names, and a renamed instance is a new one. `judged_most` bounds the memory. Readings of
+instances beyond it are not judged, and keep the gate closed while they arrive.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from failshut_breakers.policy.policy import Anomaly, Conformance, Drift
 from failshut_breakers.policy.units import format_ms
 
 NOBODYS_MAX = 20
-"""Unreadable readings that name nobody, of one block, that count for each instance: what a flood of them costs is bounded."""
+"""Unreadable readings of a block without a sender count for every instance, up to this number: it bounds a flood's cost."""
 
 NAMED_MAX = 3
-"""Instances that a text names."""
+"""The most instances that a text names."""
 
 
 class _Instance:
-    """One instance: its condition, and when it was heard first (evidence time) and last (its own time)."""
+    """One instance: its condition, the evidence time of its first reading, and the last reading's own time."""
 
     def __init__(self, policy: Drift | Anomaly | Conformance, first_ms: int) -> None:
         self.condition = _judge_of(policy)
@@ -42,17 +42,17 @@ class _Instance:
         self.last_ms = 0
 
     def is_silent(self, evidence_ms: int) -> bool:
-        """Whether nothing was heard of it for longer than its readings may be old."""
+        """Return whether its last reading is older than its readings may be."""
         return self.condition.is_too_old(evidence_ms - self.last_ms)
 
     @property
     def is_judged(self) -> bool:
-        """Whether it has evidence, and says something by it."""
+        """Whether it has enough evidence for a judgement."""
         return self.condition.status is not Status.INSUFFICIENT and not self.condition.absent
 
 
 class ByInstanceCondition(Condition):
-    """Every instance that sends a series is judged, and none speaks for another."""
+    """Judges every instance that sends a series. None speaks for another."""
 
     def __init__(self, policy: Drift | Anomaly | Conformance) -> None:
         super().__init__(policy.name, policy.action)
@@ -63,8 +63,8 @@ class ByInstanceCondition(Condition):
         self._least, self._most = policy.judged_least, policy.judged_most
         self._newcomer_ms, self._forget_ms = policy.newcomer, policy.forget
         self._instances: dict[str, _Instance] = {}
-        self._beyond = Staleness(policy.stale)  # of readings from more instances than are judged
-        self.unjudged = 0  # such readings
+        self._beyond = Staleness(policy.stale)  # of readings from instances beyond those that are judged
+        self.unjudged = 0  # the number of such readings
         self.text = f"no reading of {self._metric} yet"
 
     # --- reading ---
@@ -82,7 +82,7 @@ class ByInstanceCondition(Condition):
         return sorted(demands)
 
     def _apart(self, reading: FromMany, lo: int, moment: Moment) -> dict[str, list[ManyRow]]:
-        """Return the rows that count by instance, in the order in which they are first heard here."""
+        """Return the rows that count, by instance. Instances are in the order of their first row here."""
         apart: dict[str, list[ManyRow]] = {}
         nobodys = 0
         for row in reading.rows:
@@ -99,7 +99,7 @@ class ByInstanceCondition(Condition):
         return apart
 
     def _begins(self, name: str, row: ManyRow, moment: Moment) -> bool:
-        """Take up an instance that was not heard before; return whether there is room for it."""
+        """Add an instance that was not heard before. Return whether there is room for it."""
         if len(self._instances) >= self._most:
             self.unjudged += 1
             self._beyond.take(row[2:3])
@@ -115,7 +115,7 @@ class ByInstanceCondition(Condition):
         return self.status is Status.DEMANDS and (before is not Status.DEMANDS or any(began))
 
     def _forget(self, moment: Moment) -> None:
-        """Drop who has been silent for so long, if enough others are judged."""
+        """Drop instances that were silent for `forget`, if enough others are judged."""
         if self._forget_ms is None or sum(one.is_judged for one in self._instances.values()) < self._least:
             return
         for name, one in list(self._instances.items()):
@@ -142,7 +142,7 @@ class ByInstanceCondition(Condition):
             self.status, self.text = Status.HOLDS, f"{self._metric}: {judged} instances judged, {self._least} needed{new}"
 
     def _lacks(self, moment: Moment) -> str:
-        """Return why there is too little evidence, whatever those say that are judged; or nothing."""
+        """Return why there is too little evidence, whatever the judged instances show. Return "" if there is enough."""
         beyond = self._beyond.newest_ms > 0 and not self._beyond.is_old(moment.evidence_ms)
         if beyond or len(self._instances) > self._most:
             return f"more than {self._most} instances send {self._metric}, and no more are judged (instances_max)"
@@ -165,7 +165,7 @@ class ByInstanceCondition(Condition):
         )
 
     def _is_new(self, one: _Instance, moment: Moment) -> bool:
-        """Whether it may still learn while the others decide."""
+        """Return whether an instance may still learn while the others decide."""
         learnt = one.condition.held or self._newcomer_ms is None
         return not learnt and moment.evidence_ms - one.first_ms <= (self._newcomer_ms or 0)
 
@@ -209,7 +209,7 @@ class ByInstanceCondition(Condition):
     def inherit(self, before: Condition) -> None:
         if not isinstance(before, ByInstanceCondition) or before.cause is not self.cause or before.series != self.series:
             return
-        if before._of_one == self._of_one:  # the fleet's settings changed alone
+        if before._of_one == self._of_one:  # only the fleet's settings changed
             self._instances, self.goes_on = before._instances, True
         else:
             for name, one in before._instances.items():
@@ -220,7 +220,7 @@ class ByInstanceCondition(Condition):
 
 
 def _judge_of(policy: Drift | Anomaly | Conformance) -> OnSeries:
-    """Return what judges one instance."""
+    """Return a condition that judges one instance."""
     match policy:
         case Drift():
             return DriftCondition(policy)

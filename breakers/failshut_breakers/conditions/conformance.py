@@ -1,9 +1,9 @@
 """Conformance: a rule judges every reading of a series, and a detector watches how many conform.
 
-The rule is a limit. The condition demands if more than the share `over` of the last `window` readings do not conform, or
-`at_once` of them. It does so even if the stream was never good. The detector beside it notices a slow change below that share.
-A demand by the limit ends when the last readings from after it are within the limit again. It needs 60 of them, or the window
-if that is less.
+The rule is a limit. The condition demands if more than the share `over` of the last `window` readings do not conform, or if
+`at_once` of them do not. It demands even if the stream was never good. The detector notices a slow change below that share.
+A demand by the limit ends when the newest readings from after it are within the limit again. That takes 60 readings, or
+`window` if that is less.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from failshut_breakers.policy.policy import Conformance
 
 
 class ConformanceCondition(OnSeries):
-    """Fewer events conform to the rule than did, or than must."""
+    """Demands if fewer readings conform to the rule than must, or than before."""
 
     cause = Cause.CONFORMANCE
     events = True
@@ -28,14 +28,14 @@ class ConformanceCondition(OnSeries):
     def __init__(self, policy: Conformance) -> None:
         super().__init__(policy)
         self._rule = policy.criterion
-        self._before: tuple[float, int] | None = None  # value and time (ms) of the last reading that could be read
+        self._before: tuple[float, int] | None = None  # value and time (ms) of the last readable reading
         self._window: deque[float] = deque(maxlen=policy.window)
         self._misses = 0.0
         self._misses_max = policy.over * policy.window
         if policy.at_once is not None:
             self._misses_max = min(self._misses_max, policy.at_once - 1.0)
-        self._limit_ms = 0  # the newest mark when the limit was passed; 0 where it is kept
-        # Events from after that.
+        self._limit_ms = 0  # the newest mark (ms) when the limit was passed; 0 while it is kept
+        # Events from after that mark.
         self._after: deque[float] = deque(maxlen=min(policy.window, EVENTS))
 
     def _values(self, samples: Samples, skip: int, times_ms: tuple[int, ...], moment: Moment) -> list[Demand]:
@@ -66,7 +66,7 @@ class ConformanceCondition(OnSeries):
         window = self._window
         full = len(window) == window.maxlen
         if not self._misses and not self._limit_ms and full and min(conforming, default=1.0) == 1.0:
-            return demands  # a full window of conforming events is what more of them leave it
+            return demands  # more conforming events do not change a full window of conforming events
         for row, (conforms, time_ms) in enumerate(zip(conforming, times_ms, strict=True)):
             self._misses += (1.0 - conforms) - (1.0 - window[0] if len(window) == window.maxlen else 0.0)
             window.append(conforms)

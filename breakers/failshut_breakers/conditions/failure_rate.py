@@ -1,18 +1,18 @@
-"""Executions of the gate that fail, as its guards report them, over a sliding window of evidence time.
+"""The failure rate of a gate's executions, as its guards report them, over a sliding window of evidence time.
 
-An execution that is not known to have succeeded counts as failed, unless the policy says otherwise. Somebody else's timeout
-ended it, or its outcome was lost on the way. Cancelled ones were not carried out, and count as nothing.
+An execution that is not known to have succeeded counts as failed, unless the policy says otherwise. For example, somebody
+else's timeout ended it, or its outcome was lost on the way. Cancelled executions were not carried out, and do not count.
 
-Counts are kept by the second, so that the window costs at most as many numbers as it has seconds. A long window notices a
-sudden fault late, so there are two quicker tests. One is a row of failures that would be chance once in ten thousand times at
-the share `over`. The other looks at the last `at_least` executions (100 at most). It demands if the share that failed is more
-than half way from `over` to all. Lost outcomes have no place in a row: they count in the window alone.
+Counts are kept per second, so that a window needs at most as many entries as it has seconds. A long window notices a sudden
+fault late, so there are two quicker tests. The first is a row of failures that at the share `over` would happen by chance
+once in ten thousand times. The second looks at the last `at_least` executions (100 at most). It demands if the share that
+failed is more than half way from `over` to all. Lost outcomes have no place in a row, so they count only in the window.
 
-Fewer than `at_least` executions say nothing, and the condition holds and says so: a gate that has not executed yet must be
-able to begin. With `quiet: closes` a gate that is open for a whole window with fewer is a demand: absence, which is no vote. As
-a closed gate has no executions, it lasts until probes or an operator say otherwise.
+Fewer than `at_least` executions are too few to judge. The condition then holds and its text says so, because a gate that has
+not executed yet must be able to begin. With `quiet: closes` it demands if a gate was open for a whole window with fewer
+executions. That demand is absence, which is no vote. It lasts until probes execute or an operator accepts.
 
-A closed gate has no executions, so only probes can bring news. A lapse has none, so it lasts until an operator accepts.
+A closed gate has no executions, so only probes can bring news. A lapse has no probes, so it lasts until an operator accepts.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ LATEST_MAX = 100
 
 
 class FailureRateCondition(Condition):
-    """More than the share `over` of at least `at_least` executions in the window failed, or too many were lost."""
+    """Demands if more than the share `over` of `at_least` or more executions in the window failed, or too many were lost."""
 
     cause = Cause.FAILURE_RATE
     needs_probes = True
@@ -50,14 +50,14 @@ class FailureRateCondition(Condition):
         self._latest_of = min(policy.at_least, LATEST_MAX)
         self._quiet_closes = policy.quiet == "closes"
         self._open_since_ms = 0  # 0 while the gate is closed
-        self._quiet = False  # it was, for a whole window, and nothing has come since
+        self._quiet = False  # whether it was quiet for a whole open window, and has not had enough executions since
         self._now_ms = 0  # where the window ends: evidence time, or the newest outcome if that is later
         self._seconds: dict[int, list[int]] = {}  # second -> [executions, failures, lost]; at most the window's seconds
         self._latest: deque[tuple[int, int]] = deque()  # executions and failures of the last `_latest_of` executions
         self._total = self._failed = self._lost = self._row = self._latest_total = self._latest_failed = 0
-        self._wary = False  # it demanded, and not enough executions have shown better since
+        self._wary = False  # whether it demanded, and too few executions have succeeded since
         self._holes = Holes()
-        self._stands = ""  # why a lapse stands
+        self._stands = ""  # the text of a lasting lapse
         self._judge()
 
     def feed(self, reading: Reading, lo: int, moment: Moment) -> list[Demand]:
@@ -66,7 +66,7 @@ class FailureRateCondition(Condition):
             demanded = self.status is Status.DEMANDS
             self._add(time_ms, moment.evidence_ms, executions, failures, lost)
             if self.status is Status.DEMANDS:
-                # What comes after a reset has to show that it is another time: a short row is heard until enough succeeded.
+                # After a reset the gate must first show that the fault is over. Until then a shorter row is a demand.
                 self.relapses += not demanded and self._wary
                 self._row_now, self._wary = min(ROW_MIN, self._row_max), True
             elif self._total >= self._at_least:
@@ -76,10 +76,10 @@ class FailureRateCondition(Condition):
         return demands
 
     def _rows(self, reading: Reading, lo: int) -> Iterator[tuple[int, int, int, int, int, int]]:
-        """Offset, index, time, executions, failures and lost ones of each row that counts."""
+        """Yield offset, index, time (ms), executions, failures and losses of each row that counts."""
         if isinstance(reading, Outcomes):
             for offset, index, time_ms, _, _, outcome, count in reading.rows:
-                if offset >= lo and outcome in self._judged:  # what was cancelled was not carried out
+                if offset >= lo and outcome in self._judged:  # a cancelled execution was not carried out
                     yield offset, index, time_ms, count, 0 if outcome == "ok" else count, 0
         elif isinstance(reading, Sent):
             for offset, index, time_ms, guard, total, count, lost in reading.rows:
@@ -112,7 +112,7 @@ class FailureRateCondition(Condition):
         if isinstance(before, FailureRateCondition):
             self._stands, self.relapses = before._stands, before.relapses
             self._row_now, self._wary, self._quiet = min(before._row_now, self._row_max), before._wary, before._quiet
-            self._holes = before._holes  # what was sent before the edit and does not come is lost all the same
+            self._holes = before._holes  # outcomes that were sent before the edit and never arrive are still lost
             self._judge()
 
     def accept(self, moment: Moment) -> str:
@@ -126,7 +126,7 @@ class FailureRateCondition(Condition):
         self._now_ms = max(self._now_ms, time_ms, evidence_ms)
         self._forget(self._now_ms)
         if time_ms // 1000 <= (self._now_ms - self._window_ms) // 1000:
-            return  # older than the window when it came
+            return  # older than the window when it arrived
         bucket = self._seconds.setdefault(time_ms // 1000, [0, 0, 0])
         for place, number in enumerate((executions, failures, lost)):
             bucket[place] += number
@@ -199,7 +199,7 @@ class FailureRateCondition(Condition):
 
 
 def row_of(over: float, at_least: int) -> int:
-    """Return how many failures in a row are a demand.
+    """Return the number of failures in a row that is a demand.
 
     >>> row_of(0.5, 20), row_of(0.05, 20), row_of(0.5, 5), row_of(0.0, 20)
     (14, 4, 5, 3)

@@ -1,11 +1,11 @@
-"""A sign of life that must keep coming: an explicit event of a source, or the mere arrival of a series' values.
+"""A heartbeat that must keep arriving: an explicit event of a source, or the mere arrival of a series' values.
 
-Missing is judged at marks, from evidence alone: the newest beat is older than `grace` in evidence time. A beat's time is what
-its producer claims, bounded by append time, so that an old beat delivered late is an old beat. If a source has `instances`,
-that many different ones must be alive: one is no sign of life of another. Beats that name no instance are those of one. A value
-that cannot be read is no sign of life.
+It is judged at marks, from evidence alone. It is missing if the newest beat is older than `grace` in evidence time. A beat's
+time is the producer's claim, bounded by append time. So an old beat that is delivered late is still an old beat. If a source
+has `instances`, that many different ones must be alive, because one instance's beat is no sign of life of another. Beats
+without an instance name count as one instance. An unreadable value is no sign of life.
 
-Missing is absence: the demand closes the gate by itself and is no vote.
+A missing heartbeat is absence: the demand closes the gate by itself and is no vote.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from failshut_breakers.evidence.records import Beats, Reading, Samples
 from failshut_breakers.policy.policy import Heartbeat
 
 INSTANCES_TIMES = 4
-"""Of so many times the instances that must live at most is the last beat kept; the oldest is forgotten."""
+"""The last beat is kept of at most this many times the instances that must be alive. The oldest is forgotten."""
 
 
 class HeartbeatCondition(Condition):
-    """No beat for longer than the grace, or of too few instances."""
+    """Demands if there was no beat for longer than the grace, or if too few instances sent one."""
 
     cause = Cause.HEARTBEAT
 
@@ -51,7 +51,7 @@ class HeartbeatCondition(Condition):
         if len(self._last_ms) > INSTANCES_TIMES * self._instances:
             del self._last_ms[min(self._last_ms, key=lambda one: (self._last_ms[one], one))]
         if self._instances > 1:
-            return []  # judged at the mark: until then others may beat in blocks of their own
+            return []  # judged at the mark: other instances' beats may still follow in their own blocks
         self._judge(moment)
         began = self.status is Status.DEMANDS and before is not Status.DEMANDS
         return [Demand(*place, self.text)] if began else []
@@ -67,7 +67,7 @@ class HeartbeatCondition(Condition):
             if ages:
                 self.text = f"heartbeats of {len(ages)} instances of {self._whom} yet, {self._instances} must live"
             return
-        # The last of those that must live is the one that decides.
+        # The oldest beat among the instances that must be alive decides.
         self._age_ms = age_ms = ages[self._instances - 1]
         self.absent = age_ms > self._grace_ms
         living = sum(age <= self._grace_ms for age in ages)

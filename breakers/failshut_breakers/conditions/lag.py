@@ -1,20 +1,20 @@
-"""A watched consumer group that falls behind: Burrow's rules over sampled offsets, with unknown never OK.
+"""A watched consumer group that falls behind: Burrow's rules over sampled offsets, where unknown is never OK.
 
 Source: LinkedIn Burrow, evaluator rules (`evaluator/caching.go`), restated as numbered pure functions over a window of samples
-of one partition. Burrow gives a group the benefit of the doubt if there are too few samples, or if its lag was zero or fell
-once in the window. These rules do not. A lag beyond `allowed` is OK only while it shrinks over the whole window. Burrow sees
-commits, these see samples: a commit that repeats an offset is none.
+of one partition. Burrow reports OK if there are too few samples, or if the lag was zero or fell once in the window. These
+rules do not. A lag beyond `allowed` is OK only while it shrinks over the whole window. Burrow reads commits, and these rules
+read samples. So a commit that repeats an offset does not count.
 
 A group's backlog begins at its commit, or at the first readable record behind that. Retention and compaction remove records,
-and transactions leave offsets without records. Whether a group moves is judged by its commits alone: retention that eats a
-backlog is not a group that works it off.
+and transactions leave offsets without records. Only commits show whether a group moves: retention may shrink a backlog that
+the group does not work off.
 
-The condition demands when the worst partition has been anything but OK for `behind`. If samples stop, the lag is UNKNOWN, and
-so is a partition that is missing from a sample. A partition that stays missing is forgotten, but not before it had the time to
-demand.
+The condition demands when the worst partition has not been OK for `behind`. If samples stop, the lag is UNKNOWN. It is also
+UNKNOWN if a partition is missing from a sample. A partition that stays missing is forgotten, but not before it had the time
+to demand.
 
-Limits: offsets are counted, not records, so that holes in the middle count as records. A topic that was made anew is told by
-its id where a sample has one; without it, by commits beyond its end alone.
+Limits: offsets are counted, not records, so holes in the middle count as records. A recreated topic is recognised by its id
+if samples carry one. Without an id, only commits beyond its end reveal it.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ from failshut_breakers.evidence.records import LagRow, Lags, Offsets, Reading
 from failshut_breakers.policy.policy import Lag
 
 WINDOW = 10
-"""Samples kept of each partition, as in Burrow."""
+"""The number of samples kept of each partition, as in Burrow."""
 
 PARTITIONS_MAX = 10_000
-"""A sample with more partitions is not read: UNKNOWN."""
+"""A sample with more partitions is not read, and the lag is UNKNOWN."""
 
 TOLD_CHARS_MAX = 120
-"""What the text of a condition repeats of what the sampler was told."""
+"""The most characters of the sampler's message that a condition's text repeats."""
 
 
 class Health(IntEnum):
-    """How a partition does, from well to worst."""
+    """The health of a partition, from best to worst."""
 
     OK = 0
     BEHIND = 1
@@ -52,7 +52,7 @@ class Health(IntEnum):
 
 
 class Sampled(NamedTuple):
-    """One partition in one sample. `position` is the first offset that the group has still to read; -1 where nobody knows."""
+    """One partition in one sample. `position` is the first offset that the group must still read; -1 if unknown."""
 
     time_ms: int
     committed: int
@@ -61,27 +61,27 @@ class Sampled(NamedTuple):
 
 
 def never_committed(samples: Sequence[Sampled]) -> bool:
-    """Rule 1: the group has committed nothing where there is something to read, and nobody knows where it is."""
+    """Rule 1: the partition is not empty, the group has committed nothing, and its position is unknown."""
     return samples[-1].position < 0 and samples[-1].end > 0
 
 
 def beyond_the_end(samples: Sequence[Sampled]) -> bool:
-    """Rule 2: the group has committed what the topic does not hold: the topic was made anew, or its end was lost."""
+    """Rule 2: the group's commit is beyond the end: the topic was recreated, or its end was lost."""
     return samples[-1].committed > samples[-1].end
 
 
 def within(samples: Sequence[Sampled], allowed: int) -> bool:
-    """Rule 3: the lag is no more than allowed, whatever came before."""
+    """Rule 3: the lag is at most `allowed` records, whatever came before."""
     return lag_of(samples[-1]) <= allowed
 
 
 def rewound(samples: Sequence[Sampled]) -> bool:
-    """Rule 4: a commit went back within the window, and the group is not yet where it was."""
+    """Rule 4: a commit went back within the window, and the group has not caught up with its highest commit."""
     return samples[-1].committed < max(sample.committed for sample in samples)
 
 
 def motionless(samples: Sequence[Sampled]) -> bool:
-    """Rule 5: commits have stood still for longer than they moved before, within the window (Burrow's rule for "stopped")."""
+    """Rule 5: within the window, commits have not moved for longer than they moved before (Burrow's rule for "stopped")."""
     last = samples[-1]
     first_ms = samples[0].time_ms
     moved_ms = next(
@@ -91,13 +91,13 @@ def motionless(samples: Sequence[Sampled]) -> bool:
 
 
 def shrinking(samples: Sequence[Sampled]) -> bool:
-    """Rule 6: the lag is less than at the window's beginning, and would be if nothing had been removed: by commits, too."""
+    """Rule 6: the lag is less than at the window's beginning, also when counted by commits, without removed records."""
     first, last = samples[0], samples[-1]
     return lag_of(last) < lag_of(first) and last.end - last.committed < first.end - first.committed
 
 
 def lag_of(sample: Sampled) -> int:
-    """Return how many records a sample is behind; all of them where nothing was committed."""
+    """Return how many records a sample is behind. All up to the end count if the position is unknown."""
     return max(0, sample.end - max(0, sample.position))
 
 
@@ -116,22 +116,22 @@ def judge_partition(samples: Sequence[Sampled], allowed: int) -> Health:
 
 @dataclass(slots=True)
 class _Partition:
-    """What is kept of a partition. `base` is where a group that never committed is known to be, if that is known."""
+    """What is kept of a partition. `base` is the known position of a group that never committed, or -1."""
 
     samples: deque[Sampled] = field(default_factory=lambda: deque(maxlen=WINDOW))
     base: int = -1
 
     def position(self, at: Offsets, without_commit: str, seen: bool) -> int:
-        """Return the first offset that the group has still to read, or -1 where nobody knows.
+        """Return the first offset that the group must still read, or -1 if it is unknown.
 
-        `seen`: it has committed somewhere in the topic. Where it begins before that nobody can say.
+        `seen`: the group has committed somewhere in the topic. Before its first commit nobody knows where it begins.
         """
         floor = max(at.start, at.readable)
         if at.committed >= 0:
-            # Commits that vanish later leave nothing that could be known, unless the policy says what their lack means.
+            # If commits vanish later, the position is unknown, unless the policy says what a missing commit means.
             self.base = -1 if without_commit == "unknown" else at.committed
             return max(at.committed, floor)
-        if floor >= at.end:  # nothing to read: what comes from here on is what a group that reads is behind by
+        if floor >= at.end:  # nothing to read: the lag of a group that reads counts from here on
             self.base = at.end if seen else self.base
             return at.end
         if self.base < 0 and without_commit == "earliest":
@@ -143,7 +143,7 @@ class _Partition:
 
 @dataclass(slots=True)
 class _Verdict:
-    """What the newest sample came to: of its worst partition, and of all."""
+    """The result of the newest sample: the health of its worst partition, and the lag of all partitions."""
 
     health: Health = Health.UNKNOWN
     lag: int = 0
@@ -152,7 +152,7 @@ class _Verdict:
 
 
 class LagCondition(Condition):
-    """The group has been behind for longer than the policy lets it."""
+    """Demands if the group has been behind for longer than the policy allows."""
 
     cause = Cause.LAG
 
@@ -182,7 +182,7 @@ class LagCondition(Condition):
                 continue
             self._told = sample.told[:TOLD_CHARS_MAX]
             if not sample.partitions and sample.told:
-                self._tell()  # no sample, and why: what was known of the group stays, until it is stale
+                self._tell()  # no sample, only a reason: what was known of the group stays until it is stale
                 continue
             demanded = self.status is Status.DEMANDS
             self._take(sample)
@@ -214,7 +214,7 @@ class LagCondition(Condition):
     def _take(self, sample: LagRow) -> None:
         self._last_ms = sample.time_ms
         if sample.topic_id and self._topic_id and sample.topic_id != self._topic_id:
-            self._partitions.clear()  # made anew: what was seen before was of another log
+            self._partitions.clear()  # a recreated topic: earlier samples belong to another log
         self._topic_id = sample.topic_id or self._topic_id
         self._verdict = self._judge(sample.time_ms, {number: Offsets(*at) for number, at in sample.partitions.items()})
         if self._verdict.health is Health.OK:
@@ -223,7 +223,7 @@ class LagCondition(Condition):
             self._not_ok_since_ms = sample.time_ms
 
     def _judge(self, time_ms: int, partitions: Mapping[int, Offsets]) -> _Verdict:
-        """Return the health of the worst partition and the lag of all."""
+        """Return the health of the worst partition and the lag of all partitions."""
         if not 0 < len(partitions) <= PARTITIONS_MAX:
             return _Verdict(why=f"a sample of {len(partitions)} partitions, 1 to {PARTITIONS_MAX} are read")
         missing = self._missing(time_ms, partitions)
@@ -260,13 +260,13 @@ class LagCondition(Condition):
         return self._partitions[number].samples[-1]
 
     def _lost(self, number: int) -> bool:
-        """Return whether nobody knows where the group is in a partition."""
+        """Return whether the group's position in a partition is unknown."""
         return self._newest(number).position < 0
 
     def _missing(self, time_ms: int, partitions: Mapping[int, Offsets]) -> list[int]:
-        """Return the partitions that were sampled before and are not in this sample."""
+        """Return the partitions that were sampled before and are not in this sample. Forget those missing for too long."""
         missing = self._partitions.keys() - partitions.keys()
-        # Whatever stays away has made the group UNKNOWN for long enough to demand.
+        # By then a missing partition has made the group UNKNOWN for long enough to demand.
         kept_ms = self._behind_ms + self._stale_ms
         for number in sorted(missing, key=lambda number: (self._newest(number).time_ms, number)):
             if time_ms - self._newest(number).time_ms > kept_ms or len(self._partitions) > PARTITIONS_MAX:
@@ -298,7 +298,7 @@ class LagCondition(Condition):
 
 
 def _notes(partitions: Mapping[int, Offsets]) -> str:
-    """Return what whoever is on call would ask next: what retention took, and which transaction is still open."""
+    """Return details for whoever is on call: how many records were removed unread, and which transaction is open."""
     removed = sum(max(0, at.start - at.committed) for at in partitions.values() if at.committed >= 0)
     notes = f", {removed} more were removed before it committed them" if removed else ""
     waiting = next(((number, at.stable) for number, at in sorted(partitions.items()) if 0 <= at.stable < at.end), None)

@@ -1,17 +1,17 @@
-"""A detector that remembers what normal was: its demand lasts until the series is back there.
+"""A detector that remembers what was normal. Its demand lasts until the series is back there.
 
-The problem: a detector speaks once of a change and then learns what came after it as normal. A demand that ended with its
-alarm, or after a time, reopened its gate into the fault.
+The problem: a detector reports a change once, and then learns the readings after it as normal. If the demand ended with the
+alarm, or after some time, the gate would reopen into the fault.
 
 The idea: beside the detector there is a bounded memory of its last readings, with a copy of the detector every `BLOCK`
-of them. At an alarm the memory says where the change began (`reference.onset`), and the detector is restored to its
-state there. It then reads nothing while the demand lasts. So it does not learn the fault, and need not learn again
-afterwards. A window of readings whose own time is after the demand ends it, under two conditions. The window is back
-within the reference. And the restored detector, fed with that window, does not alarm. Then it goes on from there. Or an
-operator accepts the new level, or the policy adopts it after some time. Then the detector starts again with the
-readings of that time.
+readings. At an alarm `reference.onset` finds in the memory where the change began, and the detector is restored to its
+state there. It reads nothing while the demand lasts. So it does not learn the fault, and need not learn again
+afterwards. A window of readings ends the demand if their own times are after it and two things are true. The window is
+back within the reference. And the restored detector does not alarm when it is fed that window. The detector then goes on
+from there. The demand also ends if an operator accepts the new level, or if the policy adopts it after some time. Then
+the detector starts anew with the readings of that time.
 
-This asks nothing of a detector but what its contract says: it pickles, and it is fed. So it holds for plug-ins.
+A detector needs nothing beyond its contract: it can be pickled, and it is fed. So this also works for plug-ins.
 
 Limits: those of reference.py. A copy costs up to 100 microseconds (half-space trees: 7 milliseconds).
 """
@@ -30,10 +30,10 @@ from failshut_breakers.policy.detection import Detection
 from failshut_detectors.contract import Alarm, Contract, Unfit
 
 BLOCK = 256
-"""Readings between two copies of the detector; the memory holds up to about twice as many."""
+"""Readings between two copies of the detector. The memory holds up to about twice as many."""
 
 Rows = Sequence[Any]
-"""Values, or vectors of them where several series are judged together."""
+"""Values, or vectors of values if several series are judged together."""
 
 
 class Remembering:
@@ -44,49 +44,49 @@ class Remembering:
         self._events = events
         self._width = detection.width
         self.detector: Contract = detection.build()
-        self.window = READINGS_MIN  # readings that ended the last demand, or will end the one that stands
+        self.window = READINGS_MIN  # the number of readings that ended the last demand, or that will end the present one
         self._empty()
         self._settle_down()
 
     def _empty(self) -> None:
         self._values = array("d")  # flat
         self._times = array("q")
-        self._copies: list[tuple[int, bytes]] = [(0, b"")]  # one or two: rows before it, and it; empty is a new detector
+        self._copies: list[tuple[int, bytes]] = [(0, b"")]  # one or two: rows before the copy, and the copy; empty is new
 
     def _settle_down(self) -> None:
         self.reference: Reference | None = None
-        self.since_ms = 0  # the newest mark when it demanded; 0 where no demand stands
-        self.began_ms = 0  # evidence time of the same
+        self.since_ms = 0  # the newest mark (ms) when it demanded; 0 if there is no demand
+        self.began_ms = 0  # evidence time (ms) when it demanded
         self.text = ""
-        self._normal = b""  # the detector as it was before
+        self._normal = b""  # the detector as it was before the change
         self._window: deque[tuple[int, Any]] = deque(maxlen=1)
         self._latest: deque[tuple[int, Any]] = deque(maxlen=BLOCK)
         self._wait = 0  # readings until the next trial
 
     @property
     def stands(self) -> bool:
-        """Whether a demand stands."""
+        """Whether it demands."""
         return self.since_ms > 0
 
     @property
     def ready(self) -> bool:
-        """Whether it has seen enough."""
+        """Whether the detector has read enough."""
         return self.detector.ready
 
     @property
     def progress(self) -> tuple[int, int]:
-        """How many readings of the window that may end its demand there are, and how many it takes."""
+        """The number of readings in the window that may end the demand, and the number that it needs."""
         return len(self._window), self._window.maxlen or 0
 
     # --- reading ---
 
     def take(self, rows: Rows, times_ms: Sequence[int], since_ms: int, began_ms: int) -> list[Alarm]:
-        """Take readings, in order; return the alarms that began a demand.
+        """Read rows in order. Return the alarms that began a demand.
 
-        `since_ms` is the newest mark, `began_ms` evidence time.
+        `since_ms` is the newest mark, and `began_ms` is evidence time.
 
         Raises:
-            Unfit: no detector may see one of them; nothing was taken.
+            Unfit: one of the rows is not fit for any detector. Nothing was read.
         """
         rows = self.detector.fit(rows)
         alarms: list[Alarm] = []
@@ -103,14 +103,14 @@ class Remembering:
         return alarms
 
     def _feed(self, rows: Rows, times_ms: Sequence[int]) -> tuple[int, str]:
-        """Feed the detector as far as the next copy or alarm; return how many it took, and what the alarm says."""
+        """Feed the detector up to the next copy or alarm. Return how many rows it took, and the alarm's text."""
         self._make_room()
         count = len(self._times)
         upto = min(len(rows), (BLOCK if count < BLOCK else 2 * BLOCK) - count)
         some, times_ms = (rows, times_ms) if upto == len(rows) else (rows[:upto], times_ms[:upto])
         alarms = self.detector.take(some, times_ms)
         if alarms:
-            upto = alarms[0].index + 1  # what the detector made of those behind it is void, as it is put back
+            upto = alarms[0].index + 1  # the detector is restored to before the alarm, so later rows do not count
             some, times_ms = some[:upto], times_ms[:upto]
         self._remember(some, times_ms)
         return upto, alarms[0].text if alarms else ""
@@ -132,7 +132,7 @@ class Remembering:
             self._values.extend(row)
 
     def _rows(self, at: int) -> list[Any]:
-        """Return what is remembered from a row on."""
+        """Return the remembered rows from this index on."""
         if not self._width:
             return self._values[at:].tolist()
         values = iter(self._values[at * self._width :].tolist())
@@ -141,7 +141,7 @@ class Remembering:
     # --- a demand ---
 
     def _demand(self, text: str, since_ms: int, began_ms: int) -> None:
-        """Begin to demand: the last reading fed raised the alarm."""
+        """Begin to demand. The last reading that was fed raised the alarm."""
         width = max(1, self._width)
         columns = [self._values[metric::width] for metric in range(width)]
         split = onset(columns)
@@ -157,20 +157,20 @@ class Remembering:
         self._wait = 0
 
     def _as_it_was(self) -> Contract:
-        """Return the detector at the end of the memory."""
+        """Return the detector as it was at the end of the remembered readings."""
         at, copy = self._copies[-1]
         detector: Contract = pickle.loads(copy) if copy else self._detection.build()  # noqa: S301 - its own state
         self._refeed(detector, self._rows(at), self._times[at:].tolist())
         return detector
 
     def _refeed(self, detector: Contract, rows: Rows, times_ms: Sequence[int]) -> bool:
-        """Feed a detector again; return whether it alarmed."""
+        """Feed rows to a detector again. Return whether it alarmed."""
         return bool(detector.feed(rows, times_ms)) if rows else False
 
     def _watch(self, rows: Rows, times_ms: Sequence[int]) -> int:
-        """Look at readings while a demand stands, as far as they end it; return how many.
+        """Read rows during a demand, up to the one that ends it. Return how many were read.
 
-        Those from before it count for nothing.
+        Rows whose own time is not after the demand's beginning do not count.
         """
         for at, (time_ms, row) in enumerate(zip(times_ms, rows, strict=True), 1):
             if time_ms <= self.since_ms:
@@ -186,7 +186,7 @@ class Remembering:
         return len(rows)
 
     def _is_back(self) -> bool:
-        """Whether the window is back; the detector then is as it was, and was fed with it."""
+        """Return whether the window is back to normal. If it is, restore the detector and feed it the window."""
         if self.reference is None or self._wait or len(self._window) < self.reference.readings:
             return False
         rows = [row for _, row in self._window]
@@ -194,13 +194,13 @@ class Remembering:
             return False
         trial: Contract = pickle.loads(self._normal)  # noqa: S301 - its own state
         if self._refeed(trial, rows, [time_ms for time_ms, _ in self._window]):
-            self._wait = len(rows) // 4  # trials are bounded by what is read
+            self._wait = len(rows) // 4  # bounds the number of trials by the number of readings
             return False
         self.detector = trial
         return True
 
     def adopt(self) -> None:
-        """Take what was read since the demand for normal, and learn it anew."""
+        """Take the readings since the demand as normal. A new detector learns them."""
         rows, times_ms = [row for _, row in self._latest], [time_ms for time_ms, _ in self._latest]
         self._settle_down()
         self._empty()
@@ -209,11 +209,11 @@ class Remembering:
         self._remember(rows, times_ms)
 
     def inherit(self, before: Remembering) -> None:
-        """Take over what another remembers, and its demand."""
+        """Take over another's remembered readings and its demand."""
         if before._width != self._width or before._events != self._events:
             return
         rows, times_ms = before._rows(0), before._times.tolist()
-        with suppress(Unfit):  # this detector takes none of them and learns anew; what was demanded lasts all the same
+        with suppress(Unfit):  # then this detector learns anew, and the demand still lasts
             self._refeed(self.detector, rows, times_ms)
             self._remember(rows, times_ms)
         self.reference, self.since_ms, self.began_ms, self.text = (

@@ -1,9 +1,9 @@
-"""Conditions on one series: what they share, and drift and anomaly of the values.
+"""Conditions on one series: their common base, and drift and anomaly of the values.
 
-They use a detector that remembers what was normal (remembering.py): its demand lasts until the series is back there. Readings
-that no detector may see (NaN, infinity, a wrong type) count too. Several in a row, or more than half of the last ones, are a
-demand, because a detector that is fed nothing finds nothing. Readings that are older than `stale` when they come are dropped,
-and a series whose newest reading is older than that is not enough evidence.
+They use a detector that remembers what was normal (memory.py). Its demand lasts until the series is back there. Readings
+that no detector may read (NaN, infinity, a wrong type) count too. Several in a row, or more than half of the last ones, are a
+demand, because a detector that is fed nothing finds nothing. Readings that are older than `stale` on arrival are dropped. A
+series whose newest reading is older than that has not enough evidence.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from failshut_breakers.policy.units import format_ms
 from failshut_detectors.contract import MAGNITUDE_MAX, Unfit
 
 NEWS = 10
-"""Readings from after a closing, at least, before a reset may be believed: as many as end a demand, if that is more."""
+"""A reset may be believed after this many readings from after the closing, or after as many as end a demand, if more."""
 
 SHARE_MIN = 40
-"""Readings, at least, of which no more than half may be unreadable; four times those that may be in a row, if that is more."""
+"""At most half of the last readings may be unreadable: of this many, or of four times the allowed row, if that is more."""
 
 
 class OnSeries(Condition):
-    """A condition that feeds the readings of one series to a detector; a subclass says how in `_values`."""
+    """A condition that feeds the readings of one series to a detector. A subclass implements that in `_values`."""
 
     events = False
 
@@ -44,29 +44,29 @@ class OnSeries(Condition):
         self._share_of = max(SHARE_MIN, 4 * policy.unreadable_in_a_row)
         self._in_a_row = 0
         self._count = 0  # readings and faults
-        self._unread: deque[int] = deque(maxlen=self._share_of // 2 + 1)  # which of them were faults, of the last
+        self._unread: deque[int] = deque(maxlen=self._share_of // 2 + 1)  # the numbers of the last faults among them
         self._unread_text = ""
-        self._judged: deque[int] = deque(maxlen=EVENTS)  # times of the last readings judged
-        self.late = 0  # readings dropped because they were old when they came
+        self._judged: deque[int] = deque(maxlen=EVENTS)  # times (ms) of the last judged readings
+        self.late = 0  # readings that were dropped because they were old on arrival
         self.text = f"no reading of {self._metric} yet"
 
     @property
     def detector_ready(self) -> bool:
-        """Whether its detector has seen enough."""
+        """Whether its detector has read enough."""
         return self._memory.ready
 
     @property
     def stale_ms(self) -> int:
-        """How old its newest reading may be."""
+        """The age (ms) beyond which its newest reading is too old."""
         return self._staleness.stale_ms
 
     def is_too_old(self, age_ms: int) -> bool:
-        """Whether its newest reading may not be of this age."""
+        """Return whether this age (ms) is too old for its newest reading."""
         return self._staleness.is_too_much(age_ms)
 
     @property
     def demands_level(self) -> bool:
-        """Whether it demands because of a level, which may be accepted."""
+        """Whether it demands because of a level, which an operator may accept."""
         return self._memory.stands and not self._unread_text and not self._limit()
 
     def feed(self, reading: Reading, lo: int, moment: Moment) -> list[Demand]:
@@ -88,10 +88,10 @@ class OnSeries(Condition):
 
     def _samples(self, samples: Samples, skip: int, moment: Moment) -> list[Demand]:
         times_ms = samples.times_ms(skip)
-        # Against evidence time, so that what waits in the log behind a lagging partition is not old by that alone.
+        # The age is in evidence time. So readings that wait in the log behind a lagging partition are not old by that alone.
         if min(times_ms) >= moment.evidence_ms - self._staleness.least_ms:  # the usual case
             self._staleness.take(times_ms)
-        else:  # one by one: what is old depends on the pace that those before it showed, however blocks are cut
+        else:  # one by one: the bound depends on the pace of the readings before, however blocks are cut
             rows = [row for row in samples.rows[skip:] if self._staleness.takes(row[2], moment.evidence_ms)]
             self.late += len(times_ms) - len(rows)
             if not rows:
@@ -108,7 +108,7 @@ class OnSeries(Condition):
         return self._memory.detector.score if self._memory.ready else 0.0
 
     def _limit(self) -> str:
-        """Return why the condition demands whatever the detector says, or nothing."""
+        """Return why the condition demands whatever the detector finds. Return "" if it does not."""
         return ""
 
     def _faults(self, rows: list[FaultRow], moment: Moment) -> list[Demand]:
@@ -119,7 +119,7 @@ class OnSeries(Condition):
             self._in_a_row += 1
             self._unread.append(self._count)
             if self._cannot_read() and not demanded:
-                # What it began with: a text that changes with every reading would be noise.
+                # The text stays as it was at the beginning: one that changed with every reading would be noise.
                 row = self._in_a_row >= self._in_a_row_max
                 which = f"{self._in_a_row} readings" if row else f"more than half of the last {self._share_of} readings"
                 self._unread_text = f"{which} of {self._metric}{' in a row' if row else ''} are {reason}"
@@ -127,12 +127,12 @@ class OnSeries(Condition):
         return demands
 
     def _can_read(self, count: int) -> None:
-        """Count readings that could be read."""
+        """Count readable readings, which end a row of unreadable ones."""
         self._in_a_row = 0
         self._count += count
 
     def _cannot_read(self) -> bool:
-        """Whether so many readings were unreadable that the detector beside them means nothing."""
+        """Return whether so many readings were unreadable that the detector's result means nothing."""
         if self._in_a_row >= self._in_a_row_max:
             return True
         return len(self._unread) == self._unread.maxlen and self._unread[0] > self._count - self._share_of
@@ -217,7 +217,7 @@ class _OnValues(OnSeries):
         return self._words(self._memory.text)
 
     def _in_parts(self, samples: Samples, skip: int, moment: Moment) -> list[Demand]:
-        """Feed what a detector may see, and count the rest as faults."""
+        """Feed the readings that a detector may read. Count the others as faults."""
         demands: list[Demand] = []
         for fits, some in groupby(samples.rows[skip:], lambda row: abs(row[3]) <= MAGNITUDE_MAX):
             rows = list(some)
@@ -230,12 +230,12 @@ class _OnValues(OnSeries):
 
 
 class DriftCondition(_OnValues):
-    """The values drift."""
+    """Demands if the values drift."""
 
     cause = Cause.DRIFT
 
 
 class AnomalyCondition(_OnValues):
-    """The values are such as were never seen."""
+    """Demands if the values are unlike any that were read before."""
 
     cause = Cause.ANOMALY

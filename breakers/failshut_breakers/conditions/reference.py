@@ -1,20 +1,20 @@
-"""What was normal before a demand, and whether a series is back at it.
+"""What was normal before a demand, and whether a series is back there.
 
-At a demand the readings before it hold two stretches: the normal one, and the beginning of what was noticed. `onset` finds
-where the second begins: the split at which the means of both sides differ most, for their lengths. `Reference.of` keeps of the
-first where it lay, how far its readings scattered, and how far the second was away. A window of later readings is `back` if two
-things are true. Its mean is no further from the reference than half of the change, and than two deviations. And its deviation
-is at most two and a half times that of the reference. Readings are cut off at five deviations first, so that one of a billion
-moves neither.
+At a demand the readings before it have two parts: the normal readings, and the beginning of the change. `onset` finds where
+the change begins. That is the split at which the means of both parts differ most, given their lengths. `Reference.of` stores
+the level of the normal part, how far its readings scattered, and how far the change moved. A window of later readings is
+`back` if two things are true. Its mean is no further from the reference than half of the change, and than two deviations. And
+its deviation is at most two and a half times that of the reference. Readings are cut off at five deviations first, so that a
+single reading of a billion moves neither.
 
-The size of the window follows from the change. 20 readings tell a change of many deviations from normal, and 50 a
-change of a single deviation.
+The size of the window follows from the change. To distinguish a change from normal, 20 readings are enough if it is many
+deviations. A change of a single deviation needs 50.
 
 Source of the split: the likelihood ratio of one change of mean, D. V. Hinkley, Inference about the Change-Point in a
 Sequence of Random Variables, Biometrika 57 (1970).
 
-Limits: a change of less than about one deviation may be taken for its own end. A stream whose level wanders is
-back only when it wanders back, or when an operator accepts where it is.
+Limits: a change of less than about one deviation may be mistaken for its own end. A stream whose level wanders is
+back only when it wanders back, or when an operator accepts the new level.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ from statistics import fmean, median
 READINGS_MIN = 20
 READINGS_MAX = 50
 EVENTS = 60
-"""Readings in the window of a rule's events, which know less than values do."""
+"""The readings in a window of a rule's events. It is larger, because an event says less than a value."""
 
 LEAST = 8
-"""Readings before the onset, at least, wherever there are as many."""
+"""The least number of readings before the onset, if there are as many."""
 
-_CUT = 5.0  # deviations at which a reading ends
-_KEPT = 128  # readings that a reference is made of
-_NEAR, _FAR = 0.5, 2.0  # deviations: no smaller and no greater tolerance
+_CUT = 5.0  # readings are cut off at this many deviations
+_KEPT = 128  # the most readings that a reference is made of
+_NEAR, _FAR = 0.5, 2.0  # the smallest and the greatest tolerance, in deviations
 _WIDER = 2.5
-_SURE = 8.0  # so many deviations of a window's mean are told from none, whatever the stream
+_SURE = 8.0  # a window's mean that is this many of its deviations away differs surely, whatever the stream
 
 Column = Sequence[float]
 
 
 def onset(columns: Sequence[Column]) -> int:
-    """Return how many readings come before the change: columns are the metrics, each oldest first.
+    """Return how many readings are before the change. The columns are the metrics, each oldest first.
 
     >>> onset([[1.0, 2.0] * 20 + [9.0, 9.5]])
     40
@@ -72,7 +72,7 @@ def _cut(column: Column) -> list[float]:
 
 
 def _deviation(column: Column) -> float:
-    """The half width of the middle two thirds: the standard deviation of a normal stream, whatever its tails."""
+    """Return the half width of the middle two thirds. It is a normal stream's standard deviation, whatever its tails."""
     ordered = sorted(column)
     count = len(ordered)
     return (ordered[min(count - 1, count * 84 // 100)] - ordered[count * 16 // 100]) / 2.0
@@ -80,7 +80,7 @@ def _deviation(column: Column) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Band:
-    """One metric's normal: it lay about `centre`, and a window's mean within `tolerance` of it is back."""
+    """One metric's normal level. It was about `centre`, and a window's mean within `tolerance` of it is back."""
 
     centre: float
     tolerance: float
@@ -88,7 +88,7 @@ class Band:
     reach: float  # readings count as no further from the centre than this
 
     def back(self, values: Column) -> bool:
-        """Whether a window of readings is normal again."""
+        """Return whether a window of readings is normal again."""
         low, high = self.centre - self.reach, self.centre + self.reach
         away = [min(max(value, low), high) - self.centre for value in values]
         if abs(fmean(away)) > self.tolerance:
@@ -98,27 +98,27 @@ class Band:
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """What was normal, by metric, and how many readings of a window tell that it is again."""
+    """What was normal, by metric, and how many readings a window needs to show that it is normal again."""
 
     bands: tuple[Band, ...]
     readings: int
 
     @classmethod
     def of(cls, before: Sequence[Column], after: Sequence[Column], events: bool = False) -> Reference:
-        """Return what readings before an onset, at least one of each metric, say beside those from it on."""
+        """Return the reference from the readings before an onset (at least one per metric) and those after it."""
         found = [_band(one[-_KEPT:], other, events) for one, other in zip(before, after, strict=True)]
         change = max(size for _, size in found)
         wanted = EVENTS if events else max(READINGS_MIN, min(READINGS_MAX, round((_SURE / max(change, 0.1)) ** 2)))
         return cls(tuple(band for band, _ in found), wanted)
 
     def back(self, columns: Sequence[Column]) -> bool:
-        """Whether a window, a column for each metric, is normal again in every one."""
+        """Return whether a window is normal again in every metric. It has one column for each metric."""
         return all(band.back(values) for band, values in zip(self.bands, columns, strict=True))
 
 
 def _band(before: Column, after: Column, events: bool) -> tuple[Band, float]:
-    """Return a metric's normal, and how many deviations it changed by."""
-    if events:  # a share of which a hundred readings show nothing is not known to be nothing
+    """Return a metric's normal level, and by how many deviations it changed."""
+    if events:  # a share that no reading has shown yet need not be zero
         centre = (sum(before) + 0.5) / (len(before) + 1.0)
         deviation = sqrt(centre * (1.0 - centre))
         reach = 1.0

@@ -1,11 +1,11 @@
-"""Outcomes that guards sent and that did not come: holes in the counts that their entries carry.
+"""Outcomes that guards sent and that did not arrive: holes in the counts that their entries carry.
 
-Each entry of a guard says how many outcomes it has sent in all, so it covers the numbers up to that one. Several workers move
-entries: they come in any order, and one may come twice. Therefore a number that has not arrived is missing at first. It is lost
-after `GRACE_MS`, which is longer than another worker needs to finish a dead one's work.
+Each entry carries the number of outcomes that its guard has sent in all. So it covers the numbers up to that one. Several
+workers move entries, so entries arrive in any order, and one may arrive twice. A number that has not arrived is missing at
+first. It is lost after `GRACE_MS`, which is longer than another worker needs to finish a dead one's work.
 
-Limits: what a guard sent before its first entry that came here is not known, and so many guards are remembered, those heard
-of last. What is missing of a forgotten one is given up at once.
+Limits: what a guard sent before its first entry that arrived here is not known. The `GUARDS_MAX` guards heard of last are
+remembered. The missing outcomes of a forgotten guard are given up at once.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from dataclasses import dataclass, field
 GRACE_MS = 60_000
 GUARDS_MAX = 1_000
 HOLES_MAX = 100
-"""Holes of one guard that are waited for; the oldest beyond that are given up at once."""
+"""The most holes of one guard that are waited for. The oldest beyond them are given up at once."""
 LOST_MAX = 2**31 - 1
-"""More than this is counted as this: whoever writes such a total would otherwise choose the rate."""
+"""A greater loss counts as this number. Otherwise whoever writes such a total would choose the rate."""
 
 
 @dataclass(slots=True)
 class _Count:
-    """One guard's: the greatest number that came, and the holes below it, as first, end and since when."""
+    """One guard's count: the greatest number that arrived, and the holes below it as (first, end, time of discovery in ms)."""
 
     top: int
     holes: list[tuple[int, int, int]] = field(default_factory=list)
     given_up: int = 0
 
     def cover(self, first: int, end: int, time_ms: int) -> None:
-        """The numbers from `first` to before `end` came."""
+        """Record that the numbers from `first` up to, but not including, `end` arrived."""
         if first > self.top:
             self.holes.append((self.top, first, time_ms))
         elif self.holes:
@@ -40,11 +40,11 @@ class _Count:
 
     @property
     def missing(self) -> int:
-        """How many have not come, given up or not, and were not said to be lost yet."""
+        """How many outcomes have not arrived and were not returned by `lost` yet, given up or not."""
         return self.given_up + sum(end - first for first, end, _ in self.holes)
 
     def lost(self, now_ms: int) -> int:
-        """How many are given up now."""
+        """Return how many outcomes are given up now. Each is returned once."""
         self._give_up(next((at for at, hole in enumerate(self.holes) if now_ms - hole[2] < GRACE_MS), len(self.holes)))
         lost, self.given_up = self.given_up, 0
         return lost
@@ -56,14 +56,14 @@ class _Count:
 
 
 class Holes:
-    """Counts of the guards of one gate."""
+    """The counts of one gate's guards."""
 
     def __init__(self) -> None:
-        self._counts: dict[str, _Count] = {}  # by guard, that heard of last at the end
-        self._forgotten = 0  # outcomes that are missing of guards that were forgotten
+        self._counts: dict[str, _Count] = {}  # by guard; the guard heard of last is at the end
+        self._forgotten = 0  # the missing outcomes of forgotten guards
 
     def take(self, guard: str, total: int, count: int, time_ms: int) -> None:
-        """Take note of an entry."""
+        """Record an entry of a guard: its total, its own count and its time (ms)."""
         known = self._counts.pop(guard, None) or _Count(total)
         known.cover(total - count, total, time_ms)
         self._counts[guard] = known
@@ -71,6 +71,6 @@ class Holes:
             self._forgotten += self._counts.pop(next(iter(self._counts))).missing
 
     def lost(self, now_ms: int) -> int:
-        """Return how many are given up now; each once."""
+        """Return how many outcomes of all guards are given up now. Each is returned once."""
         forgotten, self._forgotten = self._forgotten, 0
         return min(forgotten + sum(known.lost(now_ms) for known in self._counts.values()), LOST_MAX)

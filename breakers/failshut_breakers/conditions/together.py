@@ -1,21 +1,22 @@
-"""Several series of one service, judged together: drift or anomaly of what they do at the same time.
+"""Several series of one service, judged together: drift or anomaly of their values at the same time.
 
-Series come in blocks of their own, from several front-door partitions, early and late. So their values are combined by their
-own time. In each period of `every`, the last value of a series to arrive is its element of the vector. The last, not the mean:
-its spread does not depend on how often a series is sampled.
+Series arrive in blocks of their own, from several front-door partitions, early and late. So their values are combined by
+their own time. In each period of `every`, the last value of a series to arrive is its element of the vector. It is the last
+and not the mean, because its spread does not depend on how often a series is sampled.
 
-Periods are judged in order, and only at marks, when everything between two marks was read in whatever order of blocks. So the
-same log gives the same vectors, however it is cut into runs. A period is judged once every series has a value in a later one.
-It is also judged once evidence time is past its end by the wait (`WAIT_MS`, or `every` if that is longer). One that lacks a
-series is skipped. Without a whole period for longer than the wait and `MISSED_MAX` periods, the evidence is not enough.
+Periods are judged in order, and only at marks. Then everything between two marks was read, whatever the order of blocks. So
+the same log gives the same vectors, however it is cut into runs. A period is judged once every series has a value in a later
+period. It is also judged once evidence time has passed its end by the wait (`WAIT_MS`, or `every` if that is longer). A period
+that lacks a series is skipped. Without a whole period for longer than the wait plus `MISSED_MAX` periods, there is not enough
+evidence.
 
 Some values are dropped and counted. A value for a period that was judged is too late. A value whose period begins more
 than `AHEAD_MS` beyond the newest mark has a wrong clock. And at most `PENDING_MAX` periods are kept. Times may repeat
-and go back within the wait. After a gap the vectors go on. A series that sends less often than every period makes most
-periods lack it: choose `every` by the slowest.
+and go back within the wait. After a gap the vectors go on. A series that sends less often than once a period is missing
+in most periods. So choose `every` by the slowest series.
 
 Limits: a change that begins and ends within one period is not seen. A demand begins at a mark and not at a reading,
-unless readings cannot be read.
+unless its cause is unreadable readings.
 """
 
 from __future__ import annotations
@@ -34,23 +35,23 @@ from failshut_breakers.policy.policy import Anomaly, Drift
 from failshut_detectors.contract import MAGNITUDE_MAX
 
 WAIT_MS = 60_000
-"""How long after a period's end a value of it may come, in evidence time; `every` if that is longer."""
+"""How long after a period's end its values may arrive, in evidence time. It is `every` if that is longer."""
 
 AHEAD_MS = 60_000
 """How far beyond the newest mark a period may begin."""
 
 MISSED_MAX = 3
-"""Periods in a row, beyond the wait, that may lack a series."""
+"""The most periods in a row, beyond the wait, that may lack a series."""
 
 PENDING_MAX = 1_000
-"""Periods that wait to be judged, at most."""
+"""The most periods that wait to be judged."""
 
 
 class TogetherCondition(Condition):
-    """A detector of vectors demands.
+    """Demands if a detector finds drift or an anomaly in vectors of several series' values.
 
-    `skipped` counts periods that lacked a series; `late`, `ahead` and `crowded` count values that were dropped: for a
-    judged period, for one too far ahead, and for one more than can wait.
+    `skipped` counts periods that lacked a series. The others count dropped values. `late`: the value's period was judged
+    already. `ahead`: its period is too far ahead. `crowded`: too many periods wait already.
     """
 
     def __init__(self, policy: Drift | Anomaly) -> None:
@@ -71,11 +72,11 @@ class TogetherCondition(Condition):
         self._in_a_row = [0] * len(self.series)
         self._pending: dict[int, list[float | None]] = {}  # by period: time // every
         self._newest = [-1] * len(self.series)  # the newest period of each series
-        self._judged = -1  # every period up to here
-        self._whole = -1  # the last one that lacked no series
-        self._lacked: set[int] = set()  # series that periods lacked since
+        self._judged = -1  # every period up to here was judged
+        self._whole = -1  # the last period that lacked no series
+        self._lacked: set[int] = set()  # the series that periods lacked since
         self._unread_text = ""
-        self._judged_ms: deque[int] = deque(maxlen=READINGS_MAX)  # ends of the last whole periods
+        self._judged_ms: deque[int] = deque(maxlen=READINGS_MAX)  # ends (ms) of the last whole periods
         self.text = f"no evidence of {', '.join(self._metrics)} together yet"
 
     def feed(self, reading: Reading, lo: int, moment: Moment) -> list[Demand]:
@@ -209,7 +210,7 @@ class TogetherCondition(Condition):
         return ", ".join(self._metrics[index] for index in sorted(behind)) or "a value of each"
 
     def _named(self, text: str) -> str:
-        """Put the metrics' names where a detector speaks of them by number."""
+        """Replace the detector's metric numbers by the metrics' names."""
         return re.sub(r"\bmetric (\d{1,2})\b", self._name, text)
 
     def _name(self, match: re.Match[str]) -> str:
@@ -218,6 +219,6 @@ class TogetherCondition(Condition):
 
 
 def _short(series: tuple[str, ...]) -> tuple[str, ...]:
-    """The metrics' names without their source, where that leaves them different."""
+    """Return the metrics' names without their source, if they are still different. Otherwise return the full names."""
     short = tuple(name.split("/", 1)[-1] for name in series)
     return short if len(set(short)) == len(short) else series

@@ -1,4 +1,4 @@
-"""Unreadable records on the topics that feed the gate: a number of them in a window is a demand."""
+"""A condition on unreadable records on the topics that feed the gate. A number of them in a window is a demand."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from failshut_breakers.policy.policy import Unreadable
 
 
 class UnreadableCondition(Condition):
-    """At least `at_least` unreadable records in the window."""
+    """Demands if the window contains at least `at_least` unreadable records."""
 
     cause = Cause.UNREADABLE
 
@@ -21,7 +21,7 @@ class UnreadableCondition(Condition):
         super().__init__(policy.name, policy.action)
         self._window_ms = policy.window
         self._at_least = policy.at_least
-        # Only the newest `at_least` times can decide, so no more are kept: in order of time, however they come.
+        # Only the newest `at_least` times can decide, so no more are kept. They are in order of time, not of arrival.
         self._times: deque[int] = deque()
         self._judge(0)
 
@@ -50,7 +50,7 @@ class UnreadableCondition(Condition):
         return False
 
     def news(self, since_ms: int) -> str:
-        # Its evidence is that records can be read: a whole window of evidence time after the last that could not.
+        # Its evidence is time: once a whole window follows the last unreadable record, the demand ends.
         if self._newest_ms <= since_ms:
             return "evidence time from after the closing"
         return ""

@@ -122,7 +122,7 @@ class OutcomeQueue:
         """Count a batch that may not have arrived as lost: its outcomes and the losses that it reported."""
         with self._lock:
             for entry in batch:
-                self._total[entry.gate] -= entry.count  # told as lost, so that it is no hole as well
+                self._total[entry.gate] -= entry.count  # reported as lost, so that it is no hole as well
                 self._lost[entry.gate] += entry.count + entry.lost
 
     def refused(self, batch: list[Outcomes], entries: list[Outcomes]) -> None:

@@ -1,9 +1,9 @@
 """The background threads of a guard. They talk to the store and read the key file, so that callers never do.
 
-The watcher reads the records of the gates in use (every quarter of the permit's life, at most 250 ms apart) and
-fetches what callers wait for. The listener only waits for pushed closings, so that a slow read delays none. The
-reporter writes outcomes (reporter.py), so that a store that refuses them delays neither. If the keys are in a
-file, one more thread reads it each second, because a key's removal must not wait for a store that answers late.
+The watcher reads the records of the gates in use, and fetches what callers wait for. It reads every quarter of the
+permit's life, and at most 250 ms apart. The listener only waits for pushed closings, so that a slow read delays
+none. The reporter writes outcomes (reporter.py), so that a store that refuses them delays neither. If the keys are
+in a file, one more thread reads it each second. So a key's removal does not wait for a store that answers late.
 All are daemon threads with connections of their own. After an error of the store, a thread waits with a bounded
 backoff. The error never changes a lease: the lease runs out. An unforeseen error ends the turn, not the thread,
 and changes no lease either.

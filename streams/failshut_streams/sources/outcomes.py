@@ -8,7 +8,7 @@ The workers share the streams as a consumer group. An entry is written to the to
 deleted in the store only when Kafka has it. Another worker takes over unfinished entries after `CLAIM_AFTER_MS`.
 
 A pass reads the streams that are due, and sums their entries into as few records as possible (outcome_sums.py). Only
-successful outcomes may wait in the store for more of their kind.
+`ok` and `cancelled` outcomes may wait in the store for more of their kind.
 
 Each guard caps its streams, but the store cannot enforce the cap. So each pass bounds the streams before it reads them
 (outcomes.lua). A stream over `ENTRIES_MAX` or `BYTES_MAX` is deleted unread, and its length is reported as lost. A sweep
@@ -83,8 +83,8 @@ def _at_once(gate: str) -> int:
 class OutcomeMover(Background):
     """Moves outcomes until it is stopped. Each worker has one. `worker` is its name in the group, unique to each worker.
 
-    Each pass calls `gates` for the gates whose outcomes it moves. `waits_ms` returns how long (ms) a gate's successful outcomes
-    may wait in the store. `moved` and `malformed` count entries. `dropped` counts entries of streams that were deleted unread.
+    Each pass calls `gates` for the gates whose outcomes it moves. `waits_ms` returns how long (ms) a gate's `ok` outcomes may
+    wait in the store. `moved` and `malformed` count entries. `dropped` counts entries of streams that were deleted unread.
     `on_count` receives these counts under the same names, and as "lost" the outcomes that guards report as lost. It also
     receives the errors "store_unreachable", "broker_unreachable" and "unexpected".
     """
@@ -276,9 +276,9 @@ class OutcomeMover(Background):
         return [entry for stream, part in parts for entry in entries_of(by_stream[stream], [part])]
 
     async def _drop_too_long(self, gates: list[str]) -> int:
-        """Find and drop the entries that are too long to be read, and read smaller batches from now on.
+        """Find and drop the entries that are too long to be read. Return their number.
 
-        Return how many entries were dropped.
+        Read smaller batches until a pass succeeds.
         """
         self._unfinished |= {*gates}
         self._batch = max(1, self._batch // 8)
