@@ -93,7 +93,7 @@ CASES = (
     Case("permit", sizes=("N=4",), quick=False),
     Case("seal", sizes=("N=2", "TMAX=1")),
     bad("seal", "EPOCH", sizes=("N=2",)),
-    bad("seal", "CUT"),
+    bad("seal", "CUT", sizes=("N=2",)),
     Case("seal", sizes=("TERMS", "N=2")),
     bad("seal", "TERM", sizes=("TERMS", "N=2")),
     Case("seal", sizes=("N=2",), quick=False),

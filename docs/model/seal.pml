@@ -7,7 +7,7 @@
 
    Mechanisms, each with the switch that takes it away:
      OFF_EPOCH   a seal names (gate, epoch).                           Off: it names the gate.
-     OFF_CUT     open set and time are of one offset.                  Off: the time is a record newer than the set.
+     OFF_CUT     open set and time are of one offset.                  Off: the time is two records newer than the set.
      OFF_AFTER   a seal older than the permit renews nothing.          Off: it does, with its own time.
      OFF_OLDER   a guard refuses a seal older than the last one.       Off: it takes what it reads.
      OFF_SWAP    a seal is written by compare and swap on its offset.  Off: the last writer wins.
@@ -60,7 +60,7 @@ byte begun = 0;                             /* 1 + when the second term began */
 #endif
 
 proctype Governor(byte mine) {              /* mine: its term */
-  byte pos = 0, e = 1, time = 0, last = 0, before = 0;
+  byte pos = 0, e = 1, time = 0, last = 0, before = 1, prior = 1;
   bool isOpen = true, changed = true;
   bool rec = false, recOpen = false; byte recE = 0, recO = 0;          /* a record that waits to be written */
   bool sl = false; byte slO = 0, slT = 0, slE = 0;                     /* a seal that waits, the newest */
@@ -72,7 +72,7 @@ proctype Governor(byte mine) {              /* mine: its term */
   rec = true; recOpen = true; recE = 1; recO = 0;
 #endif
   end: do
-  :: atomic { pos < routed && mine == 1 -> before = (isOpen -> e : 0); changed = false;
+  :: atomic { pos < routed && mine == 1 -> prior = before; before = (isOpen -> e : 0); changed = false;
        if
        :: kind[pos] == MARK -> time = at[pos]
        :: kind[pos] == BAD -> isOpen = false; e = pos + 2; changed = true
@@ -83,7 +83,7 @@ proctype Governor(byte mine) {              /* mine: its term */
        if
        :: time > last || changed -> last = time; sl = true; slO = pos + 1; slT = time;
 #ifdef OFF_CUT
-            slE = before
+            slE = prior
 #else
             slE = (isOpen -> e : 0)
 #endif

@@ -25,11 +25,12 @@ from types import TracebackType
 from typing import Protocol
 
 from failshut.admission.checks import refuse_names
+from failshut.admission.denial import Denial
 from failshut.background.attendance import Attendance, attendance_of
 from failshut.background.outcomes import CANCELLED, FAILED, INTERRUPTED, OK
 from failshut.cause import Cause
 from failshut.guard import Guard
-from failshut.lease import Denial, Lease, Slot
+from failshut.lease import Lease, Slot
 from failshut.permit import Permit
 from failshut.withheld import Withheld
 
@@ -137,6 +138,12 @@ class Execution:
             return self._lease.permit
         except AttributeError:
             raise RuntimeError("not admitted: use it as `with gate.execution(...) as execution`") from None
+
+    @property
+    def evidence_ms(self) -> int:
+        """Up to which evidence time its gate was proven, in ms since 1970, as this process knows by now."""
+        _ = self.permit
+        return self._lease.evidence_ms
 
     @property
     def epoch(self) -> str:

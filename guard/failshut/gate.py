@@ -14,11 +14,12 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, ParamSpec, TypeVar, cast
 
 from failshut.admission.checks import refuse_names
+from failshut.admission.denial import Denial
 from failshut.admission.unfinished import DONE, generates, refuse_later, runs_async
 from failshut.cause import Cause
 from failshut.execution import Execution, Key, key_of, outcome_of
 from failshut.guard import Guard, default_guard
-from failshut.lease import Denial, Lease, Slot
+from failshut.lease import Lease, Slot
 from failshut.permit import Permit
 from failshut.store.names import check_gate
 from failshut.withheld import Withheld

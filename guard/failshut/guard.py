@@ -20,12 +20,13 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any, Final
 
 from failshut.admission import checks as admission
+from failshut.admission.denial import Denial
 from failshut.background.outcomes import CANCELLED, OutcomeQueue
 from failshut.background.slots import Slots
 from failshut.background.watcher import ProbeRequest, ReadRequest, Watcher
 from failshut.cause import Cause
 from failshut.config import Configuration, from_environment
-from failshut.lease import ADMITTED_MAX, Denial, Lease, Moment, Slot
+from failshut.lease import ADMITTED_MAX, Lease, Moment, Slot
 from failshut.permit import Permit
 from failshut.store.client import Unreachable
 

@@ -19,9 +19,10 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, Protocol
 
 from failshut import epoch as epochs
+from failshut.admission.denial import Denial, Withdrawal, key_withdrawn
 from failshut.background.tally import Tally
 from failshut.cause import Cause
-from failshut.permit import Closing, InFlight, Permit
+from failshut.permit import Closing, Permit
 from failshut.signing import TokenError, kid_of
 
 #: Subjects and operations that one lease remembers as admitted. At the bound it forgets them all and checks anew.
@@ -35,11 +36,24 @@ class Lease:
     """The right to act on one permit until two ends, in seconds of the guard's two clocks.
 
     `admitted` holds who passed the first four checks. A renewal with the same authority takes it over, because the same
-    permit admits them again. `kid` names the key that signed the permit. An execution keeps only the lease that admitted
-    it. So a lease also records its slot, the closing before it, its process, and the tally that counts the execution's end.
+    permit admits them again. `kid` names the key that signed the permit. `evidence_ms` is the evidence time up to which the
+    gate was proven. An execution keeps only the lease that admitted it. So a lease also records its slot, the closing before
+    it, its process, and the tally that counts the execution's end.
     """
 
-    __slots__ = ("admitted", "birth", "kid", "mono_end", "ok", "permit", "slot", "tally", "wall_end", "withdrawal")
+    __slots__ = (
+        "admitted",
+        "birth",
+        "evidence_ms",
+        "kid",
+        "mono_end",
+        "ok",
+        "permit",
+        "slot",
+        "tally",
+        "wall_end",
+        "withdrawal",
+    )
 
     def __init__(
         self,
@@ -50,8 +64,10 @@ class Lease:
         admitted: set[Any],
         kid: str = "",
         tally: Tally | None = None,
+        evidence_ms: int = 0,
     ) -> None:
         self.permit = permit
+        self.evidence_ms = evidence_ms or permit.evidence_ms
         self.mono_end = mono_end
         self.wall_end = wall_end
         self.admitted = admitted
@@ -66,37 +82,13 @@ class Lease:
         """Return whether neither end has passed."""
         return now.mono < self.mono_end and now.wall < self.wall_end
 
-    def prolong(self, mono_end: float, wall_end: float) -> None:
+    def prolong(self, ends: Ends) -> None:
         """Move both ends, because a later seal renews the same permit. Executions under this lease may go on."""
-        self.mono_end, self.wall_end = mono_end, wall_end
+        self.mono_end, self.wall_end, self.evidence_ms = ends.mono, ends.wall, ends.evidence_ms
 
     def end(self) -> None:
         """End the lease, because it was replaced or withdrawn. Nobody who still has a reference may act on it."""
         self.mono_end = self.wall_end = float("-inf")
-
-
-class Denial:
-    """The absence of a lease, with its cause. It admits nobody and has always ended: the hot path needs no extra check."""
-
-    __slots__ = ("because", "cause")
-
-    admitted: Final[frozenset[Any]] = frozenset()
-    mono_end: Final = float("-inf")
-    wall_end: Final = float("-inf")
-
-    def __init__(self, cause: Cause, because: str = "") -> None:
-        self.cause = cause
-        self.because = because or cause.meaning
-
-
-@dataclass(frozen=True, slots=True)
-class Withdrawal:
-    """A closing that reached this guard. It is a new object each time, so that an execution notices it by identity."""
-
-    cause: Cause
-    because: str
-    in_flight: InFlight
-    kid: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -358,7 +350,8 @@ class Slot:
         self.sealed, self._sealed_kid = permit, kid
         state = self._same(permit)
         if state is not None:
-            self._replace(Lease(self, permit, state.mono_end, state.wall_end, state.admitted, kid, state.tally), permit)
+            ends = state.mono_end, state.wall_end
+            self._replace(Lease(self, permit, *ends, state.admitted, kid, state.tally, state.evidence_ms), permit)
         else:
             self._replace(Denial(Cause.NO_PERMIT, "no seal has named this permit yet"), permit)
 
@@ -382,10 +375,11 @@ class Slot:
         elif ends is not None:
             self._last_ms, self._seal_kid = (ends.evidence_ms, ends.end_ms), view.kid
             if isinstance(self.state, Lease) and self.state.permit is permit:
-                self.state.prolong(ends.mono, ends.wall)
+                self.state.prolong(ends)
             else:
                 kid, tally = self._sealed_kid, self._tally(permit)
-                self._replace(Lease(self, permit, ends.mono, ends.wall, self._admitted(permit), kid, tally), permit)
+                admitted = self._admitted(permit)
+                self._replace(Lease(self, permit, ends.mono, ends.wall, admitted, kid, tally, ends.evidence_ms), permit)
 
     def _same(self, permit: Permit) -> Lease | None:
         """Return the present lease if its permit has the same authority, otherwise None."""
@@ -412,11 +406,6 @@ class Slot:
         former, self.state, self.sealed = self.state, state, sealed
         if isinstance(former, Lease):
             former.end()
-
-
-def key_withdrawn(kid: str) -> Denial:
-    """Return a denial which says that nothing signed with this key counts."""
-    return Denial(Cause.UNVERIFIED, f"the key {kid[:64]!r} that signed this gate's permit was withdrawn")
 
 
 def _below(permit: Permit, fence: Fenced | None) -> Denial | None:

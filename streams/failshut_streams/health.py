@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
-from redis.exceptions import OutOfMemoryError, RedisError
+from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 
 from failshut.store.names import Names
 from failshut_breakers.evidence.coverage import Coverage
@@ -21,7 +21,7 @@ from failshut_breakers.store.connection import connect
 from failshut_streams.config import WorkerConfig
 from failshut_streams.control.operators_file import OperatorNaming
 from failshut_streams.governor.agent import GovernorAgent
-from failshut_streams.governor.effects import Effects, wall_ms
+from failshut_streams.governor.effects import TAIL_CHARS, Effects, wall_ms
 from failshut_streams.metrics import Metrics
 from failshut_streams.router.agent import Router
 from failshut_streams.sources.transactions import OpenTransaction
@@ -153,19 +153,29 @@ class Health:
         async with self._redis.pipeline(transaction=False) as pipe:
             pipe.set(names.worker(report.id), msgspec.json.encode(report), px=LIFE_MS)
             for gate in gates:
-                pipe.exists(names.fence(gate), names.record(gate))
-            answers = await pipe.execute(raise_on_error=False)
-        for answer in answers:
-            if isinstance(answer, Exception) and not isinstance(answer, OutOfMemoryError):
+                pipe.exists(names.fence(gate))
+                pipe.getrange(names.record(gate), -TAIL_CHARS, -1)
+            told, *answers = await pipe.execute(raise_on_error=False)
+        fences, tails = answers[::2], answers[1::2]
+        for answer in (told, *answers):
+            if isinstance(answer, Exception) and not _is_about_one_key(answer):
                 raise answer  # a full store takes no line, and says all the same what it has lost
-        # A store that was flushed has lost the closings too. They are said again: a guard that finds nothing withholds all
-        # the same, but cannot say why.
-        self._effects.write_again(gate for gate, there in zip(gates, answers[1:], strict=True) if there != 2)
+        # A store that was flushed has lost the closings too, and nothing else would say a permit again that lives by seals,
+        # once somebody wrote over it. A guard withholds all the same meanwhile.
+        self._effects.write_again(
+            gate
+            for gate, fence, tail in zip(gates, fences, tails, strict=True)
+            if fence != 1 or isinstance(tail, Exception) or not self._effects.wrote(gate, tail)
+        )
         self._effects.write_again(self._effects.refusals.gates)  # nothing else would say again what is refused
 
     async def stop(self) -> None:
         """Disconnect."""
         await self._redis.aclose()
+
+
+def _is_about_one_key(error: Exception) -> bool:
+    return isinstance(error, OutOfMemoryError) or (isinstance(error, ResponseError) and str(error).startswith("WRONGTYPE"))
 
 
 def _unread(entry: Entry) -> bool:

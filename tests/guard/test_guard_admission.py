@@ -8,8 +8,8 @@ import pytest
 
 from failshut import Cause, Permit
 from failshut.admission.checks import admit, refuse_names
+from failshut.admission.denial import Denial
 from failshut.epoch import epoch_of
-from failshut.lease import Denial
 
 POLICY = "sha256:" + "a" * 64
 PERMIT = Permit(

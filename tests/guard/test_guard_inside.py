@@ -12,7 +12,8 @@ import pytest
 from guard.standin import SUBJECT, FakeClocks, Monitor, admitted, denied_with, eventually, withheld
 
 from failshut import Cause, Gate, Guard, Withheld
-from failshut.lease import Denial, Lease
+from failshut.admission.denial import Denial
+from failshut.lease import Lease
 from failshut_servers import Valkey
 
 

@@ -14,9 +14,10 @@ from guard.test_guard_processes import Child
 from patience import patient
 
 from failshut import Cause, Gate, Guard, Withheld
+from failshut.admission.denial import Denial
 from failshut.background.key_source import FILE_BYTES_MAX, KeySource, NoInstallation
 from failshut.epoch import epoch_of
-from failshut.lease import Denial, Lease
+from failshut.lease import Lease
 from failshut.signing import KeySet, SigningKey
 from failshut_servers import Valkey
 

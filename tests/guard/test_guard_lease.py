@@ -9,9 +9,10 @@ from guard.standin import POLICY
 from guard.test_guard_permit import KEY
 
 from failshut import Cause, Closing, Permit
+from failshut.admission.denial import Denial
 from failshut.background.key_source import KeySource
 from failshut.epoch import digits, epoch_of
-from failshut.lease import Denial, Fenced, Lease, Moment, Slot
+from failshut.lease import Fenced, Lease, Moment, Slot
 from failshut.signing import SigningKey
 
 BASE_MS = 1_700_000_000_000

@@ -24,9 +24,9 @@ from patience import patient
 import failshut
 from failshut import Cause, Configuration, Gate, Guard, Withheld
 from failshut import guard as guard_module
+from failshut.admission.denial import Denial
 from failshut.background import slots as slots_module
 from failshut.config import from_environment, parse_context
-from failshut.lease import Denial
 from failshut.store import names as store_names
 
 

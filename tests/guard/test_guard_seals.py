@@ -14,9 +14,10 @@ import pytest
 from guard.standin import SUBJECT, FakeClocks, Monitor, admitted, denied_with, eventually, now_ms, withheld
 
 from failshut import Cause, Gate, Guard, Permit, Withheld
+from failshut.admission.denial import Denial
 from failshut.background.seals import PartitionView, SealBoard
 from failshut.execution import Execution
-from failshut.lease import Denial, Moment
+from failshut.lease import Moment
 from failshut.permit import ForeignInstallation, verify
 from failshut.seal import NAME_BYTES, Seal, name_of, seal_name, verify_seal
 from failshut.signing import BadSignature, SigningKey, UnreadableToken, WrongType, read_token

@@ -25,8 +25,8 @@ from monitor.forked import ForkedProcess
 from patience import patient
 
 from failshut.permit import Permit, verify
-from failshut.seal import seal_name, verify_seal
-from failshut.signing import SigningKey
+from failshut.seal import Seal, seal_name, verify_seal
+from failshut.signing import SigningKey, TokenError
 from failshut.store.names import Names
 from failshut_breakers.decisions.decision import Decision, Kind, decode_decision
 from failshut_breakers.evidence.records import Run, decode_run
@@ -159,11 +159,13 @@ class Installation:
         }
         self.workers: list[WorkerProcess] = []
         self.decisions: list[Decision] = []
+        self.seals: dict[tuple[int, int], Seal] = {}  # by partition and offset: those that were seen in the store
         self.decision_bytes: list[bytes] = []
         self.redis: Any = redis.Redis.from_url(self.store_url, socket_timeout=5)  # its answers are bytes; its types say more
         self.producer: AIOKafkaProducer
         self.operator: Operator
         self._reader: asyncio.Task[None]
+        self._sealing: asyncio.Task[None]
 
     async def __aenter__(self) -> Self:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -180,6 +182,7 @@ class Installation:
         self.producer = AIOKafkaProducer(bootstrap_servers=self.bootstrap, acks="all", linger_ms=0, metadata_max_age_ms=1000)
         await self.producer.start()
         self._reader = asyncio.create_task(self._read_decisions())
+        self._sealing = asyncio.create_task(self._read_seals())
         return self
 
     async def __aexit__(
@@ -188,7 +191,8 @@ class Installation:
         if error is not None:
             await self._show_evidence()
         self._reader.cancel()
-        await asyncio.gather(self._reader, return_exceptions=True)
+        self._sealing.cancel()
+        await asyncio.gather(self._reader, self._sealing, return_exceptions=True)
         for worker in self.workers:
             if worker.exit_status is None:
                 worker.kill()
@@ -260,11 +264,19 @@ class Installation:
             return False
         permit = verify(token, self.keys, gate)
         assert isinstance(permit, Permit)
-        if not permit.sealed:
-            return True
+        return not permit.sealed or self._sealed_ms(permit) + permit.ttl_ms > wall_ms()
+
+    def proven_ms(self, gate: str) -> int:
+        """Return up to which evidence time the store says that the gate may be open; 0 where it is closed."""
+        token = self.redis.get(self.names.record(gate))
+        permit = verify(token, self.keys, gate) if token else None
+        if not isinstance(permit, Permit):
+            return 0
+        return self._sealed_ms(permit) if permit.sealed else permit.evidence_ms
+
+    def _sealed_ms(self, permit: Permit) -> int:
         seal = self.redis.get(self.names.seal(permit.partition))
-        evidence_ms = verify_seal(seal, self.keys).time_of(seal_name(permit)) if seal else 0
-        return evidence_ms + permit.ttl_ms > wall_ms()
+        return verify_seal(seal, self.keys).time_of(seal_name(permit)) if seal else 0
 
     def status(self, gate: str) -> Decision | None:
         """Return the decision that the store's status shows."""
@@ -349,6 +361,22 @@ class Installation:
             where = f"{run.topic}/{run.partition} {run.previous}..{run.upto}"
             under = f"by {run.router} term {run.term} routing {run.routing}"
             print(f"evidence {at}/{offset} {under} {where} {run.append_ms} {run.mark} {said}")
+
+    async def _read_seals(self) -> None:
+        """Keep every seal that is seen in the store: ten looks a second, where a seal stays for a third of one or longer."""
+        seen: dict[str, bytes] = {}
+        while True:
+            for partition in range(self.counts.evidence):
+                name = self.names.seal(partition)
+                try:
+                    token = await asyncio.to_thread(self.redis.get, name)
+                    if token and token != seen.get(name):
+                        seen[name] = token
+                        seal = verify_seal(token, self.keys)
+                        self.seals[seal.partition, seal.offset] = seal
+                except (redis.RedisError, OSError, TokenError):
+                    continue  # a test broke the store, or wrote over the seal
+            await asyncio.sleep(0.1)
 
     async def _read_decisions(self) -> None:
         consumer = AIOKafkaConsumer(

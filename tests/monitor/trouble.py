@@ -18,6 +18,7 @@ from failshut_breakers.evidence.partition import partition_of
 from failshut_breakers.evidence.records import Place
 from failshut_detectors import Adwin
 from failshut_streams.kafka.topics import FRONT_DOOR
+from failshut_streams.sources.marks import wall_ms
 
 _rng = random.Random(7)
 STEADY = [_rng.gauss(50, 5) for _ in range(200)]
@@ -87,11 +88,11 @@ async def shared(monitor: Installation, *workers: WorkerProcess) -> None:
 
 
 async def renewed(monitor: Installation, gate: str) -> None:
-    """Wait until the gate has a permit that was issued after this call began."""
-    so_far = len(monitor.decisions)
+    """Wait until a permit or a seal was written after this call began that lets the gate be open for longer."""
+    before_ms = monitor.proven_ms(gate) or wall_ms()
     await until(
-        lambda: any(decision.gate == gate and decision.exp_ms for decision in monitor.decisions[so_far:]),
-        lambda: f"{gate} has a new permit; status {monitor.status(gate)}",
+        lambda: monitor.proven_ms(gate) > before_ms,
+        lambda: f"{gate} is renewed after {before_ms}; status {monitor.status(gate)}",
     )
     await monitor.opened(gate)
 
@@ -118,7 +119,7 @@ async def back(monitor: Installation, series: str = "agent/amount", partition: i
 
 
 async def outruns_nothing(monitor: Installation, term: int = 1) -> int:
-    """Check every permit of a term on record against the evidence before it; return how many there were.
+    """Check every permit and seal of a term that was seen against the evidence before it; return how many there were.
 
     Read from the logs alone, by a rule that is simpler than the governor's: no permit is for a time at which some front-door
     partition had not been vouched for, none lives longer than its ttl, and no mark is later than the broker's clock.
@@ -140,7 +141,11 @@ async def outruns_nothing(monitor: Installation, term: int = 1) -> int:
         limit_ms = bound.get((permit.partition, permit.offset))
         assert limit_ms is None or permit.evidence_ms <= limit_ms, f"a permit runs ahead of its evidence: {permit}"
         assert permit.exp_ms <= permit.evidence_ms + permit.ttl_ms
-    return len(permits)
+    seals = [seal for seal in monitor.seals.values() if seal.term == term and seal.open]
+    for seal in seals:
+        limit_ms = bound.get((seal.partition, seal.offset))
+        assert limit_ms is None or seal.open[-1][0] <= limit_ms, f"a seal runs ahead of its evidence: {seal.position}"
+    return len(permits) + len(seals)
 
 
 def one_story(monitor: Installation) -> None:

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from failshut.admission.denial import Denial
 from failshut.admission.subjects import matches, why_no_name
 from failshut.cause import Cause
-from failshut.lease import Denial
 from failshut.permit import Permit
 
 

@@ -14,9 +14,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from failshut.admission.denial import Denial, key_withdrawn
 from failshut.cause import Cause
 from failshut.epoch import epoch_of, term_of
-from failshut.lease import Denial, Ends, Moment, View, key_withdrawn, ran_out
+from failshut.lease import Ends, Moment, View, ran_out
 from failshut.permit import Permit
 from failshut.seal import HEAD_BYTES, Seal, seal_name
 from failshut.signing import TokenError, kid_of

@@ -15,12 +15,13 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from failshut.admission.denial import Denial
 from failshut.background.key_source import Counts, KeySource
 from failshut.background.seals import SealBoard
 from failshut.background.tally import Tally
 from failshut.cause import Cause
 from failshut.config import Configuration
-from failshut.lease import Denial, Fenced, Moment, Slot
+from failshut.lease import Fenced, Moment, Slot
 from failshut.signing import TokenError
 from failshut.store.client import SealFound
 from failshut.store.names import Names

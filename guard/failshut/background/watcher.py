@@ -22,12 +22,13 @@ from concurrent.futures import Future
 from queue import Empty, SimpleQueue
 from typing import Final
 
+from failshut.admission.denial import Denial
 from failshut.background.key_source import LOOK_SECONDS
 from failshut.background.outcomes import CANCELLED, OutcomeQueue
 from failshut.background.reporter import Reporter
 from failshut.background.slots import Slots
 from failshut.config import Configuration
-from failshut.lease import READ_INTERVAL_MS_MAX, Denial, Lease, Slot
+from failshut.lease import READ_INTERVAL_MS_MAX, Lease, Slot
 from failshut.signing import TokenError
 from failshut.store.client import GATES_PER_READ_MAX, Store, Subscription, Unreachable
 from failshut.store.names import Names

@@ -27,6 +27,8 @@ from failshut_streams.metrics import Metrics
 logger = logging.getLogger(__name__)
 
 RETRY_SECONDS = 0.1
+TAIL_CHARS = 16
+"""So many characters at the end of a statement, a part of its signature, tell whether it is the one in the store."""
 WRITES_MAX = 500
 """Statements in one round trip."""
 
@@ -60,6 +62,7 @@ class Effects:
         self._seals: dict[int, Seal] = {}  # by evidence partition: the newest that waits
         self._differing: set[int] = set()  # partitions whose seal in the store is another monitor's, and not the same
         self.last: dict[str, Decision] = {}  # of every gate that this worker governs
+        self._tails: dict[str, str] = {}  # by gate: the end of the statement that the store took
         self.reachable = True
         self.refusals = Refusals()
 
@@ -104,6 +107,7 @@ class Effects:
         for gate in gates:
             self._pending.pop(gate, None)
             self.last.pop(gate, None)
+            self._tails.pop(gate, None)
             self.refusals.forget(gate)
 
     def forget_written(self, gates: Iterable[str]) -> None:
@@ -111,6 +115,7 @@ class Effects:
         for gate in gates:
             if gate not in self._pending:
                 self.last.pop(gate, None)
+                self._tails.pop(gate, None)
                 self.refusals.forget(gate)
 
     async def write_regularly(self) -> None:
@@ -163,9 +168,10 @@ class Effects:
             if self._pending.get(gate) is decision:
                 del self._pending[gate]
         self._count("written", sum(taken))
-        for decision, answer in zip(written, taken, strict=True):
+        for decision, (statement, _), answer in zip(written, pairs, taken, strict=True):
             if answer:
                 self.refusals.forget(decision.gate)
+                self._tails[decision.gate] = statement.token[-TAIL_CHARS:]
             else:
                 self._refused(decision, answer, now_ms)
         for decision in self._pending.values():  # more than one batch, or newer than what was written
@@ -219,6 +225,13 @@ class Effects:
     def waits(self, gates: Iterable[str]) -> bool:
         """Return whether a statement of one of these gates is not yet in the store."""
         return not self._pending.keys().isdisjoint(gates)
+
+    def wrote(self, gate: str, tail: bytes) -> bool:
+        """Return whether a record that ends like this may be the one that the store took from this worker for the gate.
+
+        What another worker wrote before this one governed the gate is written again, so that it is known from then on.
+        """
+        return self._tails.get(gate, "").encode() == tail and bool(tail)
 
     def write_again(self, gates: Iterable[str]) -> None:
         """Have the last decision of gates written once more: the store has lost it."""

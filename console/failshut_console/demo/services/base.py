@@ -120,7 +120,7 @@ class Service:
         """Start one execution, if the guard admits it."""
         try:
             async with self.gate.execution(subject=self.subject) as execution:
-                self._admitted.append((time.monotonic(), execution.permit.mode, execution.permit.evidence_ms))
+                self._admitted.append((time.monotonic(), execution.permit.mode, execution.evidence_ms))
                 await self.execute()
         except Withheld as withheld:
             self._denied.append((time.monotonic(), withheld.cause.value))
