@@ -21,7 +21,7 @@ from failshut_breakers.store.client import Store
 from failshut_servers import Valkey
 from failshut_streams import health as health_module
 from failshut_streams.config import WorkerConfig
-from failshut_streams.governor.effects import Effects
+from failshut_streams.governor.effects import Effects, wall_ms
 from failshut_streams.health import LIFE_MS, Health, Report
 from failshut_streams.metrics import Metrics
 from failshut_streams.sources.transactions import OpenTransaction
@@ -106,6 +106,35 @@ async def test_a_line_stays_for_a_while_and_a_flushed_closing_returns(store: Val
         assert effects.waits(["pay"])
         await effects.write_pending()
         assert client.pttl(NAMES.record("pay")) == -1
+    await at.stop()
+    await there.close()
+
+
+@pytest.mark.parametrize("written", [b"\x00garbage", b"x" * 600, ["a", "list"]])
+async def test_what_is_written_over_a_record_does_not_stay(store: Valkey, written: bytes | list[str]) -> None:
+    """A permit that lives by seals is not signed again for minutes: a record that is not this worker's is written again."""
+    there = Store(store.url)
+    now_ms = wall_ms()
+    effects, _, _ = made(there, now_ms)
+    at = health(effects, store.url)
+    await effects.take([decision(Kind.OPEN, evidence_ms=now_ms, exp_ms=now_ms + 60_000, ttl_ms=60_000)])
+    await effects.write_pending()
+    with redis_py.Redis.from_url(store.url) as client:
+        token = client.get(NAMES.record("pay"))
+        assert token
+        await at._tell(at.report())
+        assert not effects.waits(["pay"])
+        client.delete(NAMES.record("pay"))
+        if isinstance(written, list):
+            client.rpush(NAMES.record("pay"), *written)
+        else:
+            client.set(NAMES.record("pay"), written)
+        await at._tell(at.report())
+        assert effects.waits(["pay"])
+        await effects.write_pending()
+        assert client.get(NAMES.record("pay")) == token
+        await at._tell(at.report())
+        assert not effects.waits(["pay"])
     await at.stop()
     await there.close()
 
