@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -162,21 +163,34 @@ def test_a_permit_opens_with_a_seal_that_names_it_and_not_before(gate: Gate, sea
 
 
 def test_a_seal_without_the_gate_ends_it_for_good(gate: Gate, sealer: Sealer, guard: Guard) -> None:
-    """Running executions are withdrawn, and neither the old seal nor the old permit helps again."""
+    """Running executions are withdrawn. Neither the old seal, a later one nor the old permit helps again."""
+    monitor = sealer.monitor
+    other = sealer.permit(gate=f"{monitor.gate}-beside")
+    monitor.client.set(monitor.names.record(other.gate), other.sign(monitor.key), pxat=other.exp_ms)
     permit = sealer.permit()
-    first = sealer.renew(permit)
+    first = sealer.renew(permit, other)
+    beside = Gate(other.gate, guard=guard)
     admitted(gate)
+    admitted(beside)
     with gate.execution(SUBJECT) as execution:
-        sealer.renew()
+        sealer.renew(other)
         eventually(lambda: _withdrawn(execution))
     assert denied_with(gate, Cause.STALE).cause is Cause.STALE
     sealer.write(first)  # by somebody who kept it
-    sealer.write(sealer.seal(permit))  # or by a monitor that decides otherwise
-    for _ in range(50):
+    denied_with(beside, Cause.STALE)
+    sealer.renew(permit, other)  # or by a monitor that decides otherwise; the gate beside has it read
+    admitted(beside)
+    monitor.client.delete(monitor.names.record(monitor.gate))
+    denied_with(gate, Cause.NO_PERMIT)
+    monitor.write(permit)
+    denied_with(gate, Cause.STALE)
+    end = time.monotonic() + 0.5  # some reads of both
+    while time.monotonic() < end:
         assert withheld(gate) is not None
-    sealer.monitor.reopen(sealed=True, exp_ms=now_ms() + HOUR_MS)
+        time.sleep(0.02)
+    monitor.reopen(sealed=True, exp_ms=now_ms() + HOUR_MS)
     again = sealer.permit()
-    sealer.renew(again)
+    sealer.renew(again, other)
     assert admitted(gate).epoch == again.epoch > permit.epoch
 
 
