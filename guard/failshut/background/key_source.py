@@ -41,7 +41,7 @@ class NoKeys(TokenError):
 
 
 class NoInstallation(TokenError):
-    """Nobody has said which installation's statements count here."""
+    """Nobody has said which installation's statements count here, or it is one that has no name in any store."""
 
 
 class KeySource:
@@ -64,13 +64,16 @@ class KeySource:
         """The names of the installation in the store.
 
         Raises:
-            NoInstallation: none is known.
+            NoInstallation: none is known, or it is that of a test (failshut.testing).
             NoKeys: there is no key set, which would name it.
         """
         keys = self._keys  # once: another thread may find the file gone meanwhile
         installation = self._installation or (keys.installation if keys is not None else "")
         if installation:
-            return Names(installation)
+            try:
+                return Names(installation)
+            except ValueError as error:
+                raise NoInstallation(str(error)) from error
         if keys is None:
             raise NoKeys(self._why)
         raise NoInstallation(
