@@ -25,6 +25,8 @@ class Kept:
     record: bytes | None = None
     expires_ms: int | None = None
     """By the wall clock; None: never, as of a closing."""
+    permit: bytes | None = None
+    """The last permit that the monitor wrote, whatever became of it in the store."""
     fence: Fenced | None = None
     probes: list[str] = field(default_factory=list)
     away: bool = False
@@ -47,9 +49,12 @@ class MemoryStore:
     def write(self, gate: str, statement: Permit | Closing, token: str) -> None:
         """Keep a statement as the gate's record, and raise the gate's fence to it."""
         kept = self.of(gate)
-        closed = isinstance(statement, Closing)
-        self.put(gate, token, None if isinstance(statement, Closing) else statement.exp_ms)
-        kept.fence = Fenced(statement.epoch, digits(statement.offset), closed)
+        if isinstance(statement, Closing):
+            self.put(gate, token, None)
+        else:
+            self.put(gate, token, statement.exp_ms)
+            kept.permit = kept.record
+        kept.fence = Fenced(statement.epoch, digits(statement.offset), isinstance(statement, Closing))
 
     def put(self, gate: str, token: str, expires_ms: int | None) -> None:
         """Keep a token as the gate's record, as somebody does who leaves the fence as it is."""
