@@ -69,7 +69,7 @@ class RehearsedGuard(Guard):
         else:
             before = self.slots.moment()
             found = self._store.read(slot.gate)
-            if slot.read_mono == float("-inf") and kept.permit is not None:
+            if slot.read_mono == float("-inf") and kept.permit is not None and kept.permit != found.record:
                 # A service knows its gates before a test asks one. So what ran out meanwhile lapsed, and was not never there.
                 self.slots.take(slot, kept.permit, 1, before)
             self.slots.take(slot, found.record, found.pttl_ms, before, found.fence)
