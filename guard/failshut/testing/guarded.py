@@ -68,22 +68,28 @@ class Effect:
         self._cancels = cancels
         self._found = found
         self._lock = threading.Lock()
-        self._closed = not trial.executes
+        self._why_not = "" if trial.executes else f"although the gate was closed: {trial.when}"
         self.count = 0
         """How often it came."""
 
     def __call__(self, *args: object, **kwargs: object) -> None:
         with self._lock:
             self.count += 1
-            first, closed = self.count == 1, self._closed
-        if closed:
-            error = Executed(f"the path executed although the gate was closed: {self._trial.when}")
+            first, why_not = self.count == 1, self._why_not
+        if why_not:
+            error = Executed(f"the path executed {why_not}")
             self._found.append(error)
             raise error
         if first and self._trial.middle is not None:
             self._trial.middle()
-            with self._lock:
-                self._closed = self._cancels
+            if self._cancels:
+                with self._lock:
+                    self._why_not = f"although the gate was closed: {self._trial.when}"
+
+    def end(self) -> None:
+        """Allow no more of it: its path has ended, and what it was admitted for is over."""
+        with self._lock:
+            self._why_not = self._why_not or f"later than it was admitted for: {self._trial.when}"
 
     async def awaited(self, *args: object, **kwargs: object) -> None:
         """Be the side effect of an asynchronous path. As real I/O, it lets the event loop run."""
@@ -112,12 +118,13 @@ class Effect:
 class Verdict:
     """What `assert_guarded` returns: to be awaited where it tries an asynchronous path inside an event loop, and else done."""
 
-    def __init__(self, work: Awaitable[None] | None = None) -> None:
+    def __init__(self, work: Callable[[], Awaitable[None]] | None = None) -> None:
         self._work = work
 
     def __await__(self) -> Generator[Any, Any, None]:
-        if self._work is not None:
-            yield from self._work.__await__()
+        work, self._work = self._work, None
+        if work is not None:
+            yield from work().__await__()
 
 
 def assert_guarded(
@@ -148,7 +155,7 @@ def assert_guarded(
             judge.end(error)
             continue
         if inspect.isawaitable(result):
-            return _finish(gate, _try_async(judge, trials[number:], path, effect, result, seconds))
+            return _finish(gate, functools.partial(_try_async, judge, trials[number:], path, effect, result, seconds))
         judge.end(None)
     gate.close(Cause.NO_PERMIT)
     return Verdict()
@@ -186,6 +193,7 @@ class _Judge:
     def end(self, error: Exception | None) -> None:
         """Judge what came of it. Raises AssertionError, or the path's own error unless it is a denial."""
         trial, name = self._trial, self._gate.name
+        self._effect.end()
         if self._found:
             raise self._found[0] from None
         denied = error is not None and (isinstance(error, self._denial) or _is_denial(error))
@@ -250,12 +258,12 @@ async def _ended(work: Awaitable[object], trial: _Trial, seconds: float) -> None
     task.result()
 
 
-def _finish(gate: GateControl, work: Awaitable[None]) -> Verdict:
+def _finish(gate: GateControl, work: Callable[[], Awaitable[None]]) -> Verdict:
     """Run the trials to their end, or have them awaited where an event loop runs already."""
 
     async def run() -> None:
         try:
-            await work
+            await work()
             gate.close(Cause.NO_PERMIT)
         finally:
             gate.stage.settle(work)
@@ -270,4 +278,4 @@ def _finish(gate: GateControl, work: Awaitable[None]) -> Verdict:
         work,
         f"assert_guarded({gate!r}) was never awaited, so it has shown nothing: inside an event loop write `await` before it",
     )
-    return Verdict(run())
+    return Verdict(run)
