@@ -218,6 +218,16 @@ def test_a_lease_runs_out_when_the_test_lets_it(control: GateControl) -> None:
         assert cause_of(entered(gate)) is Cause.LAPSED
 
 
+def test_a_permit_that_has_expired_is_gone_from_the_store(control: GateControl) -> None:
+    """A read finds the permit with what is left of its life, and after that nothing, as in a store that expires its keys."""
+    control.open().stop_renewing()
+    store = control.stage.store
+    control.advance(2.999)
+    assert store.read(control.name).pttl_ms == 1
+    control.advance(0.001)
+    assert store.read(control.name)[:2] == (None, -2)
+
+
 def test_a_lapse_concerns_one_gate(stage: Rehearsal) -> None:
     """Time goes on for all gates of a rehearsal, and the others are renewed."""
     first, second = stage.gate("a").open(), stage.gate("b").open()
@@ -389,6 +399,16 @@ def rehearsal_of_its_own(stage: Rehearsal) -> Rehearsal:
     """Another one, after the fixture's has ended."""
     stage.__exit__(None, None, None)
     return rehearsal()
+
+
+def test_a_control_that_outlives_its_rehearsal_opens_nothing() -> None:
+    """What a test kept of another one opens no gate, and the denial says why."""
+    with rehearsal() as stage:
+        control = stage.gate("payments.refund")
+    control.open()
+    denial = entered(control.gate)
+    assert denial is not None
+    assert denial.because == "the rehearsal is over"
 
 
 def test_a_rehearsal_is_entered_once_and_alone(stage: Rehearsal) -> None:

@@ -70,6 +70,16 @@ async def test_what_runs_is_cancelled_as_its_lease_runs_out(control: GateControl
     assert await cause_of(work) is Cause.LAPSED
 
 
+@pytest.mark.parametrize("cause", [Cause.LAPSED, Cause.STORE_UNREACHABLE, Cause.IDENTITY])
+async def test_what_runs_is_told_as_the_test_acts(stage: Rehearsal, cause: Cause) -> None:
+    """Its timer counts real time, and would fire in an hour: time that a test moves needs no waiting."""
+    control = stage.gate(refunds.name, ttl_ms=3_600_000).open()
+    work = asyncio.create_task(forever())
+    await started(work)
+    control.close(cause)
+    assert await cause_of(work) is cause
+
+
 async def test_what_is_renewed_runs_on(control: GateControl) -> None:
     """An hour later the monitor has renewed, and the execution goes on."""
     work = asyncio.create_task(forever())

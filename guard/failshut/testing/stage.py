@@ -1,8 +1,8 @@
 """The stage of a rehearsal: one guard, its store and its time, and how what the monitor says reaches the guard.
 
 A change of what guards see is made whole, under the clock's lock. A thread that asks meanwhile waits for its end. So a gate
-that is closed for one cause and then for another is never open in between. Afterwards running executions are told to look, as
-the timers of a guard in production tell them.
+that is closed for one cause and then for another is never open in between. Afterwards running executions are told to look. In
+production a timer tells them, no later than their lease would have ended.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Stage:
     @contextmanager
     def change(self) -> Iterator[None]:
         """Make what happens inside one change to all who ask, and tell running executions afterwards."""
-        with self.clock.lock:
+        with self.clock.lock:  # whole
             yield
         for slot in self.guard.slots.all():
             slot.interrupt()
