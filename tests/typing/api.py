@@ -64,7 +64,7 @@ def by_hand() -> Guard:
     return Guard(Configuration(store_url="redis://localhost:6379/0", jwks={"keys": []}))
 
 
-def test_guarded(failshut_gate: MakeGate, failshut_rehearsal: Rehearsal) -> None:
+def guarded_plainly(failshut_gate: MakeGate, failshut_rehearsal: Rehearsal) -> None:
     gate: GateControl = failshut_gate("payments.refund", subjects=["agent:*"], in_flight="finish", ttl_ms=1000).open()
     gate.prove(probes=2).stop_renewing().advance(0.5).close(Cause.DRIFT, "mean 48 to 97").lapse()
     failshut_rehearsal.advance(1)
@@ -78,7 +78,7 @@ def test_guarded(failshut_gate: MakeGate, failshut_rehearsal: Rehearsal) -> None
     print(of_probes, counted, Gate("payments.refund", guard=stage.guard))
 
 
-async def test_guarded_later(failshut_gate: MakeGate) -> None:
+async def guarded_later(failshut_gate: MakeGate) -> None:
     async def path(effect: Effect) -> None:
         wrapped = effect.calling(pay_later)
         amount: float = await wrapped("agent:refund-7", 1.0)

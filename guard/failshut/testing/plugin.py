@@ -15,12 +15,12 @@ from failshut.testing.rehearsal import MakeGate, Rehearsal, rehearsal
 
 @pytest.fixture
 def failshut_rehearsal() -> Iterator[Rehearsal]:
-    """A guard whose monitor, store and time are in the test's hands; the process's gates ask it."""
+    """Begin a rehearsal: gates of the process ask a guard whose monitor, store and time are in the test's hands."""
     with rehearsal() as stage:
         yield stage
 
 
 @pytest.fixture
 def failshut_gate(failshut_rehearsal: Rehearsal) -> MakeGate:
-    """Makes a gate that the test opens and closes: `failshut_gate("payments.refund").open()`."""
+    """Return what makes a gate that the test opens and closes: `failshut_gate("payments.refund").open()`."""
     return failshut_rehearsal.gate
