@@ -17,13 +17,13 @@ import time
 from collections.abc import Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from failshut.admission import checks as admission
 from failshut.admission.denial import Denial
 from failshut.background.outcomes import CANCELLED, OutcomeQueue
 from failshut.background.slots import Slots
-from failshut.background.watcher import ProbeRequest, ReadRequest, Watcher
+from failshut.background.watcher import ProbeRequest, ReadRequest, Request, Watcher
 from failshut.cause import Cause
 from failshut.config import Configuration, from_environment
 from failshut.lease import ADMITTED_MAX, Lease, Moment, Slot
@@ -31,6 +31,16 @@ from failshut.permit import Permit
 from failshut.store.client import Unreachable
 
 SHUTDOWN_SECONDS: Final = 0.5
+
+
+class Background(Protocol):
+    """What a guard's callers wait for: somebody who reads for them."""
+
+    asking_since: float
+    """Monotonic time at which the question under way was put to the store; 0 if there is none."""
+
+    def ask(self, request: Request) -> bool:
+        """Take a caller's request; False at the bound."""
 
 
 class Guard:
@@ -220,7 +230,7 @@ class Guard:
             return Denial(Cause.DEADLINE, f"no answer from the store within {self.configuration.deadline_ms} ms")
         return slot.denial(now)
 
-    def _running(self) -> Watcher | Denial:
+    def _running(self) -> Background | Denial:
         """Return the watcher, started if necessary, or why there is none."""
         if not self.configuration.store_url:
             return Denial(Cause.STORE_UNREACHABLE, "no store is configured: set FAILSHUT_STORE")

@@ -6,7 +6,6 @@ the same tokens, under the same keys, with the same expiry, and the same push.
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import os
 import threading
@@ -18,12 +17,12 @@ from typing import Any
 import redis
 
 from failshut import Cause, Clocks, Closing, Gate, Permit, Withheld
-from failshut.epoch import epoch_of
 from failshut.signing import SigningKey
 from failshut.store import names as keys
 from failshut.store.names import Names
+from failshut.testing.statements import POLICY as POLICY
+from failshut.testing.statements import Statements
 
-POLICY = "sha256:" + "0" * 64
 SUBJECT = "agent:refund-7"
 #: As tests/patience.py has it; said again here, because this module is also used without the tests beside it.
 PATIENCE = 3.0 * float(os.environ.get("FAILSHUT_TEST_PATIENCE", "1"))
@@ -35,24 +34,17 @@ def now_ms() -> int:
     return int(time.time() * 1000)
 
 
-class Monitor:
+class Monitor(Statements):
+    """The monitor of one gate, on a real store. Its statements are those of failshut.testing; they are of now, and signed."""
+
     def __init__(self, url: str, gate: str, key: SigningKey | None = None) -> None:
-        self.url = url
-        self.gate = gate
         self.key = key or SigningKey.generate()
+        # Another installation for each monitor with a key of its own; it stays when the key is rotated.
+        super().__init__(hashlib.sha256(self.key.kid.encode()).hexdigest()[:32], gate)
+        self.url = url
         self.client = redis.Redis.from_url(url, socket_timeout=5)
-        self.term = 1
-        self.offset = 100
-        """Offset of the newest decision; each one takes the next."""
-        self.epoch = epoch_of(self.term, self.offset)
-        self.ttl_ms = 3000
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-
-    @functools.cached_property
-    def installation(self) -> str:
-        """Another one for each monitor with a key of its own; it stays when the key is rotated."""
-        return hashlib.sha256(self.key.kid.encode()).hexdigest()[:32]
 
     @property
     def names(self) -> Names:
@@ -64,24 +56,8 @@ class Monitor:
 
     def permit(self, **changes: Any) -> Permit:
         """A permit of now, under the current epoch."""
-        self.offset += 1
         evidence_ms = changes.pop("evidence_ms", now_ms())
-        ttl_ms = changes.pop("ttl_ms", self.ttl_ms)
-        claims: dict[str, Any] = {
-            "installation": self.installation,
-            "gate": self.gate,
-            "epoch": self.epoch,
-            "offset": self.offset,
-            "partition": 0,
-            "policy": POLICY,
-            "mode": "armed",
-            "evidence_ms": evidence_ms,
-            "nbf_ms": evidence_ms,
-            "exp_ms": evidence_ms + ttl_ms,
-            "ttl_ms": ttl_ms,
-            "subjects": ("agent:refund-*",),
-        }
-        return Permit(**(claims | changes))
+        return self.permit_at(evidence_ms, **({"subjects": ("agent:refund-*",)} | changes))
 
     def write(self, permit: Permit, key: SigningKey | None = None, *, gate: str = "") -> str:
         """Write a permit as the monitor does, to expire with it."""
@@ -97,27 +73,12 @@ class Monitor:
 
     def reopen(self, **changes: Any) -> Permit:
         """A new decision: a later epoch, and a permit under it."""
-        self.offset += 1
-        self.epoch = epoch_of(self.term, self.offset)
+        self.decide()
         return self.issue(**changes)
 
     def closing(self, cause: Cause = Cause.DRIFT, because: str = "mean 48 to 97", **changes: Any) -> Closing:
         """A new decision that closes the gate."""
-        self.offset += 1
-        self.epoch = epoch_of(self.term, self.offset)
-        claims: dict[str, Any] = {
-            "installation": self.installation,
-            "gate": self.gate,
-            "epoch": self.epoch,
-            "offset": self.offset,
-            "partition": 0,
-            "policy": POLICY,
-            "cause": cause,
-            "because": because,
-            "evidence_ms": now_ms(),
-            "breaker": "TRIPPED",
-        }
-        return Closing(**(claims | changes))
+        return self.closing_at(changes.pop("evidence_ms", now_ms()), cause, because, **changes)
 
     def close(self, cause: Cause = Cause.DRIFT, *, write: bool = True, push: bool = True, **changes: Any) -> Closing:
         """Close the gate: a record that stays, and a push; where the push is all there is, once somebody listens."""
@@ -133,15 +94,10 @@ class Monitor:
 
     def prove(self, probes: int, **changes: Any) -> Permit:
         """A PROVING with so many probe tokens."""
-        self.offset += 1
-        self.epoch = epoch_of(self.term, self.offset)
+        self.decide()
         for number in range(probes):
             self.client.lpush(self.names.probes(self.gate), self.probe_token(number))
         return self.issue(mode="proving", **changes)
-
-    def probe_token(self, number: int, epoch: str = "") -> str:
-        """A probe token as a guard sees one: it knows the epoch before the first colon, and nothing of the rest."""
-        return f"{epoch or self.epoch}:{number}:not-to-be-guessed"
 
     def write_jwks(self, path: Path, *keys: SigningKey) -> None:
         """Write the JWKS file that guards of this installation read; by default with this monitor's key alone."""

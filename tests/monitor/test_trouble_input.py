@@ -183,10 +183,7 @@ async def test_claimed_times_are_bounded_and_the_unknown_is_a_dead_letter(
         await monitor.send({"kind": "heartbeat", "service": "agent", "time": "2001-01-02T00:00:00Z"})
         last = await monitor.send({"kind": "heartbeat", "service": "agent", "time": 1_000_000_000})
 
-        def passed() -> bool:
-            return any(d.gate == "clock" and d.evidence_ms > last.timestamp for d in monitor.decisions)
-
-        await until(passed, "evidence time has passed the old beats")
+        await until(lambda: monitor.proven_ms("clock") > last.timestamp, "evidence time has passed the old beats")
         assert [cause for cause, _ in closings(monitor, "beat")][-1] == "heartbeat"
         assert not monitor.open("beat")
         # Out of order: the newer beat counts, whatever comes behind it.

@@ -41,10 +41,10 @@ async def test_an_incident_after_the_logs_beginning_replays_byte_for_byte(
         beats = asyncio.create_task(_beat(monitor))
         await monitor.values("agent/amount", [rng.gauss(48, 3) for _ in range(100)])
         await monitor.opened("pay")
-        await _renewed(monitor, 3)
+        await _renewed(monitor, 1)
         begin = await _removed(monitor)
         await monitor.values("agent/amount", [rng.gauss(48, 3) for _ in range(100)])
-        await _renewed(monitor, 6)
+        await _renewed(monitor, 8)  # longer than the lead of the recording below
         await monitor.values("agent/amount", [rng.gauss(97, 3) for _ in range(60)])
         await until(lambda: [one for one in monitor.of("pay", Kind.CLOSE) if one.cause == "conformance"], "it trips")
         await monitor.values("agent/amount", [rng.gauss(48, 3) for _ in range(60)])
@@ -77,17 +77,16 @@ async def test_an_incident_after_the_logs_beginning_replays_byte_for_byte(
     assert all(one.offset > begin for one in on_record)
 
 
-async def _renewed(monitor: Installation, times: int) -> None:
-    """Wait for renewals, with readings between: a series that stopped would be no evidence on a slow machine."""
-    for _ in range(times):
-        before_ms = monitor.proven_ms("pay")
+async def _renewed(monitor: Installation, seconds: int) -> None:
+    """Wait until the gate is proven for so much longer, with readings between: a series that stopped would be no evidence."""
+    goal_ms = monitor.proven_ms("pay") + seconds * 1000
 
-        async def claim(before_ms: int = before_ms) -> bool:
-            await monitor.values("agent/amount", [48.0])
-            await asyncio.sleep(0.2)
-            return monitor.proven_ms("pay") > before_ms
+    async def claim() -> bool:
+        await monitor.values("agent/amount", [48.0])
+        await asyncio.sleep(0.2)
+        return monitor.proven_ms("pay") > goal_ms
 
-        await until(claim, "the gate is renewed")
+    await until(claim, "the gate is renewed")
 
 
 async def _removed(monitor: Installation) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from failshut import Cause, Check, Configuration, Gate, Guard, Permit, Withheld, configure, telemetry
 from failshut.permit import Closing, verify
 from failshut.signing import KeySet, SigningKey
+from failshut.testing import Effect, GateControl, MakeGate, Rehearsal, assert_guarded, rehearsal
 
 guard: Guard = configure(store_url="redis://localhost:6379/0", jwks="jwks.json", context={"region": "eu"}, deadline_ms=50)
 refunds = Gate("payments.refund")
@@ -61,6 +62,29 @@ def tokens(token: str) -> None:
 
 def by_hand() -> Guard:
     return Guard(Configuration(store_url="redis://localhost:6379/0", jwks={"keys": []}))
+
+
+def guarded_plainly(failshut_gate: MakeGate, failshut_rehearsal: Rehearsal) -> None:
+    gate: GateControl = failshut_gate("payments.refund", subjects=["agent:*"], in_flight="finish", ttl_ms=1000).open()
+    gate.prove(probes=2).stop_renewing().advance(0.5).close(Cause.DRIFT, "mean 48 to 97").lapse()
+    failshut_rehearsal.advance(1)
+    of_probes: int = gate.probes_left
+    counted: dict[str, int] = gate.outcomes()
+    assert_guarded(gate, lambda effect: pay(1.0))
+    failshut_gate("payments.refund", in_flight="stop")  # type: ignore[arg-type]
+    assert_guarded(gate.gate, plain)  # type: ignore[arg-type]
+    with rehearsal(context={"region": "eu"}) as stage:
+        stage.gate("payments.refund").close()
+    print(of_probes, counted, Gate("payments.refund", guard=stage.guard))
+
+
+async def guarded_later(failshut_gate: MakeGate) -> None:
+    async def path(effect: Effect) -> None:
+        wrapped = effect.calling(pay_later)
+        amount: float = await wrapped("agent:refund-7", 1.0)
+        await effect.awaited(amount)
+
+    await assert_guarded(failshut_gate("payments.refund"), path, denial=(OSError, ValueError), seconds=1)
 
 
 event: bytes = telemetry.joined([telemetry.sample("a", "b", 1.0), telemetry.heartbeat("a")])

@@ -41,7 +41,7 @@ class NoKeys(TokenError):
 
 
 class NoInstallation(TokenError):
-    """Neither the key document nor a setting names the installation whose statements count here."""
+    """Nobody has said which installation's statements count here, or it is one that has no name in any store."""
 
 
 class KeySource:
@@ -64,13 +64,16 @@ class KeySource:
         """Return the names that the installation uses in the store.
 
         Raises:
-            NoInstallation: no installation is known.
+            NoInstallation: no installation is known, or it is that of a test (failshut.testing).
             NoKeys: there is no key set to name the installation.
         """
         keys = self._keys  # once: another thread may find the file gone meanwhile
         installation = self._installation or (keys.installation if keys is not None else "")
         if installation:
-            return Names(installation)
+            try:
+                return Names(installation)
+            except ValueError as error:
+                raise NoInstallation(str(error)) from error
         if keys is None:
             raise NoKeys(self._why)
         raise NoInstallation(

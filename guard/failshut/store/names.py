@@ -20,6 +20,8 @@ OUTCOMES_MAXLEN: Final = 10_000
 GATE_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
 _GATE = re.compile(GATE_PATTERN)
 _INSTALLATION = re.compile(r"[A-Za-z0-9]{16,64}")
+#: How the id of an installation begins that only a service's own tests know (failshut.testing): it has names in no store.
+TESTING: Final = "failshuttesting"
 
 
 def check_gate(name: str) -> str:
@@ -48,13 +50,20 @@ def new_installation() -> str:
     return secrets.token_hex(16)
 
 
+def new_testing_installation() -> str:
+    """Return an id for tests without a store: no guard that talks to a store takes anything from an installation so named."""
+    return TESTING + new_installation()
+
+
 class Names:
-    """The names of one installation in its store. Raises ValueError for what is no installation's id."""
+    """The names of one installation in its store. Raises ValueError for what is no installation's id, or a test's."""
 
     __slots__ = ("gates", "installation", "push", "seals", "workers")
 
     def __init__(self, installation: str) -> None:
         self.installation = check_installation(installation)
+        if installation.startswith(TESTING):
+            raise ValueError(f"{installation} is an installation of failshut.testing: it has no name in any store")
         self.gates = f"failshut:{installation}:gates"
         """Set of gate names; for screens, never for deciding."""
         self.push = f"failshut:{installation}:push"
