@@ -102,11 +102,16 @@ def send(at: Runtime, order: GateCommand, wait: float, as_json: bool) -> None:
         raise typer.Exit(int(answer.status))
 
 
+_CALLED = {"end_bypass": "the bypass's end"}
+"""Orders whose kind is no word of the command line."""
+
+
 def _told(answer: Answer) -> str:
+    called = _CALLED.get(answer.command, answer.command)
     if answer.result == "done" and answer.command in ("confirm", "accept"):
         return f"{answer.gate}: {answer.because}"
     if answer.result == "done":
-        return f"{answer.gate}: {answer.command} done. Gate {answer.state}, breaker {answer.breaker}: {answer.because}"
+        return f"{answer.gate}: {called} done. Gate {answer.state}, breaker {answer.breaker}: {answer.because}"
     if answer.result == "refused":
-        return f"{answer.gate}: {answer.command} refused: {answer.because}\n  which means: the gate is as it was"
-    return f"{answer.gate}: {answer.command}: no answer: {answer.because}"
+        return f"{answer.gate}: {called} refused: {answer.because}\n  which means: the gate is as it was"
+    return f"{answer.gate}: {called}: no answer: {answer.because}"
