@@ -1,8 +1,8 @@
 """What a decision says happened to a gate: the entries of `failshut log`. Pure.
 
 A governor decides far more than happens. It renews permits, and a second governor, or one that judges old evidence again, says
-the same a second time. `Digest` leaves out both. It remembers what it saw of each gate, because the same decision means something
-else after another one: a closing of a closed gate only says another cause.
+the same a second time. `Digest` leaves out both. It remembers what it saw of each gate, because the same decision means
+something else after another one: a closing of a closed gate only says another cause.
 
 Limits: both memories are bounded, so a decision that is said again after very many others is news once more. What stands in the
 topic is shown as it stands: no signature covers it, and Kafka's ACL says who writes there.

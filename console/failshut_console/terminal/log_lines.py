@@ -27,9 +27,9 @@ STYLES = {
     log_entries.REFUSED: "dim",
     log_entries.WAITS: "dim",
 }
-WIDE = 120
+WIDE = 140
 """From so many columns on an entry is one line."""
-TIME_WIDTH, WHAT_WIDTH, EPOCH_WIDTH = 20, 16, 16
+TIME_WIDTH, WHAT_WIDTH, EPOCH_WIDTH, EVIDENCE_WIDTH, GAP = 20, 16, 16, 18, 2
 GATE_WIDTH_MIN, GATE_WIDTH_MAX = 12, 40
 BEHIND_MS = 10_000
 """Evidence that is so much older than its decision is worth a word: it lagged, or was judged a second time."""
@@ -41,38 +41,39 @@ class Lines:
     def __init__(self, width: int, first: Iterable[Entry]) -> None:
         self.width, self.wide = width, width >= WIDE
         longest = max((len(entry.gate) for entry in first), default=0)
-        most = GATE_WIDTH_MAX if self.wide else 24
-        self._gate = min(most, max(GATE_WIDTH_MIN, longest))
-        fixed = [TIME_WIDTH, self._gate, WHAT_WIDTH]
-        more = [EPOCH_WIDTH, 18] if self.wide else []
-        room = max(20, width - sum(fixed) - sum(more) - 2 * (len(fixed) + len(more) + self.wide))
-        self._because = room * 3 // 5 if self.wide else room
+        room = width - TIME_WIDTH - WHAT_WIDTH - 2 * GAP
+        if self.wide:
+            room -= EPOCH_WIDTH + EVIDENCE_WIDTH + 2 * GAP
+        room -= 2 * GAP
+        self._gate = min(max(GATE_WIDTH_MIN, longest), GATE_WIDTH_MAX, max(GATE_WIDTH_MIN, room // 3))
+        room = max(GATE_WIDTH_MIN, room - self._gate)
+        self._because = room * 3 // 5 if self.wide else 0
         self._by = room - self._because
 
     def header(self) -> Text:
         """Return the line above the entries."""
-        cells: list[tuple[str, int]] = [("time", TIME_WIDTH), ("gate", self._gate), ("what", WHAT_WIDTH)]
-        cells.append(("because", self._because))
+        cells = [("time", TIME_WIDTH), ("gate", self._gate), ("what", WHAT_WIDTH)]
         if self.wide:
-            cells += [("by", self._by), ("epoch", EPOCH_WIDTH), ("evidence", 0)]
-        return Text("  ").join(_cell(*cell, "bold") for cell in cells)
+            cells += [("because", self._because), ("by", self._by), ("epoch", EPOCH_WIDTH), ("evidence", 0)]
+        else:
+            cells += [("by", self._by)]
+        return _line([_cell(*cell, "bold") for cell in cells], self.width)
 
     def of(self, entry: Entry) -> list[Text]:
-        """Return an entry as one line, or as two."""
+        """Return an entry as one line, or as two: what happened, and below it why and where the proof stands."""
         cells = [
             _cell(utc(entry.time_ms), TIME_WIDTH),
             _cell(entry.gate, self._gate),
             _cell(entry.what, WHAT_WIDTH, STYLES.get(entry.what, "")),
-            _cell(because(entry), self._because),
         ]
         if self.wide:
-            cells += [_cell(by(entry), self._by), _cell(epoch(entry), EPOCH_WIDTH), _cell(evidence(entry), 0)]
+            cells += [_cell(because(entry), self._because), _cell(by(entry), self._by)]
+            cells += [_cell(epoch(entry), EPOCH_WIDTH), _cell(evidence(entry), EVIDENCE_WIDTH)]
             return [_line(cells, self.width)]
         proof = f"epoch {epoch(entry)}, evidence {evidence(entry)}"
-        said = f"by {by(entry)}" if by(entry) else ""
-        room = self.width - TIME_WIDTH - 2 - len(proof) - 2
-        below = [_cell("", TIME_WIDTH), _cell(proof, len(proof), "dim"), _cell(said, max(0, room), "dim")]
-        return [_line(cells, self.width), _line(below, self.width)]
+        room = max(GATE_WIDTH_MIN, self.width - len(proof) - 2 * GAP)
+        below = [Text(""), _cell(because(entry), room), _cell(proof, 0, "dim")]
+        return [_line([*cells, _cell(by(entry), self._by)], self.width), _line(below, self.width)]
 
 
 def because(entry: Entry) -> str:
@@ -114,7 +115,7 @@ def _cell(text: str, width: int, style: str = "") -> Text:
 
 
 def _line(cells: Sequence[Text], width: int) -> Text:
-    line = Text("  ", no_wrap=True).join(cells)
+    line = Text(" " * GAP, no_wrap=True).join(cells)
     line.rstrip()
     line.truncate(width, overflow="ellipsis")
     return line
