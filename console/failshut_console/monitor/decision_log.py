@@ -106,9 +106,7 @@ class DecisionLog:
     async def read(self, span: Span) -> AsyncIterator[Said]:
         """Yield what a span holds, each partition in its order, partitions side by side."""
         consumer, waiting = self._consumer, {place for place in span.begins if span.begins[place] < span.ends[place]}
-        consumer.assign(list(span.begins))
-        for place, begin in span.begins.items():
-            consumer.seek(place, begin)
+        self._begin_at(span.begins)
         consumer.pause(*(span.begins.keys() - waiting))
         loop = asyncio.get_running_loop()
         heard_s = loop.time()
@@ -122,7 +120,6 @@ class DecisionLog:
                 if await self._answered(consumer.position(place)) >= span.ends[place]:
                     waiting.discard(place)
                     consumer.pause(place)
-                    consumer.seek(place, span.ends[place])  # what was fetched beyond it is read by who follows
             if batches:
                 heard_s = loop.time()
             elif loop.time() - heard_s > SILENT_SECONDS_MAX:
@@ -131,7 +128,7 @@ class DecisionLog:
     async def follow(self, span: Span, told: Told) -> AsyncIterator[list[Said]]:
         """Yield what is decided from the span's end on, as it comes, without an end. `told` gets words about the broker."""
         consumer, loop = self._consumer, asyncio.get_running_loop()
-        consumer.resume(*span.ends)
+        self._begin_at(span.ends)
         heard_s, away = loop.time(), False
         while True:
             batches = await self._answered(consumer.getmany(timeout_ms=500, max_records=FETCH_RECORDS_MAX))
@@ -150,6 +147,11 @@ class DecisionLog:
                     away = True
                 heard_s = loop.time()
 
+    def _begin_at(self, positions: dict[TopicPartition, int]) -> None:
+        self._consumer.assign(list(positions))
+        for place, position in positions.items():
+            self._consumer.seek(place, position)
+
     async def _take_up_new_partitions(self) -> None:
         """Look whether the topic has grown, and follow what was added from its beginning."""
         consumer = self._consumer
@@ -157,11 +159,7 @@ class DecisionLog:
         added = set(await self._places()) - consumer.assignment()
         if added:
             positions = {place: await self._answered(consumer.position(place)) for place in consumer.assignment()}
-            consumer.assign([*positions, *added])
-            for place in added:
-                positions[place] = 0
-            for place, position in positions.items():
-                consumer.seek(place, position)
+            self._begin_at({**positions, **dict.fromkeys(added, 0)})
 
     async def _places(self) -> list[TopicPartition]:
         known = await self._answered(self._consumer._client.fetch_all_metadata())  # it has no name for it that asks anew

@@ -102,7 +102,7 @@ def send(at: Runtime, order: GateCommand, wait: float, as_json: bool) -> None:
         raise typer.Exit(int(answer.status))
 
 
-_CALLED = {"end_bypass": "the bypass's end"}
+_CALLED = {"end_bypass": "end of the bypass"}
 """Orders whose kind is no word of the command line."""
 
 
