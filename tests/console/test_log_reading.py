@@ -236,9 +236,8 @@ async def test_a_partition_that_is_added_is_followed(topic: Topic, monkeypatch: 
 
 
 def _write_to_the_new_one(topic: Topic) -> None:
-    topic.producer = Producer(
-        {"bootstrap.servers": topic.bootstrap, "linger.ms": 0, "log_level": 0}
-    )  # the other one knows three
+    # The other producer knows three partitions.
+    topic.producer = Producer({"bootstrap.servers": topic.bootstrap, "linger.ms": 0, "log_level": 0})
     topic.happens(0, 1, "old")
     topic.happens(PARTITIONS, 2, "new")
 

@@ -76,7 +76,7 @@ def epoch_of(view: View) -> int:
         raise Trouble(
             f"the store shows no decision about {view.gate}",
             "a reset or bypass must name the epoch of the closing that it answers, so nothing was sent",
-            "look at `failshut gates`; if the store was flushed, take the epoch from the decisions topic: --epoch N",
+            f"look at `failshut gates`; if the store was flushed, `failshut log {view.gate}` shows the epoch: --epoch N",
         )
     return int(view.epoch)
 
