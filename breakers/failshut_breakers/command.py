@@ -1,9 +1,9 @@
 """Operator commands: signed, by name, with a reason.
 
 Commands travel through the control topic like all evidence, so a replay sees them where the live governor did.
-Each names what it answers. A reset and a bypass name the epoch of the closing that the operator saw, so a later
-demand voids them. A router verifies the signature (it holds the operators' public keys); what does not verify
-goes to the dead-letter topic.
+Each that may open a gate names what it answers: a reset and a bypass name the epoch of the closing that the operator
+saw, so a later demand voids them. A lock and the end of a bypass can only close, and count whatever came before. A
+router verifies the signature (it holds the operators' public keys); what does not verify goes to the dead-letter topic.
 
 A signature says who, not where and not how often: operators may hold one key for several installations, and
 a signed command can be copied. So each names its installation, and counts once, by its id (taken_ids.py). A
@@ -93,6 +93,12 @@ class Bypass(_ForGate):
     until_ms: Annotated[int, Field(gt=0)]
 
 
+class EndBypass(_ForGate):
+    """End the bypass that is in force. It takes authority away and gives none, so like a lock it names no epoch."""
+
+    kind: Literal["end_bypass"] = "end_bypass"
+
+
 class Confirm(_ForGate):
     """Say that a trip had a cause. `epoch` is that of its closing. It touches the tally of false trips, never the gate."""
 
@@ -141,7 +147,7 @@ class AcceptGap(_Timed):
     upto: Annotated[int, Field(ge=0)]
 
 
-GateCommand = Lock | Unlock | Reset | Bypass | Confirm | Accept
+GateCommand = Lock | Unlock | Reset | Bypass | EndBypass | Confirm | Accept
 TimedCommand = GateCommand | AcceptGap
 Command = GateCommand | Activate | OpenTerm | AcceptGap
 

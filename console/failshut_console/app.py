@@ -41,6 +41,11 @@ COMMANDS = (
         "Show the gates live until Ctrl-C. If standard output is no terminal, print one line for each change.",
     ),
     Lazy(
+        "log",
+        "log:log",
+        "Show what happened to each gate, the newest last: opened, closed, probing, locked, bypassed, policy activated.",
+    ),
+    Lazy(
         "lock",
         "orders.lock:lock",
         "Close a gate until an operator unlocks it. Nothing else reopens it: no cooldown, no fresh evidence, no bypass.",
@@ -143,7 +148,7 @@ app = typer.Typer(
     cls=lazy_group(COMMANDS),
     help="Failshut keeps an execution gate open only while it can prove that it should be.\n\n"
     "Start with `failshut demo` to see it work, or `failshut up` to have a monitor on this machine. `failshut gates` and "
-    "`failshut watch` show what each gate does and why. "
+    "`failshut watch` show what each gate does and why, `failshut log` what happened. "
     "`lock`, `unlock`, `reset` and `bypass` are an operator's signed commands.\n\n" + HELP,
     no_args_is_help=True,
     pretty_exceptions_enable=False,

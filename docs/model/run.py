@@ -184,8 +184,12 @@ CASES = (
     bad("bypass", "NAMES_EPOCH"),
     bad("bypass", "VOID"),
     bad("bypass", "ENDS", "CAP"),
+    Case("bypass", sizes=("EARLY_END", "F=3")),
+    bad("bypass", "EARLY", sizes=("EARLY_END",)),
+    bad("bypass", "ANY_EPOCH", sizes=("EARLY_END",)),
     Case("bypass", ("ENDS",), quick=False),
     Case("bypass", quick=False),
+    Case("bypass", sizes=("EARLY_END",), quick=False),
 )
 
 

@@ -84,7 +84,7 @@ class Play:
 
     def order(self, kind: str, **claims: Any) -> list[Decision]:
         """An operator's command, for the gate's present epoch."""
-        if kind != "lock":
+        if kind not in ("lock", "end_bypass"):
             claims = {"epoch": int(self.world.last().epoch)} | claims
         if kind == "bypass":
             claims = {"until_ms": self.world.now_ms + 600_000} | claims

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 from reading_kinds import FailureRate, Told
 
 DAY_MS = 86_400_000
+#: Orders that take authority away and give none: they name no epoch.
+ONLY_CLOSE = ("lock", "end_bypass")
 
 
 class Event(NamedTuple):
@@ -173,7 +175,7 @@ class Reader:
 
     def order(self, kind: str, fresh: bool, names: set[str], until_ms: int) -> tuple[bool, str]:
         """Take an order about the epoch that is (`fresh`) or an older one; return whether it is taken, and the mode."""
-        taken = bool(getattr(self, f"_{kind}")(names, until_ms)) if fresh or kind == "lock" else False
+        taken = bool(getattr(self, f"_{kind}")(names, until_ms)) if fresh or kind in ONLY_CLOSE else False
         return taken, self._conclude()
 
     def _lock(self, names: set[str], until_ms: int) -> bool:
@@ -194,6 +196,11 @@ class Reader:
             return False
         self.bypassed, self.bypass_ends_ms, self.renewed = set(names), until_ms, True
         return True
+
+    def _end_bypass(self, names: set[str], until_ms: int) -> bool:
+        taken = bool(self.bypassed)
+        self.bypassed, self.renewed = set(), self.renewed or taken
+        return taken
 
     def _accept(self, names: set[str], until_ms: int) -> bool:
         (name,) = names

@@ -14,7 +14,7 @@ from statistics import fmean, pstdev
 from typing import Any, NamedTuple
 
 from log import INSTALLATION, START_MS, policy
-from reading import Event, Reader
+from reading import ONLY_CLOSE, Event, Reader
 from reading_kinds import Drift, FailureRate, Heartbeat, Lag, Rule, Told, Unreadable
 
 from failshut_breakers.conditions import Moment
@@ -46,10 +46,10 @@ ALLOWED = 10
 MODES = ("good", "good", "good", "good", "bad", "some", "silent", "unreadable", "half", "old", "slow")
 KINDS = ("rule", "rule", "drift", "drift", "beats", "values", "lag", "failures", "unreadable")
 ORDERS = {
-    "ARMED": ("bypass", "bypass", "lock", "accept"),
-    "PROVING": ("bypass", "lock", "reset"),
-    "TRIPPED": ("reset", "reset", "bypass", "accept", "accept", "lock", "unlock"),
-    "LOCKED": ("reset", "unlock", "unlock", "bypass"),
+    "ARMED": ("bypass", "bypass", "end_bypass", "lock", "accept"),
+    "PROVING": ("bypass", "end_bypass", "lock", "reset"),
+    "TRIPPED": ("reset", "reset", "bypass", "end_bypass", "accept", "accept", "lock", "unlock"),
+    "LOCKED": ("reset", "unlock", "unlock", "bypass", "end_bypass"),
 }
 
 
@@ -245,7 +245,7 @@ class Story:
         fresh, until_ms = rng.random() < 0.9, self.now_ms + rng.choice((-1, 1_000, 5_000, 20_000, 90_000_000))
         claims: dict[str, Any] = {"kind": kind, "gate": "g", "by": "eve", "why": "so", "installation": INSTALLATION}
         claims |= {"id": f"o{self.offset}", "signed_ms": self.now_ms}
-        if kind != "lock":
+        if kind not in ONLY_CLOSE:
             claims["epoch"] = self.gate.epoch - (not fresh)
         if kind == "bypass":
             claims |= {"conditions": sorted(chosen), "until_ms": until_ms}

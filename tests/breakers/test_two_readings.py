@@ -45,4 +45,4 @@ def test_they_agree_at_every_mark(shard: int) -> None:
                     reached[shown] += 1
     orders = {taken for _, _, taken in reached}
     assert {"armed", "bypass", "proving", ""} <= {mode for mode, _, _ in reached}
-    assert {"lock", "unlock", "reset", "bypass", "accept"} <= orders, orders
+    assert {"lock", "unlock", "reset", "bypass", "end_bypass", "accept"} <= orders, orders

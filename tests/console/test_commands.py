@@ -19,7 +19,7 @@ from failshut_console.main import missing_extra
 from failshut_servers import Kafka, Valkey
 
 COMMANDS = [
-    ("demo",), ("up",), ("run",), ("gates",), ("watch",), ("lock",),
+    ("demo",), ("up",), ("run",), ("gates",), ("watch",), ("log",), ("lock",),
     ("unlock",), ("reset",), ("bypass",), ("accept",), ("confirm",),
     ("policy", "check"), ("policy", "activate"), ("keys", "create"), ("term", "open"),
     ("gap", "list"), ("gap", "accept"), ("fence", "clear"),

@@ -62,10 +62,19 @@ class Answer(msgspec.Struct, frozen=True):
     because: str  # why it is refused, or what it changed
 
 
+class BypassInForce(msgspec.Struct, frozen=True):
+    """The bypass under which a gate is as it is: who gave it (name and key), why, for which conditions, and its end."""
+
+    by: str
+    why: str
+    conditions: list[str]
+    until_ms: int
+
+
 class Decision(msgspec.Struct, frozen=True, omit_defaults=True):
     """One decision about one gate. Times are whole milliseconds of evidence time, never of a wall clock.
 
-    `answer` alone has a default, and is not written where there is none. All other fields are always written.
+    `answer` and `bypass` alone have a default, and are not written where there is none. All other fields are always written.
     """
 
     schema: int
@@ -93,6 +102,7 @@ class Decision(msgspec.Struct, frozen=True, omit_defaults=True):
     probe_epoch: str
     by: str
     answer: Answer | None = None  # of a note: to the command at `origin`
+    bypass: BypassInForce | None = None  # of a decision about the gate's state, for as long as one is in force
 
 
 _encoder = msgspec.json.Encoder(order="deterministic")
@@ -123,7 +133,8 @@ _OLD_WORDS = (
 
 
 _ANSWERED = b'"answer":'
-"""In the bytes of a decision this can only be the field's name: quotes within a text are escaped."""
+_BYPASSED = b'"bypass":{'
+"""In the bytes of a decision these can only be the fields' names: quotes within a text are escaped."""
 
 
 def in_present_words(data: bytes) -> bytes:
@@ -136,10 +147,15 @@ def in_present_words(data: bytes) -> bytes:
 
 
 def as_on_record(decisions: list[Decision], recorded: list[bytes]) -> list[Decision]:
-    """Return decisions over an evidence record in the form of those on record: before 0.2 these had no field for an answer."""
-    if any(_ANSWERED in data for data in recorded):
-        return decisions
-    return [msgspec.structs.replace(decision, answer=None) for decision in decisions]
+    """Return decisions over an evidence record in the form of those on record.
+
+    Before 0.2 these had no field for an answer, and none for the bypass in force.
+    """
+    if not any(_ANSWERED in data for data in recorded):
+        decisions = [msgspec.structs.replace(decision, answer=None) for decision in decisions]
+    if not any(_BYPASSED in data for data in recorded):
+        decisions = [msgspec.structs.replace(decision, bypass=None) for decision in decisions]
+    return decisions
 
 
 def epoch_text(epoch: int) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from failshut.cause import Cause
-from failshut_breakers.command import Accept, Bypass, Confirm, GateCommand, Lock, Reset, Unlock
+from failshut_breakers.command import Accept, Bypass, Confirm, EndBypass, GateCommand, Lock, Reset, Unlock
 from failshut_breakers.conditions import Moment
 from failshut_breakers.decisions.decision import Breaker as State
 from failshut_breakers.evidence.records import OutcomeRow, Place
@@ -21,6 +21,9 @@ from failshut_breakers.gate.turn import Turn
 
 BYPASS_MS_MAX = 24 * 3_600_000
 """A bypass ends within a day."""
+
+ENDED = "bypass ended; "
+"""Before the reason for which a gate is closed again, once: however often it was bypassed over the same closing."""
 
 DOUBLED_MAX = 6
 """A cooldown doubles for each time that probes succeeded and executions failed again, so often at most."""
@@ -36,6 +39,8 @@ def take(gate: Gate, turn: Turn, command: GateCommand, place: Place, moment: Mom
             return _reset(gate, turn, command, moment)
         case Bypass():
             return _bypass(gate, turn, command, moment)
+        case EndBypass():
+            return _end_bypass(gate, turn, place)
         case Confirm():
             return _confirm(gate, command)
         case Accept():
@@ -143,6 +148,23 @@ def _bypass(gate: Gate, turn: Turn, command: Bypass, moment: Moment) -> str:
     return ""
 
 
+def _end_bypass(gate: Gate, turn: Turn, place: Place) -> str:
+    if gate.bypass is None:
+        return "no bypass is in force"
+    _bypass_ends(gate, turn, place)
+    return ""
+
+
+def _bypass_ends(gate: Gate, turn: Turn, place: Place) -> None:
+    """Let what the bypass covered count again. What still stands closes the gate when the turn is concluded."""
+    gate.bypass = None
+    turn.renew(place)
+    closing = gate.breaker.closing
+    if closing is not None and gate.breaker.state is State.TRIPPED:
+        because = ENDED + closing.because.removeprefix(ENDED)
+        gate.breaker.amend(closing=replace(closing, cause=Cause.BYPASS_ENDED, because=because))
+
+
 def _confirm(gate: Gate, command: Confirm) -> str:
     if not sum(tally.confirm(command.epoch) for tally in gate.tallies.values()):
         return f"no condition with a budget of false trips tripped at epoch {command.epoch}, or it is confirmed already"
@@ -172,12 +194,7 @@ def on_outcome(gate: Gate, turn: Turn, row: OutcomeRow, place: Place, moment: Mo
 def on_time(gate: Gate, turn: Turn, place: Place, moment: Moment) -> None:
     """Take note of the time: a bypass ends, PROVING runs out, a cooldown has passed."""
     if gate.bypass is not None and moment.newest_ms >= gate.bypass.until_ms:
-        gate.bypass = None
-        turn.renew(place)
-        closing = gate.breaker.closing
-        if closing is not None and gate.breaker.state is State.TRIPPED:
-            ended = replace(closing, cause=Cause.BYPASS_ENDED, because=f"bypass ended; {closing.because}")
-            gate.breaker.amend(closing=ended)
+        _bypass_ends(gate, turn, place)
     proving, closing, policy = gate.breaker.proving, gate.breaker.closing, gate.entry.policy
     if proving is not None and moment.newest_ms >= proving.deadline_ms:
         because = f"{len(proving.passed)} of {proving.probes} probes came back before the deadline"

@@ -52,6 +52,7 @@ class Gate:
         self.by_key: dict[tuple[str, ...], list[Condition]] = {}
         self.breaker = Breaker()
         self.bypass: Bypass | None = None
+        self.bypass_by = ""  # who gave the last bypass, with the key
         self.epoch = 0
         self.shown = Wanted("", None, "")  # what the last decision made of the gate
         self.permit_ms = 0  # evidence time of the last permit

@@ -17,9 +17,9 @@ from zlib import crc32
 from msgspec.structs import replace
 
 from failshut.cause import Cause
-from failshut_breakers.command import Accept, Command, CommandError, Confirm, GateCommand, parse_command
+from failshut_breakers.command import Accept, Bypass, Command, CommandError, Confirm, GateCommand, parse_command
 from failshut_breakers.conditions import Condition, Demand, Moment, Status
-from failshut_breakers.decisions.decision import Answer, Brief, Decision, Kind, Result, epoch_text
+from failshut_breakers.decisions.decision import Answer, Brief, BypassInForce, Decision, Kind, Result, epoch_text
 from failshut_breakers.decisions.decision import Breaker as State
 from failshut_breakers.decisions.permits import LIFE_MS, lives_by_seals
 from failshut_breakers.evidence.records import Commanded, OutcomeRow, Outcomes, Place, Reading, epoch_of
@@ -127,6 +127,8 @@ class Step:
             self._done(command, f"confirmed: the trip of epoch {command.epoch} had a cause: {command.why}", place, signer)
         else:
             turn.origin, turn.by = place, f"{signer}: {command.why}"
+            if isinstance(command, Bypass):
+                self.gate.bypass_by = signer
 
     def _done(self, command: GateCommand, what: str, place: Place, by: str) -> None:
         """Answer a command that was carried out, and left the gate's state as it was."""
@@ -277,7 +279,16 @@ class Step:
             probe_epoch=probe_epoch,
             by=printable(by),
             answer=answer,
+            bypass=self._bypass() if kind is not Kind.NOTE else None,
         )
+
+    def _bypass(self) -> BypassInForce | None:
+        """Return the bypass in force. Renewals say it too: whoever reads the last decision alone knows whose it is."""
+        bypass, by = self.gate.bypass, self.gate.bypass_by
+        if bypass is None:
+            return None
+        conditions = [printable(name) for name in bypass.conditions]
+        return BypassInForce(printable(by), printable(bypass.why), conditions, bypass.until_ms)
 
     def _tokens(self) -> tuple[int, str]:
         """Return how many probe tokens this permit brings, and of which PROVING. They are said once: lost ones stay lost."""

@@ -32,6 +32,8 @@ def gates(
     A gate is OPEN only if its permit is in the store, verifies with the monitor's keys and has not expired.
     UNKNOWN means that the keys are missing: give --jwks.
 
+    For a gate that you name it also shows what each condition says, and a bypass in force: who, why, over what, until when.
+
     Exit status: 0 shown, 1 a named gate is not open, 2 wrong usage, 3 the store does not answer.
     """
     from failshut_console.monitor.gate_views import OPEN, Looker
@@ -50,14 +52,19 @@ def gates(
         console.print(gate_table.table(look.gates, console.width if console.is_terminal else PIPE_COLUMNS))
         for trouble in look.troubles:
             typer.echo(trouble)
-        _readings(look.gates if names else ())
+        _details(look.gates if names else (), look.now_ms)
     if names and any(view.state != OPEN for view in look.gates):
         raise typer.Exit(Exit.REFUSED)
 
 
-def _readings(views: tuple[View, ...]) -> None:
-    """Print what each condition says, for gates that were asked for by name."""
+def _details(views: tuple[View, ...], now_ms: int) -> None:
+    """Print the bypass in force and what each condition says, for gates that were asked for by name."""
+    from failshut_console.monitor.bypass_view import nameless_lines
+
     for view in views:
         typer.echo(f"\n{view.gate}: epoch {view.epoch or '-'}, policy {view.policy[:19] or '-'}")
+        nameless = nameless_lines(view.gate) if view.mode == "bypass" else []
+        for line in view.bypass.lines(view.gate, now_ms) if view.bypass is not None else nameless:
+            typer.echo(f"  {line}")
         for name, status, text in view.readings:
             typer.echo(f"  {status:<12} {name}: {text}")

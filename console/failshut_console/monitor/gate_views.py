@@ -8,7 +8,7 @@ nothing can be known, and the gate is shown as unknown.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -17,15 +17,16 @@ from typing import Any
 import redis
 
 from failshut import Cause, Closing, Permit, verify
-from failshut.seal import SEAL_BYTES_MAX, Seal, seal_name, verify_seal
-from failshut.signing import TOKEN_BYTES_MAX, KeySet, TokenError
+from failshut.seal import Seal, seal_name, verify_seal
+from failshut.signing import KeySet, TokenError
 from failshut.store.address import StoreAddress
-from failshut.store.answers import VALUE_BYTES_MAX
 from failshut.store.connection import connect
 from failshut.store.names import Names, check_gate
 from failshut.store.state import WrongStore
 from failshut_breakers.words import printable
 from failshut_console.exits import Exit, Trouble, unreachable
+from failshut_console.monitor.bypass_view import BypassView, bypass_of
+from failshut_console.monitor.store_questions import ask_gate, ask_seal, ask_worker, asked, whole
 from failshut_console.monitor.worker_lines import Worker, read_hints, read_worker
 
 OPEN, CLOSED, UNKNOWN = "OPEN", "CLOSED", "UNKNOWN"
@@ -33,8 +34,6 @@ STALE_MS = 1_500
 """Evidence older than this is worth a word: marks come several times a second."""
 GATES_MAX, WORKERS_MAX = 100_000, 1_000
 """So many are looked at."""
-ASKED_AT_ONCE = 100
-"""Gates in one transaction: with the longest values that are read their answer stays below its bound."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +55,7 @@ class View:
     admitted: int | None = None
     withheld: int | None = None
     refused: str = ""  # why the store takes nothing that a monitor says of the gate
+    bypass: BypassView | None = None  # the one in force, where the store names it
 
     @property
     def permit(self) -> str:
@@ -199,32 +199,24 @@ class Looker:
         ours = self.names
         names: Any = only or self._members(ours)
         worker_keys = list(islice(self._redis.scan_iter(match=ours.workers, count=500), WORKERS_MAX))
-        told = self._asked(worker_keys, lambda pipe, key: pipe.getrange(key, 0, VALUE_BYTES_MAX - 1))
-        answers = self._asked(names, lambda pipe, gate: _ask_gate(pipe, ours, gate))
+        told = asked(self._redis, worker_keys, ask_worker)
+        answers = asked(self._redis, names, lambda pipe, gate: ask_gate(pipe, ours, gate))
         seals = self._seals(ours, answers[::3], names)
         now_ms = int(time.time() * 1000)
-        workers = tuple(worker for answer in told if (worker := read_worker(_whole(answer))) is not None)
+        workers = tuple(worker for answer in told if (worker := read_worker(whole(answer))) is not None)
         found = Look(now_ms, (), workers, self.store)
         refused = {gate: words for worker in workers for gate, words in worker.refused.items()}
         views = []
         for index, gate in enumerate(names):
             record, pttl_ms, status = answers[3 * index : 3 * index + 3]
-            record = None if pttl_ms == -2 else _whole(record)
-            view = self._view(gate, record, pttl_ms, read_hints(_whole(status)), found, seals)
+            record = None if pttl_ms == -2 else whole(record)
+            hints = read_hints(whole(status))
+            view = self._view(gate, record, pttl_ms, hints, found, seals)
+            view = replace(view, bypass=bypass_of(hints, view.epoch, now_ms))
             if gate in refused:
                 view = replace(view, refused=refused[gate], because=f"{refused[gate]} ({view.because})")
             views.append(_printed(view))
         return Look(now_ms, tuple(views), workers, self.store)
-
-    def _asked(self, about: Sequence[Any], ask: Callable[[Any, Any], object]) -> list[Any]:
-        """Ask about each, so many in one transaction; no answer is longer than anything of ours."""
-        answers: list[Any] = []
-        for start in range(0, len(about), ASKED_AT_ONCE):
-            with self._redis.pipeline(transaction=True) as pipe:
-                for one in about[start : start + ASKED_AT_ONCE]:
-                    ask(pipe, one)
-                answers += pipe.execute(raise_on_error=False)
-        return answers
 
     def _members(self, ours: Names) -> list[str]:
         """Return the gates that the store names, so many at most; what can be no gate's name is left out."""
@@ -251,18 +243,18 @@ class Looker:
         partitions = set()
         for gate, record in zip(names, records, strict=True):
             try:
-                statement = verify(_whole(record), self._keys, gate)
+                statement = verify(whole(record), self._keys, gate)
             except TokenError:
                 continue
             if isinstance(statement, Permit) and statement.sealed:
                 partitions.add(statement.partition)
-        asked = sorted(partitions)
-        answers = self._asked(asked, lambda pipe, partition: _ask_seal(pipe, ours, partition))
+        wanted = sorted(partitions)
+        answers = asked(self._redis, wanted, lambda pipe, partition: ask_seal(pipe, ours, partition))
         seals = {}
-        for index, partition in enumerate(asked):
+        for index, partition in enumerate(wanted):
             token, pttl_ms = answers[2 * index : 2 * index + 2]
             try:
-                seal = verify_seal(_whole(token), self._keys)
+                seal = verify_seal(whole(token), self._keys)
             except TokenError:
                 continue
             if seal.partition == partition and isinstance(pttl_ms, int):
@@ -307,22 +299,6 @@ def _printed(view: View) -> View:
     texts = ("gate", "breaker", "cause", "because", "mode", "epoch", "policy")
     readings = tuple((printable(name), printable(status), printable(text)) for name, status, text in view.readings)
     return replace(view, readings=readings, **{name: printable(getattr(view, name)) for name in texts})  # type: ignore[arg-type]
-
-
-def _ask_gate(pipe: Any, ours: Names, gate: str) -> None:
-    pipe.getrange(ours.record(gate), 0, TOKEN_BYTES_MAX)  # one byte more than a token may have
-    pipe.pttl(ours.record(gate))
-    pipe.getrange(ours.status(gate), 0, VALUE_BYTES_MAX - 1)
-
-
-def _ask_seal(pipe: Any, ours: Names, partition: int) -> None:
-    pipe.getrange(ours.seal(partition), 0, SEAL_BYTES_MAX)  # one byte more than a seal may have
-    pipe.pttl(ours.seal(partition))
-
-
-def _whole(answer: Any) -> bytes:
-    """Return a value; empty where the key holds something of another type, which says nothing."""
-    return answer if isinstance(answer, bytes) else b""
 
 
 def _hinted(gate: str, status: dict[str, Any]) -> View:

@@ -80,9 +80,16 @@ def changes(before: dict[str, View], views: Iterable[View]) -> list[View]:
     return [view for view in views if view.gate not in before or key(before[view.gate]) != key(view)]
 
 
+class _Terminal(Console):
+    """A terminal whose reader may go away: main.py knows how a command ends then, and rich would say that it failed."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 def make_console(stderr: bool = False) -> Console:
     """Return the terminal; colours only where there is one."""
-    return Console(stderr=stderr, highlight=False, soft_wrap=True)
+    return _Terminal(stderr=stderr, highlight=False, soft_wrap=True)
 
 
 def _because(view: View) -> str:

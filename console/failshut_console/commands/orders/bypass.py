@@ -1,4 +1,4 @@
-"""`failshut bypass`: named conditions are overridden, for a limited time, by name and with a reason."""
+"""`failshut bypass`: named conditions are overridden, for a limited time, by name and with a reason; --end ends it early."""
 
 from __future__ import annotations
 
@@ -26,14 +26,21 @@ if TYPE_CHECKING:
     from failshut_console.monitor.gate_views import View
 
 
+FOR = "10m"
+"""How long a bypass lasts if nobody says."""
+
+
 def bypass(
     gate: Gate,
     why: Why,
-    duration: Annotated[str, typer.Option("--for", help="How long, for example 90s or 10m; at most 24h.")] = "10m",
+    duration: Annotated[
+        str, typer.Option("--for", help=f"How long, for example 90s or 10m; at most 24h. Default: {FOR}.")
+    ] = "",
     condition: Annotated[
         list[str] | None,
         typer.Option("--condition", help="A condition to override. Repeat for more. Default: those that demand now."),
     ] = None,
+    end: Annotated[bool, typer.Option("--end", help="End the bypass that is in force, now.")] = False,
     by: By = "",
     epoch: Epoch = -1,
     broker: Broker = "",
@@ -51,13 +58,20 @@ def bypass(
     It overrides the demands of those conditions, and nothing else. Identity, signature and expiry still count, a lock
     remains, and a gate whose evidence stops still lapses. It answers one epoch; a demand of another condition voids it.
 
-    Exit status: 0 bypassed, 1 refused (it says why), 2 wrong usage, 3 nobody answered.
+    --end ends it early. Whatever still demands closes the gate at once. It names no epoch: it counts whatever came before.
+
+    Exit status: 0 bypassed or ended, 1 refused (it says why), 2 wrong usage, 3 nobody answered.
     """
-    from failshut_breakers.command import Bypass
+    from failshut_breakers.command import Bypass, EndBypass
     from failshut_breakers.policy.units import parse_duration_ms
 
+    if end:
+        _only_an_end(bool(duration), bool(condition), epoch >= 0)
+        at = where(state, store=store, broker=broker, jwks=jwks, key=key, prefix=prefix, installation=installation)
+        send(at, EndBypass(gate=gate, **signed(at, by, why)), wait, as_json)
+        return
     try:
-        length_ms = parse_duration_ms(duration)
+        length_ms = parse_duration_ms(duration or FOR)
     except ValueError as error:
         raise Trouble(f"--for {error}", "nothing was sent", "write it as 90s, 10m or 2h") from error
     at = where(state, store=store, broker=broker, jwks=jwks, key=key, prefix=prefix, installation=installation)
@@ -74,6 +88,17 @@ def bypass(
     _warn_of_votes(gate, names, seen)
     order = Bypass(gate=gate, **signed(at, by, why), epoch=number, conditions=names, until_ms=until_ms)
     send(at, order, wait, as_json)
+
+
+def _only_an_end(duration: bool, condition: bool, epoch: bool) -> None:
+    """Refuse options of a bypass beside --end: whoever gives them may believe that they shorten it, or end a part of it."""
+    given = [name for name, there in (("--for", duration), ("--condition", condition), ("--epoch", epoch)) if there]
+    if given:
+        raise Trouble(
+            f"--end and {given[0]} say two things",
+            "nothing was sent, and the bypass is as it was",
+            "end it whole: --end GATE --why ...; then bypass what you still mean",
+        )
 
 
 def _warn_of_votes(gate: str, names: tuple[str, ...], seen: View | None) -> None:

@@ -76,7 +76,7 @@ def epoch_of(view: View) -> int:
         raise Trouble(
             f"the store shows no decision about {view.gate}",
             "a reset or bypass must name the epoch of the closing that it answers, so nothing was sent",
-            "look at `failshut gates`; if the store was flushed, take the epoch from the decisions topic: --epoch N",
+            f"look at `failshut gates`; if the store was flushed, `failshut log {view.gate}` shows the epoch: --epoch N",
         )
     return int(view.epoch)
 
@@ -102,11 +102,16 @@ def send(at: Runtime, order: GateCommand, wait: float, as_json: bool) -> None:
         raise typer.Exit(int(answer.status))
 
 
+_CALLED = {"end_bypass": "end of the bypass"}
+"""Orders whose kind is no word of the command line."""
+
+
 def _told(answer: Answer) -> str:
+    called = _CALLED.get(answer.command, answer.command)
     if answer.result == "done" and answer.command in ("confirm", "accept"):
         return f"{answer.gate}: {answer.because}"
     if answer.result == "done":
-        return f"{answer.gate}: {answer.command} done. Gate {answer.state}, breaker {answer.breaker}: {answer.because}"
+        return f"{answer.gate}: {called} done. Gate {answer.state}, breaker {answer.breaker}: {answer.because}"
     if answer.result == "refused":
-        return f"{answer.gate}: {answer.command} refused: {answer.because}\n  which means: the gate is as it was"
-    return f"{answer.gate}: {answer.command}: no answer: {answer.because}"
+        return f"{answer.gate}: {called} refused: {answer.because}\n  which means: the gate is as it was"
+    return f"{answer.gate}: {called}: no answer: {answer.because}"
