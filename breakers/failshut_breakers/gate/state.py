@@ -177,9 +177,10 @@ class Gate:
         """Begin with an ARMED breaker and no bypass, because a permit on record says that this is what it was."""
         self.breaker, self.bypass = Breaker(), None
 
-    def go_on_from(self, epoch: int, permit_ms: int, shown: Wanted) -> None:
+    def go_on_from(self, decision: Decision) -> None:
         """Take over what a permit on record has made of the gate."""
-        self.epoch, self.permit_ms, self.shown = epoch, permit_ms, shown
+        self.epoch, self.permit_ms = int(decision.epoch), decision.evidence_ms
+        self.shown, self.said = Wanted(decision.mode, decision.cause, decision.because), decision
 
     def judge_until(self, evidence_ms: int, ticked: bool) -> None:
         """Take note up to which evidence time everything was judged: what a seal may say of the gate from now on.

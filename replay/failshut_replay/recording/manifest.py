@@ -59,6 +59,7 @@ class Start(msgspec.Struct, frozen=True):
     term: int
     routing: int  # control offset of the activation then in force, which is among `policies`; -1 before the first
     positions: list[tuple[str, int, int]]  # topic, partition, position of the front door: all from there on is recorded
+    standing: dict[str, bytes] = {}  # by gate: the last decision about its state from before
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):

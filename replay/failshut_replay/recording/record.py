@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import NamedTuple
 
 from failshut.epoch import term_of
-from failshut_breakers.decisions.decision import Decision, decode_decision, encode_decision
+from failshut_breakers.decisions.decision import Decision, Kind, decode_decision, encode_decision
 from failshut_breakers.evidence.log import EvidenceLog
 from failshut_breakers.evidence.partition import partition_of
 from failshut_breakers.evidence.records import Activation, EvidenceError, Run, Term, decode_run
@@ -102,7 +102,11 @@ def record(
         owners = seen.owners()
         for data in decisions or ():
             decision = _decision(data)
-            if decision.gate in owners and owners[decision.gate] == decision.partition and seen.holds(decision):
+            if owners.get(decision.gate) != decision.partition:
+                continue
+            if seen.stands_before(decision):
+                seen.stand(decision)
+            elif seen.holds(decision):
                 spool.put(decision, data)
                 seen.installation = seen.installation or decision.installation
                 seen.check_policy(decision)
@@ -170,7 +174,7 @@ class _Seen:
 
     def _start(self, one: Evidence, run: Run) -> None:
         """Take note of what is known where the log begins now: its beginning is gone."""
-        self.starts[str(one.partition)] = Start(one.offset, run.term, run.routing, [])
+        self.starts[str(one.partition)] = Start(one.offset, run.term, run.routing, [], {})
         self._begun_ms[one.partition] = run.append_ms
         if run.term:
             self.terms.add(run.term)
@@ -225,6 +229,18 @@ class _Seen:
         start = self.starts.get(str(decision.partition))
         within = (start.offset if start else 0) <= decision.offset <= self.last[decision.partition][0]
         return within and (not term or not self.terms or term in self.terms)
+
+    def stands_before(self, decision: Decision) -> bool:
+        """Return whether a decision is of the same log, from before what is left of it."""
+        start = self.starts.get(str(decision.partition))
+        return start is not None and decision.offset < start.offset and term_of(decision.epoch) == start.term
+
+    def stand(self, decision: Decision) -> None:
+        """Keep the newest decision about each gate's state from before what is left of the log."""
+        standing = self.starts[str(decision.partition)].standing
+        before = decode_decision(standing[decision.gate]) if decision.gate in standing else None
+        if decision.kind is not Kind.NOTE and (before is None or before.offset < decision.offset):
+            standing[decision.gate] = encode_decision(decision)
 
     def check(self, taken: bool) -> None:
         if not self.count:

@@ -105,7 +105,8 @@ class Replay:
             in_force = activation and self.what_if.activation(activation)
             governor = begin(partition, run, owns, start, in_force, manifest.installation)
             follow = {gate for gate in gates if owns(gate) and gate not in self.what_if.texts}
-            self.followers[partition] = Follower(follow, Decided(self.recording.decisions(partition)))
+            decided = Decided(self.recording.decisions(partition))
+            self.followers[partition] = Follower(follow, decided, start.standing)
         if self.what_if.texts:  # what a router made of the recorded policies is no ground to refuse what it forwarded
             governor.agreement = Unquestioned()
         self.governors[partition], self._answers[partition] = governor, Answers(self._assumed)

@@ -5,9 +5,9 @@ decisions name them by digest. The runs themselves say how far the front door wa
 was open, since which epoch, and why not. What is gone is what its detectors remembered.
 
 So conditions start without evidence, and a gate *follows the record* until they have enough of it: the recorded decisions
-apply, and are not compared. It decides by itself from the first recorded permit that the replay reproduces, over the same
-evidence time and with an armed breaker. From then on only one thing is unknown: how far back its detectors remember. From there
-on every decision is compared.
+apply, and are not compared. It decides by itself once the record says that its breaker is armed and its permit stands, and the
+replay would hold it open as well. The permit may be from before the recording: its manifest says which decision stood there.
+From then on only one thing is unknown: how far back its detectors remember. From there on every decision is compared.
 
 Limits: a detector that remembers further back than the rest of the log reports other numbers ("in other words"). It may
 demand elsewhere, which is reported as a difference. After that the gate follows the record again, so the rest is
@@ -16,6 +16,8 @@ compared as well. A gate without such a permit follows the record to the end.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
 from failshut_breakers.conditions import Moment
@@ -23,7 +25,7 @@ from failshut_breakers.decisions.decision import Breaker as State
 from failshut_breakers.decisions.decision import Decision, Kind, decode_decision
 from failshut_breakers.evidence.coverage import CONTROL, Coverage
 from failshut_breakers.evidence.records import Activation, Place, Run, Term
-from failshut_breakers.gate.state import Gate, Wanted
+from failshut_breakers.gate.state import Gate
 from failshut_breakers.governor import Governor, Owns
 from failshut_replay.recording.manifest import Activated, Manifest, Start
 from failshut_replay.recording.reader import Decided
@@ -52,35 +54,34 @@ def activation_at(manifest: Manifest, start: Start) -> Activation | None:
 class Follower:
     """Lets the gates of one partition follow the record until they can decide by themselves."""
 
-    def __init__(self, gates: set[str], decided: Decided) -> None:
+    def __init__(self, gates: set[str], decided: Decided, standing: Mapping[str, bytes]) -> None:
         self.following = gates
         self.count = 0
         self._decided = decided
+        self._standing = {gate: decode_decision(data) for gate, data in standing.items()}
 
     def take(self, governor: Governor, offset: int, decisions: list[Decision]) -> list[Decision]:
         """Return what counts as decided over a record, of what was decided now; one that follows takes what is on record."""
+        recorded = [decode_decision(data) for data in self._decided.at(offset)]
+        self._standing |= {decision.gate: decision for decision in recorded if decision.kind is not Kind.NOTE}
         if not self.following:
             return decisions
-        kept = [decision for decision in decisions if decision.gate not in self.following]
-        for data in self._decided.at(offset):
-            decision = decode_decision(data)
-            if decision.gate in self.following:
-                kept.append(decision)
-                self.count += 1
-                gate = _armed(governor, decision)
-                if gate is None:
-                    continue
-                gate.arm_as_recorded()
-                if _agrees(governor, gate, decision):
-                    shown = Wanted(decision.mode, decision.cause, decision.because)
-                    gate.go_on_from(int(decision.epoch), decision.evidence_ms, shown)
-                    self.following.discard(decision.gate)
+        followed = [decision for decision in recorded if decision.gate in self.following]
+        self.count += len(followed)
+        kept = [decision for decision in decisions if decision.gate not in self.following] + followed
+        for name in sorted(self.following & self._standing.keys()):
+            decision = self._standing[name]
+            gate = _armed(governor, decision)
+            if gate is None:
+                continue
+            gate.arm_as_recorded()
+            if _agrees(governor, gate, decision, offset):
+                gate.go_on_from(msgspec.structs.replace(decision, tokens=0))
+                self.following.discard(name)
         return sorted(kept, key=lambda one: one.gate)
 
-    def again(self, gates: set[str], offset: int) -> None:
+    def again(self, gates: set[str]) -> None:
         """Let gates follow the record again behind a record: they decided otherwise there."""
-        if not self.following:
-            self._decided.at(offset)
         self.following |= gates
 
 
@@ -92,11 +93,11 @@ def _armed(governor: Governor, decision: Decision) -> Gate | None:
     return gate if gate.entry.digest == decision.policy and _coverage(governor, gate) else None
 
 
-def _agrees(governor: Governor, gate: Gate, decision: Decision) -> bool:
-    """Return whether the gate would be open now as well, over the evidence time of a permit on record."""
+def _agrees(governor: Governor, gate: Gate, decision: Decision, offset: int) -> bool:
+    """Return whether the gate would be open now as well; where the permit is of this record, over the same evidence time."""
     coverage = governor.coverage_of(gate)
     wanted = gate.wanted(Moment(coverage.evidence_ms, coverage.newest_ms))
-    return wanted.mode == decision.mode and coverage.evidence_ms == decision.evidence_ms
+    return wanted.mode == decision.mode and (decision.offset != offset or coverage.evidence_ms == decision.evidence_ms)
 
 
 def _coverage(governor: Governor, gate: Gate) -> Coverage | None:

@@ -66,7 +66,7 @@ class Verdict:
                 )
         elif self.never_compared:
             gates = ", ".join(self.never_compared)
-            said = f"{gates} could not be compared: the replay reached no permit that the recording also contains."
+            said = f"{gates} could not be compared: at no moment was it open on record and in the replay as well."
         elif self.in_other_words:
             said = (
                 f"The replay takes the decisions on record: {self.decisions - self.in_other_words} byte for byte, and "
@@ -117,7 +117,7 @@ def check(recording: Recording, on_step: Callable[[Step], None] = lambda step: N
             break
         if differing and follower is not None:
             verdict.differences += 1
-            follower.again(differing, step.offset)
+            follower.again(differing)
         for gate in sorted(waiting - replay.following) if waiting else ():
             waiting.discard(gate)
             verdict.compared_from[gate] = step.time_ms
