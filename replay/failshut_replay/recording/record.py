@@ -100,16 +100,7 @@ def record(
                 progress(seen.count, one.time_ms)
         seen.check(taken=decisions is not None)
         owners = seen.owners()
-        for data in decisions or ():
-            decision = _decision(data)
-            if owners.get(decision.gate) != decision.partition:
-                continue
-            if seen.stands_before(decision):
-                seen.stand(decision)
-            elif seen.holds(decision):
-                spool.put(decision, data)
-                seen.installation = seen.installation or decision.installation
-                seen.check_policy(decision)
+        seen.take_decisions(decisions or (), owners, spool)
         for row in spool.rows():
             writer.add(row)
         writer.flush()
@@ -229,6 +220,19 @@ class _Seen:
         start = self.starts.get(str(decision.partition))
         within = (start.offset if start else 0) <= decision.offset <= self.last[decision.partition][0]
         return within and (not term or not self.terms or term in self.terms)
+
+    def take_decisions(self, decisions: Iterable[bytes], owners: dict[str, int], spool: _Spool) -> None:
+        """Keep the decisions that follow from what was recorded, and what stood before it."""
+        for data in decisions:
+            decision = _decision(data)
+            if owners.get(decision.gate) != decision.partition:
+                continue
+            if self.stands_before(decision):
+                self.stand(decision)
+            elif self.holds(decision):
+                spool.put(decision, data)
+                self.installation = self.installation or decision.installation
+                self.check_policy(decision)
 
     def stands_before(self, decision: Decision) -> bool:
         """Return whether a decision is of the same log, from before what is left of it."""
