@@ -118,6 +118,15 @@ class Health:
             for gate in governor.gates.values()
             for condition, tally in gate.tallies.items()
         )
+        self._metrics.gates(
+            now_ms,
+            (
+                (gate.said, gate.ends_ms)
+                for governor in self._governing.governors.values()
+                for gate in governor.gates.values()
+                if gate.said is not None
+            ),
+        )
         owned = {"telemetry": 0, "otlp_metrics": 0, "internal": 0, "evidence": len(self._governing.governors)}
         for topic, _ in front_door:
             owned[topic] = owned.get(topic, 0) + 1

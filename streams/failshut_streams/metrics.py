@@ -135,6 +135,37 @@ class Metrics:
             self._transaction_age, {(role, str(partition)): age_ms / 1000 for (role, partition), age_ms in ages_ms.items()}
         )
 
+    def gates(self, now_ms: int, said: Iterable[tuple[Decision, int]]) -> None:
+        """Set, for each gate that this worker governs, whether it is open, in which state, and why not.
+
+        Args:
+            now_ms: the wall clock.
+            said: the last decision about each gate, with the time (ms) at which what it permits ends; 0 for a closing.
+        """
+        state: dict[tuple[str, ...], float] = {}
+        remaining: dict[tuple[str, ...], float] = {}
+        causes: dict[tuple[str, ...], float] = {}
+        breakers: dict[tuple[str, ...], float] = {}
+        totals = {True: 0, False: 0}
+        for decision, ends_ms in said:
+            is_open = ends_ms > now_ms
+            totals[is_open] += 1
+            gate = self._gate(decision.gate)
+            if gate == OTHER:
+                continue  # in the totals alone: a sum of states says nothing
+            state[gate,] = float(is_open)
+            remaining[gate,] = max(0, ends_ms - now_ms) / 1000
+            breakers[gate, str(decision.breaker)] = 1.0
+            if not is_open:
+                cause = Cause.LAPSED if decision.cause is None else decision.cause
+                causes[gate, str(cause) if cause in _CAUSES else OTHER] = 1.0
+        self._replace(self._gate_open, state)
+        self._replace(self._gate_remaining, remaining)
+        self._replace(self._gate_cause, causes)
+        self._replace(self._gate_breaker, breakers)
+        self._gates_total.labels("open").set(totals[True])
+        self._gates_total.labels("closed").set(totals[False])
+
     def false_trips(self, tallies: Iterable[tuple[str, str, Tally]]) -> None:
         """Set, for each gate and condition with a budget of false trips, what came of it. Gates beyond the bound add up."""
         unconfirmed: dict[tuple[str, ...], float] = {}
@@ -270,6 +301,11 @@ class Metrics:
             "lapsed_unsigned": self._counter("lapsed_unsigned", "Permits not signed: they would have lapsed already."),
             OTHER: self._counter("other_effects", "Results that have no metric of their own."),
         }
+        self._gate_open = self._gauge("gate_open", "1 where the gate is open, 0 where it is closed.", "gate")
+        self._gate_remaining = self._gauge("gate_remaining_seconds", "For how long what is permitted goes on.", "gate")
+        self._gate_cause = self._gauge("gate_closed", "1 for the cause of a gate that is closed.", "gate", "cause")
+        self._gate_breaker = self._gauge("gate_breaker", "1 for the state of the gate's breaker.", "gate", "state")
+        self._gates_total = self._gauge("gates", "Gates that this worker governs.", "state")
         self._snapshot_bytes = self._gauge("snapshot_bytes", "Size of the newest snapshot.", "partition")
         self._snapshot_time = self._gauge("snapshot_timestamp_seconds", "When the newest snapshot was made.", "partition")
         self._snapshot_seconds = self._histogram("snapshot_seconds", "Time to take a snapshot.", _SNAPSHOT_SECONDS)

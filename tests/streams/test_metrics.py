@@ -8,6 +8,7 @@ import subprocess
 import urllib.request
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
@@ -26,6 +27,10 @@ def decision(gate: str, cause: Cause | None = Cause.DRIFT) -> Decision:
         because="", evidence_ms=0, policy="", mode="", exp_ms=0, ttl_ms=0, in_flight="cancel", origin=None, readings=[],
         subjects=[], operations=[], context={}, tokens=0, probe_epoch="", by="",
     )  # fmt: skip
+
+
+def opened(gate: str) -> Decision:
+    return msgspec.structs.replace(decision(gate, None), kind=Kind.OPEN, breaker=Breaker.ARMED, mode="armed")
 
 
 @pytest.fixture
@@ -49,6 +54,9 @@ def filled(metrics: Metrics) -> str:
     metrics.evidence(10_000, {0: 9_000, 1: 0}, {("telemetry", 2): 9_500}, [("telemetry", 2)], [("otlp_metrics", 0)])
     metrics.owned({"telemetry": 2, "evidence": 4})
     metrics.false_trips([("payments.refund", "drift:s/x", Tally(per_ms=1_000.0, watched_ms=2_500, trips=3, confirmed=1))])
+    metrics.gates(
+        10_000, [(decision("payments.refund"), 0), (opened("fleet.scale"), 12_500), (opened("payments.route"), 9_000)]
+    )
     metrics.mark(True)
     metrics.mark(False)
     for what in ("moved", "malformed", "store_unreachable", "broker_unreachable"):
@@ -99,6 +107,31 @@ def test_numbers_are_counted(metrics: Metrics) -> None:
     assert value(metrics, "failshut_allowed_false_trips", gate="payments.refund", condition="drift:s/x") == 2.5
     assert value(metrics, "failshut_marks_total", result="failed") == 1
     assert value(metrics, "failshut_queue_records") == 7
+
+
+def test_a_gate_is_open_while_its_permit_goes_on(metrics: Metrics) -> None:
+    """Open, for how long, in which state, and why not: a permit that has run out is a closed gate, whatever was decided."""
+    filled(metrics)
+    assert value(metrics, "failshut_gate_open", gate="fleet.scale") == 1
+    assert value(metrics, "failshut_gate_remaining_seconds", gate="fleet.scale") == 2.5
+    assert value(metrics, "failshut_gate_closed", gate="fleet.scale", cause="lapsed") is None
+    assert value(metrics, "failshut_gate_open", gate="payments.route") == 0
+    assert value(metrics, "failshut_gate_closed", gate="payments.route", cause="lapsed") == 1
+    assert value(metrics, "failshut_gate_breaker", gate="payments.route", state="ARMED") == 1
+    assert value(metrics, "failshut_gate_closed", gate="payments.refund", cause="drift") == 1
+    assert value(metrics, "failshut_gate_breaker", gate="payments.refund", state="TRIPPED") == 1
+    assert (value(metrics, "failshut_gates", state="open"), value(metrics, "failshut_gates", state="closed")) == (1, 2)
+    metrics.gates(13_000, [(opened("fleet.scale"), 12_500)])
+    assert value(metrics, "failshut_gate_open", gate="fleet.scale") == 0
+    assert value(metrics, "failshut_gate_open", gate="payments.refund") is None, "another worker governs it now"
+    assert value(metrics, "failshut_gate_closed", gate="payments.refund", cause="drift") is None
+
+
+def test_gates_beyond_the_bound_are_in_the_totals_alone(metrics: Metrics) -> None:
+    """A thousandth gate makes no label, and is still counted as open or closed."""
+    metrics.gates(1, ((opened(f"gate-{n}"), 2) for n in range(GATES_MAX + 50)))
+    assert value(metrics, "failshut_gates", state="open") == GATES_MAX + 50
+    assert value(metrics, "failshut_gate_open", gate=OTHER) is None
 
 
 def test_gates_beyond_the_bound_are_counted_together(metrics: Metrics) -> None:
