@@ -9,6 +9,7 @@ import pytest
 from guard.standin import FakeClocks, Monitor
 
 from failshut import Configuration, Gate, Guard
+from failshut.testing import GateControl, Rehearsal, rehearsal
 from failshut_servers import Valkey
 
 
@@ -48,3 +49,16 @@ def guard(make_guard: Callable[..., Guard]) -> Guard:
 @pytest.fixture
 def gate(guard: Guard, monitor: Monitor) -> Gate:
     return Gate(monitor.gate, guard=guard)
+
+
+@pytest.fixture
+def stage() -> Iterator[Rehearsal]:
+    """A rehearsal, for tests of what services' tests use."""
+    with rehearsal() as stage:
+        yield stage
+
+
+@pytest.fixture
+def control(stage: Rehearsal) -> GateControl:
+    """The control of a gate in it, closed."""
+    return stage.gate("payments.refund")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -15,17 +15,6 @@ refunds = Gate("payments.refund")
 payouts = Gate("payments.payout")
 
 Path = Callable[[Effect], object]
-
-
-@pytest.fixture
-def stage() -> Iterator[Rehearsal]:
-    with rehearsal() as stage:
-        yield stage
-
-
-@pytest.fixture
-def control(stage: Rehearsal) -> GateControl:
-    return stage.gate("payments.refund")
 
 
 # --- Paths that are guarded ---

@@ -3,30 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 from unittest.mock import AsyncMock
 
 import pytest
 
 from failshut import Gate, Withheld
-from failshut.testing import Effect, Executed, GateControl, Rehearsal, assert_guarded, rehearsal
+from failshut.testing import Effect, Executed, GateControl, assert_guarded, rehearsal
 
 SUBJECT = "agent:refund-7"
 refunds = Gate("payments.refund")
 
 AsyncPath = Callable[[Effect], Awaitable[object]]
-
-
-@pytest.fixture
-def stage() -> Iterator[Rehearsal]:
-    with rehearsal() as stage:
-        yield stage
-
-
-@pytest.fixture
-def control(stage: Rehearsal) -> GateControl:
-    return stage.gate("payments.refund")
 
 
 def checks_in_a_loop(effect: Effect) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from patience import patient
@@ -17,17 +17,6 @@ FOUND_OTHERWISE = {Cause.FORKED: Cause.NO_PERMIT, Cause.PROBE_REQUIRED: Cause.PR
 
 #: As a service has it: made when its module is imported, and bound to no guard.
 refunds = Gate("payments.refund")
-
-
-@pytest.fixture
-def stage() -> Iterator[Rehearsal]:
-    with rehearsal() as stage:
-        yield stage
-
-
-@pytest.fixture
-def control(stage: Rehearsal) -> GateControl:
-    return stage.gate("payments.refund")
 
 
 def entered(gate: Gate = refunds, subject: str = SUBJECT, operation: str | None = None) -> Withheld | None:

@@ -4,22 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterator
 
 import pytest
 from patience import patient
 
 from failshut import Cause, Gate, Withheld
-from failshut.testing import GateControl, Rehearsal, rehearsal
+from failshut.testing import GateControl, Rehearsal
 
 SUBJECT = "agent:refund-7"
 refunds = Gate("payments.refund")
-
-
-@pytest.fixture
-def stage() -> Iterator[Rehearsal]:
-    with rehearsal() as stage:
-        yield stage
 
 
 @pytest.fixture

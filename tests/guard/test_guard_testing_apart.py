@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from guard.standin import Monitor, denied_with
@@ -21,12 +21,6 @@ from failshut.testing.guard import RehearsedGuard
 
 SUBJECT = "agent:refund-7"
 GATE = "payments.refund"
-
-
-@pytest.fixture
-def stage() -> Iterator[Rehearsal]:
-    with rehearsal() as stage:
-        yield stage
 
 
 # --- No way leads there ---
