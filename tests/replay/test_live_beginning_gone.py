@@ -21,7 +21,7 @@ from failshut_streams.kafka.topics import Counts
 
 POLICY = """
 gate: pay
-permit: {ttl: 2s}
+permit: {ttl: 10s}
 subjects: ["*"]
 conditions:
   - conformance: {series: agent/amount, rule: "value <= 80", window: 20}
@@ -48,7 +48,7 @@ async def test_an_incident_after_the_logs_beginning_replays_byte_for_byte(
         await monitor.values("agent/amount", [rng.gauss(97, 3) for _ in range(60)])
         await until(lambda: [one for one in monitor.of("pay", Kind.CLOSE) if one.cause == "conformance"], "it trips")
         await monitor.values("agent/amount", [rng.gauss(48, 3) for _ in range(60)])
-        await monitor.opened("pay")
+        await _renewed(monitor, 1)
         beats.cancel()
         await asyncio.gather(beats, return_exceptions=True)
         path = tmp_path / "incident.parquet"
