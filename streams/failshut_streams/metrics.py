@@ -299,6 +299,9 @@ class Metrics:
             "store_unreachable": self._counter("store_unreachable", "Writes to the store that got no answer."),
             "future_evidence": self._counter("future_evidence", "Permits not signed: their evidence lies in the future."),
             "lapsed_unsigned": self._counter("lapsed_unsigned", "Permits not signed: they would have lapsed already."),
+            "seal_written": self._counter("seals_written", "Seals that the store took."),
+            "seal_older": self._counter("seals_refused", "Seals older than what the store holds."),
+            "seal_differs": self._counter("seals_differing", "Seals that another monitor made otherwise at the same position."),
             OTHER: self._counter("other_effects", "Results that have no metric of their own."),
         }
         self._gate_open = self._gauge("gate_open", "1 where the gate is open, 0 where it is closed.", "gate")

@@ -48,7 +48,15 @@ def filled(metrics: Metrics) -> str:
     metrics.judged(3)
     metrics.decided([decision("payments.refund"), decision("fleet.scale", None)])
     metrics.governor_chunk(0.02)
-    for what in ("written", "refused", "store_unreachable", "future_evidence", "lapsed_unsigned", "something_new"):
+    for what in (
+        "written",
+        "refused",
+        "store_unreachable",
+        "future_evidence",
+        "lapsed_unsigned",
+        "seal_differs",
+        "something_new",
+    ):
         metrics.effect(what, 2)
     metrics.snapshot(1, 1_000, 0.1, 1_700_000_000.0)
     metrics.evidence(10_000, {0: 9_000, 1: 0}, {("telemetry", 2): 9_500}, [("telemetry", 2)], [("otlp_metrics", 0)])
@@ -98,6 +106,7 @@ def test_numbers_are_counted(metrics: Metrics) -> None:
     assert value(metrics, "failshut_decisions_total", gate="payments.refund", kind="close", cause="drift") == 1
     assert value(metrics, "failshut_decisions_total", gate="fleet.scale", kind="close", cause="") == 1
     assert value(metrics, "failshut_statements_refused_total") == 2
+    assert value(metrics, "failshut_seals_differing_total") == 2
     assert value(metrics, "failshut_other_effects_total") == 2
     assert value(metrics, "failshut_evidence_age_seconds", partition="0") == 1
     assert value(metrics, "failshut_evidence_age_seconds", partition="1") == float("inf")
