@@ -117,13 +117,17 @@ class Agreement:
             self.operators = operators
         return True
 
+    def agrees(self, run: Run) -> bool:
+        """Return whether a run's router feeds all gates what this governor's policies need."""
+        return self.by_routing.get(run.routing) == run.made
+
     def disputed(self, run: Run, versions: Mapping[str, int]) -> frozenset[str]:
         """Return the gates for which a run does not count, because its router feeds them something else.
 
         `versions` holds each gate with the routing version from which its evidence counts. A gate whose own policy is at fault
         is closed by it, and needs nobody's agreement.
         """
-        if self.by_routing.get(run.routing) == run.made:
+        if self.agrees(run):
             return frozenset()
         table = self.told.get(run.made)
         if table is None:
@@ -152,8 +156,8 @@ class Unquestioned(Agreement):
     def control_agrees(self, run: Run, covered: int) -> bool:
         return True
 
-    def disputed(self, run: Run, versions: Mapping[str, int]) -> frozenset[str]:
-        return frozenset()
+    def agrees(self, run: Run) -> bool:
+        return True
 
 
 def _keep(kept: dict[Any, Any], key: Any, value: Any, most: int) -> None:

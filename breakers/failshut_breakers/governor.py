@@ -21,7 +21,7 @@ from failshut.cause import Cause
 from failshut.seal import Seal
 from failshut_breakers.agreement import Agreement
 from failshut_breakers.conditions import Moment
-from failshut_breakers.decisions.decision import Breaker, Decision
+from failshut_breakers.decisions.decision import Breaker, Decision, Kind
 from failshut_breakers.evidence.coverage import CONTROL, Admission, Coverage
 from failshut_breakers.evidence.log import EvidenceLog
 from failshut_breakers.evidence.records import AcceptedGap, Activation, EvidenceError, Place, Reading, Run, Term
@@ -30,6 +30,7 @@ from failshut_breakers.gate.step import Record, Step
 from failshut_breakers.gate.turn import Turn
 from failshut_breakers.policy.policy import PolicyBook
 from failshut_breakers.sealing import Sealing
+from failshut_breakers.waking import Waking
 
 FORKS_MAX = 64
 """Forks of coverages at once. Beyond it a disputed run counts for no gate of its coverage."""
@@ -63,6 +64,7 @@ class Governor:
         self.forks: list[Coverage] = []  # of gates for which some router's runs do not count
         self.agreement = Agreement()
         self.sealing = Sealing()
+        self.waking = Waking()
         self.seal: Seal | None = None  # of the last record, where one was due
         self._forked = 0
         self._turns: dict[str, Turn] = {}  # of gates that a notice changed, until their next record is judged
@@ -94,7 +96,7 @@ class Governor:
         governor.coverages = [Coverage.of_term(term, routing)]
         governor._agree()
         for name in sorted(filter(owns, governor.book.entries)):
-            gate = governor.gates[name] = Gate(name)
+            gate = governor._begin(name)
             gate.activate(governor.book.entries[name], routing, place, "", governor._turn(name))
         return governor
 
@@ -134,9 +136,27 @@ class Governor:
         decisions: list[Decision] = []
         for name in sorted(touched):
             decisions += self._judge(offset, run, *touched[name])
-        evidence_ms = self.coverages[-1].evidence_ms
-        self.seal = self.sealing.after(self.installation, self.partition, self.term, offset, self.gates.values(), evidence_ms)
+            self.sealing.note(touched[name][0])
+        evidence_ms = max(coverage.evidence_ms for coverage in (*self.coverages, *self.forks))
+        self.seal = self.sealing.after(self.installation, self.partition, self.term, offset, self.judged_ms, evidence_ms)
         return decisions
+
+    def look(self, name: str) -> Gate | None:
+        """Return a gate as time has made it, for whoever looks at its conditions; None if there is none."""
+        gate = self.gates.get(name)
+        if gate is not None:
+            self._wake(gate)
+        return gate
+
+    def judged_ms(self, gate: Gate) -> int:
+        """Return the evidence time (ms) up to which a gate was judged."""
+        return self.waking.judged_ms(gate.name, gate.judged_ms)
+
+    def ends_ms(self, gate: Gate) -> int:
+        """Return when what a gate's last decision permits ends, as evidence stands (ms); 0 where it is closed or not judged."""
+        if gate.said is None or gate.said.kind is Kind.CLOSE:
+            return 0
+        return self.judged_ms(gate) + gate.said.ttl_ms if gate.sealed else gate.said.exp_ms
 
     def coverage_of(self, gate: Gate) -> Coverage:
         """Return the coverage that a gate's evidence counts on."""
@@ -177,18 +197,48 @@ class Governor:
                 coverage, _, lo = by_lane[gate.lane]
                 touched[name] = (gate, readings, lo, coverage)
         # A mark that does not count moves no time, and may show that a gate has been held back for too long.
-        stirred = moved | (refusing if run.mark is not None else set())
-        if stirred:
-            for name, gate in self.gates.items():
-                if gate.lane in stirred and name not in touched:
-                    touched[name] = (gate, [], 0, by_lane[gate.lane][0])
-        if moved:
+        stirred = [by_lane[lane][0] for lane in sorted(moved | (refusing if run.mark is not None else set()))]
+        for coverage in stirred:
+            for name in self._due(coverage):
+                touched.setdefault(name, (self.gates[name], [], 0, coverage))
+        for gate, *_ in touched.values():
+            self._wake(gate)
+        for coverage in stirred:
+            self.waking.passes(coverage.lane, Moment(coverage.evidence_ms, coverage.newest_ms))
+        if moved and (len(self.coverages) > 1 or self.forks):
             self._merge()
         return touched
 
+    def _due(self, coverage: Coverage) -> set[str]:
+        """Return the gates of a coverage that must be told of its time now: all of them where some router disagrees."""
+        lane = coverage.lane
+        if coverage.refused:
+            return {name for name, gate in self.gates.items() if gate.lane == lane}
+        return self.waking.due(lane, coverage.evidence_ms) | {
+            name for name in self.waking.awake if self.gates[name].lane == lane
+        }
+
+    def _wake(self, gate: Gate) -> None:
+        """Wake a gate before something happens to it, and make up for the marks that it was not told of."""
+        missed = self.waking.wake(gate.name)
+        if missed is None:
+            return
+        turn, place = Turn(), Place(CONTROL, 0, 0, 0)
+        step = Step(gate, turn, Record(self.installation, self.term, self.partition, self.offset, CONTROL, 0), missed)
+        try:
+            step.catch_up(place)
+        except Exception as error:  # noqa: BLE001 - whatever fails inside one gate's step closes that gate, and no other
+            step.fault(error, place)
+            self._turns[gate.name] = turn
+
+    def _begin(self, name: str) -> Gate:
+        gate = self.gates[name] = Gate(name)
+        self.waking.stay_awake(name)
+        return gate
+
     def _split(self, run: Run) -> set[tuple[int, int]]:
         """Fork coverages for the gates for which a run does not count; return the lanes that refuse it."""
-        if run.topic == CONTROL:
+        if run.topic == CONTROL or self.agreement.agrees(run):
             return set()
         versions = {name: gate.version for name, gate in self.gates.items()}
         disputed = self.agreement.disputed(run, versions)
@@ -210,6 +260,7 @@ class Governor:
         fork = coverage.forked(self._forked)
         self.forks.append(fork)
         for gate in gates:
+            self._wake(gate)
             gate.fork = fork.fork
         return fork
 
@@ -221,6 +272,7 @@ class Governor:
                 coverage.refuse(run)
         if run.mark is not None:
             for name, gate in self.gates.items():
+                self._wake(gate)
                 touched[name] = (gate, [], 0, self.coverage_of(gate))
         return touched
 
@@ -230,9 +282,10 @@ class Governor:
         What lies between did not count for some gate, or its batch was lost. Where no run goes on beyond it, telling it again
         would change nothing: the router that told it is the one that would tell it.
         """
-        used = {gate.lane for gate in self.gates.values()}
+        gapped = [coverage for coverage in (*self.coverages, *self.forks) if coverage.gaps]
+        used = {gate.lane for gate in self.gates.values()} if gapped else set()
         owed: dict[tuple[str, int], int] = {}
-        for coverage in (*self.coverages, *self.forks):
+        for coverage in gapped:
             if coverage.lane in used:
                 for key in coverage.gaps:
                     position = coverage.covered.get(key, 0)
@@ -242,6 +295,8 @@ class Governor:
     def disputes(self) -> list[tuple[str, str]]:
         """Return each gate whose evidence time is held back by a router's other reading, with words for it."""
         found: list[tuple[str, str]] = []
+        if not any(coverage.refused for coverage in (*self.coverages, *self.forks)):
+            return found
         for name, gate in sorted(self.gates.items()):
             if gate.entry.policy is None:
                 continue
@@ -273,8 +328,12 @@ class Governor:
             step.obey(readings, lo)
             if run.mark is not None:
                 step.tick(place)
-            return step.conclude()
+            decisions = step.conclude()
+            if gate.lane == coverage.lane:  # otherwise it was not judged yet on the coverage that it counts on
+                self.waking.sleep(gate.name, gate.lane, step.wakes_ms(), moment)
+            return decisions
         except Exception as error:  # noqa: BLE001 - whatever fails inside one gate's step closes that gate, and no other
+            self.waking.stay_awake(gate.name)
             step.fault(error, place)
             return step.conclude()
 
@@ -296,6 +355,7 @@ class Governor:
                 continue
             kept.insert(0, coverage)
         self.coverages = kept
+        self.waking.keep(coverage.lane for coverage in (*self.coverages, *self.forks))
 
     def _rejoin(self) -> None:
         """Let go of a fork that was told again all that it had not counted."""
@@ -314,6 +374,7 @@ class Governor:
     def _move(self, one: Coverage, other: Coverage) -> None:
         for gate in self.gates.values():
             if gate.lane == one.lane:
+                self._wake(gate)
                 gate.version, gate.fork = other.lane
 
     # --- notices ---
@@ -324,6 +385,8 @@ class Governor:
         if self.installation and term.installation != self.installation:
             return False  # the first term says whose log this is; a copied one of another installation changes nothing
         self.installation = term.installation
+        for gate in self.gates.values():
+            self._wake(gate)
         self.whole = term.term == 1 and self.whole and not self.gates
         self.term, self.term_offset = term.term, term.offset
         self.coverages, self.forks = [Coverage.of_term(term, self.book.routing)], []
@@ -366,6 +429,7 @@ class Governor:
             mine = changed & self.gates.keys()
             for name in sorted(mine):
                 gate, fork = self.gates[name], self.gates[name].fork
+                self._wake(gate)
                 gate.activate(self.book.entries[name], gate.version, place, activation.signer, self._turn(name))
                 gate.fork = fork
             return mine
@@ -374,12 +438,13 @@ class Governor:
         forks: dict[int, int] = {}
         for name in sorted(mine):
             if name not in self.gates:
-                self.gates[name] = Gate(name)
+                self._begin(name)
                 if not self.whole:
                     because = f"the log before this point is not known: {TRUST}"
                     self.gates[name].lock(Cause.TERM, because, place, self.coverages[-1].newest_ms, self._turn(name))
             gate = self.gates[name]
             before = gate.lane
+            self._wake(gate)
             gate.activate(self.book.entries[name], activation.offset, place, activation.signer, self._turn(name))
             if before[1]:  # what was not told to it is still owed: its next policy may ask for the same series
                 gate.fork = forks.get(before[1]) or self._succeed(before, activation, forks)
@@ -404,4 +469,6 @@ class Governor:
         for name in [name for name in self.gates if name not in self.book.entries and name not in changed]:
             if self.gates[name].breaker.state is Breaker.ARMED:
                 del self.gates[name]
+                self.waking.forget(name)
+                self.sealing.forget(name)
                 self._turns.pop(name, None)

@@ -9,7 +9,7 @@ Everything is a function of the log: two governors over it make the same seal at
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable
 
 from failshut.seal import NAMES_MAX, Seal
 from failshut_breakers.gate.state import Gate
@@ -25,31 +25,52 @@ class Sealing:
 
     def __init__(self) -> None:
         self.unsealed = 0  # permits that were open and found no room in the last seal
+        self._open: dict[str, Gate] = {}  # the gates with a permit that seals renew
         self._names: frozenset[bytes] = frozenset()
-        self._newest_ms = 0
+        self._sealed_ms = 0  # evidence time at the last seal
+        self._ttl_ms = 1  # the shortest of the permits in it
+        self._changed = True  # whether `_names` may be of another set
         self._owed = False
 
     def begin_term(self) -> None:
         """Have a seal made whatever is open: it tells the store and guards that the former term is over."""
         self._owed = True
 
+    def note(self, gate: Gate) -> None:
+        """Take note of a gate that was judged."""
+        if gate.sealed and gate.judged_ms:
+            self._open[gate.name] = gate
+            self._changed = self._changed or gate.sealed not in self._names
+        else:
+            self.forget(gate.name)
+
+    def forget(self, gate: str) -> None:
+        """Let go of a gate that has no such permit."""
+        self._changed = self._open.pop(gate, None) is not None or self._changed
+
     def after(
-        self, installation: str, partition: int, term: int, offset: int, gates: Iterable[Gate], evidence_ms: int
+        self, installation: str, partition: int, term: int, offset: int, judged_ms: Callable[[Gate], int], evidence_ms: int
     ) -> Seal | None:
-        """Return the seal of the record at `offset`, or None where none is due. `evidence_ms` is the newest there is."""
-        found = [gate for gate in gates if gate.sealed and gate.judged_ms]
+        """Return the seal of the record at `offset`, or None where none is due.
+
+        `judged_ms` returns up to which evidence time a gate was judged. `evidence_ms` is the newest evidence time.
+        """
+        come_far = bool(self._open) and evidence_ms - self._sealed_ms >= self._ttl_ms // SEALS_PER_TTL
+        if not (self._changed or self._owed or come_far):
+            return None
+        found = list(self._open.values())
         if len(found) > NAMES_MAX:  # who opened first stays: a seal that is too long renews nobody
             found.sort(key=lambda gate: (gate.epoch, gate.name))
         self.unsealed, found = len(found[NAMES_MAX:]), found[:NAMES_MAX]
         names = frozenset(gate.sealed for gate in found)
-        newest_ms = max((gate.judged_ms for gate in found), default=self._newest_ms)
-        same = names == self._names and not self._owed
-        if same and (not found or newest_ms - self._newest_ms < min(map(_ttl_ms, found)) // SEALS_PER_TTL):
+        self._changed = False
+        if names == self._names and not (self._owed or come_far):
             return None
-        self._names, self._newest_ms, self._owed = names, newest_ms, False
-        kept_ms = max((gate.judged_ms + _ttl_ms(gate) for gate in found), default=max(1, evidence_ms) + KEPT_MS)
-        open_ = [(gate.judged_ms, gate.sealed) for gate in found]
-        return Seal.of(installation, partition, term, offset, kept_ms, open_)
+        self._names, self._sealed_ms, self._owed = names, evidence_ms, False
+        self._ttl_ms = min(map(_ttl_ms, found), default=1)
+        open_ = [(judged_ms(gate), gate.sealed) for gate in found]
+        kept_ms = max((at_ms + _ttl_ms(gate) for (at_ms, _), gate in zip(open_, found, strict=True)), default=0)
+        return Seal.of(installation, partition, term, offset, kept_ms or max(1, evidence_ms) + KEPT_MS, open_)
 
 
 def _ttl_ms(gate: Gate) -> int:

@@ -121,7 +121,7 @@ class Health:
         self._metrics.gates(
             now_ms,
             (
-                (gate.said, gate.ends_ms)
+                (gate.said, governor.ends_ms(gate))
                 for governor in self._governing.governors.values()
                 for gate in governor.gates.values()
                 if gate.said is not None

@@ -407,7 +407,9 @@ class World:
                 self.ends_ms[name] = evidence_ms + gate.said.ttl_ms
 
     def gate(self, name: str = "g") -> Gate:
-        return self.governors[self.log.partition_of(name)].gates[name]
+        gate = self.governors[self.log.partition_of(name)].look(name)
+        assert gate is not None
+        return gate
 
     def last(self, gate: str = "g") -> Decision:
         """The last decision about a gate's state."""

@@ -1,6 +1,6 @@
 """The conditions of a policy, one kind per file. `build` makes the condition that a policy requests."""
 
-from failshut_breakers.conditions.base import Condition, Demand, Moment, Status
+from failshut_breakers.conditions.base import NEVER_MS, Condition, Demand, Moment, Status
 from failshut_breakers.conditions.by_instance import ByInstanceCondition
 from failshut_breakers.conditions.conformance import ConformanceCondition
 from failshut_breakers.conditions.failure_rate import FailureRateCondition
@@ -11,7 +11,7 @@ from failshut_breakers.conditions.together import TogetherCondition
 from failshut_breakers.conditions.unreadable import UnreadableCondition
 from failshut_breakers.policy.policy import Anomaly, ConditionPolicy, Conformance, Drift, FailureRate, Heartbeat, Lag
 
-__all__ = ["Condition", "Demand", "Moment", "Status", "build"]
+__all__ = ["NEVER_MS", "Condition", "Demand", "Moment", "Status", "build"]
 
 
 def build(policy: ConditionPolicy) -> Condition:

@@ -22,6 +22,9 @@ from failshut.cause import Cause
 from failshut_breakers.decisions.decision import Brief
 from failshut_breakers.evidence.records import Reading
 
+NEVER_MS = 2**62
+"""Evidence time (ms) that no log reaches: time alone changes nothing."""
+
 
 class Status(StrEnum):
     """The state of a condition now."""
@@ -82,6 +85,14 @@ class Condition:
     def tick(self, moment: Moment) -> bool:
         """Apply the time of a mark. Return whether the time alone began a demand."""
         return False
+
+    def wakes_ms(self, moment: Moment) -> int:
+        """Return the evidence time (ms) before which no tick changes more than words and ages. 0 asks for every tick.
+
+        It is called after a tick at `moment`, and counts until the condition is fed. A tick in between may be left out if
+        another one follows: whatever a condition does before this time, the last tick does alone.
+        """
+        return 0
 
     @property
     def interlocks(self) -> bool:

@@ -114,6 +114,15 @@ class ByInstanceCondition(Condition):
         self._settle(moment)
         return self.status is Status.DEMANDS and (before is not Status.DEMANDS or any(began))
 
+    def wakes_ms(self, moment: Moment) -> int:
+        now_ms = moment.evidence_ms
+        at_ms = [self._beyond.old_from_ms(self._beyond.newest_ms, now_ms)]
+        for one in self._instances.values():
+            new_ms, kept_ms = one.first_ms + (self._newcomer_ms or 0), one.last_ms + (self._forget_ms or 0)
+            at_ms += [one.condition.wakes_ms(moment), one.condition.old_from_ms(one.last_ms, now_ms)]
+            at_ms += [after_ms + 1 for after_ms in (new_ms, kept_ms) if after_ms >= now_ms]
+        return min(at_ms)
+
     def _forget(self, moment: Moment) -> None:
         """Drop instances that were silent for `forget`, if enough others are judged."""
         if self._forget_ms is None or sum(one.is_judged for one in self._instances.values()) < self._least:

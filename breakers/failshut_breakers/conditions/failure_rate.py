@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from math import ceil, log
 
 from failshut.cause import Cause
-from failshut_breakers.conditions.base import Condition, Demand, Moment, Status
+from failshut_breakers.conditions.base import NEVER_MS, Condition, Demand, Moment, Status
 from failshut_breakers.conditions.sent import Holes
 from failshut_breakers.evidence.records import Outcomes, Reading, Sent
 from failshut_breakers.policy.policy import FailureRate
@@ -101,6 +101,14 @@ class FailureRateCondition(Condition):
         self._forget(moment.evidence_ms)
         self._judge(moment.evidence_ms)
         return self.status is Status.DEMANDS and not demanded
+
+    def wakes_ms(self, moment: Moment) -> int:
+        if self._holes.waits:
+            return 0
+        quiet_ms = NEVER_MS
+        if self._quiet_closes and self._open_since_ms and not self._quiet and self._total < self._at_least:
+            quiet_ms = self._open_since_ms + self._window_ms
+        return min(min(self._seconds, default=NEVER_MS) * 1000 + self._window_ms, quiet_ms)
 
     def gate_is_open(self, open_: bool, tripped: bool, moment: Moment) -> None:
         if open_ is not (self._open_since_ms > 0):

@@ -11,7 +11,7 @@ A missing heartbeat is absence: the demand closes the gate by itself and is no v
 from __future__ import annotations
 
 from failshut.cause import Cause
-from failshut_breakers.conditions.base import Condition, Demand, Moment, Status
+from failshut_breakers.conditions.base import NEVER_MS, Condition, Demand, Moment, Status
 from failshut_breakers.evidence.records import Beats, Reading, Samples
 from failshut_breakers.policy.policy import Heartbeat
 
@@ -60,6 +60,11 @@ class HeartbeatCondition(Condition):
         before = self.status
         self._judge(moment)
         return self.status is Status.DEMANDS and before is not Status.DEMANDS
+
+    def wakes_ms(self, moment: Moment) -> int:
+        if self.status is not Status.HOLDS:
+            return NEVER_MS  # only a beat helps
+        return sorted(self._last_ms.values(), reverse=True)[self._instances - 1] + self._grace_ms + 1
 
     def _judge(self, moment: Moment) -> None:
         ages = sorted(max(0, moment.evidence_ms - last_ms) for last_ms in self._last_ms.values())

@@ -26,7 +26,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from failshut.cause import Cause
-from failshut_breakers.conditions.base import Condition, Demand, Moment, Status
+from failshut_breakers.conditions.base import NEVER_MS, Condition, Demand, Moment, Status
 from failshut_breakers.evidence.records import LagRow, Lags, Offsets, Reading
 from failshut_breakers.policy.policy import Lag
 
@@ -202,6 +202,13 @@ class LagCondition(Condition):
             self._not_ok_since_ms = self._not_ok_since_ms or self._last_ms
         self._settle(max(self._last_ms, moment.evidence_ms))
         return self.status is Status.DEMANDS and not demanded
+
+    def wakes_ms(self, moment: Moment) -> int:
+        if not self._last_ms:
+            return NEVER_MS
+        silent_ms = self._last_ms + self._stale_ms + 1
+        behind_ms = self._not_ok_since_ms + self._behind_ms if self._not_ok_since_ms else NEVER_MS
+        return min((at_ms for at_ms in (silent_ms, behind_ms) if at_ms > moment.evidence_ms), default=NEVER_MS)
 
     def inherit(self, before: Condition) -> None:
         if isinstance(before, LagCondition) and (before.group, before.topic) == (self.group, self.topic):

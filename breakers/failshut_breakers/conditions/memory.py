@@ -25,6 +25,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
+from failshut_breakers.conditions.base import NEVER_MS
 from failshut_breakers.conditions.reference import READINGS_MAX, READINGS_MIN, Reference, onset
 from failshut_breakers.policy.detection import Detection
 from failshut_detectors.contract import Alarm, Contract, Unfit
@@ -198,6 +199,10 @@ class Remembering:
             return False
         self.detector = trial
         return True
+
+    def adopts_ms(self, adopt_ms: int | None) -> int:
+        """Return from which evidence time (ms) on a demand is old enough to be adopted, or NEVER_MS if none ever is."""
+        return NEVER_MS if adopt_ms is None or not self.stands else self.began_ms + adopt_ms
 
     def adopt(self) -> None:
         """Take the readings since the demand as normal. A new detector learns them."""

@@ -60,6 +60,10 @@ class OnSeries(Condition):
         """The age (ms) beyond which its newest reading is too old."""
         return self._staleness.stale_ms
 
+    def old_from_ms(self, newest_ms: int, evidence_ms: int) -> int:
+        """Return an evidence time (ms) before which a reading of `newest_ms` is not too old, or NEVER_MS if it is now."""
+        return self._staleness.old_from_ms(newest_ms, evidence_ms)
+
     def is_too_old(self, age_ms: int) -> bool:
         """Return whether this age (ms) is too old for its newest reading."""
         return self._staleness.is_too_much(age_ms)
@@ -85,6 +89,10 @@ class OnSeries(Condition):
         self._adopt(moment)
         self._settle(moment)
         return self.status is Status.DEMANDS and before is not Status.DEMANDS
+
+    def wakes_ms(self, moment: Moment) -> int:
+        old_ms = self._staleness.old_from_ms(self._staleness.newest_ms, moment.evidence_ms)
+        return min(old_ms, self._memory.adopts_ms(self._adopt_ms))
 
     def _samples(self, samples: Samples, skip: int, moment: Moment) -> list[Demand]:
         times_ms = samples.times_ms(skip)
@@ -187,9 +195,8 @@ class OnSeries(Condition):
         return ""
 
     def _adopt(self, moment: Moment) -> None:
-        memory = self._memory
-        if memory.stands and self._adopt_ms is not None and moment.evidence_ms >= memory.began_ms + self._adopt_ms:
-            memory.adopt()
+        if moment.evidence_ms >= self._memory.adopts_ms(self._adopt_ms):
+            self._memory.adopt()
 
     def inherit(self, before: Condition) -> None:
         if isinstance(before, OnSeries) and before.cause is self.cause and before.series == self.series:

@@ -70,6 +70,11 @@ class Holes:
         if len(self._counts) > GUARDS_MAX:
             self._forgotten += self._counts.pop(next(iter(self._counts))).missing
 
+    @property
+    def waits(self) -> bool:
+        """Whether time alone may change how many outcomes are lost."""
+        return bool(self._forgotten) or any(known.missing for known in self._counts.values())
+
     def lost(self, now_ms: int) -> int:
         """Return how many outcomes of all guards are given up now. Each is returned once."""
         forgotten, self._forgotten = self._forgotten, 0

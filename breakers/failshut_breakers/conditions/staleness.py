@@ -17,6 +17,8 @@ from collections.abc import Sequence
 from itertools import accumulate, pairwise
 from statistics import median
 
+from failshut_breakers.conditions.base import NEVER_MS
+
 INTERVALS = 64
 INTERVALS_TIMES = 10
 LEAST_MS = 30_000
@@ -91,6 +93,14 @@ class Staleness:
         if not self.newest_ms:
             return False
         return self.is_too_much(evidence_ms - self.newest_ms)
+
+    def old_from_ms(self, newest_ms: int, evidence_ms: int) -> int:
+        """Return an evidence time (ms) before which a reading of `newest_ms` is not old, or NEVER_MS if it is old now."""
+        if not newest_ms or self.is_too_much(evidence_ms - newest_ms):
+            return NEVER_MS
+        # The median is computed only if it could matter: not before the age that every stream is allowed.
+        allowed_ms = self.least_ms if evidence_ms - newest_ms <= self.least_ms else self.stale_ms
+        return newest_ms + allowed_ms + 1
 
     def is_too_much(self, age_ms: int) -> bool:
         """Return whether evidence of this age (ms) is old."""

@@ -26,7 +26,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from failshut.cause import Cause
-from failshut_breakers.conditions.base import Condition, Demand, Moment, Status
+from failshut_breakers.conditions.base import NEVER_MS, Condition, Demand, Moment, Status
 from failshut_breakers.conditions.memory import Remembering
 from failshut_breakers.conditions.reference import READINGS_MAX
 from failshut_breakers.conditions.staleness import Staleness
@@ -93,12 +93,22 @@ class TogetherCondition(Condition):
 
     def tick(self, moment: Moment) -> bool:
         before = self.status
-        memory = self._memory
         self._judge(moment)
-        if memory.stands and self._adopt_ms is not None and moment.evidence_ms >= memory.began_ms + self._adopt_ms:
-            memory.adopt()
+        if moment.evidence_ms >= self._memory.adopts_ms(self._adopt_ms):
+            self._memory.adopt()
         self._settle(moment)
         return self.status is Status.DEMANDS and before is not Status.DEMANDS
+
+    def wakes_ms(self, moment: Moment) -> int:
+        if self._pending:
+            return 0
+        old_ms = min(one.old_from_ms(one.newest_ms, moment.evidence_ms) for one in self._staleness)
+        return min(old_ms, self._lacks_from_ms(moment), self._memory.adopts_ms(self._adopt_ms))
+
+    def _lacks_from_ms(self, moment: Moment) -> int:
+        """Return from which evidence time (ms) on a whole period is missing, or NEVER_MS if one is missing now."""
+        allowed_ms = (self._whole + 1 + MISSED_MAX) * self._every_ms + self._wait_ms
+        return NEVER_MS if moment.evidence_ms > allowed_ms else allowed_ms + 1
 
     def _values(self, index: int, samples: Samples, skip: int) -> list[Demand]:
         demands: list[Demand] = []
@@ -161,8 +171,7 @@ class TogetherCondition(Condition):
 
     def _settle(self, moment: Moment) -> None:
         whom, memory = ", ".join(self._metrics), self._memory
-        whole_ms = (self._whole + 1) * self._every_ms
-        lacks = moment.evidence_ms > whole_ms + self._wait_ms + MISSED_MAX * self._every_ms
+        lacks = self._lacks_from_ms(moment) == NEVER_MS
         old = next((at for at, one in enumerate(self._staleness) if one.is_old(moment.evidence_ms)), None)
         unread = max(self._in_a_row) >= self._in_a_row_max
         self.absent = unread or lacks or old is not None

@@ -6,7 +6,7 @@ from bisect import insort
 from collections import deque
 
 from failshut.cause import Cause
-from failshut_breakers.conditions.base import Condition, Demand, Moment, Status
+from failshut_breakers.conditions.base import NEVER_MS, Condition, Demand, Moment, Status
 from failshut_breakers.evidence.records import Reading
 from failshut_breakers.evidence.records import Unreadable as UnreadableReading
 from failshut_breakers.policy.policy import Unreadable
@@ -48,6 +48,9 @@ class UnreadableCondition(Condition):
     def tick(self, moment: Moment) -> bool:
         self._judge(moment.evidence_ms)
         return False
+
+    def wakes_ms(self, moment: Moment) -> int:
+        return self._times[0] + self._window_ms if self._times else NEVER_MS
 
     def news(self, since_ms: int) -> str:
         # Its evidence is time: once a whole window follows the last unreadable record, the demand ends.

@@ -72,13 +72,6 @@ class Gate:
         """Which coverage its evidence counts on."""
         return self.version, self.fork
 
-    @property
-    def ends_ms(self) -> int:
-        """When what the last decision permits ends, as evidence stands (ms); 0 where the gate is closed or not judged."""
-        if self.said is None or self.said.kind is Kind.CLOSE:
-            return 0
-        return self.judged_ms + self.said.ttl_ms if self.sealed else self.said.exp_ms
-
     # --- the policy ---
 
     def activate(self, entry: Entry, version: int, place: Place, signer: str, turn: Turn) -> None:

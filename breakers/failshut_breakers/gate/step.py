@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from failshut.cause import Cause
 from failshut_breakers.command import Accept, Bypass, Command, CommandError, Confirm, GateCommand, parse_command
-from failshut_breakers.conditions import Condition, Demand, Moment, Status
+from failshut_breakers.conditions import NEVER_MS, Condition, Demand, Moment, Status
 from failshut_breakers.decisions.decision import Answer, Brief, BypassInForce, Decision, Kind, Result, epoch_text
 from failshut_breakers.decisions.decision import Breaker as State
 from failshut_breakers.decisions.permits import LIFE_MS, lives_by_seals
@@ -35,6 +35,10 @@ RENEWALS_PER_TTL = 6
 """A permit is renewed when evidence time has come this fraction of its ttl further, so that renewals are bounded."""
 RESIGNED_MS = LIFE_MS // 2
 """A permit that seals renew is signed again after so long at most, and no sooner than after two thirds of that."""
+
+
+class Overslept(Exception):
+    """A fault in this code: a gate was left alone for longer than it had asked for."""
 
 
 class Record(NamedTuple):
@@ -154,6 +158,28 @@ class Step:
             self.gate.lock(Cause.FAULT, because, place, self.moment.newest_ms, self.turn)
         self.turn.notes, self.turn.prove = [], False
         self.gate.begin_anew()
+
+    def catch_up(self, place: Place) -> None:
+        """Take note of a time at which the gate asked for no tick.
+
+        Raises:
+            Overslept: the time alone led to a decision.
+        """
+        self.tick(place)
+        if decisions := self.conclude():
+            raise Overslept(f"time alone led to {decisions[0].kind}, and nothing had asked for a tick then")
+
+    def wakes_ms(self) -> int:
+        """Return the evidence time (ms) before which no tick leads to a decision; 0 where every tick may. After a tick."""
+        gate, moment = self.gate, self.moment
+        policy, state = gate.entry.policy, gate.breaker.state
+        cools = state is State.TRIPPED and policy is not None and policy.reset.after is not None
+        if not self.ticked or not moment.evidence_ms or moment.routing or gate.bypass or cools or state is State.PROVING:
+            return 0
+        wakes_ms = min((condition.wakes_ms(moment) for condition in gate.conditions), default=NEVER_MS)
+        if gate.shown.mode and policy is not None:
+            wakes_ms = min(wakes_ms, gate.permit_ms + _renewed_after_ms(gate, gate.shown.mode, policy.permit.ttl))
+        return wakes_ms
 
     def _demanding(self) -> set[str]:
         return {condition.name for condition in self.gate.votes()}

@@ -87,7 +87,7 @@ class Follower:
 
 def _armed(governor: Governor, decision: Decision) -> Gate | None:
     """Return the gate of a permit on record that shows its breaker to have been ARMED, under the policy that is known."""
-    gate = governor.gates.get(decision.gate)
+    gate = governor.look(decision.gate)
     if gate is None or decision.kind is Kind.NOTE or decision.breaker is not State.ARMED or decision.mode != "armed":
         return None
     return gate if gate.entry.digest == decision.policy and _coverage(governor, gate) else None

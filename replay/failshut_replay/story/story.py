@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from failshut_breakers.decisions.decision import Decision, Kind, decode_decision
 from failshut_breakers.evidence.records import Beats, FromMany, Lags, Reading, Samples
-from failshut_breakers.gate.state import Gate
+from failshut_breakers.governor import Governor
 from failshut_replay.recording.manifest import Manifest
 from failshut_replay.recording.reader import Decided, Recording
 from failshut_replay.replay.replay import Replay, Step
@@ -96,13 +96,14 @@ class Story:
                     if self.begin_ms <= time_ms <= self.end_ms:
                         trace.add(min(COLUMNS - 1, (time_ms - self.begin_ms) * COLUMNS // length_ms), value)
 
-    def grade(self, step: Step, gates: Mapping[str, Gate]) -> None:
+    def grade(self, step: Step, governor: Governor) -> None:
         """Take note of how far each condition is towards its demand, behind a step."""
         column = min(COLUMNS - 1, (step.time_ms - self.begin_ms) * COLUMNS // max(1, self.end_ms - self.begin_ms))
         if column < 0:
             return
-        for name in self.timelines.keys() & gates.keys():
-            for condition in gates[name].conditions[:SERIES_MAX]:
+        for name in self.timelines:
+            gate = governor.look(name)
+            for condition in gate.conditions[:SERIES_MAX] if gate is not None else ():
                 key = (name, condition.name)
                 trace = self.scores.get(key)
                 if trace is None:
@@ -161,7 +162,7 @@ def replayed(
         story.renew(step)
         if series:
             story.see(step)
-            story.grade(step, replay.governors[step.partition].gates)
+            story.grade(step, replay.governors[step.partition])
     story.complaints = replay.what_if.complaints()
     story.end()
     return story
