@@ -66,6 +66,8 @@ class Governor:
         self.sealing = Sealing()
         self.waking = Waking()
         self.seal: Seal | None = None  # of the last record, where one was due
+        self.changed: set[str] = set()  # gates since somebody last asked (parts.py): whoever keeps a copy keeps these anew
+        self.shape = 0  # grows with what is kept beside gates and coverages: policies, and the tables of routers
         self._forked = 0
         self._turns: dict[str, Turn] = {}  # of gates that a notice changed, until their next record is judged
 
@@ -118,6 +120,7 @@ class Governor:
         if self.offset < 0 and offset > 0:
             self.whole = False
         self.offset = offset
+        believed = self.agreement.operators
         changed: set[str] = set()
         for notice in run.notices:
             if isinstance(notice, Term) and self._open_term(notice):
@@ -137,6 +140,8 @@ class Governor:
         for name in sorted(touched):
             decisions += self._judge(offset, run, *touched[name])
             self.sealing.note(touched[name][0])
+        if run.notices or run.feeds is not None or self.agreement.operators != believed:
+            self.shape += 1
         evidence_ms = max(coverage.evidence_ms for coverage in (*self.coverages, *self.forks))
         self.seal = self.sealing.after(self.installation, self.partition, self.term, offset, self.judged_ms, evidence_ms)
         return decisions
@@ -220,6 +225,7 @@ class Governor:
 
     def _wake(self, gate: Gate) -> None:
         """Wake a gate before something happens to it, and make up for the marks that it was not told of."""
+        self.changed.add(gate.name)
         missed = self.waking.wake(gate.name)
         if missed is None:
             return
@@ -234,6 +240,7 @@ class Governor:
     def _begin(self, name: str) -> Gate:
         gate = self.gates[name] = Gate(name)
         self.waking.stay_awake(name)
+        self.changed.add(name)
         return gate
 
     def _split(self, run: Run) -> set[tuple[int, int]]:

@@ -9,7 +9,7 @@ Everything is a function of the log: two governors over it make the same seal at
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from failshut.seal import NAMES_MAX, Seal
 from failshut_breakers.gate.state import Gate
@@ -48,6 +48,23 @@ class Sealing:
         """Let go of a gate that has no such permit."""
         self._changed = self._open.pop(gate, None) is not None or self._changed
 
+    def without_gates(self) -> Sealing:
+        """Return a copy that knows no gates. `put` brings them back."""
+        copied = Sealing()
+        copied.__dict__ |= self.__dict__ | {"_open": {}, "_names": frozenset()}
+        return copied
+
+    def put(self, gates: Iterable[Gate]) -> None:
+        """Take back the gates of which the last seal was made."""
+        self._open = {gate.name: gate for gate in gates if gate.sealed and gate.judged_ms}
+        self._names = frozenset(gate.sealed for gate in self._room_for())
+
+    def _room_for(self) -> list[Gate]:
+        found = list(self._open.values())
+        if len(found) > NAMES_MAX:  # who opened first stays: a seal that is too long renews nobody
+            found.sort(key=lambda gate: (gate.epoch, gate.name))
+        return found[:NAMES_MAX]
+
     def after(
         self, installation: str, partition: int, term: int, offset: int, judged_ms: Callable[[Gate], int], evidence_ms: int
     ) -> Seal | None:
@@ -58,10 +75,8 @@ class Sealing:
         come_far = bool(self._open) and evidence_ms - self._sealed_ms >= self._ttl_ms // SEALS_PER_TTL
         if not (self._changed or self._owed or come_far):
             return None
-        found = list(self._open.values())
-        if len(found) > NAMES_MAX:  # who opened first stays: a seal that is too long renews nobody
-            found.sort(key=lambda gate: (gate.epoch, gate.name))
-        self.unsealed, found = len(found[NAMES_MAX:]), found[:NAMES_MAX]
+        found = self._room_for()
+        self.unsealed = len(self._open) - len(found)
         names = frozenset(gate.sealed for gate in found)
         self._changed = False
         if names == self._names and not (self._owed or come_far):

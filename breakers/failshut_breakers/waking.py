@@ -25,7 +25,9 @@ HEAP_TIMES = 4
 """A heap with this many times more entries than there are sleepers is made anew."""
 
 
-class _Sleeper(NamedTuple):
+class Sleeper(NamedTuple):
+    """A gate that sleeps: in which coverage, until when, and the evidence time of its last tick (ms)."""
+
     lane: Lane
     wakes_ms: int
     since_ms: int
@@ -36,7 +38,7 @@ class Waking:
 
     def __init__(self) -> None:
         self.awake: set[str] = set()
-        self._asleep: dict[str, _Sleeper] = {}
+        self._asleep: dict[str, Sleeper] = {}
         self._heaps: dict[Lane, list[tuple[int, str]]] = {}  # what a gate that woke earlier left there stays until it comes up
         self._passed: dict[Lane, Moment] = {}  # the last mark that sleepers were not told of
 
@@ -50,8 +52,12 @@ class Waking:
         if wakes_ms <= moment.evidence_ms:
             self.stay_awake(gate)
             return
+        self._put(gate, Sleeper(lane, wakes_ms, moment.evidence_ms))
+
+    def _put(self, gate: str, sleeper: Sleeper) -> None:
         self.awake.discard(gate)
-        self._asleep[gate] = _Sleeper(lane, wakes_ms, moment.evidence_ms)
+        self._asleep[gate] = sleeper
+        lane, wakes_ms, _ = sleeper
         heap = self._heaps.setdefault(lane, [])
         heapq.heappush(heap, (wakes_ms, gate))
         if len(heap) > HEAP_TIMES * (len(self._asleep) + 1):
@@ -97,6 +103,25 @@ class Waking:
             del self._passed[lane]
         for lane in self._heaps.keys() - kept:
             del self._heaps[lane]
+
+    # --- for a copy in parts (parts.py) ---
+
+    def without_gates(self) -> Waking:
+        """Return a copy that knows coverages and no gates."""
+        copied = type(self)()
+        copied._passed = dict(self._passed)
+        return copied
+
+    def sleeper(self, gate: str) -> Sleeper | None:
+        """Return how a gate sleeps, or None if it is awake."""
+        return self._asleep.get(gate)
+
+    def put(self, gate: str, sleeper: Sleeper | None) -> None:
+        """Let a gate be as `sleeper` returned it."""
+        if sleeper is None:
+            self.stay_awake(gate)
+        else:
+            self._put(gate, sleeper)
 
 
 class Sweep(Waking):

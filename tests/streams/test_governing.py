@@ -17,7 +17,7 @@ from failshut.seal import Seal
 from failshut_breakers.decisions.decision import Breaker, Decision, Kind
 from failshut_breakers.evidence.records import EvidenceError, Run, encode_run
 from failshut_streams.config import WorkerConfig
-from failshut_streams.governor import agent as governing_module
+from failshut_streams.governor import snapshots as snapshots_module
 from failshut_streams.governor.agent import GovernorAgent
 from failshut_streams.metrics import Metrics
 from failshut_streams.transport import Assignment, Chunk, Commit, Record
@@ -164,7 +164,7 @@ async def test_a_snapshot_that_is_not_authentic_is_as_good_as_none(spoil: Callab
     first = Bench()
     await first.start()
     await first.feed(RUNS, 0, 0, snapshot=True)
-    again = Bench({str(HOME): spoil(first.table[str(HOME)])})
+    again = Bench(first.table | {str(HOME): spoil(first.table[str(HOME)])})
     assert await again.start() == 0
     await again.feed(RUNS, 0, 0)
     assert again.effects.taken == first.effects.taken
@@ -205,7 +205,7 @@ async def test_no_snapshot_passes_a_closing_that_is_not_in_the_store() -> None:
     assert bench.table == {}
     bench.effects.waiting = False
     await bench.feed(RUNS[3:4], 3, 3)
-    assert bench.table.keys() == {str(HOME)}
+    assert str(HOME) in bench.table
 
 
 async def test_no_snapshot_passes_a_decision_that_is_not_on_record() -> None:
@@ -224,7 +224,7 @@ async def test_a_snapshot_that_its_topic_would_refuse_is_not_made(monkeypatch: p
     await bench.start()
     await bench.feed(RUNS[:2], 0, 0, snapshot=True)
     before = dict(bench.table)
-    monkeypatch.setattr(governing_module, "SNAPSHOT_BYTES_MAX", 10)
+    monkeypatch.setattr(snapshots_module, "SNAPSHOT_BYTES_MAX", 10)
     await bench.feed(RUNS[2:], 2, 2, snapshot=True)
     assert bench.table == before
     assert bench.governor.offset == len(RUNS) - 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import pickle
 import zlib
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -21,7 +22,7 @@ from failshut_breakers.governor import Governor
 from failshut_breakers.policy.policy import Entry, parse_policy
 from failshut_detectors import Cusum
 from failshut_streams.governor import snapshots
-from failshut_streams.governor.snapshots import BadSnapshot, restore_snapshot, snapshot_key, take_snapshot
+from failshut_streams.governor.snapshots import BadSnapshot, Snapshots, snapshot_key
 
 KEY = b"k" * 32
 
@@ -36,19 +37,44 @@ def governor(offset: int = 41) -> Governor:
     return made
 
 
-SNAPSHOT = take_snapshot(governor(), KEY)
+def written(snapshots: Snapshots, of: Governor, table: dict[str, bytes], most: int = 1 << 30) -> list[str]:
+    """Write a snapshot into a table, or the beginning of one; return the names."""
+    names = []
+    for name, data in islice(snapshots.cut(of), most):
+        names.append(name)
+        if data is None:
+            del table[name]
+        else:
+            table[name] = data
+    return names
+
+
+def taken(of: Governor) -> dict[str, bytes]:
+    table: dict[str, bytes] = {}
+    written(Snapshots(2, KEY), of, table)
+    return table
+
+
+TABLE = taken(governor())
+SNAPSHOT = TABLE["2"]
 
 
 def restore(data: bytes, key: bytes = KEY, evidence_id: str = "evidence-id", partition: int = 2) -> Governor:
-    return restore_snapshot(data, key, EvidenceLog(evidence_id, 4), partition, owns)
+    return restored(TABLE | {str(partition): data}, key, evidence_id, partition)
+
+
+def restored(table: dict[str, bytes], key: bytes = KEY, evidence_id: str = "evidence-id", partition: int = 2) -> Governor:
+    governor = Snapshots(partition, key).restore(table, EvidenceLog(evidence_id, 4), owns)
+    assert governor is not None
+    return governor
 
 
 def test_a_snapshot_is_restored_as_it_was_taken() -> None:
     """Everything but who owns what comes back; that is given anew."""
-    restored = restore(SNAPSHOT)
-    assert restored.__getstate__().keys() == governor().__getstate__().keys()
-    assert (restored.offset, restored.whole, restored.partition) == (41, True, 2)
-    assert restored.owns is owns
+    again = restore(SNAPSHOT)
+    assert again.__getstate__().keys() == governor().__getstate__().keys()
+    assert (again.offset, again.whole, again.partition) == (41, True, 2)
+    assert again.owns is owns
 
 
 @given(st.integers(0, len(SNAPSHOT) - 1), st.integers(1, 255))
@@ -88,7 +114,7 @@ class Trap:
 
 
 def signed(state: bytes, offset: int = 41, **changes: Any) -> bytes:
-    envelope = snapshots._Envelope(snapshots.VERSION, snapshots._code(), "evidence-id", 2, offset, state)
+    envelope = snapshots._Envelope(snapshots.VERSION, snapshots._code(), "evidence-id", 2, offset, state, [])
     body = msgspec.msgpack.encode(msgspec.structs.replace(envelope, **changes))
     return hmac.digest(KEY, body, "sha256") + body
 
@@ -97,27 +123,27 @@ def test_a_snapshot_by_another_version_of_a_plug_in_is_refused(monkeypatch: pyte
     """A plug-in's state is code of somebody else's: with another version, or without it, the partition is replayed."""
     snapshots._code.cache_clear()
     monkeypatch.setattr(snapshots, "plugin_versions", lambda: {"their-detectors": "1.0"})
-    theirs = take_snapshot(governor(), KEY)
-    assert restore(theirs).offset == 41
+    theirs = taken(governor())
+    assert restored(theirs).offset == 41
     for now in ({"their-detectors": "1.1"}, {}):
         snapshots._code.cache_clear()
         monkeypatch.setattr(snapshots, "plugin_versions", lambda now=now: now)
         with pytest.raises(BadSnapshot, match=r"made by .*their-detectors 1\.0"):
-            restore(theirs)
+            restored(theirs)
     snapshots._code.cache_clear()
 
 
 @pytest.mark.parametrize("library", ["river", "numpy", "scipy", "cel-expr-python"])
 def test_a_snapshot_by_another_version_of_a_library_is_refused(library: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a condition computes with may compute otherwise in another version: the partition is replayed."""
-    taken = take_snapshot(governor(), KEY)
-    assert restore(taken).offset == 41
+    table = taken(governor())
+    assert restored(table).offset == 41
     known: Any = snapshots.version  # type: ignore[attr-defined]
     with monkeypatch.context() as patch:
         patch.setattr(snapshots, "version", lambda name: "99.9" if name == library else known(name))
         snapshots._code.cache_clear()
         with pytest.raises(BadSnapshot, match=rf"this is .*{library} 99\.9"):
-            restore(taken)
+            restored(table)
     snapshots._code.cache_clear()
 
 
@@ -128,12 +154,12 @@ def test_a_detector_of_another_state_version_makes_a_snapshot_unusable(monkeypat
         gate = holding.gates.setdefault("mine", Gate("mine"))
         policy = parse_policy(f"gate: mine\npermit: {{ttl: 3s}}\nconditions: [drift: {text}]\n")
         gate.activate(Entry("mine", "mine.yaml", "digest", policy, ""), 1, Place("control", 0, 0, 0), "operator", Turn())
-        taken = take_snapshot(holding, KEY)
-        assert restore(taken).gates["mine"].conditions[0].name == "drift:s/x"
+        table = taken(holding)
+        assert restored(table).gates["mine"].conditions[0].name == "drift:s/x"
         with monkeypatch.context() as patch:
             patch.setattr(Cusum, "version", 99)
             with pytest.raises(BadSnapshot, match=r"StateVersionError: cusum: state of version \d+, this code reads 99"):
-                restore(taken)
+                restored(table)
 
 
 @pytest.mark.parametrize(

@@ -25,15 +25,15 @@ from failshut_breakers.governor import Governor, Owns
 from failshut_breakers.policy.policy import prepare
 from failshut_streams.config import WorkerConfig
 from failshut_streams.governor.effects import Effects
-from failshut_streams.governor.snapshots import BadSnapshot, restore_snapshot, take_snapshot
+from failshut_streams.governor.snapshots import BadSnapshot, Snapshots, TooLarge
 from failshut_streams.metrics import Metrics
 from failshut_streams.transport import Assignment, Chunk, ChunkApp, Commit, Record
 from failshut_streams.transport.front_door import PartitionOf
 
 logger = logging.getLogger(__name__)
 
-SNAPSHOT_BYTES_MAX = 15 * 1024 * 1024
-"""What the snapshots' topic takes, less the record around it."""
+SNAPSHOT_TIMES = 20
+"""The time between two snapshots is at least so many times what the last one took."""
 
 TellAgain = Callable[[int], Awaitable[None]]
 
@@ -60,7 +60,9 @@ class GovernorAgent:
         self._partition_of = partition_of
         self._tell_again = tell_again
         self._metrics = metrics
+        self._snapshots: dict[int, Snapshots] = {}
         self._snapped_s: dict[int, float] = {}
+        self._every_s: dict[int, float] = {}
         self._older: set[int] = set()  # evidence partitions with records of an older version, so that each is said once
         self._hints: dict[TP, Commit] = {}
 
@@ -124,7 +126,8 @@ class GovernorAgent:
                 self.effects.forget_written(gone)
         self._metrics.judged(len(chunk.records))
         self._metrics.governor_chunk(time.perf_counter() - began)
-        if time.monotonic() - self._snapped_s[chunk.partition] >= self.config.snapshot_every_ms / 1000:
+        every_s = self._every_s.get(chunk.partition, self.config.snapshot_every_ms / 1000)
+        if time.monotonic() - self._snapped_s[chunk.partition] >= every_s:
             await self._snapshot(chunk, governor)
 
     def _read(self, governor: Governor, record: Record) -> Run | None:
@@ -145,39 +148,52 @@ class GovernorAgent:
         if governor.offset < 0 or self.effects.waits(governor.gates):
             return  # what is not in the store must be said again after a restart
         await self.effects.settle()  # a decision that is not on record must be taken again after a restart
-        began = time.perf_counter()
-        snapshot = take_snapshot(governor, self._snapshot_key)
-        if len(snapshot) > SNAPSHOT_BYTES_MAX:
+        began, waited, size = time.perf_counter(), 0.0, 0
+        snapshots = self._snapshots[chunk.partition]
+        for name in snapshots.unnamed(list(self.table)):
+            self.table.pop(name, None)
+        try:
+            for name, data in snapshots.cut(governor):
+                if data is None:
+                    self.table.pop(name, None)
+                else:
+                    self.table[name] = data
+                    size += len(data)
+                paused = time.perf_counter()
+                await asyncio.sleep(0)  # marks, permits and seals do not wait for a large snapshot
+                waited += time.perf_counter() - paused
+                if self.governors.get(chunk.partition) is not governor:
+                    return  # let go meanwhile: what was written is named by no head
+        except TooLarge as error:
             self._snapped_s[chunk.partition] = time.monotonic()
             logger.error(
-                "the snapshot of evidence partition %d has %d bytes, at most %d can be kept: a restart replays from the one "
-                "before. Use more evidence partitions (a new topic and a new term)",
-                chunk.partition,
-                len(snapshot),
-                SNAPSHOT_BYTES_MAX,
+                "the snapshot of evidence partition %d cannot be kept: %s. A restart replays from the one before. Use more "
+                "evidence partitions (a new topic and a new term)",
+                *(chunk.partition, error),
             )
             return
-        self.table[str(chunk.partition)] = snapshot
-        self._metrics.snapshot(chunk.partition, len(snapshot), time.perf_counter() - began, time.time())
+        took = time.perf_counter() - began - waited
+        self._metrics.snapshot(chunk.partition, size, took, time.time())
         self._snapped_s[chunk.partition] = time.monotonic()
+        self._every_s[chunk.partition] = max(self.config.snapshot_every_ms / 1000, SNAPSHOT_TIMES * took)
         before = self._hints.get(chunk.tp)
         self._hints[chunk.tp] = chunk.done(min(chunk.upto, governor.offset + 1))
         if before is not None:
             await self.app.commit_chunks([before])
 
     def _restored(self, partition: int) -> Governor:
-        data = self.table.get(str(partition))
-        if data is not None:
-            try:
-                return restore_snapshot(data, self._snapshot_key, self.log, partition, self._owns(partition))
-            except BadSnapshot as error:
-                logger.error(
-                    "the snapshot of evidence partition %d is refused: %s. The partition is replayed from its beginning; "
-                    "its gates lapse until that is done",
-                    partition,
-                    error,
-                )
-        return Governor(partition, self.log, self._owns(partition))
+        snapshots = self._snapshots[partition] = Snapshots(partition, self._snapshot_key)
+        governor: Governor | None = None
+        try:
+            governor = snapshots.restore(self.table, self.log, self._owns(partition))
+        except BadSnapshot as error:
+            logger.error(
+                "the snapshot of evidence partition %d is refused: %s. The partition is replayed from its beginning; "
+                "its gates lapse until that is done",
+                partition,
+                error,
+            )
+        return governor or Governor(partition, self.log, self._owns(partition))
 
     def _owns(self, partition: int) -> Owns:
         return lambda gate: self._partition_of(gate) == partition

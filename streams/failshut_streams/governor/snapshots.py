@@ -6,6 +6,11 @@ can forge one can sign permits anyway. It names its evidence topic and partition
 another. It is read only after its HMAC has been checked, because its content (pickle) is code to whoever reads
 it.
 
+It is written in pieces, so that a gate that nothing happened to is not written again. The head holds the governor without
+its gates and the digest of each piece: one piece for the policies, others for the gates that changed since the head before.
+A piece of which half is out of date is written anew. All pieces that a head names are of its offset: the gates in them
+have not changed since they were written.
+
 Absent, forged and of another version are three results: None, BadSnapshot, BadSnapshot with its reason. All
 lead to the same: the partition is replayed from the term's start.
 """
@@ -16,10 +21,13 @@ import hashlib
 import hmac
 import pickle
 import platform
+import secrets
 import zlib
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 from cryptography.hazmat.primitives import hashes
@@ -31,17 +39,38 @@ from failshut.signing import SigningKey
 from failshut_breakers.evidence.log import EvidenceLog
 from failshut_breakers.evidence.records import SCHEMA
 from failshut_breakers.governor import Governor, Owns
+from failshut_breakers.parts import KeptGate, Policies, frame_of, joined, kept_gate
 from failshut_detectors.registry import plugin_versions
 
-VERSION = 1
+VERSION = 2
 LIBRARIES = ("river", "numpy", "scipy", "cel-expr-python")
 """What conditions compute with: with another version of one, what a snapshot holds was judged by other code."""
 BYTES_MAX = 64 * 1024 * 1024
-"""A snapshot that unpacks to more is refused."""
+"""A part of a snapshot that unpacks to more is refused."""
+SNAPSHOT_BYTES_MAX = 15 * 1024 * 1024
+"""What the snapshots' topic takes, less the record around it."""
+PIECE_BYTES = 1024 * 1024
+"""A piece is full when its gates have so many bytes, before they are compressed."""
+PIECES_MAX = 64
+"""Pieces that are kept. The gates of those beyond it, with the fewest gates that are still of use, are written anew."""
+POLICIES: frozenset[str] = frozenset()
+"""The gates in the piece that holds the policies."""
 
 
 class BadSnapshot(Exception):
     """Bytes that are not a snapshot of this partition, made by this code with this key."""
+
+
+class TooLarge(Exception):
+    """A part of a snapshot that cannot be kept."""
+
+
+class Piece(NamedTuple):
+    """A part of a snapshot: its digest, the gates that were written in it, and those of them that no later piece holds."""
+
+    digest: bytes
+    written: frozenset[str]
+    gates: frozenset[str]
 
 
 class _Envelope(msgspec.Struct, array_like=True):
@@ -51,6 +80,7 @@ class _Envelope(msgspec.Struct, array_like=True):
     partition: int
     offset: int
     state: bytes
+    pieces: list[tuple[str, bytes]]
 
 
 def snapshot_key(key: SigningKey) -> bytes:
@@ -58,45 +88,173 @@ def snapshot_key(key: SigningKey) -> bytes:
     return HKDF(hashes.SHA256(), 32, salt=None, info=b"failshut snapshot").derive(key.to_pem())
 
 
-def take_snapshot(governor: Governor, key: bytes) -> bytes:
-    """Return an authenticated snapshot of a governor."""
-    state = zlib.compress(pickle.dumps(governor, protocol=5), level=1)
-    body = msgspec.msgpack.encode(_Envelope(VERSION, _code(), governor.log.id, governor.partition, governor.offset, state))
+class Snapshots:
+    """The snapshots of one governor, in a table: the head under the partition's number, and pieces under names of their own.
+
+    The head is written last, and names every piece with its digest. So what a cut that was not finished has left is not named
+    by any head, and the head before it still finds all of its pieces. No piece is ever written over, not even by a worker that
+    does not know yet that the partition is another's now.
+    """
+
+    def __init__(self, partition: int, key: bytes) -> None:
+        self._name, self._key = str(partition), key
+        self._pieces: dict[str, Piece] = {}  # that the last head names, oldest first
+        self._begun = 0
+        self._mine = secrets.token_hex(4)
+        self._shape = -1  # the governor's at the last head
+
+    def cut(self, governor: Governor) -> Iterator[tuple[str, bytes | None]]:
+        """Yield what to write into the table, in order; None deletes a name. The governor must not go on meanwhile.
+
+        Raises:
+            TooLarge: a part is larger than the table's topic takes. Nothing that was yielded before needs to be taken back.
+        """
+        kept, moved = self._kept(governor)
+        fresh: dict[str, Piece] = {}
+        if self._shape != governor.shape:
+            yield self._write(fresh, pickle.dumps(Policies(governor.book, governor.agreement), protocol=5), POLICIES)
+        for names, content in _gathered(governor, moved):
+            yield self._write(fresh, content, names)
+        pieces = kept | fresh
+        state = zlib.compress(pickle.dumps(frame_of(governor), protocol=5), level=1)
+        named = [(name, piece.digest) for name, piece in pieces.items()]
+        envelope = _Envelope(VERSION, _code(), governor.log.id, governor.partition, governor.offset, state, named)
+        yield self._name, _sealed(_bounded(msgspec.msgpack.encode(envelope)), self._key)
+        gone = [name for name in self._pieces if name not in kept]
+        self._pieces, self._shape = pieces, governor.shape
+        governor.changed.clear()
+        for name in gone:
+            yield name, None
+
+    def _kept(self, governor: Governor) -> tuple[dict[str, Piece], list[str]]:
+        """Return the pieces that stay, and the gates to be written anew."""
+        if self._shape != governor.shape:
+            return {}, sorted(governor.gates)
+        changed = governor.changed
+        alive = {name: len(piece.gates - changed) for name, piece in self._pieces.items() if piece.written}
+        worth = [name for name, count in alive.items() if 2 * count > len(self._pieces[name].written)]
+        worth = sorted(worth, key=lambda name: (alive[name], name))[-PIECES_MAX:]
+        kept = {name: piece for name, piece in self._pieces.items() if not piece.written or name in worth}
+        kept = {name: piece._replace(gates=piece.gates - changed) for name, piece in kept.items()}
+        stay = frozenset().union(*(piece.gates for piece in kept.values()))
+        return kept, sorted(governor.gates.keys() - stay)
+
+    def _write(self, fresh: dict[str, Piece], content: bytes, names: frozenset[str]) -> tuple[str, bytes]:
+        data = _bounded(zlib.compress(content, level=1))
+        self._begun += 1
+        name = f"{self._name}/{self._mine}.{self._begun}"
+        fresh[name] = Piece(hashlib.sha256(data).digest(), names, names)
+        return name, data
+
+    def restore(self, table: Mapping[str, bytes], log: EvidenceLog, owns: Owns) -> Governor | None:
+        """Return the governor of the last head in a table, or None if there is none.
+
+        Raises:
+            BadSnapshot: it does not verify, or is of another topic, partition or version of this code, or lacks a piece.
+        """
+        data = table.get(self._name)
+        if data is None:
+            return None
+        envelope = _opened(data, self._key)
+        if (envelope.version, envelope.code) != (VERSION, _code()):
+            raise BadSnapshot(f"made by {envelope.code}, snapshot version {envelope.version}; this is {_code()}, {VERSION}")
+        if (envelope.evidence_id, envelope.partition) != (log.id, int(self._name)):
+            raise BadSnapshot(f"of partition {envelope.partition} of evidence topic {envelope.evidence_id}")
+        frame = _unpickled(_unpacked(envelope.state))
+        if not isinstance(frame, Governor) or frame.offset != envelope.offset:
+            raise BadSnapshot("its state is not a governor's")
+        policies: Policies | None = None
+        gates: dict[str, KeptGate] = {}
+        pieces: dict[str, Piece] = {}
+        for name, digest in envelope.pieces:
+            content = _unpickled(_unpacked(_authentic(table.get(name), digest)))
+            names = POLICIES
+            if isinstance(content, Policies):
+                policies = content
+            elif isinstance(content, dict):
+                names = frozenset(content)
+                for earlier, piece in pieces.items():  # a later piece has the gate as it was later
+                    pieces[earlier] = piece._replace(gates=piece.gates - names)
+                gates |= {gate: _gate(data) for gate, data in content.items()}
+            pieces[name] = Piece(digest, names, names)
+        if policies is None:
+            raise BadSnapshot("it holds no policies")
+        governor = joined(frame, policies, gates.values())
+        governor.owns = owns
+        self._pieces, self._shape = pieces, governor.shape
+        return governor
+
+    def unnamed(self, table: Iterable[str]) -> list[str]:
+        """Return the pieces in a table that a cut has left which was not finished."""
+        return [name for name in table if name.startswith(f"{self._name}/") and name not in self._pieces]
+
+
+def _authentic(data: bytes | None, digest: bytes) -> bytes:
+    if data is None:
+        raise BadSnapshot("a piece of it is gone")
+    if not hmac.compare_digest(hashlib.sha256(data).digest(), digest):
+        raise BadSnapshot("a piece of it is not authentic")
+    return data
+
+
+def _gate(data: bytes) -> KeptGate:
+    gate = _unpickled(data)
+    if not isinstance(gate, KeptGate):
+        raise BadSnapshot("a piece of it holds something else than gates")
+    return gate
+
+
+def _gathered(governor: Governor, names: Iterable[str]) -> Iterator[tuple[frozenset[str], bytes]]:
+    """Yield gates in pieces of about PIECE_BYTES, each gate by itself within, with their names."""
+    gates: dict[str, bytes] = {}
+    size = 0
+    for name in names:
+        gates[name] = pickle.dumps(kept_gate(governor, name), protocol=5)
+        size += len(gates[name])
+        if size >= PIECE_BYTES:
+            yield frozenset(gates), pickle.dumps(gates, protocol=5)
+            gates, size = {}, 0
+    if gates:
+        yield frozenset(gates), pickle.dumps(gates, protocol=5)
+
+
+def _bounded(data: bytes) -> bytes:
+    if len(data) > SNAPSHOT_BYTES_MAX:
+        raise TooLarge(f"a part of it has {len(data)} bytes, at most {SNAPSHOT_BYTES_MAX} can be kept")
+    return data
+
+
+def _sealed(body: bytes, key: bytes) -> bytes:
     return hmac.digest(key, body, "sha256") + body
 
 
-def restore_snapshot(data: bytes, key: bytes, log: EvidenceLog, partition: int, owns: Owns) -> Governor:
-    """Return the governor of a snapshot.
-
-    Raises:
-        BadSnapshot: it does not verify, or is of another topic, partition or version of this code.
-    """
+def _opened(data: bytes, key: bytes) -> _Envelope:
     tag, body = data[: hashlib.sha256().digest_size], data[hashlib.sha256().digest_size :]
     if not hmac.compare_digest(tag, hmac.digest(key, body, "sha256")):
         raise BadSnapshot("it is not authentic")
     try:
-        envelope = msgspec.msgpack.decode(body, type=_Envelope)
+        return msgspec.msgpack.decode(body, type=_Envelope)
     except msgspec.MsgspecError as error:
         raise BadSnapshot(f"not a snapshot: {error}") from error
-    if (envelope.version, envelope.code) != (VERSION, _code()):
-        raise BadSnapshot(f"made by {envelope.code}, snapshot version {envelope.version}; this is {_code()}, {VERSION}")
-    if (envelope.evidence_id, envelope.partition) != (log.id, partition):
-        raise BadSnapshot(f"of partition {envelope.partition} of evidence topic {envelope.evidence_id}")
+
+
+def _unpacked(data: bytes) -> bytes:
     unpacker = zlib.decompressobj()
     try:
-        state = unpacker.decompress(envelope.state, BYTES_MAX)
+        content = unpacker.decompress(data, BYTES_MAX)
     except zlib.error as error:
         raise BadSnapshot(f"its state cannot be unpacked: {error}") from error
     if not unpacker.eof:
         raise BadSnapshot(f"it unpacks to more than {BYTES_MAX} bytes")
+    return content
+
+
+def _unpickled(content: bytes) -> object:
+    """Return what was pickled. Only what the head's HMAC covers may be passed, itself or by its digest."""
     try:
-        governor = pickle.loads(state)  # noqa: S301 - authenticated above
+        return pickle.loads(content)  # noqa: S301 - authentic, as said above
     except Exception as error:  # whatever a state of other code raises, it is no ground to stop: the log is there
         raise BadSnapshot(f"its state cannot be read: {type(error).__name__}: {error}") from error
-    if not isinstance(governor, Governor) or governor.offset != envelope.offset:
-        raise BadSnapshot("its state is not a governor's")
-    governor.owns = owns
-    return governor
 
 
 def _version(package: str) -> str:
