@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
@@ -33,6 +34,9 @@ LIFE_MS = 5_000
 """How long a worker's line stays when it says nothing more."""
 
 REFUSED_MAX = 20
+
+LOOKED_MAX = 1_000
+"""Records of so many gates are looked at in a second."""
 
 Place = tuple[str, int]
 
@@ -84,6 +88,8 @@ class Health:
         self._config, self._router, self._governing, self._effects = config, router, governing, effects
         self._metrics = metrics
         self._started_ms = wall_ms()
+        self._told = False  # whether its line is in the store, as far as it knows
+        self._looked = ""  # the last gate whose record was looked at
         self._redis = connect(config.store, 1.0, connections_max=2)
 
     async def report_regularly(self) -> None:
@@ -158,15 +164,16 @@ class Health:
         term = self._router.control.term
         if term is None:
             return
-        names, gates = Names(term.installation), sorted(self._effects.last)
+        names, gates = Names(term.installation), self._looked_at()
         async with self._redis.pipeline(transaction=False) as pipe:
+            pipe.exists(names.worker(report.id))
             pipe.set(names.worker(report.id), msgspec.json.encode(report), px=LIFE_MS)
             for gate in gates:
                 pipe.exists(names.fence(gate))
                 pipe.getrange(names.record(gate), -TAIL_CHARS, -1)
-            told, *answers = await pipe.execute(raise_on_error=False)
+            stood, told, *answers = await pipe.execute(raise_on_error=False)
         fences, tails = answers[::2], answers[1::2]
-        for answer in (told, *answers):
+        for answer in (stood, told, *answers):
             if isinstance(answer, Exception) and not _is_about_one_key(answer):
                 raise answer  # a full store takes no line, and says all the same what it has lost
         # A store that was flushed has lost the closings too, and nothing else would say a permit again that lives by seals,
@@ -176,7 +183,18 @@ class Health:
             for gate, fence, tail in zip(gates, fences, tails, strict=True)
             if fence != 1 or isinstance(tail, Exception) or not self._effects.wrote(gate, tail)
         )
+        if self._told and stood != 1:  # its own line is gone: the store was flushed, or has not answered for long
+            self._effects.write_again(list(self._effects.last))
+        self._told = not isinstance(told, Exception)
         self._effects.write_again(self._effects.refusals.gates)  # nothing else would say again what is refused
+
+    def _looked_at(self) -> list[str]:
+        """Return the gates whose records are looked at now, in turns where there are many."""
+        gates = sorted(self._effects.last)
+        begin = bisect_right(gates, self._looked) if len(gates) > LOOKED_MAX else 0
+        now = (gates[begin:] + gates[:begin])[:LOOKED_MAX]
+        self._looked = now[-1] if now else ""
+        return now
 
     async def stop(self) -> None:
         """Disconnect."""

@@ -110,6 +110,33 @@ async def test_a_line_stays_for_a_while_and_a_flushed_closing_returns(store: Val
     await there.close()
 
 
+async def test_of_many_gates_some_are_looked_at_in_turn_and_a_flush_is_noticed_at_once(
+    store: Valkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A record that is gone is noticed when its turn comes; where the worker's own line is gone, so is everything."""
+    monkeypatch.setattr(health_module, "LOOKED_MAX", 2)
+    there = Store(store.url)
+    effects, _, _ = made(there)
+    at = health(effects, store.url)
+    gates = [f"gate{number}" for number in range(5)]
+    await effects.take([decision(Kind.CLOSE, gate=gate) for gate in gates])
+    await effects.write_pending()
+    with redis_py.Redis.from_url(store.url) as client:
+        await at._tell(at.report())
+        client.delete(NAMES.fence("gate4"))
+        seen = []
+        for _ in range(2):
+            seen.append(effects.waits(["gate4"]))
+            await at._tell(at.report())
+        assert (seen, effects.waits(["gate4"]), effects.waits(gates[:4])) == ([False, False], True, False)
+        await effects.write_pending()
+        client.flushall()
+        await at._tell(at.report())
+        assert all(effects.waits([gate]) for gate in gates)
+    await at.stop()
+    await there.close()
+
+
 @pytest.mark.parametrize("written", [b"\x00garbage", b"x" * 600, ["a", "list"]])
 async def test_what_is_written_over_a_record_does_not_stay(store: Valkey, written: bytes | list[str]) -> None:
     """A permit that lives by seals is not signed again for minutes: a record that is not this worker's is written again."""

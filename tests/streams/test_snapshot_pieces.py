@@ -38,7 +38,8 @@ def lively(seed: int, gates: int = GATES) -> World:
 
 def _of(number: int) -> str:
     rule = f'conformance: {{series: s/{number}, rule: "value <= 100", window: 5, over: 0.5, confidence: 1e-9, stale: 60s}}'
-    return policy(rule, "unreadable: {at_least: 2, window: 10s}", gate=f"g{number}", reset="{after: 5s, probes: 0}")
+    text: str = policy(rule, "unreadable: {at_least: 2, window: 10s}", gate=f"g{number}", reset="{after: 5s, probes: 0}")
+    return text
 
 
 def write(table: dict[str, bytes], snapshots: Snapshots, governor: Governor, most: int = 1 << 30) -> set[str]:
