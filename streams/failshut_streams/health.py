@@ -133,6 +133,7 @@ class Health:
                 if gate.said is not None
             ),
         )
+        self._metrics.unsealed(sum(governor.sealing.unsealed for governor in self._governing.governors.values()))
         owned = {"telemetry": 0, "otlp_metrics": 0, "internal": 0, "evidence": len(self._governing.governors)}
         for topic, _ in front_door:
             owned[topic] = owned.get(topic, 0) + 1

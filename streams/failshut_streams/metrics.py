@@ -135,6 +135,10 @@ class Metrics:
             self._transaction_age, {(role, str(partition)): age_ms / 1000 for (role, partition), age_ms in ages_ms.items()}
         )
 
+    def unsealed(self, count: int) -> None:
+        """Set how many open permits found no room in the newest seals of this worker's partitions."""
+        self._unsealed.set(count)
+
     def gates(self, now_ms: int, said: Iterable[tuple[Decision, int]]) -> None:
         """Set, for each gate that this worker governs, whether it is open, in which state, and why not.
 
@@ -309,6 +313,9 @@ class Metrics:
         self._gate_cause = self._gauge("gate_closed", "1 for the cause of a gate that is closed.", "gate", "cause")
         self._gate_breaker = self._gauge("gate_breaker", "1 for the state of the gate's breaker.", "gate", "state")
         self._gates_total = self._gauge("gates", "Gates that this worker governs.", "state")
+        self._unsealed = self._gauge(
+            "unsealed_permits", "Open permits that no seal renews, because a seal has no room for them."
+        )
         self._snapshot_bytes = self._gauge("snapshot_bytes", "Size of the newest snapshot.", "partition")
         self._snapshot_time = self._gauge("snapshot_timestamp_seconds", "When the newest snapshot was made.", "partition")
         self._snapshot_seconds = self._histogram("snapshot_seconds", "Time to take a snapshot.", _SNAPSHOT_SECONDS)

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 import redis as redis_py
 from patience import patient
+from prometheus_client import generate_latest
 from streams.test_effects import NOW_MS, Answers, decision, made
 
 from failshut.store.names import Names
@@ -44,7 +45,10 @@ def health(effects: Effects, url: str, *coverages: Coverage, waits: Any = dict) 
     router = SimpleNamespace(cutters={0: SimpleNamespace(topic="telemetry", partition=1)}, control=control)
     disputes = [("pay", "worker b feeds this gate nothing")]
     governors = {
-        n: SimpleNamespace(coverages=[at] if at else [], gates={}, disputes=lambda: disputes) for n, at in enumerate(coverages)
+        n: SimpleNamespace(
+            coverages=[at] if at else [], gates={}, disputes=lambda: disputes, sealing=SimpleNamespace(unsealed=n)
+        )
+        for n, at in enumerate(coverages)
     }
     naming = SimpleNamespace(trouble="the operators file is old")
     governing = SimpleNamespace(governors=governors)
@@ -65,6 +69,14 @@ async def test_a_report_names_the_partition_that_holds_evidence_back() -> None:
     assert report.operators == "the operators file is old"
     assert [line.partition(":")[0] for line in report.unread] == ["bad"]
     assert (report.evidence_partitions, report.front_door) == ([0, 1], ["telemetry/1"])
+
+
+async def test_permits_that_no_seal_renews_are_counted() -> None:
+    """Those of all partitions: their gates lapse, and nothing else would say why."""
+    effects, _, _ = made()
+    at = health(effects, "redis://127.0.0.1:1", *[coverage({})] * 4)
+    at.report()
+    assert b"failshut_unsealed_permits 6.0" in generate_latest(at._metrics.registry)
 
 
 async def test_a_report_names_the_transaction_that_is_waited_for() -> None:
