@@ -23,6 +23,7 @@ from failshut_breakers.agreement import Agreement
 from failshut_breakers.conditions import Moment
 from failshut_breakers.decisions.decision import Breaker, Decision, Kind
 from failshut_breakers.evidence.coverage import CONTROL, Admission, Coverage
+from failshut_breakers.evidence.lanes import Lanes
 from failshut_breakers.evidence.log import EvidenceLog
 from failshut_breakers.evidence.records import AcceptedGap, Activation, EvidenceError, Place, Reading, Run, Term
 from failshut_breakers.gate.state import Gate
@@ -31,9 +32,6 @@ from failshut_breakers.gate.turn import Turn
 from failshut_breakers.policy.policy import PolicyBook
 from failshut_breakers.sealing import Sealing
 from failshut_breakers.waking import Waking
-
-FORKS_MAX = 64
-"""Forks of coverages at once. Beyond it a disputed run counts for no gate of its coverage."""
 
 TRUST = "unlock the gate when you trust its evidence"
 
@@ -60,15 +58,13 @@ class Governor:
         self.whole = True  # the log was read from its beginning, or from a snapshot that was
         self.book = PolicyBook()
         self.gates: dict[str, Gate] = {}
-        self.coverages: list[Coverage] = []  # oldest version first; at least one once a term is open
-        self.forks: list[Coverage] = []  # of gates for which some router's runs do not count
+        self.lanes = Lanes()  # at least one coverage once a term is open
         self.agreement = Agreement()
         self.sealing = Sealing()
         self.waking = Waking()
         self.seal: Seal | None = None  # of the last record, where one was due
         self.changed: set[str] = set()  # gates since somebody last asked (parts.py): whoever keeps a copy keeps these anew
         self.shape = 0  # grows with what is kept beside gates and coverages: policies, and the tables of routers
-        self._forked = 0
         self._turns: dict[str, Turn] = {}  # of gates that a notice changed, until their next record is judged
 
     @classmethod
@@ -95,7 +91,7 @@ class Governor:
         if activation is not None:
             governor.book.apply(activation.offset, activation.version, activation.files, activation.fault)
         routing = governor.book.routing
-        governor.coverages = [Coverage.of_term(term, routing)]
+        governor.lanes.begin(term, routing)
         governor._agree()
         for name in sorted(filter(owns, governor.book.entries)):
             gate = governor._begin(name)
@@ -142,7 +138,7 @@ class Governor:
             self.sealing.note(touched[name][0])
         if run.notices or run.feeds is not None or self.agreement.operators != believed:
             self.shape += 1
-        evidence_ms = max(coverage.evidence_ms for coverage in (*self.coverages, *self.forks))
+        evidence_ms = max(coverage.evidence_ms for coverage in self.lanes)
         self.seal = self.sealing.after(self.installation, self.partition, self.term, offset, self.judged_ms, evidence_ms)
         return decisions
 
@@ -165,7 +161,12 @@ class Governor:
 
     def coverage_of(self, gate: Gate) -> Coverage:
         """Return the coverage that a gate's evidence counts on."""
-        return next(coverage for coverage in (*self.coverages, *self.forks) if coverage.lane == gate.lane)
+        return self.lanes.of(gate.lane)
+
+    @property
+    def coverages(self) -> list[Coverage]:
+        """The coverages that are no forks, the oldest version first."""
+        return self.lanes.coverages
 
     def pass_over(self, offset: int) -> None:
         """Take note of a record that counts for nobody: what it told is not known, so nothing here is whole."""
@@ -186,7 +187,7 @@ class Governor:
         refusing = self._split(run)
         by_lane: dict[tuple[int, int], tuple[Coverage, Admission, int]] = {}
         moved: set[tuple[int, int]] = set()
-        for coverage in (*self.coverages, *self.forks):
+        for coverage in self.lanes:
             before_ms = coverage.evidence_ms
             if coverage.lane in refusing:
                 coverage.refuse(run)
@@ -210,7 +211,7 @@ class Governor:
             self._wake(gate)
         for coverage in stirred:
             self.waking.passes(coverage.lane, Moment(coverage.evidence_ms, coverage.newest_ms))
-        if moved and (len(self.coverages) > 1 or self.forks):
+        if moved and len(list(self.lanes)) > 1:
             self._merge()
         return touched
 
@@ -252,29 +253,26 @@ class Governor:
         refusing: set[tuple[int, int]] = set()
         if not disputed:
             return refusing
-        for coverage in (*self.coverages, *self.forks):
+        for coverage in self.lanes:
             gates = [gate for gate in self.gates.values() if gate.lane == coverage.lane]
             mine = [gate for gate in gates if gate.name in disputed]
             if not mine or not coverage.owes(run):
                 continue  # nothing is vouched for here
             shared = coverage.fork == 0 or len(mine) < len(gates)
-            alone = self._fork(coverage, mine) if shared and len(self.forks) < FORKS_MAX else coverage
+            alone = self.lanes.fork(coverage) if shared else None
+            if alone is None:
+                refusing.add(coverage.lane)
+                continue
+            for gate in mine:
+                self._wake(gate)
+                gate.fork = alone.fork
             refusing.add(alone.lane)
         return refusing
-
-    def _fork(self, coverage: Coverage, gates: list[Gate]) -> Coverage:
-        self._forked += 1
-        fork = coverage.forked(self._forked)
-        self.forks.append(fork)
-        for gate in gates:
-            self._wake(gate)
-            gate.fork = fork.fork
-        return fork
 
     def _refuse_control(self, run: Run) -> dict[str, Touched]:
         """Count nothing of a run whose router believed other operators: not its commands, and not its mark."""
         touched: dict[str, Touched] = {}
-        for coverage in (*self.coverages, *self.forks):
+        for coverage in self.lanes:
             if coverage.owes(run):
                 coverage.refuse(run)
         if run.mark is not None:
@@ -289,7 +287,7 @@ class Governor:
         What lies between did not count for some gate, or its batch was lost. Where no run goes on beyond it, telling it again
         would change nothing: the router that told it is the one that would tell it.
         """
-        gapped = [coverage for coverage in (*self.coverages, *self.forks) if coverage.gaps]
+        gapped = [coverage for coverage in self.lanes if coverage.gaps]
         used = {gate.lane for gate in self.gates.values()} if gapped else set()
         owed: dict[tuple[str, int], int] = {}
         for coverage in gapped:
@@ -302,7 +300,7 @@ class Governor:
     def disputes(self) -> list[tuple[str, str]]:
         """Return each gate whose evidence time is held back by a router's other reading, with words for it."""
         found: list[tuple[str, str]] = []
-        if not any(coverage.refused for coverage in (*self.coverages, *self.forks)):
+        if not any(coverage.refused for coverage in self.lanes):
             return found
         for name, gate in sorted(self.gates.items()):
             if gate.entry.policy is None:
@@ -349,40 +347,13 @@ class Governor:
         return self._turns.setdefault(gate, Turn())
 
     def _merge(self) -> None:
-        """Let go of a coverage that the next one has caught up with, or that no gate counts on."""
-        self._rejoin()
-        used = {gate.version for gate in self.gates.values() if gate.fork == 0}
-        kept: list[Coverage] = []
-        for coverage in reversed(self.coverages):
-            newer = kept[0] if kept else None
-            if newer is not None and coverage.version not in used:
-                continue
-            if newer is not None and coverage.same_reach(newer):
-                self._move(coverage, newer)
-                continue
-            kept.insert(0, coverage)
-        self.coverages = kept
-        self.waking.keep(coverage.lane for coverage in (*self.coverages, *self.forks))
-
-    def _rejoin(self) -> None:
-        """Let go of a fork that was told again all that it had not counted."""
-        kept: list[Coverage] = []
-        used = {gate.lane for gate in self.gates.values()}
-        for fork in self.forks:
-            if fork.lane not in used:
-                continue
-            same = next((one for one in self.coverages if one.version >= fork.version and one.same_reach(fork)), None)
-            if same is None:
-                kept.append(fork)
-            else:
-                self._move(fork, same)
-        self.forks = kept
-
-    def _move(self, one: Coverage, other: Coverage) -> None:
-        for gate in self.gates.values():
-            if gate.lane == one.lane:
+        """Let go of coverages that have ended; their gates go on with others."""
+        moves = self.lanes.merge({gate.lane for gate in self.gates.values()})
+        for gate in self.gates.values() if moves else ():
+            if gate.lane in moves:
                 self._wake(gate)
-                gate.version, gate.fork = other.lane
+                gate.version, gate.fork = moves[gate.lane]
+        self.waking.keep(coverage.lane for coverage in self.lanes)
 
     # --- notices ---
 
@@ -396,7 +367,7 @@ class Governor:
             self._wake(gate)
         self.whole = term.term == 1 and self.whole and not self.gates
         self.term, self.term_offset = term.term, term.offset
-        self.coverages, self.forks = [Coverage.of_term(term, self.book.routing)], []
+        self.lanes.begin(term, self.book.routing)
         self.agreement.operators = None  # all of control is told anew
         self.sealing.begin_term()
         place = Place(CONTROL, 0, term.offset, 0)
@@ -417,7 +388,7 @@ class Governor:
             if isinstance(notice, Activation):
                 changed |= self._activate(notice, Place(run.topic, run.partition, notice.offset, 0))
             elif isinstance(notice, AcceptedGap) and notice.offset > self.term_offset:  # of an older term: of other offsets
-                for coverage in (*self.coverages, *self.forks):
+                for coverage in self.lanes:
                     coverage.accept_gap(notice.topic, notice.partition, notice.upto)
         self._forget(changed)
         return changed
@@ -440,7 +411,7 @@ class Governor:
                 gate.activate(self.book.entries[name], gate.version, place, activation.signer, self._turn(name))
                 gate.fork = fork
             return mine
-        self.coverages.append(self.coverages[-1].succeeded_by(activation.offset, activation.time_ms))
+        self.lanes.succeed(activation)
         mine = {gate for gate in changed if self.owns(gate)}
         forks: dict[int, int] = {}
         for name in sorted(mine):
@@ -454,18 +425,8 @@ class Governor:
             self._wake(gate)
             gate.activate(self.book.entries[name], activation.offset, place, activation.signer, self._turn(name))
             if before[1]:  # what was not told to it is still owed: its next policy may ask for the same series
-                gate.fork = forks.get(before[1]) or self._succeed(before, activation, forks)
+                forks[before[1]] = gate.fork = forks.get(before[1]) or self.lanes.succeed_fork(before, activation)
         return mine
-
-    def _succeed(self, lane: tuple[int, int], activation: Activation, forks: dict[int, int]) -> int:
-        """Let a fork go on under a newer version; return the number of the fork that follows it."""
-        fork = next(one for one in self.forks if one.lane == lane)
-        self._forked += 1
-        after = fork.succeeded_by(activation.offset, activation.time_ms)
-        after.fork, after.refused = self._forked, dict(fork.refused)
-        self.forks.append(after)
-        forks[lane[1]] = after.fork
-        return after.fork
 
     def _forget(self, changed: set[str]) -> None:
         """Forget gates that two bundles have not named. Their closings stay in the store.

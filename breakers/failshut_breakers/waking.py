@@ -17,9 +17,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from failshut_breakers.conditions import Moment
-
-Lane = tuple[int, int]
-"""A coverage: routing version and fork."""
+from failshut_breakers.evidence.lanes import Lane
 
 HEAP_TIMES = 4
 """A heap with this many times more entries than there are sleepers is made anew."""

@@ -7,7 +7,6 @@ import pytest
 from log import CONTROL, Router, World, policy
 
 from failshut.cause import Cause
-from failshut_breakers import governor as governor_module
 from failshut_breakers.agreement import (
     FAULT_CHARS_TOLD_MAX,
     FAULTS_TOLD_MAX,
@@ -20,6 +19,7 @@ from failshut_breakers.agreement import (
     feeds_of,
 )
 from failshut_breakers.decisions.decision import Breaker, Decision, Kind
+from failshut_breakers.evidence import lanes
 from failshut_breakers.evidence.records import EvidenceError, OlderWire, decode_run, encode_run
 from failshut_breakers.policy.policy import Entry, parse_policy
 
@@ -130,7 +130,7 @@ def test_what_did_not_count_is_told_again_and_judged() -> None:
     assert set(owed) == {key for key in world.door.logs if key != CONTROL}
     said = [one for one in world.tell_again() if one.gate == "g"]
     assert {one.cause for one in said if one.kind is Kind.CLOSE} == {Cause.CONFORMANCE}
-    assert world.governors[0].forks == []
+    assert world.governors[0].lanes.forks == []
     assert world.governors[0].owed() == {}
     assert world.governors[0].disputes() == []
 
@@ -189,7 +189,7 @@ def test_an_operator_signs_for_what_cannot_be_told_again() -> None:
 
 def test_beyond_the_bound_a_disputed_run_counts_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     """Forks are bounded: at the bound all gates of a coverage stand still, none is passed over."""
-    monkeypatch.setattr(governor_module, "FORKS_MAX", 0)
+    monkeypatch.setattr(lanes, "FORKS_MAX", 0)
     world = opened(G, H)
     world.turned = True
     world.bad(4)

@@ -101,7 +101,7 @@ def _agrees(governor: Governor, gate: Gate, decision: Decision, offset: int) -> 
 
 
 def _coverage(governor: Governor, gate: Gate) -> Coverage | None:
-    return next((one for one in (*governor.coverages, *governor.forks) if one.lane == gate.lane), None)
+    return next((one for one in governor.lanes if one.lane == gate.lane), None)
 
 
 def differ_in_words(one: Decision, two: Decision) -> bool:
