@@ -313,6 +313,7 @@ class TestFaults:
             return real(*arguments)
 
         monkeypatch.setattr(owner, where, once)
+        world.samples([48.0], flush=False)
         world.mark(LIFE_MS if where == "_decision" else 1_000)
         assert failed
         assert (world.last().kind, world.last().cause, world.last().breaker) == (Kind.CLOSE, Cause.FAULT, State.LOCKED)

@@ -59,7 +59,7 @@ class Lanes:
         return after.fork
 
     def merge(self, used: set[Lane]) -> dict[Lane, Lane]:
-        """Let go of what has ended; return on which lane the gates of a former lane go on. `used` are the lanes of all gates."""
+        """Let go of what has ended. Return where the gates of a former lane go on. `used` are the lanes of all gates."""
         moves = self._rejoin(used)
         versions = {version for version, fork in used if fork == 0} | {version for version, _ in moves.values()}
         kept: list[Coverage] = []
