@@ -327,3 +327,24 @@ def test_what_a_checkpoint_needs_is_never_written_again(folder: Path, monkeypatc
         grow(folder, count)
         assert not needed & set(written)
     assert TileId(ENTRIES, 0).path in files_of(folder)
+
+
+def test_names_last_before_a_checkpoint_needs_them(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A loss of power takes names that were not synced: every tile's is, before its checkpoint is even written anywhere."""
+    unsynced: list[tuple[str, int]] = []
+    files = Files(folder)
+    write_next, rename = Files.write_next, Files.rename
+
+    def written(self: Files, path: str, data: bytes) -> None:
+        unsynced.append(("written", len(self._renamed)))
+        write_next(self, path, data)
+
+    def renamed(self: Files, source: str, target: str) -> None:
+        unsynced.append(("published", len(self._renamed)))
+        rename(self, source, target)
+
+    monkeypatch.setattr(Files, "write_next", written)
+    monkeypatch.setattr(Files, "rename", renamed)
+    grow(folder, 1, 600, files=files)
+    assert unsynced == [("written", 0), ("published", 0)] * 2
+    assert not files._renamed
