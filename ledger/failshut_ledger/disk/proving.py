@@ -37,7 +37,8 @@ def find_leaves(files: Files, decision: str) -> list[int]:
     if not at or not (epoch.isascii() and epoch.isdigit() and len(epoch) <= 16):
         raise Malformed(f"a decision is named by its leaf's index, or as GATE@EPOCH: {decision[:200]!a}")
     offset = int(epoch) & _OFFSET_MASK
-    changed, more = [], []
+    changed: list[int] = []
+    more: list[int] = []
     for index, leaf in DiskTiles(files).all_leaves(_checkpoint(files)[0].size):
         if gate.encode() not in split_envelope(leaf)[0]:
             continue
