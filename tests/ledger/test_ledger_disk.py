@@ -267,14 +267,18 @@ def test_a_ledger_is_created_once(folder: Path) -> None:
 
 
 def test_an_older_checkpoint_put_back_is_refused(folder: Path) -> None:
-    """A checkpoint restored from yesterday has a partial tile that is gone: to go on from it would be a fork."""
+    """Its partial tile was removed when a newer checkpoint was on the disk: to write on from the older one would be a fork."""
     grow(folder, 200)
     old = (folder / "checkpoint").read_bytes()
-    grow(folder, 100)
+    new_size = grow(folder, 100).size
     new = (folder / "checkpoint").read_bytes()
     (folder / "checkpoint").write_bytes(old)
+    before = {path: (folder / path).read_bytes() for path in files_of(folder)}
+    with pytest.raises(FileMissing, match=r"older than the tiles.* fork"), open_ledger(folder, KEY):
+        pass
+    assert {path: (folder / path).read_bytes() for path in files_of(folder)} == before
     (folder / "checkpoint.next").write_bytes(new)
-    assert grow(folder).size == 300, "the newer one that waits is taken up"
+    assert grow(folder).size == new_size, "a newer one that waits is taken up"
     (folder / "checkpoint.next").write_bytes(old)
     with pytest.raises(FileDamaged, match="somebody put it there"), open_ledger(folder, KEY):
         pass

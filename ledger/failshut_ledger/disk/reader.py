@@ -1,4 +1,8 @@
-"""Reads tiles and leaves of a tree from disk. A partial tile that was removed is read from the full one that took its place."""
+"""Reads tiles and leaves of a tree from disk.
+
+A reader of an older tree finds a partial tile removed, and reads the full one that took its place. The writer reads no older
+tree: where its partial tile is gone and the full one is there, somebody has put an older checkpoint back.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +31,9 @@ KEPT_MAX: Final = 64
 class DiskTiles:
     """The tiles of a ledger. Every method raises FileMissing, FileDamaged or DiskFailed, with the file's path."""
 
-    def __init__(self, files: Files) -> None:
-        self._files = files
+    def __init__(self, files: Files, *, newest: bool = False) -> None:
+        """Read a tree; `newest`: nothing was written behind it that a checkpoint says."""
+        self._files, self._newest = files, newest
         self._kept: OrderedDict[TileId, list[bytes]] = OrderedDict()
 
     def hashes(self, tile: TileId) -> Sequence[bytes]:
@@ -61,6 +66,11 @@ class DiskTiles:
         except FileMissing:
             if tile.width == WIDTH or not self._files.there(tile.full.path):
                 raise
+            if self._newest:
+                raise FileMissing(
+                    f"{name} is not there and {tile.full.path} is: the checkpoint is older than the tiles, and to write on "
+                    "would be a fork"
+                ) from None
             there, name = tile.full, tile.full.path
             data = self._files.read(name, bytes_max)
         try:

@@ -54,7 +54,7 @@ class Writer:
         self._signer = signer
         self._done_for = False
         self.checkpoint = _read_checkpoint(files, signer.verifier)
-        self.tiles = DiskTiles(files)
+        self.tiles = DiskTiles(files, newest=True)
         self._edge = _read_edge(self.tiles, self.checkpoint)
         self._open = _read_open_bundle(self.tiles, self.checkpoint.size)  # the leaves of the bundle that is not full
 
@@ -166,7 +166,7 @@ def _read_checkpoint(files: Files, verifier: Verifier) -> Checkpoint:
         return published
     if waiting.size < published.size or waiting.origin != published.origin:
         raise FileDamaged(f"{NEXT} is older than {CHECKPOINT}, or another ledger's: somebody put it there")
-    _read_edge(DiskTiles(files), waiting)
+    _read_edge(DiskTiles(files, newest=True), waiting)
     files.rename(NEXT, CHECKPOINT)
     files.settle()
     logger.info("a checkpoint of %d leaves was signed and not published; it is now", waiting.size)
