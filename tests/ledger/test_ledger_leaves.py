@@ -104,6 +104,26 @@ def test_what_is_no_decision_is_a_leaf_all_the_same(value: bytes) -> None:
     assert statement.subject == "record/decisions/2/5"
 
 
+@settings(max_examples=draws(200), deadline=None)
+@given(st.data())
+def test_no_record_stops_the_ledger(data: st.DataObject) -> None:
+    """A decision with any bytes changed, from surrogates to numbers of thirty digits, becomes a leaf that can be read."""
+    value = encoded(CLOSED)[0]
+    begin = data.draw(st.integers(0, len(value)))
+    end = data.draw(st.integers(begin, min(len(value), begin + 20)))
+    odd = st.sampled_from([b"9" * 30, b"-1", b"null", rb"\ud800", rb"\u0000", b"\xed\xa0\x80", b"[" * 5000, b'"', b"1e400"])
+    changed = value[:begin] + data.draw(st.one_of(odd, st.binary(max_size=8))) + value[end:]
+    statement = told(record_leaf(recorded(changed), KEY))
+    assert statement.digest == hashlib.sha256(changed).hexdigest()
+
+
+@pytest.mark.parametrize("number", [b"9" * 30, b"-5"])
+def test_odd_numbers_are_no_reason_to_stop(number: bytes) -> None:
+    """A time that no clock has is on the ledger as it stood in the topic."""
+    value = encoded(CLOSED)[0].replace(str(CLOSED.evidence_ms).encode(), number)
+    assert told(record_leaf(recorded(value), KEY)).predicate["time_ms"] == int(number)
+
+
 @pytest.mark.parametrize(
     "more",
     [
