@@ -2,7 +2,7 @@
 # hashed packages; later calls find its stamp and take no time.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint coverage fix bench simulate model mutants clean
+.PHONY: help demo test check lint coverage fix bench simulate model mutants outside clean
 
 # Where it is set, pytest keeps nothing of what it made of the tests, and `make check` takes a third longer.
 unexport PYTHONDONTWRITEBYTECODE
@@ -54,6 +54,10 @@ model: $(STAMP)  ## check the protocol's models with SPIN, where it is installed
 
 mutants: $(STAMP)  ## take lines that decide away, one at a time: does a test notice? (ONLY="id id": these alone)
 	@$(BIN)/python tests/mutants/run.py --jobs 2 $(if $(ONLY),--only $(ONLY))
+
+outside: $(STAMP)  ## have golang.org/x/mod and securesystemslib verify a ledger; kill its writer 200 times
+	@FAILSHUT_LEDGER_KILLS=200 $(BIN)/pytest -q \
+	    tests/ledger/test_ledger_outside.py tests/ledger/test_ledger_leaves.py tests/ledger/test_ledger_killed.py
 
 clean:  ## remove what make and the demonstration made (downloads in the cache stay)
 	rm -rf $(VENV) .failshut .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis dist build docs/model/build

@@ -112,6 +112,21 @@ COMMANDS = (
         "Tune a policy's detectors and parameters against labelled incidents, and score the choice on held-out ones.",
     ),
     Lazy(
+        "ledger",
+        "ledger.ledger:group",
+        "The ledger: a tamper-evident log of every decision, which others verify with a public key alone.",
+    ),
+    Lazy(
+        "proof",
+        "ledger.proof:proof",
+        "Write the proof of one decision: the signed decision, its place in the ledger, and the signed checkpoint.",
+    ),
+    Lazy(
+        "verify",
+        "ledger.verify:verify",
+        "Verify the proof of one decision, offline: what was decided, on which evidence, under which policy, and by whose key.",
+    ),
+    Lazy(
         "policy",
         "policy:group",
         "Policies: which conditions a gate has, and what each does. One YAML file for one gate; a folder of them is a bundle.",

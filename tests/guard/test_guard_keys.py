@@ -389,8 +389,8 @@ def test_a_child_that_was_forked_during_a_look_follows_the_file(monitor: Monitor
 
 
 def test_the_drill_for_a_stolen_key(monitor: Monitor, make_guard: Callable[..., Guard], jwks: Path, store: Valkey) -> None:
-    """docs/stolen-key.md, step by step, against a thief who goes on writing: forged permits, pushes and epochs count for
-    nothing once the file is replaced, and the gates come back under the new key."""
+    """docs/trouble/stolen-key.md, step by step, against a thief who goes on writing: forged permits, pushes and epochs count
+    for nothing once the file is replaced, and the gates come back under the new key."""
     guards = [make_guard(jwks=str(jwks)) for _ in range(2)]
     gates = [Gate(monitor.gate, guard=guard) for guard in guards]
     for gate in gates:

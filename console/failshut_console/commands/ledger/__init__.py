@@ -1,0 +1,1 @@
+"""Commands on the ledger and on proofs: their signatures. The room ledger/ carries them out."""

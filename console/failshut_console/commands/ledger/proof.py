@@ -1,0 +1,28 @@
+"""`failshut proof`: one decision, with all that proves it, in one file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def proof(
+    decision: Annotated[str, typer.Argument(metavar="DECISION", help="GATE@EPOCH as `failshut log` prints them, or an index.")],
+    ledger: Annotated[Path, typer.Option(envvar="FAILSHUT_LEDGER", help="The ledger's folder.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The file to write, for example d.tlog-proof.")],
+) -> None:
+    """Write the proof of one decision: the signed decision, its place in the ledger, and the signed checkpoint.
+
+    The file is a C2SP tlog-proof. Whoever has it and the public key needs nothing else: `failshut verify`.
+
+    Exit status: 0 written, 1 the ledger holds no such decision, or is damaged, 2 wrong usage.
+    """
+    from failshut_console.ledger.auditing import write_proof
+
+    index, others = write_proof(ledger, decision, out)
+    typer.echo(f"{out}: leaf {index}")
+    if others:
+        shown = ", ".join(map(str, others[:10]))
+        typer.echo(f"said under the same epoch as well: leaf {shown}{' and more' if len(others) > 10 else ''}")

@@ -1,0 +1,85 @@
+"""Carries out the commands that write a ledger: create, run, rotate."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import time
+from pathlib import Path
+
+from aiokafka.errors import KafkaError
+
+from failshut_console.exits import Trouble, unreachable
+from failshut_console.ledger.feed import Feed, NoTopic
+from failshut_console.ledger.key_files import ledger_trouble, load_signer, make_key, public_of
+from failshut_ledger.disk.writer import create_ledger, open_ledger
+from failshut_ledger.errors import LedgerError
+from failshut_ledger.leaves.statement import rotation_leaf
+from failshut_streams.kafka.address import shown
+
+logger = logging.getLogger(__name__)
+
+
+def create(folder: Path, key: Path, name: str) -> str:
+    """Make a ledger, and its key where there is none; return its public key.
+
+    Raises:
+        Trouble: it cannot be made.
+    """
+    signer = load_signer(key) if key.exists() else make_key(key, name)
+    if name and signer.verifier.name != name:
+        raise Trouble(f"the key in {key} is called {signer.verifier.name}", "nothing was made", "leave --name out")
+    try:
+        create_ledger(folder, signer)
+    except LedgerError as error:
+        raise ledger_trouble(error) from error
+    return str(signer.verifier)
+
+
+def run(folder: Path, key: Path, broker: str, prefix: str) -> None:
+    """Follow the decisions topic until SIGTERM or SIGINT.
+
+    Raises:
+        Trouble: the ledger or the topic is not as it must be, or no broker answers.
+    """
+    signer = load_signer(key)
+    try:
+        with open_ledger(folder, signer) as writer:
+            feed = Feed(writer, signer, broker, prefix)
+            logger.info("the ledger %s has %d leaves", signer.verifier.name, writer.checkpoint.size)
+            asyncio.run(_until_told(feed))
+            logger.info("stopped at %d leaves, %d of them written by this run", writer.checkpoint.size, feed.written)
+    except LedgerError as error:
+        raise ledger_trouble(error) from error
+    except NoTopic as error:
+        raise Trouble(str(error), "nothing was written", "name the monitor's prefix: --prefix") from error
+    except (KafkaError, OSError, TimeoutError) as error:
+        raise unreachable(f"Kafka at {shown(broker)} does not answer: {error}", "start it, or name it with --broker") from error
+
+
+def rotate(folder: Path, old: Path, new: Path) -> str:
+    """Hand a ledger over to a new key, which is made where there is none; return its public key.
+
+    Raises:
+        Trouble: the ledger is being written, or is not the old key's.
+    """
+    before = load_signer(old)
+    after = load_signer(new) if new.exists() else make_key(new, before.verifier.name)
+    try:
+        leaf = rotation_leaf(before, after, time.time_ns() // 1_000_000)
+        with open_ledger(folder, before) as writer:
+            writer.append([leaf], writer.checkpoint.position, [after])
+    except LedgerError as error:
+        raise ledger_trouble(error, f"stop `failshut ledger run` first; {public_of(new)} stays for another try") from error
+    return str(after.verifier)
+
+
+async def _until_told(feed: Feed) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        with contextlib.suppress(NotImplementedError, RuntimeError):  # in a thread of a test there are no signals
+            loop.add_signal_handler(name, stop.set)
+    await feed.run(stop)

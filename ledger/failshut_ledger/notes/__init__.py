@@ -1,0 +1,1 @@
+"""Texts that keys have signed: notes, checkpoints, cosignatures, proofs, trust policies. Pure."""
