@@ -86,7 +86,11 @@ def test_no_changed_byte_is_believed(at: int, by: int) -> None:
         restore(bytes(changed))
 
 
-@pytest.mark.parametrize("data", [b"", b"x", SNAPSHOT[:32], SNAPSHOT[:-1], SNAPSHOT + b"x"])
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"x", SNAPSHOT[:32], SNAPSHOT[:-1], SNAPSHOT + b"x"],
+    ids=["nothing", "a-byte", "the-tag-alone", "cut-short", "added-to"],
+)
 def test_a_torn_snapshot_is_refused(data: bytes) -> None:
     """A snapshot that was cut short or added to is not authentic."""
     with pytest.raises(BadSnapshot):
