@@ -127,6 +127,11 @@ COMMANDS = (
         "Keys: the monitor's signs permits, an operator's signs commands. Both are Ed25519.",
     ),
     Lazy(
+        "access",
+        "access:group",
+        "Access keys: who may ask the HTTP gateway, for which subjects and gates, and until when.",
+    ),
+    Lazy(
         "term",
         "term:group",
         "Terms of the evidence log. Open the first one once, and the next only if a log was lost or replaced.",
