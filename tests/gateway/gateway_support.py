@@ -94,7 +94,7 @@ class Running:
             connection.close()
 
     def get(self, path: str, key: str = "", **headers: str) -> Reply:
-        return self.call("GET", path, key, **headers)
+        return self.call("GET", path, key, None, **headers)
 
     def post(self, path: str, key: str, document: Any, **headers: str) -> Reply:
         body = document if isinstance(document, bytes) else json.dumps(document).encode()
