@@ -76,6 +76,7 @@ class GatewayServer(uvicorn.Server):
         self._tls_files = [path for path in (cert, key) if path]
         self._tls_content: list[bytes] = []
         self._listening: list[socket.socket] = []
+        self._places: list[tuple[str, int]] = []
         self._house: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -83,6 +84,7 @@ class GatewayServer(uvicorn.Server):
         self._tls_content = _contents(self._tls_files)
         await super().startup(sockets=sockets)
         self._listening = list(sockets or [])
+        self._places = [listener.getsockname()[:2] for listener in self._listening]
 
     async def main_loop(self) -> None:
         """Serve until it is told to stop, under the watchdog."""
@@ -119,32 +121,27 @@ class GatewayServer(uvicorn.Server):
                 signal.signal(number, handler)
 
     def _cut(self) -> None:
-        """Shut listeners and connections down. In the watchdog's thread, while the loop is blocked."""
+        """Shut listeners and connections down. In the watchdog's thread, while the loop is blocked.
+
+        uvicorn's own set of connections lacks those that were accepted just before. So every descriptor is looked at.
+        """
         logger.error("the event loop is blocked: callers are refused until it runs again")
         for listener in self._listening:
             with contextlib.suppress(OSError):
                 listener.shutdown(socket.SHUT_RDWR)
-        for connection in list(self.server_state.connections):
-            transport = getattr(connection, "transport", None)
-            found = None if transport is None else transport.get_extra_info("socket")
-            if found is None:
-                continue
+        ports = {place[1] for place in self._places}
+        for name in os.listdir("/dev/fd"):
             with contextlib.suppress(OSError, ValueError):
-                twin = socket.socket(fileno=os.dup(found.fileno()))
-                try:
-                    twin.shutdown(socket.SHUT_RDWR)
-                finally:
-                    twin.close()
+                _shut_down_at(int(name), ports)
 
     async def _listen_again(self) -> None:
         """Listen on the former addresses. Where that fails, the process ends: who started it can start it anew."""
-        places = [listener.getsockname()[:2] for listener in self._listening] if self._listening else []
         for server in self.servers:
             server.close()
         for listener in self._listening:
             listener.close()
         try:
-            self._listening = [listen(*place) for place in places]
+            self._listening = [listen(*place) for place in self._places]
             loop = asyncio.get_running_loop()
             self.servers = [
                 await loop.create_server(self._protocol, sock=listener, ssl=self.config.ssl, backlog=BACKLOG)
@@ -172,6 +169,19 @@ class GatewayServer(uvicorn.Server):
                 logger.warning("the gateway has taken up a new certificate")
         except (OSError, ValueError) as error:
             logger.error("the certificate's files cannot be taken up: %s", type(error).__name__)
+
+
+def _shut_down_at(descriptor: int, ports: set[int]) -> None:
+    """Shut a descriptor down if it is a connection to one of our ports. Raises OSError where it is none, or gone."""
+    handle = os.dup(descriptor)
+    try:
+        twin = socket.socket(fileno=handle)
+    except OSError:
+        os.close(handle)
+        raise
+    with twin:
+        if twin.family in (socket.AF_INET, socket.AF_INET6) and twin.getsockname()[1] in ports:
+            twin.shutdown(socket.SHUT_RDWR)
 
 
 def _contents(paths: list[str]) -> list[bytes]:
