@@ -107,6 +107,7 @@ class Gateway:
             key=settings.key,
             housekeeping=self._uses.write,
         )
+        self.server.config.load()  # reads the certificate: what is wrong with it is said before anything runs
 
     @property
     def socket(self) -> socket.socket:

@@ -224,6 +224,25 @@ def test_more_gates_than_a_key_may_bring_in_are_denied(
     assert running.asked(gate, key).status == 200
 
 
+def test_a_gate_that_a_key_names_is_answered_though_others_filled_the_table(
+    running: Running, gate: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody pays for the names that somebody else asks for."""
+    from failshut_gateway.asking import asker
+
+    monkeypatch.setattr(asker, "GATES_MAX", 0)
+    assert refused(running.asked(gate, running.key()))
+    assert running.asked(gate, running.key(gates=[gate])).status == 200
+
+
+@pytest.mark.parametrize("upgrade", ["websocket", "h2c"])
+def test_an_upgrade_is_a_question_like_any_other(running: Running, gate: str, key: str, upgrade: str) -> None:
+    """A proxy may send its client's headers on. The answer is 200 or 403, and no other protocol is spoken."""
+    wanted = {"Connection": "Upgrade", "Upgrade": upgrade, "Sec_WebSocket_Key": "AAAAAAAAAAAAAAAAAAAAAA=="}
+    assert running.asked(gate, key, **wanted).status == 200
+    assert refused(running.asked(gate, "", **wanted))
+
+
 def test_refusals_are_audited_within_bounds(running: Running, gate: str, key: str, caplog: pytest.LogCaptureFixture) -> None:
     """Each refusal is a line of JSON with its reason and without the key; a flood is counted and not written."""
     with caplog.at_level(logging.WARNING, "failshut_gateway.asking.audit"):

@@ -268,6 +268,15 @@ def test_tls_is_by_files_that_are_taken_up_anew(monitor: Monitor, tmp_path: Path
         assert shown_name(running.port) == "second"
 
 
+def test_a_certificate_that_cannot_be_read_is_an_error_at_once(tmp_path: Path) -> None:
+    """Before anything is served, and as an OSError: the command line says it in a sentence."""
+    cert, key = certificate(tmp_path, "first")
+    cert.write_bytes(b"torn")
+    for path in (cert, tmp_path / "gone.pem"):
+        with pytest.raises(OSError, match=r"."):
+            Gateway(_settings(tmp_path, port=0, cert=str(path), key=str(key)))
+
+
 # --- as a process ---
 
 

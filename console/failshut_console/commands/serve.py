@@ -37,7 +37,7 @@ def serve(
     ] = False,
     rules: Annotated[
         Path | None,
-        typer.Option(envvar="FAILSHUT_RULES", help="How AuthZEN's resources lead to gates (TOML): docs/gateway.md."),
+        typer.Option(envvar="FAILSHUT_RULES", help="How AuthZEN's resources lead to gates (TOML): docs/gateway/README.md."),
     ] = None,
     rate: Annotated[int, typer.Option(envvar="FAILSHUT_RATE", help="Questions of one key in a second.")] = 5_000,
     connections: Annotated[

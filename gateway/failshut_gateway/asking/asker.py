@@ -5,7 +5,8 @@ the guard's deadline. A question that a key does not cover never reaches the gua
 and nobody can have the guard watch it.
 
 The guard watches each gate that was once asked for, up to 4,096. A key with a wide pattern could fill that table with names
-that are no gates. So each key brings in at most `GATES_OF_KEY_MAX` names, and all keys `GATES_MAX`; further names are denied.
+that are no gates. So each key brings in at most `GATES_OF_KEY_MAX` names by its patterns, and all keys together `GATES_MAX`;
+further names are denied. A gate that a key names without a pattern does not count: it has the rest of the table.
 
 Limit: a gate that is PROVING admits nobody here, because a question takes no probe token.
 """
@@ -24,7 +25,7 @@ from failshut.store.names import check_gate
 from failshut_gateway.access.grant import Grant
 from failshut_gateway.asking.verdict import Verdict, withheld
 
-GATES_MAX: Final = 4_000
+GATES_MAX: Final = 3_500
 GATES_OF_KEY_MAX: Final = 2_000
 #: Pairs of gate and subject that are remembered as covered by a key. At the bound it forgets them all and matches anew.
 COVERED_MAX: Final = 10_000
@@ -104,12 +105,14 @@ class Asker:
 
     def _bring_in(self, grant: Grant, name: str) -> Gate | None:
         brought = self._brought.get(grant.id, 0)
-        if len(self._gates) >= GATES_MAX or brought >= GATES_OF_KEY_MAX:
+        named = name in grant.gates
+        if not named and (len(self._gates) >= GATES_MAX or brought >= GATES_OF_KEY_MAX):
             return None
         try:
             check_gate(name)
         except ValueError:
             return None
-        self._brought[grant.id] = brought + 1
+        if not named:
+            self._brought[grant.id] = brought + 1
         gate = self._gates[name] = Gate(name, guard=self.guard)
         return gate

@@ -33,19 +33,19 @@ class Audit:
         """Lines that were not written, because there were too many."""
         self._monotonic = monotonic
         self._lines: queue.Queue[str | None] = queue.Queue(QUEUE_MAX)
-        self._second = 0
-        self._in_second = 0
+        self._since_seconds = 0
+        self._lines_then = 0  # in that second
         self._unsaid_before = 0
         self._thread: threading.Thread | None = None
 
     def refuse(self, scope: Mapping[str, Any], why: str, key_id: str = "", **more: str) -> None:
         """Count a refusal, and write a line of it if there is room."""
         self.refused[why] += 1
-        second = int(self._monotonic())
-        if second != self._second:
-            self._second, self._in_second = second, 0
-        self._in_second += 1
-        if self._in_second > LINES_PER_SECOND_MAX:
+        now_seconds = int(self._monotonic())
+        if now_seconds != self._since_seconds:
+            self._since_seconds, self._lines_then = now_seconds, 0
+        self._lines_then += 1
+        if self._lines_then > LINES_PER_SECOND_MAX:
             self.unsaid += 1
             return
         client = scope.get("client")

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Final
 from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 
-from failshut import Guard
+from failshut import Cause, Guard
 from failshut.signing import KeySet
 from failshut_gateway.access.grant import Act, Grant
 from failshut_gateway.asking.asker import Asker
@@ -49,9 +49,10 @@ def may(act: Act | None) -> Callable[[Request], Grant]:
 
 
 def shown(gate: str, verdict: Verdict) -> dict[str, Any]:
-    """Return one gate for a screen. PROVING is closed to all but probes."""
-    permit = verdict.permit
-    is_open = permit is not None and permit.mode != "proving"
+    """Return one gate for a screen. PROVING is closed to all but probes; a gate that nobody looked at is unknown."""
+    if verdict.cause is Cause.UNKNOWN_GATE:
+        return {"gate": gate, "state": "unknown", **verdict.context()}
+    is_open = verdict.permit is not None and verdict.permit.mode != "proving"
     return {"gate": gate, "state": "open" if is_open else "closed", **verdict.context()}
 
 
