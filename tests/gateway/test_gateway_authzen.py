@@ -60,6 +60,16 @@ def test_a_denial_says_why_and_which_check_failed(
     assert (reply.json["context"]["cause"], reply.json["context"]["failed"]) == (cause, failed)
 
 
+def test_a_key_is_for_its_subjects_and_gates(running: Running, gate: str, monitor: Monitor) -> None:
+    """Where the permit admits everybody, a key still asks for nobody but its own, and at no other gate."""
+    monitor.reopen(subjects=("*",))
+    eve = question(gate, subject={"type": "user", "id": "eve"})
+    assert running.post(EVALUATION, running.key(subjects=["*"]), eve).json["decision"] is True
+    for key in (running.key(), running.key(subjects=["*"], gates=["other.*"])):
+        found = running.post(EVALUATION, key, eve).json
+        assert (found["decision"], found["context"]["failed"]) == (False, "identity")
+
+
 def test_a_permit_for_another_environment_denies(running: Running, monitor: Monitor, key: str) -> None:
     """What the gateway's own guard says of itself counts, and nothing that a caller claims."""
     monitor.issue(context={"environment": "production"}, ttl_ms=600_000)

@@ -112,7 +112,7 @@ def test_a_slow_sender_and_a_silent_one_are_dropped(monitor: Monitor, tmp_path: 
 
 def test_more_connections_than_the_bound_are_dropped(monitor: Monitor, tmp_path: Path, gate: str) -> None:
     """Idle strangers beyond the bound are not kept, none of them is answered with a 5xx, and room comes back."""
-    with Running(monitor, tmp_path / "access.json", connections_max=5) as running:
+    with Running(monitor, tmp_path / "access.json", connections_max=5, head_seconds_max=600.0) as running:
         key = running.key()
         idle = [connected(running) for _ in range(5)]
         eventually(lambda: len(running.gateway.server.server_state.connections) == 5)
