@@ -31,6 +31,11 @@ COMMANDS = (
         "Run one worker of many: router and governor in one process, on a Kafka and a store of your own.",
     ),
     Lazy(
+        "serve",
+        "serve:serve",
+        "Serve gates over HTTP: forward auth for proxies, AuthZEN, and what each gate does. Whatever fails is a denial.",
+    ),
+    Lazy(
         "gates",
         "gates:gates",
         "Show every gate once: OPEN or CLOSED as a guard would judge it, its breaker, why, and the permit's remaining life.",
@@ -140,6 +145,11 @@ COMMANDS = (
         "keys",
         "keys:group",
         "Keys: the monitor's signs permits, an operator's signs commands. Both are Ed25519.",
+    ),
+    Lazy(
+        "access",
+        "access:group",
+        "Access keys: who may ask the HTTP gateway, for which subjects and gates, and until when.",
     ),
     Lazy(
         "term",

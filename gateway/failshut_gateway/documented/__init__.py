@@ -1,0 +1,1 @@
+"""What is documented by OpenAPI: gates, permits, health, keys, metrics."""

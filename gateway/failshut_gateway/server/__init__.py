@@ -1,0 +1,1 @@
+"""The server: uvicorn, with bounds on what a stranger can occupy, and a watchdog."""
