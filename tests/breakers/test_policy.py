@@ -344,3 +344,9 @@ def test_after_control_was_replaced_every_gate_counts_anew() -> None:
     book.apply(1_000, 1, {"a.yaml": policy("heartbeat: {source: a, grace: 3s}", gate="pay")}, "")
     refusal, changed = book.apply(3, 2, {"a.yaml": policy("heartbeat: {source: a, grace: 3s}", gate="pay")}, "")
     assert (refusal, changed, book.routing) == ("", {"pay"}, 3)
+
+
+def test_a_closing_cancels_what_runs_unless_the_policy_says_finish() -> None:
+    """Silence is `cancel`: no work goes on past a closing because nobody wrote anything."""
+    assert parse_policy(policy(BEAT)).in_flight == "cancel"
+    assert parse_policy(policy(BEAT, in_flight="finish")).in_flight == "finish"

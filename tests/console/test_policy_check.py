@@ -110,3 +110,19 @@ def test_an_empty_bundle_is_not_activated(failshut: Failshut, tmp_path: Path) ->
     ended = failshut("policy", "activate", tmp_path)
     assert ended.status == 2
     assert "would close every gate" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("", "a closing cancels what runs (in_flight: cancel by default)"),
+        ("in_flight: cancel\n", "a closing cancels what runs (in_flight: cancel)"),
+        ("in_flight: finish\n", "a closing lets what runs finish (in_flight: finish)"),
+    ],
+)
+def test_it_says_what_a_closing_does_to_what_runs(failshut: Failshut, tmp_path: Path, line: str, told: str) -> None:
+    """Also where the policy says nothing of it."""
+    text = "".join(part for part in GOOD.splitlines(keepends=True) if "in_flight" not in part) + line
+    ended = failshut("policy", "check", written(tmp_path, text))
+    assert ended.status == 0
+    assert told in ended.out

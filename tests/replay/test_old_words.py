@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
+import pytest
 from replay import made
 
 from failshut_breakers.evidence.readings import Commanded
@@ -82,3 +84,52 @@ def test_a_recording_of_before_answers_replays_to_its_decisions(tmp_path: Path) 
 
     record(tmp_path / "other.parquet", records, [one.replace(b'"result":"refused"', b'"result":"done"') for one in taken])
     assert "differs in answer" in check(Recording(tmp_path / "other.parquet")).difference
+
+
+FINISHING = b'"in_flight":"finish"'
+CANCELLING = b'"in_flight":"cancel"'
+
+
+Former = Callable[..., Recording]
+
+
+@pytest.fixture
+def former(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Former:
+    """Makes a recording of a given meaning of policies, whose decisions let work finish; `change` is made in them."""
+
+    def make(text: str, meaning: int, change: tuple[bytes, bytes] = (b"", b"")) -> Recording:
+        path = tmp_path / "former.parquet"
+        records = list(evidence_of(made.values(), {"pay.yaml": text}))
+        record(path, records, force=True)
+        taken = [one.record for one in Recording(path).decisions(0)]
+        under = [CANCELLING in one and b'"policy":"sha256:' in one for one in taken]
+        assert any(under)
+        old = [
+            one.replace(CANCELLING, FINISHING).replace(*change) if by_policy else one
+            for one, by_policy in zip(taken, under, strict=True)
+        ]
+        with monkeypatch.context() as patch:
+            patch.setattr("failshut_replay.recording.record.MEANING", meaning)
+            record(path, records, old, force=True)
+        return Recording(path)
+
+    return make
+
+
+def test_a_recording_of_before_closings_cancelled_by_default_says_so(former: Former) -> None:
+    """Such a policy let work finish: the decisions are the same but for that, which is counted and told."""
+    verdict = check(former(made.DEAF, meaning=2))
+    assert verdict.identical, verdict.difference
+    assert 0 < verdict.finished <= verdict.decisions
+    assert f"{verdict.finished} decisions on record let running work finish" in verdict.told()
+    assert "since version 0.2" in verdict.told()
+
+
+def test_what_else_differs_is_still_found(former: Former) -> None:
+    """Another field, a policy that says `cancel` itself, and a recording of the present meaning are differences as before."""
+    other = former(made.DEAF, meaning=2, change=(b'"ttl_ms":3000', b'"ttl_ms":4000'))
+    assert "differs in ttl_ms" in check(other).difference
+    said = former(made.DEAF + "in_flight: cancel\n", meaning=2)
+    assert "differs in in_flight" in check(said).difference
+    present = former(made.DEAF, meaning=3)
+    assert "differs in in_flight" in check(present).difference

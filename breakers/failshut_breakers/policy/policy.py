@@ -39,6 +39,7 @@ from failshut_breakers.policy.units import DurationMs
 from failshut_breakers.policy.yaml_reader import FieldFault, PolicyError, count_nodes, read_yaml
 
 __all__ = [
+    "CANCELS_SINCE",
     "MEANING",
     "Anomaly",
     "Bundle",
@@ -59,8 +60,15 @@ __all__ = [
     "read_bundle",
 ]
 
-MEANING = 2
-"""Which version of docs/policy.md decides. 1: until 0.2, demands ended with time, absence was a vote, resets needed no news."""
+MEANING = 3
+"""Which version of docs/policy.md decides.
+
+1: demands ended with time, absence was a vote, resets needed no news (0.1). 2: a policy without `in_flight` let work finish
+(before 0.2 was released). 3: it cancels.
+"""
+
+CANCELS_SINCE = 3
+"""The meaning from which on a policy without `in_flight` cancels."""
 
 CONDITIONS_MAX = 64
 POLICY_CHARS_MAX = 64_000
@@ -112,7 +120,7 @@ class Policy(Model):
     conditions: Annotated[tuple[ConditionPolicy, ...], Field(min_length=1, max_length=CONDITIONS_MAX)]
     trip_on: str = "any"
     reset: ResetPolicy = ResetPolicy()
-    in_flight: Literal["cancel", "finish"] = "finish"
+    in_flight: Literal["cancel", "finish"] = "cancel"
 
     @field_validator("conditions", mode="before")
     @classmethod

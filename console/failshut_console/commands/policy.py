@@ -86,9 +86,12 @@ def _tell(item: Checked) -> None:
         count = len(item.policy.conditions)
         reset = item.policy.reset
         comes_back = f"may prove itself {reset.after / 1000:g} s after a trip" if reset.after else "only an operator resets it"
+        said = "" if "in_flight" in item.policy.model_fields_set else " by default"
+        ends = "cancels what runs" if item.policy.in_flight == "cancel" else "lets what runs finish"
+        running = f"a closing {ends} (in_flight: {item.policy.in_flight}{said})"
         typer.echo(
             f"{item.file}: good. {item.gate}: {count} condition{'s' * (count != 1)}, trips on {item.policy.trip_on}, "
-            f"permits live {item.policy.permit.ttl / 1000:g} s, {comes_back}"
+            f"permits live {item.policy.permit.ttl / 1000:g} s, {comes_back}, {running}"
         )
         for warning in item.warnings:
             typer.echo(f"{item.file}:{warning.line}: warning: {warning.why}")

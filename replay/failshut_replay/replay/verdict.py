@@ -16,8 +16,8 @@ from failshut_breakers.decisions.decision import (
     in_present_words,
 )
 from failshut_breakers.decisions.permits import lives_by_seals
-from failshut_breakers.policy.policy import MEANING
-from failshut_replay.recording.manifest import versions
+from failshut_breakers.policy.policy import CANCELS_SINCE, MEANING, PolicyError, digest_of, policy_files
+from failshut_replay.recording.manifest import Activated, versions
 from failshut_replay.recording.reader import Decided, Recording
 from failshut_replay.replay.replay import Replay, Step, paced
 from failshut_replay.replay.resume import differ_in_words
@@ -34,6 +34,7 @@ class Verdict:
     difference: str = ""
     fields: list[tuple[str, str, str]] = field(default_factory=list)  # what differs: field, on record, now
     meaning: tuple[int, int] = (MEANING, MEANING)  # of policies, then and now
+    finished: int = 0  # on record as letting work finish, where the policy says nothing and now cancels
     renewals: int = 0  # on record from before seals renewed permits, and not compared
     undecided: int = 0  # decided by the replay after the last one on record: the monitor had not come so far
     made_by: dict[str, tuple[str, str]] = field(default_factory=dict)  # versions that differ: then and now
@@ -74,6 +75,11 @@ class Verdict:
             )
         else:
             said = f"The replay decides what is on record: {self.decisions} decisions, byte for byte."
+        if self.finished:
+            said += (
+                f" {self.finished} decisions on record let running work finish, and now cancel it: since version 0.2 a policy "
+                "without `in_flight` cancels. But for that field they are the same."
+            )
         if self.renewals:
             said += f" {self.renewals} renewals of permits are on record besides: seals take their place since version 0.2."
         if not (self.followed or self.compared_from):
@@ -93,6 +99,7 @@ def check(recording: Recording, on_step: Callable[[Step], None] = lambda step: N
         made_by={name: (made, now.get(name, "")) for name, made in manifest.made_by.items() if now.get(name) != made}
     )
     verdict.meaning = (manifest.meaning, MEANING)
+    silent = _silent(manifest.policies) if manifest.meaning < CANCELS_SINCE else frozenset()
     expected = {partition: Decided(recording.decisions(partition)) for partition in manifest.partitions}
     replay = Replay(recording)
     waiting = {gate for gate, partition in manifest.gates.items() if manifest.start(partition)}
@@ -111,6 +118,8 @@ def check(recording: Recording, on_step: Callable[[Step], None] = lambda step: N
             kept = [data for data in recorded if b'"renew"' not in data or not _seals_renew(decode_decision(data))]
             verdict.renewals += len(recorded) - len(kept)
             recorded = kept
+        if silent:
+            recorded = _cancelling(verdict, recorded, silent)
         differing = _compare(verdict, step, recorded, in_words)
         verdict.decisions += len(step.decisions)
         if differing and follower is None:
@@ -137,6 +146,32 @@ def check(recording: Recording, on_step: Callable[[Step], None] = lambda step: N
 def _seals_renew(decision: Decision) -> bool:
     """Return whether a decision renews a permit that seals renew since version 0.2."""
     return decision.kind is Kind.RENEW and lives_by_seals(decision.mode)
+
+
+def _silent(activations: list[Activated]) -> frozenset[str]:
+    """Return the digests of the policies that say nothing of `in_flight`."""
+    digests: set[str] = set()
+    for text in {text for one in activations for text in one.files.values()}:
+        try:
+            policy = policy_files.of(text)
+        except PolicyError:
+            continue
+        if "in_flight" not in policy.model_fields_set:
+            digests.add(digest_of(text))
+    return frozenset(digests)
+
+
+def _cancelling(verdict: Verdict, recorded: list[bytes], silent: frozenset[str]) -> list[bytes]:
+    """Return decisions on record with the present default of `in_flight`, and count those that had the former one."""
+    present: list[bytes] = []
+    for data in recorded:
+        if b'"finish"' in data:
+            decision = decode_decision(data)
+            if decision.in_flight == "finish" and decision.policy in silent:
+                verdict.finished += 1
+                data = data.replace(b'"in_flight":"finish"', b'"in_flight":"cancel"', 1)
+        present.append(data)
+    return present
 
 
 def _compare(verdict: Verdict, step: Step, recorded: list[bytes], in_words: bool) -> set[str]:
