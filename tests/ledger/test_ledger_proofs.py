@@ -202,6 +202,7 @@ def test_a_proof_is_a_text_of_the_specification(proof: bytes) -> None:
         b"quorum none\r\n",
         b"#" * (POLICY_BYTES_MAX + 1),
     ],
+    ids=lambda wrong: f"{len(wrong)}-bytes",  # keys are drawn anew in each process, and names of cases are not
 )
 def test_a_policy_that_is_not_understood_trusts_nobody(wrong: bytes) -> None:
     """Any line that is not the specification's is refused, and the whole file with it."""

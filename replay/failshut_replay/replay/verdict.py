@@ -47,7 +47,10 @@ class Verdict:
 
     @property
     def identical(self) -> bool:
-        """Whether every decision that was compared was taken again, byte for byte, and no other, and each gate was compared."""
+        """Whether all decisions that were compared were taken again, and no others, and each gate was compared.
+
+        They are the same byte for byte, but for the field that `finished` is about.
+        """
         return not (self.difference or self.in_other_words or self.never_compared)
 
     @property
@@ -74,11 +77,12 @@ class Verdict:
                 f"{self.in_other_words} with other numbers in their words, of detectors that remember further back than this."
             )
         else:
-            said = f"The replay decides what is on record: {self.decisions} decisions, byte for byte."
+            same = f"byte for byte but for `in_flight` in {self.finished}" if self.finished else "byte for byte"
+            said = f"The replay decides what is on record: {self.decisions} decisions, {same}."
         if self.finished:
             said += (
                 f" {self.finished} decisions on record let running work finish, and now cancel it: since version 0.2 a policy "
-                "without `in_flight` cancels. But for that field they are the same."
+                "without `in_flight` cancels."
             )
         if self.renewals:
             said += f" {self.renewals} renewals of permits are on record besides: seals take their place since version 0.2."
