@@ -65,3 +65,34 @@ def test_the_log_is_told_where_as_well() -> None:
             read(text)
         assert str(caught.value) == f"line {caught.value.line}: {caught.value.why}"
         assert caught.value.line == text.count("\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "why"),
+    [
+        (policy(BEAT, in_fligt="cancel"), "in_fligt", "did you mean 'in_flight'?"),
+        (policy(BEAT, in_flight="cancle"), "in_flight", "'cancle' is none of cancel, finish; did you mean 'cancel'?"),
+        (policy(BEAT).replace("ttl", "tll"), "permit.tll", "no such setting: known are ttl; did you mean 'ttl'?"),
+        (policy(BEAT).replace("ttl", "tll"), "permit.ttl", "it is missing, and must be given"),
+        (policy("heartbeet: {source: a, grace: 3s}"), "conditions.0.heartbeet", "did you mean 'heartbeat'?"),
+        (policy("heartbeat: {sorce: a, grace: 3s}"), "conditions.0.heartbeat.sorce", "did you mean 'source'?"),
+        (policy("lag: {group: w, topic: r, allowed: -1, behind: 5s}"), "conditions.0.lag.allowed", "at least 0, and is -1"),
+        (policy("lag: {group: w, topic: r, allowed: few, behind: 5s}"), "conditions.0.lag.allowed", "must be a whole number"),
+        (policy(BEAT, subjects="me"), "subjects", "must be a list, and is 'me'"),
+        (policy(BEAT, zzz="1"), "zzz", "no such setting: known are conditions"),
+    ],
+)
+def test_faults_say_what_to_write(text: str, path: str, why: str) -> None:
+    """In plain words, with the nearest name where one is near; the log's own words do not change by it."""
+    found = {".".join(fault.path): fault.why for fault in faults_of(text)}
+    assert why in found[path]
+    assert "Input should" not in found[path]
+    assert "Extra inputs" not in found[path]
+    with pytest.raises(PolicyError):
+        parse_policy(text)
+
+
+def test_a_long_wrong_value_is_not_quoted_whole() -> None:
+    """Whatever a policy holds, a fault fits on a line."""
+    (fault,) = faults_of(policy(BEAT, in_flight="x" * 5_000))
+    assert len(fault.why) < 150

@@ -12,8 +12,8 @@ from console.console_support import GOOD, Failshut
 BAD = {
     "unknown detector": (GOOD.replace("adwin", "magic"), 6, "conditions.1.drift.detector", "no detector is named 'magic'"),
     "wrong unit": (GOOD.replace("grace: 3s", "grace: 3 parsecs"), 5, "conditions.0.heartbeat.grace", "not a duration"),
-    "unknown condition": (GOOD.replace("- drift", "- drifft"), 6, "conditions.1.drifft", "unknown condition"),
-    "unknown field": (GOOD + "subject: me\n", 8, "subject", "not permitted"),
+    "unknown condition": (GOOD.replace("- drift", "- drifft"), 6, "conditions.1.drifft", "did you mean 'drift'?"),
+    "unknown field": (GOOD + "subject: me\n", 8, "subject", "did you mean 'subjects'?"),
     "rule that cannot be evaluated": (
         GOOD.replace(
             "drift: {series: refund-agent/amount_eur, detector: adwin}", 'conformance: {series: a/b, rule: "value <"}'

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
-from failshut_breakers.policy.conditions import read_condition
+from failshut_breakers.policy.conditions import KINDS, read_condition
+from failshut_breakers.policy.plain_words import did_you_mean, plain_words
 from failshut_breakers.policy.policy import CONDITIONS_MAX, FAULT_CHARS_MAX, FAULTS_MAX, Policy, read_mapping
 from failshut_breakers.policy.yaml_reader import FieldFault, PolicyError
 
@@ -44,7 +45,7 @@ def faults_of(text: str) -> list[PolicyFault]:
     except ValidationError as error:
         conditions = list(_of_conditions(raw.get("conditions")))
         # A policy's own reading ends at the first bad condition, and does not say which one that was.
-        others = [fault for fault in _told(error, ()) if not conditions or fault.path[:1] != ("conditions",)]
+        others = [fault for fault in _told(error, (), Policy) if not conditions or fault.path[:1] != ("conditions",)]
         return conditions + others
     except RecursionError:
         return [PolicyFault((), "nested too deeply", 1)]
@@ -58,19 +59,20 @@ def _of_conditions(listed: object) -> Iterator[PolicyFault]:
         try:
             read_condition(item)
         except ValidationError as error:
-            yield from _told(error, path)
+            yield from _told(error, path, KINDS.get(kind[0]) if kind else None)
         except ValueError as error:
-            yield PolicyFault(path, _plain(str(error)))
+            meant = did_you_mean(kind[0], KINDS) if kind and kind[0] not in KINDS else ""
+            yield PolicyFault(path, _plain(f"{error}{meant}"))
 
 
-def _told(error: ValidationError, path: tuple[str, ...]) -> Iterator[PolicyFault]:
+def _told(error: ValidationError, path: tuple[str, ...], model: type[BaseModel] | None) -> Iterator[PolicyFault]:
     for fault in error.errors(include_url=False)[:FAULTS_MAX]:
         raised: Any = fault.get("ctx", {}).get("error")
         where = (*path, *(str(part) for part in fault["loc"]))
         if isinstance(raised, FieldFault):
             yield PolicyFault((*where, raised.field), _plain(raised.why))
         else:
-            yield PolicyFault(where, _plain(fault["msg"].replace("Value error, ", "")))
+            yield PolicyFault(where, _plain(plain_words(fault, model)))
 
 
 def _plain(words: str) -> str:
