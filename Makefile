@@ -46,8 +46,9 @@ bench: $(STAMP)  ## one benchmark: make bench NAME=guard_check
 	    ls benchmarks 2>/dev/null | sed -n 's/^\([a-z][a-z_]*\)\.py$$/  \1/p' >&2; exit 2; fi
 	@$(BIN)/python "benchmarks/$(NAME).py"
 
-simulate: $(STAMP)  ## a million stories of a gate against a second reading of docs/policy.md (hours)
-	@FAILSHUT_STORIES=1000000 $(BIN)/pytest -n 2 -q --timeout 0 tests/breakers/test_two_readings.py
+simulate: $(STAMP)  ## a million stories against a second reading of docs/policy.md, and sleeping gates against swept ones (hours)
+	@FAILSHUT_STORIES=1000000 FAILSHUT_LOGS=10000 $(BIN)/pytest -n 2 -q --timeout 0 tests/breakers/test_two_readings.py \
+	    tests/breakers/test_waking.py
 
 model: $(STAMP)  ## check the protocol's models with SPIN, where it is installed
 	@$(BIN)/python docs/model/run.py

@@ -264,3 +264,59 @@ def test_a_gate_in_the_middle_of_something_does_not_sleep() -> None:
     world.marks(4_000)
     assert world.gate().breaker.state is Breaker.PROVING
     assert awake == {"g"}
+
+
+# --- what time alone changes, condition by condition: nothing else touches the gate ---
+
+
+def alone(condition: str, *happens: tuple[int, tuple[Any, ...]], seconds: int = 40) -> list[tuple[int, str]]:
+    """When a gate with one condition changes, in seconds since its beginning; a swept one must change at the same records."""
+    world, at, due = World(policy(condition)), 0, dict[int, list[tuple[Any, ...]]]()
+    for second, item in happens:
+        due.setdefault(second, []).append(item)
+    seen = []
+    for at in range(seconds):
+        items = due.get(at, [])
+        if items:
+            world.door.append(TELEMETRY, world.now_ms, *items)
+        seen += [(at, one.kind.value) for one in world.mark(1_000) if one.kind is not Kind.NOTE]
+    agree(world.log)
+    return seen
+
+
+def test_a_window_without_unreadable_records_opens_by_itself() -> None:
+    """The lapse ends when its window has passed."""
+    said = alone("unreadable: {at_least: 1, window: 10s, action: lapse}", (5, ("unreadable", "no json")))
+    assert said == [(0, "open"), (5, "close"), (14, "open")]
+
+
+def test_a_share_that_grows_because_old_executions_leave_the_window_trips() -> None:
+    """Nothing is sent any more; the successes leave the window first."""
+    failing = [("outcome", "g", 0, "", ok, 1) for ok in (False, False, True, False, False)]
+    rate = "failure_rate: {window: 10s, at_least: 4, over: 0.5}"
+    said = alone(rate, (2, ("outcome", "g", 0, "", True, 8)), *((7, one) for one in failing))
+    assert said[0] == (0, "open")
+    assert said[1][1] == "close"
+    assert 11 <= said[1][0] <= 12
+
+
+def test_a_level_is_adopted_by_time_alone() -> None:
+    """The readings of the new level came before; that they are normal now follows from the time."""
+    normal = [(second, ("sample", "s/x", 10.0)) for second in range(8)]
+    other = [(second, ("sample", "s/x", 900.0)) for second in range(8, 20)]
+    said = alone("drift: {series: s/x, detector: level, adopt: after 15s, action: lapse}", *normal, *other)
+    assert [kind for _, kind in said] == ["close", "open", "close", "open"]  # at first it has to learn
+    assert said[2][0] == 8
+    assert 22 <= said[3][0] <= 24
+
+
+def test_a_heartbeat_a_sample_and_a_quiet_gate_run_out() -> None:
+    """Each at the second at which it is missing."""
+    beat = alone("heartbeat: {source: a, every: 1s, grace: 5s}", (2, ("beat", "a", None)))
+    assert [kind for _, kind in beat] == ["close", "open", "close"]
+    assert beat[-1][0] in (7, 8)
+    lag = alone("lag: {group: w, topic: r, allowed: 1, behind: 5s, stale: 9s}", (2, ("lag", "w", "r", {0: (5, 5)})))
+    assert lag[-1][1] == "close"
+    assert lag[-1][0] >= 11
+    quiet = alone("failure_rate: {window: 10s, at_least: 4, over: 0.5, quiet: closes}")
+    assert quiet[-1][1] == "close"
