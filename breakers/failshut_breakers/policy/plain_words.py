@@ -80,9 +80,8 @@ def _fields(model: type[BaseModel] | None) -> list[str]:
 def _inner(model: type[BaseModel] | None, path: Iterable[object]) -> type[BaseModel] | None:
     for part in path:
         field = None if model is None else model.model_fields.get(str(part))
-        model = field.annotation if field is not None and isclass(field.annotation) else None
-        if model is not None and not issubclass(model, BaseModel):
-            model = None
+        kind = None if field is None else field.annotation
+        model = kind if isclass(kind) and issubclass(kind, BaseModel) else None
     return model
 
 
