@@ -139,7 +139,7 @@ async def test_clocks_that_are_wrong_cannot_prolong_a_permit(kafka: Kafka, store
         behind = monitor.worker("behind", fault="slow_governor")
         await renewed(monitor, "beat")
         behind.trigger.touch()
-        await until(lambda: behind.said("not signed: evidence of beat is"), "it does not sign")
+        await until(lambda: behind.said("not sealed: evidence is"), "it does not sign")  # permits were signed before
         await monitor.lapsed("beat")
         await monitor.operator.send(monitor.command(Lock, gate="beat"))
         closing = await monitor.closed("beat", "lock")  # a closing needs no clock

@@ -73,11 +73,13 @@ async def test_whatever_happens_to_the_store_the_guard_denies_and_the_next_renew
 
         # Instead of a closing: none of these opens the gate, nor for a guard that has seen nothing else.
         for value in (early, b"\x00garbage", forged.encode(), foreign):
+            worker.pause()  # it would put its closing back within a second
             monitor.redis.set(watch.key, value, px=600_000)
             fresh = Watch(monitor, "pay")
             await until(lambda fresh=fresh: fresh.cause() in NOT_BELIEVED, f"it was read and not believed: {fresh.cause()}")
             assert watch.cause() != ""
             fresh.guard.close()
+            worker.resume()
         await reset(monitor, "pay")
         tokens = await until(lambda: monitor.redis.lrange(monitor.names.probes("pay"), 0, -1), "probes are handed out")
         for token in tokens:
