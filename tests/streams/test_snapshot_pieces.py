@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from itertools import islice
 
+import msgspec
 import pytest
 from breakers.log import World, policy
 
@@ -175,3 +176,31 @@ def test_a_part_that_is_too_large_is_not_kept(monkeypatch: pytest.MonkeyPatch) -
     assert back(table, governor)[1].offset == offset
     write(table, snapshots, governor)
     assert back(table, governor)[1].offset == governor.offset
+
+
+def test_no_gate_of_another_governor_comes_back() -> None:
+    """After a lost log a governor begins that knows nothing: what the former one had written is not in its snapshot."""
+    world = World(*(_of(number) for number in range(5)))
+    governor, snapshots, table = world.governors[0], Snapshots(0, KEY), dict[str, bytes]()
+    write(table, snapshots, governor)
+    lost = Governor.lost(0, governor.log, governor.owns)
+    lost.offset, lost.shape = governor.offset, governor.shape
+    write(table, snapshots, lost)
+    _, restored = back(table, lost)
+    assert (restored.gates, restored.book.entries, restored.whole) == ({}, {}, False)
+
+
+def test_the_policies_of_a_term_that_its_own_run_does_not_name_are_written() -> None:
+    """Whatever a notice changes is in the next snapshot, also where the rest of its record counts for nothing."""
+    world = World(_of(1))
+    governor, snapshots, table = world.governors[0], Snapshots(0, KEY), dict[str, bytes]()
+    write(table, snapshots, governor)
+    world.router.term = -1
+    world.door.append(("control", 0), world.now_ms, ("term", {"term": 2, "starts": {}}))
+    before = len(world.log.records[0])
+    world.router.route(("control", 0))
+    run = decode_run(world.log.records[0][before])
+    governor.step(before, msgspec.structs.replace(run, term=1))
+    assert (governor.term, governor.agreement.operators) == (2, None)
+    write(table, snapshots, governor)
+    assert back(table, governor)[1].agreement.operators is None

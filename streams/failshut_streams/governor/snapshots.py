@@ -101,6 +101,7 @@ class Snapshots:
         self._pieces: dict[str, Piece] = {}  # that the last head names, oldest first
         self._begun = 0
         self._mine = secrets.token_hex(4)
+        self._of: Governor | None = None  # whose pieces they are: another one's are nobody's
         self._shape = -1  # the governor's at the last head
 
     def cut(self, governor: Governor) -> Iterator[tuple[str, bytes | None]]:
@@ -109,9 +110,10 @@ class Snapshots:
         Raises:
             TooLarge: a part is larger than the table's topic takes. Nothing that was yielded before needs to be taken back.
         """
-        kept, moved = self._kept(governor)
+        whole = self._of is not governor or self._shape != governor.shape
+        kept, moved = ({}, sorted(governor.gates)) if whole else self._kept(governor)
         fresh: dict[str, Piece] = {}
-        if self._shape != governor.shape:
+        if whole:
             yield self._write(fresh, pickle.dumps(Policies(governor.book, governor.agreement), protocol=5), POLICIES)
         for names, content in _gathered(governor, moved):
             yield self._write(fresh, content, names)
@@ -121,15 +123,13 @@ class Snapshots:
         envelope = _Envelope(VERSION, _code(), governor.log.id, governor.partition, governor.offset, state, named)
         yield self._name, _sealed(_bounded(msgspec.msgpack.encode(envelope)), self._key)
         gone = [name for name in self._pieces if name not in kept]
-        self._pieces, self._shape = pieces, governor.shape
+        self._pieces, self._of, self._shape = pieces, governor, governor.shape
         governor.changed.clear()
         for name in gone:
             yield name, None
 
     def _kept(self, governor: Governor) -> tuple[dict[str, Piece], list[str]]:
         """Return the pieces that stay, and the gates to be written anew."""
-        if self._shape != governor.shape:
-            return {}, sorted(governor.gates)
         changed = governor.changed
         alive = {name: len(piece.gates - changed) for name, piece in self._pieces.items() if piece.written}
         worth = [name for name, count in alive.items() if 2 * count > len(self._pieces[name].written)]
@@ -181,7 +181,7 @@ class Snapshots:
             raise BadSnapshot("it holds no policies")
         governor = joined(frame, policies, gates.values())
         governor.owns = owns
-        self._pieces, self._shape = pieces, governor.shape
+        self._pieces, self._of, self._shape = pieces, governor, governor.shape
         return governor
 
     def unnamed(self, table: Iterable[str]) -> list[str]:
