@@ -116,7 +116,8 @@ class Governor:
         if self.offset < 0 and offset > 0:
             self.whole = False
         self.offset = offset
-        believed = self.agreement.operators
+        if run.notices or run.feeds is not None:
+            self.shape += 1
         changed: set[str] = set()
         for notice in run.notices:
             if isinstance(notice, Term) and self._open_term(notice):
@@ -124,6 +125,7 @@ class Governor:
         if self.term == 0 or run.term != self.term:
             return []  # nothing counts before a term is open, or from another one
         self.agreement.learn(run)
+        believed = self.agreement.operators
         touched: dict[str, Touched]
         if run.topic == CONTROL and self.coverages[-1].owes(run) and not self.agreement.control_agrees(run, self._covered(run)):
             touched = self._refuse_control(run)
@@ -136,7 +138,7 @@ class Governor:
         for name in sorted(touched):
             decisions += self._judge(offset, run, *touched[name])
             self.sealing.note(touched[name][0])
-        if run.notices or run.feeds is not None or self.agreement.operators != believed:
+        if self.agreement.operators != believed:
             self.shape += 1
         evidence_ms = max(coverage.evidence_ms for coverage in self.lanes)
         self.seal = self.sealing.after(self.installation, self.partition, self.term, offset, self.judged_ms, evidence_ms)
@@ -328,6 +330,7 @@ class Governor:
         moment = self._moment(gate, coverage)
         place = Place(run.topic, run.partition, max(0, run.upto - 1), 0)
         step = Step(gate, self._turns.pop(gate.name, Turn()), record, moment)
+        decisions: list[Decision] = []
         try:
             step.read(readings, lo)
             step.obey(readings, lo)
@@ -340,7 +343,8 @@ class Governor:
         except Exception as error:  # noqa: BLE001 - whatever fails inside one gate's step closes that gate, and no other
             self.waking.stay_awake(gate.name)
             step.fault(error, place)
-            return step.conclude()
+            # What was said beside the state stands: nobody says it a second time.
+            return [one for one in decisions if one.kind is Kind.NOTE] + step.conclude()
 
     def _turn(self, gate: str) -> Turn:
         """Return the turn of a gate's next record, which a notice begins."""

@@ -50,6 +50,9 @@ class Waking:
         if wakes_ms <= moment.evidence_ms:
             self.stay_awake(gate)
             return
+        passed = self._passed.get(lane)
+        if passed is not None and passed.evidence_ms > moment.evidence_ms:
+            del self._passed[lane]  # time never goes back: it is of a former coverage of this name
         self._put(gate, Sleeper(lane, wakes_ms, moment.evidence_ms))
 
     def _put(self, gate: str, sleeper: Sleeper) -> None:

@@ -299,7 +299,7 @@ class TestFaults:
         assert not world.is_open("g")
         assert world.is_open("h")
 
-    @pytest.mark.parametrize("where", ["wanted", "tick", "_kind", "_decision"])
+    @pytest.mark.parametrize("where", ["wanted", "tick", "_kind", "_decision", "wakes_ms"])
     def test_a_fault_anywhere_in_the_step_locks(self, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
         """Also a fault in the conclusion, which is concluded again, ends in LOCKED."""
         world = opened(policy(DRIFT))

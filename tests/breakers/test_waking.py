@@ -18,12 +18,13 @@ from stories import Fleet
 from stories import Story as FrontDoorStory
 from telling import Level, drawn
 
-from failshut_breakers.conditions import NEVER_MS, Condition
+from failshut_breakers.conditions import NEVER_MS, Condition, Moment
 from failshut_breakers.conditions.heartbeat import HeartbeatCondition
 from failshut_breakers.decisions.decision import Breaker, Kind, encode_decision
 from failshut_breakers.evidence.records import decode_run
+from failshut_breakers.gate.step import Step
 from failshut_breakers.governor import Governor
-from failshut_breakers.waking import Sweep
+from failshut_breakers.waking import Sweep, Waking
 from failshut_detectors.registry import OURS
 
 LOGS = int(os.environ.get("FAILSHUT_LOGS", "100"))
@@ -320,3 +321,27 @@ def test_a_heartbeat_a_sample_and_a_quiet_gate_run_out() -> None:
     assert lag[-1][0] >= 11
     quiet = alone("failure_rate: {window: 10s, at_least: 4, over: 0.5, quiet: closes}")
     assert quiet[-1][1] == "close"
+
+
+def test_a_fault_behind_the_conclusion_loses_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The gate is locked, and the operator whose command was judged in the same record is answered all the same."""
+    world = World(policy("unreadable: {at_least: 1, window: 10s}"))
+    world.marks(1_000)
+
+    def broken(*_: object) -> int:
+        raise ZeroDivisionError("boom")
+
+    monkeypatch.setattr(Step, "wakes_ms", broken)
+    said = world.command("reset", epoch=1)
+    assert [(one.kind, one.breaker) for one in said] == [(Kind.NOTE, Breaker.ARMED), (Kind.CLOSE, Breaker.LOCKED)]
+    assert "refused" in said[0].because
+
+
+def test_no_sleeper_is_judged_up_to_a_time_of_a_former_coverage() -> None:
+    """A lane's name may come again, with another term's time."""
+    waking, lane = Waking(), (3, 0)
+    waking.passes(lane, Moment(900, 900))
+    waking.sleep("g", lane, 200, Moment(100, 100))
+    assert waking.judged_ms("g", 100) == 100
+    waking.passes(lane, Moment(150, 150))
+    assert waking.judged_ms("g", 100) == 150
