@@ -9,6 +9,7 @@ import re
 import shutil
 import stat
 import subprocess
+import tomllib
 from importlib.metadata import distribution
 from pathlib import Path
 from types import ModuleType
@@ -147,6 +148,14 @@ def test_no_service_runs_as_root_with_rights(compose: dict[str, Any]) -> None:
         assert service["cap_drop"] == ["ALL"]
         assert service["read_only"] is True
     assert re.search(r"^USER 10001", (DOCKER / "Dockerfile").read_text(), re.MULTILINE)
+
+
+def test_the_image_is_built_of_every_package() -> None:
+    """The wheel names each folder; a build without one of them ends in an error, or in an image that lacks it."""
+    copied = re.findall(r"^COPY (\w+) \1$", (DOCKER / "Dockerfile").read_text(), re.MULTILINE)
+    project = tomllib.loads((DOCKER.parent / "pyproject.toml").read_text())
+    packages = project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+    assert sorted(copied) == sorted(package.split("/")[0] for package in packages)
 
 
 def test_the_image_installs_from_hashes_alone() -> None:
