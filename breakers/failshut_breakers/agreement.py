@@ -53,7 +53,7 @@ def feed_of(entry: Entry) -> bytes:
     if entry.policy is None:
         raise ValueError(f"{entry.gate} has no policy: it is fed nothing")
     keys = sorted({key for condition in entry.policy.conditions for key in keys_of(condition)})
-    return hashlib.blake2b(msgspec.msgpack.encode((RULES, entry.digest, keys)), digest_size=8).digest()
+    return hashlib.blake2b(msgspec.msgpack.encode((RULES, entry.text, keys)), digest_size=8).digest()
 
 
 def digest_of_table(table: Table) -> bytes:

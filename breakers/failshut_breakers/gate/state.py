@@ -76,7 +76,7 @@ class Gate:
 
     def activate(self, entry: Entry, version: int, place: Place, signer: str, turn: Turn) -> None:
         """Take up another policy: a breaker that is tripped or locked stays so, and a condition that it does not change."""
-        same = entry.policy is not None and entry.policy == self.entry.policy
+        same = entry.policy is not None and entry.says_the_same_as(self.entry)
         self.entry, self.version, self.fork = entry, version, 0
         self._build_conditions()
         if not same:
@@ -98,7 +98,7 @@ class Gate:
             self.conditions = [self._condition(policy) for policy in policies]
         except Exception as error:  # noqa: BLE001 - a policy that cannot be built closes its own gate, and no other
             fault = f"{self.entry.file}: its conditions cannot be built: {type(error).__name__}: {error}"[:FAULT_CHARS_MAX]
-            self.entry = Entry(self.entry.gate, self.entry.file, self.entry.digest, None, fault)
+            self.entry = replace(self.entry, policy=None, fault=fault)
             self.conditions, policies = [], ()
         self.kept |= {condition.name for condition in self.conditions if condition.goes_on}
         if policies:  # while there is no policy, what the last one knew is kept

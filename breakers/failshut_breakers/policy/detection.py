@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
@@ -38,7 +38,8 @@ class Choice:
     """One detector by name, with those of its parameters that the policy gives."""
 
     name: str
-    given: tuple[tuple[str, Value], ...]
+    given: tuple[tuple[str, Value], ...] = field(compare=False)
+    said: tuple[tuple[str, Value], ...] = ()  # of those given, what is not the default, by name
 
     def build(self, width: int) -> Contract:
         """Return a new one."""
@@ -71,6 +72,17 @@ class Detection:
             return construct(cls, {**given, "per_ms": self.false_trips}, self.width)
         return Paced(cls, given, self.false_trips, self.width)
 
+    def form(self, kind: Kind) -> list[Any]:
+        """Return what is said beyond the defaults, for the form of a policy (form.py)."""
+        alone = _default(kind, self.width, self.false_trips) if not self.votes else None
+        choices = [["" if choice.name == alone else choice.name, *map(list, choice.said)] for choice in self.choices]
+        return [choices, self.votes, self.within, self.false_trips]
+
+
+def _default(kind: Kind, width: int, false_trips: float) -> str | None:
+    """Return the detector of a condition that names none."""
+    return _BUDGETED if false_trips and kind is Kind.DRIFT else _DEFAULTS.get((kind, width > 0))
+
 
 def read_detection(kind: Kind, asked: Mapping[Any, Any], width: int = 0, shared: Mapping[str, Any] = NOTHING) -> Detection:
     """Read what a condition says of its detector: the settings ASKED, and every parameter.
@@ -82,7 +94,7 @@ def read_detection(kind: Kind, asked: Mapping[Any, Any], width: int = 0, shared:
     """
     given = {name: value for name, value in asked.items() if name not in ASKED}
     false_trips = parse_frequency_ms(asked["false_trips"]) if "false_trips" in asked else 0.0
-    named = asked.get("detector", _BUDGETED if false_trips and kind is Kind.DRIFT else _DEFAULTS.get((kind, width > 0)))
+    named = asked.get("detector", _default(kind, width, false_trips))
     if isinstance(named, list):
         if false_trips:
             raise ValueError("false_trips and votes do not go together: nobody knows how often several are wrong at once")
@@ -118,7 +130,9 @@ def _choice(kind: Kind, name: object, given: Mapping[Any, Any], width: int, shar
     known = parameters(cls)
     whole = {**{key: value for key, value in shared.items() if key in known}, **given}
     taken = {key: _read_value(value, known.get(key)) for key, value in whole.items()}
-    return Choice(name, tuple(checked(cls, taken).items()))
+    values = checked(cls, taken)
+    said = sorted((key, value) for key, value in values.items() if value != known[key].default)
+    return Choice(name, tuple(values.items()), tuple(said))
 
 
 def _voters(

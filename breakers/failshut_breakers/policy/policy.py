@@ -34,6 +34,7 @@ from failshut_breakers.policy.conditions import (
     Unreadable,
     read_condition,
 )
+from failshut_breakers.policy.form import digest_of_form
 from failshut_breakers.policy.memo import Readings
 from failshut_breakers.policy.units import DurationMs
 from failshut_breakers.policy.yaml_reader import FieldFault, PolicyError, count_nodes, read_yaml
@@ -41,6 +42,7 @@ from failshut_breakers.policy.yaml_reader import FieldFault, PolicyError, count_
 __all__ = [
     "CANCELS_SINCE",
     "MEANING",
+    "NAMED_BY_FORM_SINCE",
     "Anomaly",
     "Bundle",
     "ConditionPolicy",
@@ -60,15 +62,19 @@ __all__ = [
     "read_bundle",
 ]
 
-MEANING = 3
+MEANING = 4
 """Which version of docs/policy.md decides.
 
 1: demands ended with time, absence was a vote, resets needed no news (0.1). 2: a policy without `in_flight` let work finish
-(before 0.2 was released). 3: it cancels.
+(before 0.2 was released). 3: it cancels. 4: a policy is named by what it says, no longer by the bytes of its file; an
+activation of the same in other words changes nothing.
 """
 
 CANCELS_SINCE = 3
 """The meaning from which on a policy without `in_flight` cancels."""
+
+NAMED_BY_FORM_SINCE = 4
+"""The meaning from which on decisions name a policy by what it says."""
 
 CONDITIONS_MAX = 64
 POLICY_CHARS_MAX = 64_000
@@ -169,6 +175,11 @@ class Policy(Model):
             raise FieldFault("trip_on", f"{self.trip_on!r}: the policy has {total} conditions whose demand trips")
         return wanted
 
+    @cached_property
+    def digest(self) -> str:
+        """The digest (`sha256:...`) by which permits and decisions name what it says."""
+        return digest_of_form(self)
+
 
 def parse_policy(text: str) -> Policy:
     """Read one policy.
@@ -204,7 +215,7 @@ def read_mapping(text: str) -> dict[str, object]:
 
 
 def digest_of(text: str) -> str:
-    """Return the digest by which permits and decisions name a policy document."""
+    """Return the digest of a policy's text, by which decisions name one that cannot be read."""
     return "sha256:" + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
@@ -258,9 +269,16 @@ class Entry:
 
     gate: str
     file: str
-    digest: str
+    digest: str  # of what the policy says, or of a text that cannot be read
     policy: Policy | None
     fault: str
+    text: str = ""  # digest of the file's text: by it routers and governors know that they read the same
+
+    def says_the_same_as(self, other: Entry | None) -> bool:
+        """Return whether another entry has a policy, and it says the same; without policies whether they are equal."""
+        if self.policy is None or other is None or other.policy is None:
+            return self == other
+        return self.digest == other.digest
 
 
 @dataclass(frozen=True)
@@ -282,7 +300,7 @@ def read_bundle(version: int, files: Mapping[str, str], before: Mapping[str, Ent
         other = entries.get(gate)
         if other is not None and other.file != entry.file:
             fault = f"two policies for one gate: {other.file} and {entry.file}"
-            entry = Entry(gate, entry.file, entry.digest, None, fault)
+            entry = Entry(gate, entry.file, entry.digest, None, fault, entry.text)
         entries[gate] = entry
 
     for file in sorted(files):
@@ -295,9 +313,9 @@ def read_bundle(version: int, files: Mapping[str, str], before: Mapping[str, Ent
             named = {gate for gate in spoken_of if gate in before} | {g for g, entry in before.items() if entry.file == file}
             named.update([gate for gate in spoken_of if gate not in before][:NEW_GATES_MAX])
             for gate in sorted(named):
-                add(gate, Entry(gate, file, digest, None, f"{file}: {error}"))
+                add(gate, Entry(gate, file, digest, None, f"{file}: {error}", digest))
         else:
-            add(policy.gate, Entry(policy.gate, file, digest, policy, ""))
+            add(policy.gate, Entry(policy.gate, file, policy.digest, policy, "", digest))
     return Bundle(version, entries)
 
 
@@ -314,7 +332,7 @@ class PolicyBook:
         self.entries: dict[str, Entry] = {}
 
     def apply(self, offset: int, version: int, files: Mapping[str, str], fault: str) -> tuple[str, set[str]]:
-        """Take an activation; return why it was refused ("" if it was not) and the gates whose entry changed.
+        """Take an activation; return why it was refused ("" if it was not) and the gates for which it says something else.
 
         An activation that must not be trusted (`fault`) closes the gates in force that it names. It changes nothing else: no
         version, no routing, no gate that no policy speaks of.
@@ -337,6 +355,6 @@ class PolicyBook:
                 after[gate] = Entry(gate, "", "", None, NO_POLICY)
         # Where control was replaced, offsets began again: what every gate counts from is no longer a place in it.
         anew = offset <= self.routing
-        changed = {gate for gate, entry in after.items() if anew or self.entries.get(gate) != entry}
+        changed = {gate for gate, entry in after.items() if anew or not entry.says_the_same_as(self.entries.get(gate))}
         self.version, self.routing, self.entries = version, offset, after
         return "", changed

@@ -21,6 +21,7 @@ from __future__ import annotations
 import ast
 import math
 import operator
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from math import isfinite
@@ -28,6 +29,9 @@ from typing import Any, ClassVar
 
 NAMES = ("value", "change", "rate", "interval")
 """What can be said of a reading, in the order of an event's elements. Seconds."""
+
+_BLANKS = re.compile(r"(?<=[^\w.]) | (?=[^\w.])")
+"""Blanks beside a sign. Those between two words, or numbers, part them."""
 
 Predicate = Callable[[Any], bool]
 """On a value where only `value` is spoken of, on (value, change, rate, interval) elsewhere."""
@@ -47,7 +51,7 @@ class RuleError(ValueError):
 
 
 class Criterion(ABC):
-    """What says whether a reading conforms: picklable by its text, and equal by it. `Rule` and `Expression` are.
+    """What says whether a reading conforms: picklable by its text, and equal by it but for blanks. `Rule` and `Expression` are.
 
     Raises:
         RuleError: the text cannot be evaluated.
@@ -56,12 +60,14 @@ class Criterion(ABC):
     length_max: ClassVar[int]
     """Characters."""
 
-    __slots__ = ("_needs_rate", "_predicate", "needs_before", "text")
+    __slots__ = ("_needs_rate", "_predicate", "form", "needs_before", "text")
 
     def __init__(self, text: str) -> None:
         if len(text) > self.length_max:
             raise RuleError(f"{len(text)} characters; at most {self.length_max}")
         self.text = text
+        self.form = _BLANKS.sub("", " ".join(text.split()))
+        """The text without blanks that say nothing."""
         names, self._predicate = self._read(text)
         if not names:
             raise RuleError(f"{text!r} says nothing of {', '.join(NAMES[:-1])} or {NAMES[-1]}")
@@ -97,7 +103,7 @@ class Criterion(ABC):
         return found
 
     def __eq__(self, other: object) -> bool:
-        return type(self) is type(other) and self.text == getattr(other, "text", None)
+        return type(self) is type(other) and self.form == getattr(other, "form", None)
 
     __hash__ = None  # type: ignore[assignment] # policies are compared, never put in sets
 

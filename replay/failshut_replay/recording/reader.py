@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from failshut_replay.errors import RecordingError
 from failshut_replay.recording.manifest import DECISION, DIGEST_KEY, EVIDENCE, KEY, Manifest, decode_manifest, digest_of
+from failshut_replay.recording.policy_names import PolicyNames
 from failshut_replay.recording.writer import SCHEMA, digest_of_rows
 
 
@@ -126,10 +127,14 @@ class Recording:
 
 
 class Decided:
-    """The decisions on record over one partition, by the evidence that they follow from. Read once, in order."""
+    """The decisions on record over one partition, by the evidence that they follow from. Read once, in order.
 
-    def __init__(self, stream: Iterator[Recorded]) -> None:
-        self._stream = stream
+    They name their policies as decisions do now (policy_names.py).
+    """
+
+    def __init__(self, recording: Recording, partition: int) -> None:
+        self._stream = recording.decisions(partition)
+        self._names = PolicyNames(recording.manifest)
         self._ahead: Recorded | None = None
 
     def next(self) -> Recorded | None:
@@ -142,6 +147,6 @@ class Decided:
         """Take those up to an evidence record."""
         found = []
         while (one := self.next()) is not None and one.offset <= offset:
-            found.append(one.record)
+            found.append(self._names.presently(one.record))
             self._ahead = None
         return found

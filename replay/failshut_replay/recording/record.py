@@ -29,6 +29,7 @@ from failshut_breakers.governor import Governor
 from failshut_breakers.policy.policy import MEANING, PolicyBook, digest_of
 from failshut_replay.errors import RecordingError
 from failshut_replay.recording.manifest import DECISION, EVIDENCE, VERSION, Activated, Manifest, Start, versions
+from failshut_replay.recording.policy_names import name_of_text
 from failshut_replay.recording.writer import Row, Writer
 
 DIFFERING_MAX = 20
@@ -198,7 +199,8 @@ class _Seen:
             return
         self._book.apply(notice.offset, notice.version, notice.files, notice.fault)
         self.named.update(dict.fromkeys(self._book.entries))
-        self._digests.update(map(digest_of, notice.files.values()))
+        for text in notice.files.values():
+            self._digests.update((name_of_text(text), digest_of(text)))  # a version before named it by its bytes
         self.activated[key] = Activated(
             notice.offset, notice.time_ms, notice.version, notice.files, notice.signer, notice.fault
         )

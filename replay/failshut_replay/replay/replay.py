@@ -19,6 +19,7 @@ from failshut_breakers.decisions.decision import Decision
 from failshut_breakers.evidence.records import EvidenceError, FromMany, Run, Samples, decode_run
 from failshut_breakers.governor import Governor
 from failshut_replay.errors import RecordingError
+from failshut_replay.recording.policy_names import PolicyNames
 from failshut_replay.recording.reader import Decided, Recorded, Recording
 from failshut_replay.replay.resume import Follower, activation_at, begin
 from failshut_replay.replay.what_if import NOTHING, Answers, Assumed, WhatIf
@@ -105,8 +106,9 @@ class Replay:
             in_force = activation and self.what_if.activation(activation)
             governor = begin(partition, run, owns, start, in_force, manifest.installation)
             follow = {gate for gate in gates if owns(gate) and gate not in self.what_if.texts}
-            decided = Decided(self.recording.decisions(partition))
-            self.followers[partition] = Follower(follow, decided, start.standing)
+            names = PolicyNames(manifest)
+            standing = {gate: names.presently(data) for gate, data in start.standing.items()}
+            self.followers[partition] = Follower(follow, Decided(self.recording, partition), standing)
         if self.what_if.texts:  # what a router made of the recorded policies is no ground to refuse what it forwarded
             governor.agreement = Unquestioned()
         self.governors[partition], self._answers[partition] = governor, Answers(self._assumed)

@@ -16,7 +16,7 @@ from failshut_breakers.decisions.decision import (
     in_present_words,
 )
 from failshut_breakers.decisions.permits import lives_by_seals
-from failshut_breakers.policy.policy import CANCELS_SINCE, MEANING, PolicyError, digest_of, policy_files
+from failshut_breakers.policy.policy import CANCELS_SINCE, MEANING, PolicyError, policy_files
 from failshut_replay.recording.manifest import Activated, versions
 from failshut_replay.recording.reader import Decided, Recording
 from failshut_replay.replay.replay import Replay, Step, paced
@@ -104,7 +104,7 @@ def check(recording: Recording, on_step: Callable[[Step], None] = lambda step: N
     )
     verdict.meaning = (manifest.meaning, MEANING)
     silent = _silent(manifest.policies) if manifest.meaning < CANCELS_SINCE else frozenset()
-    expected = {partition: Decided(recording.decisions(partition)) for partition in manifest.partitions}
+    expected = {partition: Decided(recording, partition) for partition in manifest.partitions}
     replay = Replay(recording)
     waiting = {gate for gate, partition in manifest.gates.items() if manifest.start(partition)}
     for step in paced(replay, speed):
@@ -161,7 +161,7 @@ def _silent(activations: list[Activated]) -> frozenset[str]:
         except PolicyError:
             continue
         if "in_flight" not in policy.model_fields_set:
-            digests.add(digest_of(text))
+            digests.add(policy.digest)
     return frozenset(digests)
 
 

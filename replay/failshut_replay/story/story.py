@@ -171,7 +171,7 @@ def replayed(
 def on_record(recording: Recording, name: str = "on record") -> Story:
     """Return what the decisions on record come to. A replay says which permits seals renewed, and decides nothing else."""
     story = _empty(name, recording.manifest)
-    decided = {partition: Decided(recording.decisions(partition)) for partition in recording.manifest.partitions}
+    decided = {partition: Decided(recording, partition) for partition in recording.manifest.partitions}
     for step in Replay(recording):
         for data in decided[step.partition].at(step.offset):
             story.take(step.time_ms, decode_decision(data))
