@@ -51,6 +51,7 @@ class Checked:
             "file": self.file,
             "gate": self.gate,
             "good": self.good,
+            "digest": self.policy.digest if self.policy is not None else "",
             "faults": [asdict(fault) for fault in self.faults],
             "warnings": [asdict(warning) for warning in self.warnings],
         }

@@ -171,10 +171,11 @@ def _of_executions(condition: FailureRate, policy: Policy) -> Iterator[tuple[str
 
 def readings_to_learn(condition: ConditionPolicy) -> int:
     """Return how many readings a detector takes until it is ready, at most as many as are tried."""
-    assert isinstance(condition, Drift | Anomaly)  # noqa: S101 - asked of these alone
+    assert isinstance(condition, Drift | Anomaly | Conformance)  # noqa: S101 - asked of these alone
     detector, width = condition.build_detector(), max(1, condition.detector.width)
     for count in range(1, _EVENTS + 1):
-        values = [float((count * (7 + metric)) % 11) for metric in range(width)]
+        events = isinstance(condition, Conformance)
+        values = [1.0 if events else float((count * (7 + metric)) % 11) for metric in range(width)]
         detector.feed([tuple(values) if condition.detector.width else values[0]], [60_000 * count])
         if detector.ready:
             return count

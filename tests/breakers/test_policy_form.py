@@ -26,7 +26,6 @@ reset: {after: 30s, probes: 5}
 """
 
 
-
 def opened(text: str) -> World:
     """Return a world in which the gate of a policy is open."""
     world = World(text)

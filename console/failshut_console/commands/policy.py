@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from failshut_console.commands.options import FOLDER, AsJson, Broker, Folder, Installation, OperatorKey, Prefix, where
+from failshut_console.commands.options import FOLDER, AsJson, Broker, Folder, Installation, Jwks, OperatorKey, Prefix, where
 from failshut_console.connection_options import reaching
 from failshut_console.exits import Exit, Trouble
 
 if TYPE_CHECKING:
     from failshut_console.checks import Checked
+    from failshut_console.edits import GateEdit
+    from failshut_console.local.state import Runtime
 
 group = typer.Typer(
     no_args_is_help=True,
@@ -103,6 +106,72 @@ def _tell(item: Checked) -> None:
     typer.echo(f"{item.file}: bad: if it were activated, {whom}", err=True)
 
 
+@group.command("diff")
+@reaching
+def diff(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The bundle: every *.yaml in this folder.")],
+    broker: Broker = "",
+    prefix: Prefix = "",
+    jwks: Jwks = "",
+    key: OperatorKey = "",
+    state: Folder = FOLDER,
+    as_json: AsJson = False,
+) -> None:
+    """Show what a folder of policies would change of those in force, and what it costs: who must learn, and for how long.
+
+    Policies are compared by what they say: a comment, the order or another file changes nothing. Nothing is sent.
+
+    Exit status: 0 shown, 2 wrong usage, 3 no answer.
+    """
+    from failshut_console.monitor.activation import edits_of, read_bundle_folder
+    from failshut_console.monitor.send_command import load_operator_key
+
+    files = read_bundle_folder(folder)
+    at = _reached(where(state, broker=broker, key=key, prefix=prefix, jwks=jwks), "nothing was compared")
+    found = asyncio.run(edits_of(at.broker, at.prefix, load_operator_key(at.operator_key), at.jwks, files))
+    if as_json:
+        typer.echo(json.dumps([item.as_json() for item in found], indent=1))
+        return
+    for item in found:
+        _tell_edit(item)
+
+
+def _reached(at: Runtime, means: str) -> Runtime:
+    if not at.broker:
+        raise Trouble("no broker is known", means, "start `failshut up`, or give --broker kafka://HOST:PORT")
+    return at
+
+
+def _tell_edit(item: GateEdit) -> None:
+    typer.echo(f"{item.gate}: {item.words}")
+    for condition in item.conditions:
+        typer.echo(f"    {condition.name}: {condition.words}")
+
+
+def _agreed(found: list[GateEdit], yes: bool) -> None:
+    """Say what an activation costs, and ask where it closes a gate that has a policy now.
+
+    Raises:
+        Trouble: it was not agreed to.
+    """
+    closing = [item for item in found if item.closes]
+    for item in found:
+        if item.what != "unchanged":
+            _tell_edit(item)
+    if not closing or yes:
+        return
+    names = ", ".join(item.gate for item in closing[:5]) + (" and more" if len(closing) > 5 else "")
+    if not sys.stdin.isatty():
+        raise Trouble(
+            f"this would close {len(closing)} of the gates in force: {names}",
+            "nothing was activated; what is in force stays",
+            "give --yes to activate it all the same, and look with `failshut policy diff`",
+            Exit.REFUSED,
+        )
+    if not typer.confirm(f"This closes {names}. Activate?"):
+        raise Trouble("not agreed to", "nothing was activated; what is in force stays", "", Exit.REFUSED)
+
+
 @group.command("activate")
 @reaching
 def activate(
@@ -119,18 +188,23 @@ def activate(
     version: Annotated[
         int, typer.Option(min=0, help="Version of the bundle; must be above the one in force. 0: the time, in milliseconds.")
     ] = 0,
+    jwks: Jwks = "",
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Do not ask before a gate closes by it. Scripts need it for that.")
+    ] = False,
 ) -> None:
     """Put a folder of policies in force, signed with your key. It replaces the whole bundle: a gate without a file closes.
 
-    An activation raises each changed gate's epoch. Unchanged conditions keep their evidence. Changed ones start
-    without evidence, so their gates close until there is enough. A breaker that is tripped or locked stays so.
+    An activation raises the epoch of each gate whose policy says something else than before. Unchanged conditions keep
+    what they know. Changed ones may have to learn, so their gates close until they have. It says so first, and asks
+    before a gate closes that has a policy now. A breaker that is tripped or locked stays so.
 
-    Exit status: 0 on the log, 1 refused (a bad policy without --even-bad, a version that is not higher), 2 wrong
-    usage, 3 no answer.
+    Exit status: 0 on the log, 1 refused (a bad policy without --even-bad, a closing that was not agreed to, a version
+    that is not higher), 2 wrong usage, 3 no answer.
     """
     from failshut_console.checks import check_file, check_together, policy_files
     from failshut_console.local.state import who
-    from failshut_console.monitor.activation import activate_now, read_bundle_folder
+    from failshut_console.monitor.activation import activate_now, edits_of, read_bundle_folder
     from failshut_console.monitor.send_command import load_operator_key
 
     files = read_bundle_folder(folder)
@@ -146,9 +220,8 @@ def activate(
     if bad and not force:
         typer.echo("nothing was activated; --even-bad activates it all the same, and closes those gates", err=True)
         raise typer.Exit(Exit.REFUSED)
-    at = where(state, broker=broker, key=key, prefix=prefix, installation=installation)
-    if not at.broker:
-        raise Trouble("no broker is known", "nothing was activated", "start `failshut up`, or give --broker kafka://HOST:PORT")
-    signed = load_operator_key(at.operator_key)
+    at = where(state, broker=broker, key=key, prefix=prefix, installation=installation, jwks=jwks)
+    signed = load_operator_key(_reached(at, "nothing was activated").operator_key)
+    _agreed(asyncio.run(edits_of(at.broker, at.prefix, signed, at.jwks, files)), yes)
     in_force, offset = activate_now(at.broker, at.prefix, signed, who(), files, why, version, at.installation)
     typer.echo(f"version {in_force} with {len(files)} files is on the log (control offset {offset}); see `failshut gates`")

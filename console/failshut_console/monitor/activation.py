@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from aiokafka.errors import KafkaError
@@ -12,7 +13,10 @@ from pydantic import ValidationError
 from failshut.signing import SigningKey
 from failshut_breakers.command import Activate, CommandError
 from failshut_console.checks import policy_files, read_files
+from failshut_console.edits import GateEdit, edits
 from failshut_console.exits import Exit, Trouble, unreachable
+from failshut_console.monitor.observed_series import observe
+from failshut_console.monitor.policies_in_force import in_force
 from failshut_streams.control.client import Operator, TermError, Unacknowledged, new_id
 from failshut_streams.kafka.address import shown
 from failshut_streams.kafka.topics import BrokerUnreachable
@@ -32,6 +36,22 @@ def read_bundle_folder(folder: Path) -> dict[str, str]:
             "nothing was activated; what is in force stays",
             "name another DIR",
         ) from error
+
+
+async def edits_of(broker: str, prefix: str, key: SigningKey, jwks: str, files: Mapping[str, str]) -> list[GateEdit]:
+    """Return what a bundle would change of what is in force, and what that costs.
+
+    What producers send is asked only where something must be learnt.
+
+    Raises:
+        Trouble: the broker did not answer, or has no such topics.
+    """
+    before = await in_force(broker, prefix, key, jwks)
+    found = edits(before, files)
+    if any(condition.readings for item in found for condition in item.conditions):
+        with suppress(Trouble):  # who may not read telemetry is told how many readings are needed, and not how long that takes
+            found = edits(before, files, await observe(broker, prefix))
+    return found
 
 
 async def activate(

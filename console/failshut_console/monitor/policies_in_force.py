@@ -1,0 +1,79 @@
+"""Which policies are in force: control is read whole, as a router reads it, by the same code.
+
+Limits: whose activations count is named in control by the monitor's key. Without the monitor's public keys, or before a worker
+has named anybody, one's own key alone is believed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+from aiokafka import AIOKafkaClient
+from aiokafka.errors import KafkaError
+
+from failshut.signing import KeySet, SigningKey
+from failshut_breakers.evidence.log import EvidenceLog
+from failshut_breakers.evidence.partition import partition_of
+from failshut_breakers.policy.policy import Entry
+from failshut_console.exits import Trouble, unreachable
+from failshut_streams.control.cutter import ControlCutter
+from failshut_streams.control.operators import OperatorsInForce
+from failshut_streams.control.reader import ControlReader
+from failshut_streams.kafka.address import client_options, shown
+from failshut_streams.kafka.metadata import ask
+from failshut_streams.kafka.topics import Topics
+
+LOOK_SECONDS = 30.0
+
+
+async def in_force(broker: str, prefix: str, key: SigningKey, jwks: str = "") -> Mapping[str, Entry]:
+    """Return what control says of each gate now.
+
+    Raises:
+        Trouble: the broker did not answer, or has no such topics.
+    """
+    topics = Topics(prefix)
+    try:
+        async with asyncio.timeout(LOOK_SECONDS):
+            log = await _log(broker, topics)
+            reader = ControlReader(broker, topics.control)
+            await reader.start()
+            try:
+                records = await reader.all_of_it()
+            finally:
+                await reader.stop()
+    except (KafkaError, OSError, TimeoutError) as error:
+        raise unreachable(
+            f"Kafka at {shown(broker)} did not say which policies are in force: {type(error).__name__}: {error}",
+            "start it, or name it with --broker",
+        ) from error
+    operators = OperatorsInForce(key.key_set(), _monitor(jwks), log.id)
+    cutter = ControlCutter(operators, log, "console", partial(partition_of, partitions=log.partitions), 0)
+    cutter.everything(records, reader.position)
+    return dict(cutter.book.entries)
+
+
+async def _log(broker: str, topics: Topics) -> EvidenceLog:
+    client = AIOKafkaClient(**client_options(broker))
+    await client.bootstrap()
+    try:
+        found = (await ask(client, [topics.evidence])).topics.get(topics.evidence)
+    finally:
+        await client.close()
+    if found is None:
+        raise Trouble(
+            f"there is no topic {topics.evidence}",
+            "nobody knows which policies are in force",
+            "start a worker, open a term, or name the monitor's: --broker, and --prefix if it has one",
+        )
+    return EvidenceLog(found.topic_id, found.partitions)
+
+
+def _monitor(jwks: str) -> KeySet | None:
+    try:
+        return KeySet.load(Path(jwks)) if jwks else None
+    except (OSError, ValueError):
+        return None
