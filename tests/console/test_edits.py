@@ -93,7 +93,6 @@ def test_a_new_gate_closes_none_that_is_open() -> None:
     assert found.closed_ms
 
 
-@pytest.mark.kafka
 def test_an_activation_that_closes_a_gate_asks_first(failshut: Failshut, kafka: Kafka, suffix: str) -> None:
     """On a real broker: the first is not asked about, a comment neither; a new condition is, and `--yes` is an answer."""
     at = ("--broker", kafka.url, "--prefix", f"edits-{suffix}.")

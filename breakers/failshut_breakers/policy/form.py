@@ -16,35 +16,26 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from failshut_breakers.policy.conditions import Model
 from failshut_breakers.policy.detection import Detection
 from failshut_breakers.policy.rule import Criterion
 
-if TYPE_CHECKING:
-    from failshut_breakers.policy.policy import Policy
 
-
-def digest_of_form(policy: Policy) -> str:
-    """Return `sha256:` and the digest of what a policy says."""
-    text = json.dumps(form_of(policy), sort_keys=True, separators=(",", ":"))
+def digest_of_form(form: Mapping[str, Any]) -> str:
+    """Return `sha256:` and the digest of a form."""
+    text = json.dumps(form, sort_keys=True, separators=(",", ":"))
     return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
 
 
-def form_of(policy: Policy) -> dict[str, Any]:
-    """Return what a policy says, as lists, texts, numbers and mappings by text."""
-    form = _settings(policy, without=("conditions", "trip_on", "subjects", "operations"))
-    form["subjects"], form["operations"] = sorted(set(policy.subjects)), sorted(set(policy.operations))
-    form["trips"] = policy.demands_to_trip
-    form["conditions"] = [
-        [type(one).__name__.lower(), _settings(one)] for one in sorted(policy.conditions, key=lambda one: one.name)
-    ]
-    return form
+def named_settings(model: Model) -> list[Any]:
+    """Return the kind of a part of a policy, and its settings."""
+    return [type(model).__name__.lower(), settings_of(model)]
 
 
-def _settings(model: Model, without: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Return the settings that are not the default."""
+def settings_of(model: Model, without: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Return the settings that are not the default, as lists, texts, numbers and mappings by text."""
     fields = type(model).model_fields
     said = {name: getattr(model, name) for name in fields if name not in without}
     kind = getattr(model, "kind", None)
@@ -58,7 +49,7 @@ def _settings(model: Model, without: tuple[str, ...] = ()) -> dict[str, Any]:
 def _plain(value: object, kind: Any) -> Any:
     match value:
         case Model():
-            return _settings(value)
+            return settings_of(value)
         case Detection():
             return value.form(kind)
         case Criterion():

@@ -34,7 +34,7 @@ from failshut_breakers.policy.conditions import (
     Unreadable,
     read_condition,
 )
-from failshut_breakers.policy.form import digest_of_form
+from failshut_breakers.policy.form import digest_of_form, named_settings, settings_of
 from failshut_breakers.policy.memo import Readings
 from failshut_breakers.policy.units import DurationMs
 from failshut_breakers.policy.yaml_reader import FieldFault, PolicyError, count_nodes, read_yaml
@@ -178,7 +178,11 @@ class Policy(Model):
     @cached_property
     def digest(self) -> str:
         """The digest (`sha256:...`) by which permits and decisions name what it says."""
-        return digest_of_form(self)
+        form = settings_of(self, without=("conditions", "trip_on", "subjects", "operations"))
+        form["subjects"], form["operations"] = sorted(set(self.subjects)), sorted(set(self.operations))
+        form["trips"] = self.demands_to_trip
+        form["conditions"] = [named_settings(one) for one in sorted(self.conditions, key=lambda one: one.name)]
+        return digest_of_form(form)
 
 
 def parse_policy(text: str) -> Policy:
