@@ -23,12 +23,14 @@ from failshut_breakers.agreement import Agreement
 from failshut_breakers.conditions import Moment
 from failshut_breakers.decisions.decision import Breaker, Decision, Kind
 from failshut_breakers.evidence.coverage import CONTROL, Admission, Coverage
+from failshut_breakers.evidence.history import is_history
 from failshut_breakers.evidence.lanes import Lanes
 from failshut_breakers.evidence.log import EvidenceLog
 from failshut_breakers.evidence.records import AcceptedGap, Activation, EvidenceError, Place, Reading, Run, Term
 from failshut_breakers.gate.state import Gate
 from failshut_breakers.gate.step import Record, Step
 from failshut_breakers.gate.turn import Turn
+from failshut_breakers.learning import Learning
 from failshut_breakers.policy.policy import PolicyBook
 from failshut_breakers.sealing import Sealing
 from failshut_breakers.waking import Waking
@@ -62,6 +64,7 @@ class Governor:
         self.agreement = Agreement()
         self.sealing = Sealing()
         self.waking = Waking()
+        self.learning = Learning()
         self.seal: Seal | None = None  # of the last record, where one was due
         self.changed: set[str] = set()  # gates since somebody last asked (parts.py): whoever keeps a copy keeps these anew
         self.shape = 0  # grows with what is kept beside gates and coverages: policies, and the tables of routers
@@ -127,7 +130,9 @@ class Governor:
         self.agreement.learn(run)
         believed = self.agreement.operators
         touched: dict[str, Touched]
-        if run.topic == CONTROL and self.coverages[-1].owes(run) and not self.agreement.control_agrees(run, self._covered(run)):
+        if is_history(run):
+            touched = self._learn(run)
+        elif self._is_of_others(run):
             touched = self._refuse_control(run)
         else:
             changed |= self._take_notices(run)
@@ -140,6 +145,8 @@ class Governor:
             self.sealing.note(touched[name][0])
         if self.agreement.operators != believed:
             self.shape += 1
+        if run.mark is not None and self.learning.histories:
+            self.changed |= self.learning.give_up(max(coverage.newest_ms for coverage in self.lanes), self.gates)
         evidence_ms = max(coverage.evidence_ms for coverage in self.lanes)
         self.seal = self.sealing.after(self.installation, self.partition, self.term, offset, self.judged_ms, evidence_ms)
         return decisions
@@ -246,6 +253,26 @@ class Governor:
         self.changed.add(name)
         return gate
 
+    def _is_of_others(self, run: Run) -> bool:
+        """Return whether a run of control that counts was judged by other operators' keys than this log names."""
+        counts = run.topic == CONTROL and self.coverages[-1].owes(run)
+        return counts and not self.agreement.control_agrees(run, self._covered(run))
+
+    def _learn(self, run: Run) -> dict[str, Touched]:
+        """Let new conditions learn from what was sent before their activation; return the gates that have."""
+        if not self.agreement.agrees(run):
+            return {}
+        taught, whole = self.learning.take(run, self.gates)
+        self.changed |= taught
+        touched: dict[str, Touched] = {}
+        for name in whole:
+            gate = self.gates[name]
+            coverage = self.coverage_of(gate)
+            self._wake(gate)
+            gate.end_twins(run.routing, Moment(coverage.evidence_ms, coverage.newest_ms))
+            touched[name] = (gate, [], 0, coverage)
+        return touched
+
     def _split(self, run: Run) -> set[tuple[int, int]]:
         """Fork coverages for the gates for which a run does not count; return the lanes that refuse it."""
         if run.topic == CONTROL or self.agreement.agrees(run):
@@ -282,35 +309,6 @@ class Governor:
                 self._wake(gate)
                 touched[name] = (gate, [], 0, self.coverage_of(gate))
         return touched
-
-    def owed(self) -> dict[tuple[str, int], int]:
-        """Return from where on front-door partitions should be told again, because runs beyond it do not join.
-
-        What lies between did not count for some gate, or its batch was lost. Where no run goes on beyond it, telling it again
-        would change nothing: the router that told it is the one that would tell it.
-        """
-        gapped = [coverage for coverage in self.lanes if coverage.gaps]
-        used = {gate.lane for gate in self.gates.values()} if gapped else set()
-        owed: dict[tuple[str, int], int] = {}
-        for coverage in gapped:
-            if coverage.lane in used:
-                for key in coverage.gaps:
-                    position = coverage.covered.get(key, 0)
-                    owed[key] = min(position, owed.get(key, position))
-        return owed
-
-    def disputes(self) -> list[tuple[str, str]]:
-        """Return each gate whose evidence time is held back by a router's other reading, with words for it."""
-        found: list[tuple[str, str]] = []
-        if not any(coverage.refused for coverage in self.lanes):
-            return found
-        for name, gate in sorted(self.gates.items()):
-            if gate.entry.policy is None:
-                continue
-            held = self.coverage_of(gate).held_back_by()
-            if held is not None:
-                found.append((name, self.agreement.why(held[0].router, held[0].made, name)))
-        return found
 
     def _covered(self, run: Run) -> int:
         return self.coverages[-1].covered.get((run.topic, run.partition), 0)
@@ -374,6 +372,7 @@ class Governor:
         self.lanes.begin(term, self.book.routing)
         self.agreement.operators = None  # all of control is told anew
         self.sealing.begin_term()
+        self.learning = Learning()  # offsets may have begun again
         place = Place(CONTROL, 0, term.offset, 0)
         for name, gate in self.gates.items():
             gate.version, gate.fork = self.book.routing, 0
@@ -430,6 +429,8 @@ class Governor:
             gate.activate(self.book.entries[name], activation.offset, place, activation.signer, self._turn(name))
             if before[1]:  # what was not told to it is still owed: its next policy may ask for the same series
                 forks[before[1]] = gate.fork = forks.get(before[1]) or self.lanes.succeed_fork(before, activation)
+        coverage = self.lanes.of((activation.offset, 0))
+        self.learning.begin(activation.offset, activation.time_ms, coverage, [self.gates[name] for name in sorted(mine)])
         return mine
 
     def _forget(self, changed: set[str]) -> None:

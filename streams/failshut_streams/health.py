@@ -17,6 +17,7 @@ from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 
 from failshut.store.names import Names
 from failshut_breakers.evidence.coverage import Coverage
+from failshut_breakers.held_back import disputes
 from failshut_breakers.policy.policy import Entry
 from failshut_breakers.store.connection import connect
 from failshut_streams.config import WorkerConfig
@@ -138,7 +139,7 @@ class Health:
         for topic, _ in front_door:
             owned[topic] = owned.get(topic, 0) + 1
         self._metrics.owned(owned)
-        disputes = [one for governor in self._governing.governors.values() for one in governor.disputes()]
+        disputes = [one for governor in self._governing.governors.values() for one in disputes(governor)]
         unread = [(gate, entry.fault) for gate, entry in sorted(self._router.control.book.entries.items()) if _unread(entry)]
         self._metrics.readings_of_control((gate for gate, _ in disputes), len(unread), bool(self._naming.trouble))
         return Report(

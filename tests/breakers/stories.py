@@ -7,6 +7,7 @@ import random
 from log import CONTROL, START_MS, TELEMETRY, FrontDoor, Log, Router, command, policy
 
 from failshut_breakers.governor import Governor
+from failshut_breakers.held_back import owed
 
 LIMIT = 100.0
 
@@ -119,7 +120,7 @@ class Fleet:
 
     def tell_again(self, governor: Governor, rng: random.Random) -> None:
         """Some router goes back to what a governor is owed, sooner or later."""
-        for key, position in governor.owed().items():
+        for key, position in owed(governor).items():
             router = rng.choice(self.routers)
             if key == CONTROL:
                 router.restart()

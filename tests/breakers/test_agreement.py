@@ -21,6 +21,7 @@ from failshut_breakers.agreement import (
 from failshut_breakers.decisions.decision import Breaker, Decision, Kind
 from failshut_breakers.evidence import lanes
 from failshut_breakers.evidence.records import EvidenceError, OlderWire, decode_run, encode_run
+from failshut_breakers.held_back import disputes, owed
 from failshut_breakers.policy.policy import Entry, parse_policy
 
 RULE = 'conformance: {series: s/x, rule: "value < 100", window: 10, over: 0.05}'
@@ -65,7 +66,7 @@ class Two(World):
 
     def tell_again(self) -> list[Decision]:
         """What the monitor does for a gate that is owed evidence: the router that agrees goes back."""
-        for key, position in self.governors[0].owed().items():
+        for key, position in owed(self.governors[0]).items():
             self.router.position[key] = position
             self.router.told[key, 0] = position
         return self.flush()
@@ -107,7 +108,7 @@ def test_the_closing_names_the_worker_and_its_fault() -> None:
     assert (last.kind, last.cause) == (Kind.CLOSE, Cause.ROUTING)
     assert last.because.startswith("worker b cannot read this gate's policy and feeds it nothing")
     assert "no detector is called 'newer'" in last.because
-    assert world.governors[0].disputes() == [("g", last.because)]
+    assert disputes(world.governors[0]) == [("g", last.because)]
 
 
 def test_other_gates_go_on() -> None:
@@ -123,16 +124,16 @@ def test_what_did_not_count_is_told_again_and_judged() -> None:
     world = opened(G, H)
     world.turned = True
     world.bad(4)
-    assert world.governors[0].owed() == {}, "while no router agrees, telling again changes nothing"
+    assert owed(world.governors[0]) == {}, "while no router agrees, telling again changes nothing"
     world.turned = False
     world.good(1)
-    owed = world.governors[0].owed()
+    owed = owed(world.governors[0])
     assert set(owed) == {key for key in world.door.logs if key != CONTROL}
     said = [one for one in world.tell_again() if one.gate == "g"]
     assert {one.cause for one in said if one.kind is Kind.CLOSE} == {Cause.CONFORMANCE}
     assert world.governors[0].lanes.forks == []
-    assert world.governors[0].owed() == {}
-    assert world.governors[0].disputes() == []
+    assert owed(world.governors[0]) == {}
+    assert disputes(world.governors[0]) == []
 
 
 def test_a_gate_opens_again_once_all_was_told_and_was_good() -> None:

@@ -38,6 +38,12 @@ class ConformanceCondition(OnSeries):
         # Events from after that mark.
         self._after: deque[float] = deque(maxlen=min(policy.window, EVENTS))
 
+    def only_learn(self, only: bool) -> None:
+        super().only_learn(only)
+        if not only:  # its limit is about what comes now
+            self._window.clear()
+            self._misses = 0.0
+
     def _values(self, samples: Samples, skip: int, times_ms: tuple[int, ...], moment: Moment) -> list[Demand]:
         self._can_read(len(times_ms))
         values = samples.values(skip)
@@ -73,7 +79,7 @@ class ConformanceCondition(OnSeries):
             if self._limit_ms:
                 if time_ms > self._limit_ms:
                     self._take_after(conforms)
-            elif self._misses > self._misses_max:
+            elif self._misses > self._misses_max and not self._memory.deaf:
                 self._limit_ms = max(1, moment.newest_ms)
                 demands.append(Demand(*place(row), self._limit()))
         demands.sort()

@@ -45,6 +45,7 @@ class Remembering:
         self._events = events
         self._width = detection.width
         self.detector: Contract = detection.build()
+        self.deaf = False  # it learns, and begins no demand
         self.window = READINGS_MIN  # the number of readings that ended the last demand, or that will end the present one
         self._empty()
         self._settle_down()
@@ -98,7 +99,7 @@ class Remembering:
                 continue
             taken, text = self._feed(rows[at:], times_ms[at:])
             at += taken
-            if text:
+            if text and not self.deaf:
                 alarms.append(Alarm(at - 1, text))
                 self._demand(text, since_ms, began_ms)
         return alarms

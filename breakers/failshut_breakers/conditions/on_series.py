@@ -73,6 +73,14 @@ class OnSeries(Condition):
         """Whether it demands because of a level, which an operator may accept."""
         return self._memory.stands and not self._unread_text and not self._limit()
 
+    def only_learn(self, only: bool) -> None:
+        """Let it read without demanding anything (history), or no longer: then what it could not read is no matter either."""
+        self._memory.deaf = only
+        if not only:
+            self._in_a_row, self._unread_text = 0, ""
+            self._unread.clear()
+            self._judged.clear()
+
     def feed(self, reading: Reading, lo: int, moment: Moment) -> list[Demand]:
         demands: list[Demand] = []
         if isinstance(reading, Samples):

@@ -26,6 +26,7 @@ from failshut_breakers.evidence.records import Place
 from failshut_breakers.gate.breaker import Breaker, Closing, Proving
 from failshut_breakers.gate.tally import Tally
 from failshut_breakers.gate.turn import Turn
+from failshut_breakers.gate.twins import Spans, Twins, learns_from_history, takes_the_place
 from failshut_breakers.policy.feeds import budget_of_ms, keys_of_policy
 from failshut_breakers.policy.policy import FAULT_CHARS_MAX, ConditionPolicy, Entry
 from failshut_breakers.taken_ids import Taken
@@ -66,6 +67,8 @@ class Gate:
         self.kept: frozenset[str] = frozenset()  # those of them that the last activation left as they were
         self.reach: dict[tuple[str, int], int] = {}  # by front-door partition: the offset up to which it has read
         self.kept_from: dict[tuple[str, int], int] = {}  # the same at the last activation
+        self.twins = Twins()  # of conditions that could learn from history
+        self.spans = Spans()  # in which its breaker was TRIPPED or LOCKED
 
     @property
     def lane(self) -> tuple[int, int]:
@@ -84,9 +87,33 @@ class Gate:
         turn.renew(place)
         turn.by = signer
 
+    def begin_twins(self, version: int) -> bool:
+        """Let the conditions that the last activation left without evidence have twins. Return whether any has."""
+        policy = self.entry.policy
+        self.twins.keep(self.kept)
+        if policy is None:
+            return False
+        new = [one for one in policy.conditions if one.name not in self.kept and learns_from_history(policy, one)]
+        self.twins.begin(version, new)
+        return bool(new)
+
+    def end_twins(self, version: int, moment: Moment) -> None:
+        """Let the twins that have read an activation's history take the place of their conditions."""
+        for twin in self.twins.grown(version, moment):
+            at = next((at for at, one in enumerate(self.conditions) if one.name == twin.name), None)
+            if at is None or not takes_the_place(twin, self.conditions[at]):
+                continue
+            old = self.conditions[at]
+            twin.held = old.held
+            self.conditions[at] = twin
+            self.known[twin.name] = (self.known[twin.name][0], twin)
+            for fed in self.by_key.values():
+                fed[:] = [twin if one is old else one for one in fed]
+
     def begin_anew(self) -> None:
         """Build all conditions again, with no evidence: what a fault left half-changed is not to be relied on."""
         self.known = {}
+        self.twins = Twins()
         self._build_conditions()
 
     def _build_conditions(self) -> None:
@@ -137,6 +164,7 @@ class Gate:
         self.breaker.move(State.LOCKED, Closing(cause, because, place, before, at_ms))
         if cause is Cause.TERM:  # offsets may begin again
             self.reach, self.kept, self.kept_from = {}, frozenset(), {}
+            self.twins = Twins()
         self.bypass = None
         turn.renew(place)
 

@@ -27,6 +27,7 @@ from failshut_breakers.gate import orders as gate_orders
 from failshut_breakers.gate.breaker import Closing
 from failshut_breakers.gate.state import Gate, Wanted
 from failshut_breakers.gate.turn import Turn
+from failshut_breakers.gate.twins import Fed
 from failshut_breakers.policy.feeds import key_of, upto_of
 from failshut_breakers.words import printable
 
@@ -92,7 +93,10 @@ class Step:
         for reading in readings:
             gate.reach[key] = max(gate.reach.get(key, 0), upto_of(reading))
             for condition in gate.by_key.get(key_of(reading), ()):
-                for demand in condition.feed(reading, kept_lo if condition.name in gate.kept else lo, self.moment):
+                counts = kept_lo if condition.name in gate.kept else lo
+                if gate.twins.by_name:
+                    gate.twins.see(Fed(condition.name, reading, counts, self.moment))
+                for demand in condition.feed(reading, counts, self.moment):
                     raised.append(Raised(demand.offset, demand.index, condition, demand))
         return raised
 
@@ -230,6 +234,8 @@ class Step:
             decision = self._decision(kind, wanted.cause, wanted.because, turn.origin, turn.by)
             gate.said = replace(decision, tokens=0)
             decisions.append(decision)
+        closing = gate.breaker.closing if gate.breaker.state in (State.TRIPPED, State.LOCKED) else None
+        gate.spans.note(max(1, closing.at_ms) if closing is not None else 0, moment.newest_ms)
         gate.judge_until(moment.evidence_ms, self.ticked)
         return decisions
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from failshut.signing import TOKEN_BYTES_MAX
 from failshut_breakers.command import GATE_PATTERN
@@ -36,7 +36,7 @@ from failshut_breakers.policy.conditions import (
 )
 from failshut_breakers.policy.form import digest_of_form, named_settings, settings_of
 from failshut_breakers.policy.memo import Readings
-from failshut_breakers.policy.units import DurationMs
+from failshut_breakers.policy.units import DurationMs, parse_duration_ms
 from failshut_breakers.policy.yaml_reader import FieldFault, PolicyError, count_nodes, read_yaml
 
 __all__ = [
@@ -115,6 +115,25 @@ class ResetPolicy(Model):
     interrupted: CountsAs = "failed"
 
 
+LEARN_MS = 86_400_000
+LEARN_MS_MAX = 30 * LEARN_MS
+
+
+def _from(text: object) -> object:
+    if text is None or text == "nothing":
+        return None
+    since = text if isinstance(text, int) and not isinstance(text, bool) else parse_duration_ms(text)
+    if since > LEARN_MS_MAX:
+        raise ValueError("a condition learns from 30d at most")
+    return since
+
+
+class LearnPolicy(Model):
+    """From how far back a new condition learns, of what Kafka still holds. With `from: nothing` it learns from news alone."""
+
+    since: Annotated[int | None, Field(alias="from"), BeforeValidator(_from)] = LEARN_MS
+
+
 class Policy(Model):
     """One gate's policy, validated."""
 
@@ -126,6 +145,7 @@ class Policy(Model):
     conditions: Annotated[tuple[ConditionPolicy, ...], Field(min_length=1, max_length=CONDITIONS_MAX)]
     trip_on: str = "any"
     reset: ResetPolicy = ResetPolicy()
+    learn: LearnPolicy = LearnPolicy()
     in_flight: Literal["cancel", "finish"] = "cancel"
 
     @field_validator("conditions", mode="before")

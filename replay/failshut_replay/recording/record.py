@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 from failshut.epoch import term_of
 from failshut_breakers.decisions.decision import Decision, Kind, decode_decision, encode_decision
+from failshut_breakers.evidence.history import is_history
 from failshut_breakers.evidence.log import EvidenceLog
 from failshut_breakers.evidence.partition import partition_of
 from failshut_breakers.evidence.records import Activation, EvidenceError, Run, Term, decode_run
@@ -182,6 +183,8 @@ class _Seen:
 
     @staticmethod
     def _position(positions: list[tuple[str, int, int]], run: Run) -> None:
+        if is_history(run):
+            return
         if (run.topic, run.partition) not in {place[:2] for place in positions}:
             positions.append((run.topic, run.partition, run.previous))
 

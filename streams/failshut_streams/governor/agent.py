@@ -81,7 +81,7 @@ class GovernorAgent:
         """Return from where on front-door partitions should be told again, over all governors here."""
         owed: dict[tuple[str, int], int] = {}
         for governor in self.governors.values():
-            for place, position in governor.owed().items():
+            for place, position in owed(governor).items():
                 owed[place] = min(position, owed.get(place, position))
         return owed
 
