@@ -174,6 +174,7 @@ class WorkerApp(ChunkApp):
                 self.routing.follow_control(),
                 self.routing.commit_regularly(),
                 self.routing.follow_operators(),
+                self.routing.history.follow(),
                 self.retelling.ask_regularly(deciding),
                 effects.write_regularly(),
                 health.report_regularly(),

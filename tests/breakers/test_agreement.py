@@ -127,8 +127,8 @@ def test_what_did_not_count_is_told_again_and_judged() -> None:
     assert owed(world.governors[0]) == {}, "while no router agrees, telling again changes nothing"
     world.turned = False
     world.good(1)
-    owed = owed(world.governors[0])
-    assert set(owed) == {key for key in world.door.logs if key != CONTROL}
+    missing = owed(world.governors[0])
+    assert set(missing) == {key for key in world.door.logs if key != CONTROL}
     said = [one for one in world.tell_again() if one.gate == "g"]
     assert {one.cause for one in said if one.kind is Kind.CLOSE} == {Cause.CONFORMANCE}
     assert world.governors[0].lanes.forks == []

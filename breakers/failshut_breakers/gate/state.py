@@ -26,8 +26,9 @@ from failshut_breakers.evidence.records import Place
 from failshut_breakers.gate.breaker import Breaker, Closing, Proving
 from failshut_breakers.gate.tally import Tally
 from failshut_breakers.gate.turn import Turn
-from failshut_breakers.gate.twins import Spans, Twins, learns_from_history, takes_the_place
+from failshut_breakers.gate.twins import Spans, Twins, takes_the_place
 from failshut_breakers.policy.feeds import budget_of_ms, keys_of_policy
+from failshut_breakers.policy.learn import learns_from_history
 from failshut_breakers.policy.policy import FAULT_CHARS_MAX, ConditionPolicy, Entry
 from failshut_breakers.taken_ids import Taken
 

@@ -21,7 +21,7 @@ from typing import NamedTuple
 from failshut_breakers.conditions import Condition, Moment, Status, build
 from failshut_breakers.conditions.on_series import OnSeries
 from failshut_breakers.evidence.records import Reading, Samples
-from failshut_breakers.policy.policy import Anomaly, ConditionPolicy, Conformance, Drift, Policy
+from failshut_breakers.policy.policy import ConditionPolicy
 
 LIVE_ROWS_MAX = 20_000
 """Rows of live readings that are kept for the twins of a gate."""
@@ -31,13 +31,6 @@ SPANS_MAX = 64
 
 UNKNOWN = Moment(0, 0)
 """When history is read: nothing of it is old on arrival."""
-
-
-def learns_from_history(policy: Policy, condition: ConditionPolicy) -> bool:
-    """Return whether a condition of a policy reads what was sent before its activation: what routers must tell it."""
-    if policy.learn.since is None or not isinstance(condition, Drift | Anomaly | Conformance):
-        return False
-    return condition.by is None and len(condition.all_series) == 1
 
 
 class Fed(NamedTuple):

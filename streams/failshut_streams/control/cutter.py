@@ -6,12 +6,13 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from failshut.signing import KeySet, kid_of
 from failshut_breakers.agreement import digest_of_control, digest_of_table, feeds_of
 from failshut_breakers.command import GATE_PATTERN, AcceptGap, Activate, CommandError, OpenTerm, parse_command
 from failshut_breakers.evidence.coverage import CONTROL
+from failshut_breakers.evidence.history import HISTORIES_MAX
 from failshut_breakers.evidence.log import EvidenceLog
 from failshut_breakers.evidence.records import (
     SCHEMA,
@@ -25,6 +26,7 @@ from failshut_breakers.evidence.records import (
     Run,
     Term,
 )
+from failshut_breakers.policy.learn import Wanted, wanted_history
 from failshut_breakers.policy.policy import Entry, PolicyBook, gates_in_force, prepare
 from failshut_breakers.policy.routes import Routes
 from failshut_streams.codecs import DeadKind
@@ -65,6 +67,15 @@ class ControlCut:
     restore: list[tuple[bytes, bytes]] = field(default_factory=list)  # key and token of what must be written again
 
 
+class HistoryOf(NamedTuple):
+    """An activation whose new conditions learn from telemetry of before it. `made` is what this router's runs say then."""
+
+    routing: int
+    append_ms: int
+    made: tuple[Digest, ...]
+    wanted: Wanted
+
+
 class ControlCutter:
     """Cuts the control partition, and keeps the policies in force."""
 
@@ -85,6 +96,7 @@ class ControlCutter:
             tuple[int, int]
         ] = []  # every activation taken up: offset, append time; grows by hand-made commands alone
         self.gaps: list[AcceptedGap] = []  # every gap signed for, likewise
+        self.histories: list[HistoryOf] = []  # of the newest activations whose conditions learn from one
         self._log = log
         self._router = router
         self._partition_of = partition_of
@@ -293,7 +305,8 @@ class ControlCutter:
         self.belonging.stands(command, record)
 
     def _activate(self, record: Record, command: Activate, signer: str, fault: str, pending: _Pending, cut: ControlCut) -> None:
-        refusal, _ = self.book.apply(record.offset, command.version, command.files, fault)
+        before = self.book.entries
+        refusal, changed = self.book.apply(record.offset, command.version, command.files, fault)
         if refusal:
             cut.refused.append(f"activation at control offset {record.offset} refused: {refusal}")
         # Governors judge for themselves, by the same function over the same records.
@@ -303,6 +316,9 @@ class ControlCutter:
         if not refusal and not fault:  # even if nothing changed: governors count by its version from here on
             cut.applied.append((record.offset, record.timestamp_ms))
             self.applied.append((record.offset, record.timestamp_ms))
+            wanted = wanted_history(before, self.book.entries, changed)
+            if wanted.series:
+                self.histories = [*self.histories[1 - HISTORIES_MAX :], HistoryOf(*cut.applied[-1], self.routes.made, wanted)]
             self.belonging.stands(command, record)
 
     def _take_up(self) -> None:

@@ -79,11 +79,11 @@ class GovernorAgent:
 
     def owed(self) -> dict[tuple[str, int], int]:
         """Return from where on front-door partitions should be told again, over all governors here."""
-        owed: dict[tuple[str, int], int] = {}
+        places: dict[tuple[str, int], int] = {}
         for governor in self.governors.values():
             for place, position in owed(governor).items():
-                owed[place] = min(position, owed.get(place, position))
-        return owed
+                places[place] = min(position, places.get(place, position))
+        return places
 
     async def let_go(self, tps: frozenset[TP]) -> None:
         """Forget partitions that go to another worker; their decisions are on record then."""

@@ -30,7 +30,7 @@ from failshut_breakers.command import OpenTerm
 from failshut_breakers.evidence.boundaries import look_before
 from failshut_breakers.evidence.coverage import BROKER_SKEW_MS, CONTROL
 from failshut_breakers.evidence.log import EvidenceLog
-from failshut_breakers.evidence.records import Term
+from failshut_breakers.evidence.records import Run, Term
 from failshut_streams.codecs import InternalDecoder, NativeDecoder, Origin, OtlpDecoder, encode_dead_letter
 from failshut_streams.config import WorkerConfig
 from failshut_streams.control.cutter import ControlCut, ControlCutter
@@ -40,6 +40,7 @@ from failshut_streams.kafka.topics import INTERNAL, OTLP_METRICS, TELEMETRY, Top
 from failshut_streams.metrics import Metrics
 from failshut_streams.router.cutter import Cutter, Decoder, RunHead, UnknownPartitions
 from failshut_streams.router.evidence_writer import EvidenceWriter
+from failshut_streams.router.history import HistoryTeller
 from failshut_streams.router.mark_search import last_boundary_before
 from failshut_streams.router.reached import Place, metadata_of, reached_in, read_metadata
 from failshut_streams.sources.marks import wall_ms
@@ -105,6 +106,15 @@ class Router:
         self._reached: dict[TP, Commit] = {}
         self._term = 0  # that runs are cut in
         self._reader = ControlReader(config.broker, topics.control)
+        self.history = HistoryTeller(
+            config.broker,
+            self._head,
+            partition_of,
+            self._decoders,
+            lambda: {tp: self._roles[tp.topic] for tp in self.cutters},
+            lambda: self.control.histories,
+            self._write_history,
+        )
         self._writer: EvidenceWriter
         self._producer: AIOKafkaProducer
 
@@ -216,6 +226,14 @@ class Router:
                     logger.warning("telling %s/%d from offset %d on once more, as a governor asks", *retell)
                     self._also(positions, *retell)
         await self._go_back(self.cutters, positions)
+        self.history.look()
+
+    async def _write_history(self, runs: Iterable[tuple[int, Run]]) -> None:
+        async with self._lock:
+            await self._writer.write(runs)
+
+    def _head(self) -> RunHead:
+        return RunHead(self.log, self._term_number(), self.config.worker_id)
 
     def _also(self, positions: dict[TP, int], topic: str, partition: int, position: int) -> None:
         """Go back in one more partition, if this worker has it."""
@@ -287,6 +305,7 @@ class Router:
                 self._newest.pop(tp, None)
                 self._void.pop(tp, None)
                 self._reached.pop(tp, None)
+            self.history.forget(tps)
 
     async def run(self, stream: Any) -> None:
         """Route chunks for as long as the worker lives."""
@@ -302,6 +321,7 @@ class Router:
             since_ms = self.control.applied_since(self._started_under.pop(chunk.tp, -1))
             cutter = self.cutters[chunk.tp] = self._new_cutter(chunk)
             cutter.back_to(chunk.fetched_from)
+            self.history.look()
             # What came between finding the start and the first chunk.
             here, signed = (
                 {chunk.tp: cutter},
@@ -330,12 +350,11 @@ class Router:
             self._reached[chunk.tp] = chunk.done(cut.boundary, metadata_of(cutter.head.term, routes.routing, gap))
 
     def _new_cutter(self, chunk: Chunk) -> Cutter:
-        head = RunHead(self.log, self._term_number(), self.config.worker_id)
         topic = chunk.topic
         return Cutter(
             self._roles[topic],
             chunk.partition,
-            head,
+            self._head(),
             self._partition_of,
             self._decoders[topic],
             lambda: self._partitions(topic),

@@ -40,10 +40,10 @@ async def last_boundary_before(broker: str, tp: TopicPartition, append_ms: int, 
     try:
         consumer.assign([tp])
         first = max(begin, (await consumer.beginning_offsets([tp]))[tp])
-        stop = await _position_at(consumer, tp, append_ms)
+        stop = await position_at(consumer, tp, append_ms)
         window_ms, open_question = FIRST_WINDOW_MS, None
         while True:
-            start = max(first, await _position_at(consumer, tp, max(0, append_ms - window_ms)))
+            start = max(first, await position_at(consumer, tp, max(0, append_ms - window_ms)))
             seen = await _marks_between(consumer, tp, start, stop)
             if open_question and seen.last and ends_run(open_question.append_ms, seen.last.append_ms):
                 return open_question.position
@@ -57,7 +57,7 @@ async def last_boundary_before(broker: str, tp: TopicPartition, append_ms: int, 
         await consumer.stop()
 
 
-async def _position_at(consumer: AIOKafkaConsumer, tp: TopicPartition, time_ms: int) -> int:
+async def position_at(consumer: AIOKafkaConsumer, tp: TopicPartition, time_ms: int) -> int:
     """Return the first position whose record was appended at that time or later, or the end."""
     found = (await consumer.offsets_for_times({tp: time_ms}))[tp]
     if found is not None:
