@@ -22,6 +22,7 @@ from faust.types import TP
 from failshut_breakers.evidence.log import EvidenceLog
 from failshut_breakers.evidence.records import Activation, OlderWire, Run, decode_run
 from failshut_breakers.governor import Governor, Owns
+from failshut_breakers.held_back import owed
 from failshut_breakers.policy.policy import prepare
 from failshut_streams.config import WorkerConfig
 from failshut_streams.governor.effects import Effects
