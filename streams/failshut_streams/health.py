@@ -139,9 +139,9 @@ class Health:
         for topic, _ in front_door:
             owned[topic] = owned.get(topic, 0) + 1
         self._metrics.owned(owned)
-        disputes = [one for governor in self._governing.governors.values() for one in disputes(governor)]
+        disputed = [one for governor in self._governing.governors.values() for one in disputes(governor)]
         unread = [(gate, entry.fault) for gate, entry in sorted(self._router.control.book.entries.items()) if _unread(entry)]
-        self._metrics.readings_of_control((gate for gate, _ in disputes), len(unread), bool(self._naming.trouble))
+        self._metrics.readings_of_control((gate for gate, _ in disputed), len(unread), bool(self._naming.trouble))
         return Report(
             id=self._config.worker_id,
             group=self._config.group,
@@ -154,7 +154,7 @@ class Health:
             evidence_partitions=sorted(self._governing.governors),
             front_door=[_text(place) for place in front_door],
             store_reachable=self._effects.reachable,
-            disputes=_said(disputes),
+            disputes=_said(disputed),
             unread=_said(unread),
             operators=self._naming.trouble,
             transactions={_text(place): (at.offset, at.since_ms) for place, at in sorted(transactions.items())},

@@ -28,6 +28,7 @@ from failshut_breakers.evidence.records import SCHEMA, Reading, Run
 from failshut_breakers.policy.routes import Routes
 from failshut_streams.control.cutter import HistoryOf
 from failshut_streams.kafka.address import consumer_options
+from failshut_streams.kafka.topics import INTERNAL
 from failshut_streams.router.cutter import Decoder, RunHead
 from failshut_streams.router.mark_search import position_at
 from failshut_streams.router.run_builder import RunBuilder
@@ -114,7 +115,7 @@ class HistoryTeller:
             stop = await position_at(consumer, place, history.append_ms)
             first = (await consumer.beginning_offsets([place]))[place]
             since = await position_at(consumer, place, max(0, history.append_ms - history.wanted.since_ms))
-            start = min(stop, max(first, since, stop - RECORDS_MAX))
+            start = stop if role == INTERNAL else min(stop, max(first, since, stop - RECORDS_MAX))
             runs = _Runs(self._head(), history, role, tp.partition, self._partition_of, self._decoders[tp.topic], start)
             consumer.seek(place, start)
             while (at := await consumer.position(place)) < stop:
