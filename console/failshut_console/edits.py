@@ -9,11 +9,12 @@ Limits: a series that wanders, or that stops, takes longer. Who is judged by ins
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any
 
 from failshut_breakers.conditions.memory import BLOCK
+from failshut_breakers.policy.learn import learns_from_history
 from failshut_breakers.policy.policy import (
     Anomaly,
     ConditionPolicy,
@@ -48,7 +49,8 @@ class ConditionEdit:
     what: What
     readings: int = 0
     of: str = ""
-    closed_ms: float | None = 0.0
+    closed_ms: float | None = 0.0  # where it learns from news alone
+    history: bool = False  # it learns from what Kafka holds as well
 
     @property
     def words(self) -> str:
@@ -60,7 +62,9 @@ class ConditionEdit:
         if not self.readings:
             return f"{self.what}: it needs nothing new"
         long = "for nobody knows how long" if self.closed_ms is None else f"for about {_told(self.closed_ms)}"
-        return f"{self.what}: it must read {self.readings} of {self.of}, {long}"
+        news = f"from news alone {long}" if self.history else long
+        held = "which takes seconds where Kafka holds as many, and " if self.history else ""
+        return f"{self.what}: it must read {self.readings} of {self.of}, {held}{news}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +105,8 @@ class GateEdit:
         begins = "new: " if self.what is What.NEW else "edited, with a new epoch: "
         if closed == 0:
             return begins + "it is not closed by that"
-        return begins + ("closed until it has learnt" if closed is None else f"closed for about {_told(closed)}")
+        most = ", or less where Kafka holds what it must read" if any(one.history for one in self.conditions) else ""
+        return begins + ("closed until it has learnt" if closed is None else f"closed for about {_told(closed)}") + most
 
     def as_json(self) -> dict[str, Any]:
         """Return it for a machine."""
@@ -147,7 +152,8 @@ def _conditions(was: Policy | None, will_be: Policy, observed: Observed | None) 
             continue
         what = What.NEW if before is None else What.EDITED
         remembered = BLOCK if before is not None and _inherits(before, condition) else 0
-        yield _needs(condition, what, remembered, observed)
+        needs = _needs(condition, what, remembered, observed)
+        yield replace(needs, history=bool(needs.readings) and learns_from_history(will_be, condition))
     for name in known:
         yield ConditionEdit(name, What.GONE)
 

@@ -13,6 +13,7 @@ from failshut_breakers.decisions.decision import Decision, Kind
 from failshut_breakers.evidence.history import WAITS_MS, history_of
 from failshut_breakers.evidence.records import SCHEMA, Run, Samples, encode_run
 from failshut_breakers.gate.twins import LIVE_ROWS_MAX
+from failshut_breakers.policy.learn import wanted_history
 
 ADWIN = "drift: {series: s/x, detector: adwin}"
 RULE = 'conformance: {series: s/x, rule: "value < 100", window: 100, over: 0.05}'
@@ -292,3 +293,15 @@ def test_what_learn_may_not_say_is_a_fault(learn: str) -> None:
     """Bounded, a duration, under its own name."""
     world = World(policy(BEAT, learn=learn))
     assert world.last().cause is Cause.BAD_POLICY
+
+
+@pytest.mark.parametrize(
+    "condition",
+    ["drift: {series: s/x, detector: adwin, by: instance}", "anomaly: {series: [s/x, s/y], every: 1s}"],
+    ids=["by-instance", "together"],
+)
+def test_conditions_of_many_learn_from_news_alone(condition: str) -> None:
+    """They have no twins, and nothing is asked of routers."""
+    world = told_before([48.0] * 5, policy(BEAT, condition))
+    assert not ends_known(world)
+    assert wanted_history({}, world.router.book.entries, ["g"]).series == {}

@@ -50,6 +50,7 @@ def test_a_new_condition_is_named_with_what_it_must_read() -> None:
     assert new.closed_ms == 2_000 * new.readings == found.closed_ms
     assert found.closes
     assert "refund-agent/amount_eur" in new.words
+    assert "seconds where Kafka holds as many" in new.words
     assert [one.what for one in found.conditions if one is not new] == [What.SAME, What.SAME]
 
 

@@ -41,7 +41,7 @@ class ConformanceCondition(OnSeries):
     def only_learn(self, only: bool) -> None:
         super().only_learn(only)
         if not only:  # its limit is about what comes now
-            self._window.clear()
+            self._window = deque(maxlen=self._window.maxlen)
             self._misses = 0.0
 
     def _values(self, samples: Samples, skip: int, times_ms: tuple[int, ...], moment: Moment) -> list[Demand]:
