@@ -51,6 +51,11 @@ COMMANDS = (
         "Show what happened to each gate, the newest last: opened, closed, probing, locked, bypassed, policy activated.",
     ),
     Lazy(
+        "shadow",
+        "shadow:group",
+        "Gates whose policy says `mode: shadow`: what they would have done.",
+    ),
+    Lazy(
         "lock",
         "orders.lock:lock",
         "Close a gate until an operator unlocks it. Nothing else reopens it: no cooldown, no fresh evidence, no bypass.",

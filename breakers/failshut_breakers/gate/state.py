@@ -57,6 +57,7 @@ class Gate:
         self.bypass_by = ""  # who gave the last bypass, with the key
         self.epoch = 0
         self.shown = Wanted("", None, "")  # what the last decision made of the gate
+        self.would = Wanted("", None, "")  # what it would be, by the last word about that, while its policy is in shadow
         self.permit_ms = 0  # evidence time of the last permit
         self.said: Decision | None = None  # the last decision about its state, without its probe tokens
         self.judged_ms = 0  # evidence time up to which it was judged last
@@ -81,12 +82,12 @@ class Gate:
     def activate(self, entry: Entry, version: int, place: Place, signer: str, turn: Turn) -> None:
         """Take up another policy: a breaker that is tripped or locked stays so, and a condition that it does not change."""
         same = entry.policy is not None and entry.says_the_same_as(self.entry)
-        self.entry, self.version, self.fork = entry, version, 0
+        self.entry, self.version, self.fork, self.would = entry, version, 0, Wanted("", None, "")
         self._build_conditions()
         if not same:
             self.bypass = None
         turn.renew(place)
-        turn.by = signer
+        turn.edited, turn.by = True, signer
 
     def begin_twins(self, version: int) -> bool:
         """Let the conditions that the last activation left without evidence have twins. Return whether any has."""
@@ -194,7 +195,7 @@ class Gate:
     def prove(self, record_epoch: int, moment: Moment, turn: Turn) -> None:
         """Begin PROVING, or arm at once where the policy wants no probes."""
         policy = self.entry.policy
-        if policy is None or policy.reset.probes == 0:
+        if policy is None or policy.reset.probes == 0 or policy.in_shadow:  # in shadow nobody runs a probe
             self.breaker.move(State.ARMED)
         else:
             proving = Proving(record_epoch, policy.reset.probes, moment.newest_ms + policy.reset.deadline)
@@ -287,6 +288,16 @@ class Gate:
         if condition is not None:
             return Wanted("", condition.cause, condition.text)
         return Wanted(mode, None, self._holding())
+
+    def in_shadow(self, wanted: Wanted, moment: Moment) -> Wanted:
+        """Return what the gate is if its policy is in shadow: open, but for a lock, and where nobody can vouch for anything."""
+        policy = self.entry.policy
+        if policy is None or not policy.in_shadow or self.breaker.state is State.LOCKED:
+            return wanted
+        if not moment.evidence_ms or moment.routing:
+            return wanted
+        would = wanted.because if wanted.mode else f"it would be closed: {wanted.because}"
+        return Wanted("armed", None, f"in shadow: {would}")
 
     def _holding(self) -> str:
         holds = sum(condition.status is Status.HOLDS for condition in self.conditions)

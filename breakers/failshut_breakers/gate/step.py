@@ -38,6 +38,10 @@ RESIGNED_MS = LIFE_MS // 2
 """A permit that seals renew is signed again after so long at most, and no sooner than after two thirds of that."""
 
 
+WOULD_CLOSE, WOULD_OPEN = "in shadow: it would close: ", "in shadow: it would open: "
+"""How notes begin about a gate whose policy is in shadow."""
+
+
 class Overslept(Exception):
     """A fault in this code: a gate was left alone for longer than it had asked for."""
 
@@ -68,6 +72,7 @@ class Step:
     def __init__(self, gate: Gate, turn: Turn, record: Record, moment: Moment) -> None:
         self.gate, self.turn, self.record, self.moment = gate, turn, record, moment
         self.ticked = False
+        self._shadow = False  # it is open whatever its conditions say
         # Whose demand counted before this record, and who began to demand in it: a demand that ends here has met these.
         self._met = self._demanding()
 
@@ -221,6 +226,10 @@ class Step:
         if proving is not None and proving.announced and not wanted.mode:
             gate_orders.interrupt(gate, turn, wanted.because, moment)
             wanted = gate.wanted(moment)
+        would, wanted = wanted, gate.in_shadow(wanted, moment)
+        self._shadow = wanted is not would
+        if self._shadow:
+            decisions += self._said_in_shadow(would)
         for condition in gate.conditions:
             condition.gate_is_open(wanted.mode in ("armed", "bypass"), gate.breaker.state is State.TRIPPED, moment)
         kind = self._kind(wanted)
@@ -238,6 +247,22 @@ class Step:
         gate.spans.note(max(1, closing.at_ms) if closing is not None else 0, moment.newest_ms)
         gate.judge_until(moment.evidence_ms, self.ticked)
         return decisions
+
+    def _said_in_shadow(self, would: Wanted) -> list[Decision]:
+        """Return what is said of a gate in shadow, where that is another thing than before. Its epoch stays."""
+        gate, turn, before = self.gate, self.turn, self.gate.would
+        if turn.tripped:
+            self._count()
+        if would.mode:
+            news = not before.mode
+            words = f"{WOULD_OPEN}{would.because}"
+        else:
+            news = turn.tripped or bool(before.mode) or _otherwise(before, would)
+            words = f"{WOULD_CLOSE}{would.because}"
+        if not news:
+            return []
+        gate.would = would
+        return [self._decision(Kind.NOTE, would.cause, words, turn.origin, turn.by)]
 
     def _watch(self) -> None:
         """Let the tallies take note of time in which their conditions could have tripped the breaker."""
@@ -262,12 +287,10 @@ class Step:
         return Brief(printable(brief.name), brief.status, printable(text))
 
     def _kind(self, wanted: Wanted) -> Kind | None:
-        gate, renewed = self.gate, self.turn.renewed
+        gate, renewed = self.gate, self.turn.edited if self._shadow else self.turn.renewed
         shown, policy = gate.shown, gate.entry.policy
         if not wanted.mode:
-            # What is not enough evidence is said anew when it is another condition's; other reasons only vary in their numbers.
-            other = shown.cause is not wanted.cause or (wanted.cause is Cause.INSUFFICIENT and shown.lacking != wanted.lacking)
-            return Kind.CLOSE if renewed or shown.mode or other else None
+            return Kind.CLOSE if renewed or shown.mode or _otherwise(shown, wanted) else None
         if wanted.mode != shown.mode or renewed:
             return Kind.OPEN
         if policy is None or self.moment.evidence_ms - gate.permit_ms < _renewed_after_ms(gate, wanted.mode, policy.permit.ttl):
@@ -280,10 +303,10 @@ class Step:
         gate, record, moment = self.gate, self.record, self.moment
         policy = gate.entry.policy
         opens = kind in (Kind.OPEN, Kind.RENEW) and policy is not None
-        tokens, probe_epoch = self._tokens() if opens else (0, "")
+        tokens, probe_epoch = self._tokens() if opens and not self._shadow else (0, "")
         ttl_ms = policy.permit.ttl if policy else 0
         exp_ms = moment.evidence_ms + ttl_ms if opens else 0
-        if opens and gate.bypass is not None:
+        if opens and gate.bypass is not None and not self._shadow:
             exp_ms = min(exp_ms, gate.bypass.until_ms)
         return Decision(
             schema=DECISION_SCHEMA,
@@ -332,6 +355,14 @@ class Step:
         proving = breaker.proving.handed_out(self.gate.epoch)  # tokens are of the permit that brings them
         breaker.amend(proving=proving)
         return proving.probes, epoch_text(proving.epoch)
+
+
+def _otherwise(shown: Wanted, wanted: Wanted) -> bool:
+    """Return whether a closed gate is closed for another reason.
+
+    What is not enough evidence is said anew when it is another condition's. Other reasons only vary in their numbers.
+    """
+    return shown.cause is not wanted.cause or (wanted.cause is Cause.INSUFFICIENT and shown.lacking != wanted.lacking)
 
 
 def _renewed_after_ms(gate: Gate, mode: str, ttl_ms: int) -> int:

@@ -32,6 +32,7 @@ class Note(NamedTuple):
 class Turn:
     """What happened to a gate in one record so far."""
 
+    edited: bool = False  # another policy came
     renewed: bool = False  # its closing or its permit must be said again: a later demand, a new policy
     tripped: bool = False  # a demand closed the gate
     counts: bool = False  # that demand met an ARMED breaker

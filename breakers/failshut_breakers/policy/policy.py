@@ -146,6 +146,8 @@ class Policy(Model):
     trip_on: str = "any"
     reset: ResetPolicy = ResetPolicy()
     learn: LearnPolicy = LearnPolicy()
+    # In shadow a gate decides, says so, and withholds nothing by its own judgement.
+    mode: Literal["enforce", "shadow"] = "enforce"
     in_flight: Literal["cancel", "finish"] = "cancel"
 
     @field_validator("conditions", mode="before")
@@ -194,6 +196,11 @@ class Policy(Model):
         if of != total or not 1 <= wanted <= of:
             raise FieldFault("trip_on", f"{self.trip_on!r}: the policy has {total} conditions whose demand trips")
         return wanted
+
+    @property
+    def in_shadow(self) -> bool:
+        """Whether what it decides is said, and not done."""
+        return self.mode == "shadow"
 
     @cached_property
     def digest(self) -> str:

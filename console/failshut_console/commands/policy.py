@@ -96,6 +96,8 @@ def _tell(item: Checked) -> None:
             f"{item.file}: good. {item.gate}: {count} condition{'s' * (count != 1)}, trips on {item.policy.trip_on}, "
             f"permits live {item.policy.permit.ttl / 1000:g} s, {comes_back}, {running}"
         )
+        if item.policy.in_shadow:
+            typer.echo(f"{item.file}: in shadow: the gate decides and says so, and withholds nothing by its own judgement")
         for warning in item.warnings:
             typer.echo(f"{item.file}:{warning.line}: warning: {warning.why}")
         return

@@ -17,6 +17,7 @@ from typing import Any, Final, NamedTuple
 
 from failshut.cause import Cause
 from failshut_breakers.decisions.decision import Decision, Kind, Result, decode_decision, in_present_words
+from failshut_breakers.gate import step
 from failshut_breakers.words import printable
 from failshut_console.terminal.times import utc
 from failshut_streams.kafka.topics import CONTROL
@@ -24,6 +25,7 @@ from failshut_streams.kafka.topics import CONTROL
 OPENED, CLOSED, STILL_CLOSED, LOCKED = "opened", "closed", "still closed", "locked"
 PROBING, BYPASSED, BYPASS_ENDED = "probing", "bypassed", "bypass ended"
 ACTIVATED: Final = "policy activated"
+WOULD_CLOSE, WOULD_OPEN = "would close", "would open"
 REFUSED, ACCEPTED, CONFIRMED, WAITS = "refused", "accepted", "confirmed", "waits"
 
 SEEN_MAX = 50_000
@@ -176,6 +178,8 @@ def _entry(time_ms: int, decision: Decision, before: _Before | None) -> Entry:
 def _what(decision: Decision, before: _Before | None) -> str:
     if decision.kind is Kind.NOTE:
         answer = decision.answer
+        if answer is None and decision.because.startswith((step.WOULD_CLOSE, step.WOULD_OPEN)):
+            return WOULD_CLOSE if decision.because.startswith(step.WOULD_CLOSE) else WOULD_OPEN
         if answer is None:
             # Before 0.2 a refusal stood in the words alone.
             return REFUSED if " refused: " in decision.because else WAITS

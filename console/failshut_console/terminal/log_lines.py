@@ -26,6 +26,8 @@ STYLES = {
     log_entries.ACTIVATED: "cyan",
     log_entries.REFUSED: "dim",
     log_entries.WAITS: "dim",
+    log_entries.WOULD_CLOSE: "magenta",
+    log_entries.WOULD_OPEN: "green",
 }
 WIDE = 140
 """From so many columns on an entry is one line."""

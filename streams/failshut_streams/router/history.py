@@ -82,8 +82,8 @@ class HistoryTeller:
             await self._news.wait()
             self._news.clear()
             try:
-                while (next_one := self._next()) is not None:
-                    await self._tell(*next_one)
+                if self._next() is not None:
+                    await self._tell_all()
             except (KafkaError, OSError, TimeoutError) as error:
                 logger.warning("history could not be read, and is tried again: %s: %s", type(error).__name__, error)
                 await asyncio.sleep(RETRY_SECONDS)
@@ -93,47 +93,55 @@ class HistoryTeller:
         histories = self._histories()
         self._told = {(routing, tp) for routing, tp in self._told if routing in {one.routing for one in histories}}
         for history in histories:
-            if wall_ms() - history.append_ms >= WAITS_MS:
+            if _is_late(history):
                 continue
             for tp, role in sorted(self._partitions().items()):
                 if (history.routing, tp) not in self._told:
                     return history, tp, role
         return None
 
-    async def _tell(self, history: HistoryOf, tp: TP, role: str) -> None:
-        began, place = time.monotonic(), TopicPartition(tp.topic, tp.partition)
+    async def _tell_all(self) -> None:
         consumer = AIOKafkaConsumer(
             **consumer_options(self._broker),
             group_id=None,
             enable_auto_commit=False,
-            auto_offset_reset="earliest",
+            auto_offset_reset="none",  # a run says where it was fetched from
             fetch_max_wait_ms=50,
         )
         await consumer.start()
         try:
-            consumer.assign([place])
-            stop = await position_at(consumer, place, history.append_ms)
-            first = (await consumer.beginning_offsets([place]))[place]
-            since = await position_at(consumer, place, max(0, history.append_ms - history.wanted.since_ms))
-            start = stop if role == INTERNAL else min(stop, max(first, since, stop - RECORDS_MAX))
-            runs = _Runs(self._head(), history, role, tp.partition, self._partition_of, self._decoders[tp.topic], start)
-            consumer.seek(place, start)
-            while (at := await consumer.position(place)) < stop:
-                if tp not in self._partitions():
-                    return  # whoever has it now tells it
-                batch = (await consumer.getmany(place, timeout_ms=500, max_records=BATCH_RECORDS)).get(place, [])
-                reached = await consumer.position(place)
-                if reached > at:
-                    await self._write(runs.take([one for one in batch if one.offset < stop], min(reached, stop)))
-                await asyncio.sleep(PAUSE_SECONDS)
-            await self._write(runs.end(stop))
+            while (next_one := self._next()) is not None:
+                await self._tell(consumer, *next_one)
         finally:
             await consumer.stop()
+
+    async def _tell(self, consumer: AIOKafkaConsumer, history: HistoryOf, tp: TP, role: str) -> None:
+        began, place = time.monotonic(), TopicPartition(tp.topic, tp.partition)
+        consumer.assign([place])
+        stop = await position_at(consumer, place, history.append_ms)
+        first = (await consumer.beginning_offsets([place]))[place]
+        since = await position_at(consumer, place, max(0, history.append_ms - history.wanted.since_ms))
+        start = stop if role == INTERNAL else min(stop, max(first, since, stop - RECORDS_MAX))
+        runs = _Runs(self._head(), history, role, tp.partition, self._partition_of, self._decoders[tp.topic], start)
+        consumer.seek(place, start)
+        while (at := await consumer.position(place)) < stop:
+            if tp not in self._partitions() or _is_late(history):
+                return  # whoever has it now tells it; and what nobody waits for is told by nobody
+            batch = (await consumer.getmany(place, timeout_ms=500, max_records=BATCH_RECORDS)).get(place, [])
+            reached = await consumer.position(place)
+            if reached > at:
+                await self._write(runs.take([one for one in batch if one.offset < stop], min(reached, stop)))
+            await asyncio.sleep(PAUSE_SECONDS)
+        await self._write(runs.end(stop))
         self._told.add((history.routing, tp))
         logger.info(
             *("%s/%d: told %d readings of before the policies of control offset %d, of %d records, in %.1f s",),
             *(role, tp.partition, runs.readings, history.routing, stop - start, time.monotonic() - began),
         )
+
+
+def _is_late(history: HistoryOf) -> bool:
+    return wall_ms() - history.append_ms >= WAITS_MS
 
 
 class _Runs:

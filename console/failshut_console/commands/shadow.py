@@ -1,0 +1,73 @@
+"""`failshut shadow`: what gates in shadow would have done."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from failshut_console.commands.options import FOLDER, AsJson, Broker, Folder, Prefix, where
+from failshut_console.connection_options import reaching
+from failshut_console.exits import Trouble
+
+if TYPE_CHECKING:
+    from failshut_console.monitor.shadow_report import Shadow
+
+group = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    help="Gates whose policy says `mode: shadow`: they decide, and withhold nothing.",
+)
+
+
+@group.callback()
+def _shadow() -> None:
+    """Have a command of one word below it: typer makes a group with one command that command."""
+
+
+@group.command("report")
+@reaching
+def report(
+    gate: Annotated[str, typer.Argument(metavar="[GATE]", help="Only this gate. Default: all in shadow.")] = "",
+    since: Annotated[str, typer.Option(help="From when on: 90s, 1h or 7d ago, or a time such as 2026-03-01T12:00:00Z.")] = "7d",
+    broker: Broker = "",
+    prefix: Prefix = "",
+    state: Folder = FOLDER,
+    as_json: AsJson = False,
+) -> None:
+    """Show what each gate in shadow would have done: how often it would have closed and over what, and its share of open time.
+
+    If nothing was wrong in this time, each trip would have been a false one. Then write `mode: enforce`: what was learnt stays.
+
+    Exit status: 0 shown, 2 wrong usage, 3 Kafka does not answer.
+    """
+    from failshut_console.terminal.shadow import gather
+    from failshut_console.terminal.times import read_when_ms
+
+    now_ms = time.time_ns() // 1_000_000
+    try:
+        since_ms = read_when_ms(since, now_ms)
+    except ValueError as error:
+        raise Trouble(f"--since: {error}", "nothing was read, and no gate is concerned") from error
+    at = where(state, broker=broker, prefix=prefix)
+    if not at.broker:
+        raise Trouble("no broker is known", "nothing was read", "start `failshut up`, or give --broker kafka://HOST:PORT")
+    found = [one for one in asyncio.run(gather(at.broker, at.prefix, since_ms, now_ms)) if gate in ("", one.gate)]
+    if as_json:
+        typer.echo(json.dumps([one.as_json() for one in found], indent=1))
+        return
+    if not found:
+        typer.echo("no gate was in shadow: write `mode: shadow` in its policy")
+    for one in found:
+        _tell(one)
+
+
+def _tell(one: Shadow) -> None:
+    hours = (one.upto_ms - one.from_ms) / 3_600_000
+    causes = ", ".join(f"{count} {cause}" for cause, count in one.causes.most_common())
+    typer.echo(f"{one.gate}: would have been open for {100 * one.open_share:.2f} % of {hours:.1f} h")
+    often = f"would have closed {one.closings} times ({causes}), for {one.longest_ms / 1000:.0f} s at most" if causes else ""
+    typer.echo(f"    {often or 'would never have closed'}; would have tripped {one.trips_a_week:.1f} times a week")
