@@ -20,6 +20,8 @@ from failshut_gateway.asking.rates import RATE_DEFAULT, Rates
 from failshut_gateway.documented.closed import Closed
 from failshut_gateway.documented.metrics import Family
 from failshut_gateway.documented.routes import make_app
+from failshut_gateway.executions.execution_book import EXECUTIONS_MAX, LOST_SECONDS, Executions
+from failshut_gateway.executions.execution_routes import execution_router
 from failshut_gateway.front import Front
 from failshut_gateway.hot.authzen import AuthZen
 from failshut_gateway.hot.forward_auth import ForwardAuth
@@ -53,6 +55,10 @@ class Settings:
     """Questions of one key in a second."""
     connections_max: int = CONNECTIONS_MAX
     head_seconds_max: float = HEAD_SECONDS_MAX
+    executions_max: int = EXECUTIONS_MAX
+    """Executions over HTTP that run at once."""
+    lost_seconds: float = LOST_SECONDS
+    """How long a caller whose execution runs may be silent."""
     stall_ms: int = STALL_MS_DEFAULT
     """How long the event loop may be silent before callers are cut off."""
     rules: Rules = field(default_factory=Rules)
@@ -70,6 +76,8 @@ class Settings:
             ("port", 0, 65_535),
             ("rate", 1, 1_000_000),
             ("connections_max", 1, 100_000),
+            ("executions_max", 1, 100_000),
+            ("lost_seconds", 0.1, 3_600),
             ("stall_ms", 200, 60_000),
         ):
             if not low <= getattr(self, name) <= high:
@@ -96,7 +104,14 @@ class Gateway:
         asker = Asker(self._guard)
         self._forward_auth = ForwardAuth(doorkeeper, asker)
         self._authzen = AuthZen(doorkeeper, asker, settings.rules)
-        documented = Closed(doorkeeper, make_app(self._guard, asker, self.url, self._counters, self._health))
+        self._executions = Executions(
+            self._book.counts,
+            executions_max=settings.executions_max,
+            streams_max=max(1, settings.connections_max // 2),
+            lost_seconds=settings.lost_seconds,
+        )
+        router = execution_router(self._executions, asker, self._audit)
+        documented = Closed(doorkeeper, make_app(self._guard, asker, self.url, self._counters, self._health, router))
         self.front = Front(self._forward_auth, self._authzen, documented)
         self.server = GatewayServer(
             self.front,
@@ -106,6 +121,7 @@ class Gateway:
             cert=settings.cert,
             key=settings.key,
             housekeeping=self._uses.write,
+            at_end=self._executions.close,
         )
         self.server.config.load()  # reads the certificate: what is wrong with it is said before anything runs
 
@@ -150,6 +166,13 @@ class Gateway:
                     "authzen_admitted": authzen.admitted,
                     "authzen_withheld": authzen.withheld,
                 },
+            ),
+            ("failshut_gateway_executions", "gauge", "Executions that run.", {"": len(self._executions)}),
+            (
+                "failshut_gateway_executions_total",
+                "counter",
+                "Executions that ended, by outcome.",
+                dict(self._executions.outcomes),
             ),
             ("failshut_gateway_faults_total", "counter", "Unforeseen exceptions, each a 403.", {"": self.front.faults}),
             ("failshut_gateway_stalls_total", "counter", "Times the event loop was blocked.", {"": self.server.watchdog.trips}),

@@ -43,12 +43,18 @@ def serve(
     connections: Annotated[
         int, typer.Option(envvar="FAILSHUT_CONNECTIONS", help="Connections at once; more are dropped.")
     ] = 1_024,
+    executions: Annotated[
+        int, typer.Option(envvar="FAILSHUT_EXECUTIONS", help="Executions over HTTP that run at once; more are refused.")
+    ] = 4_096,
+    lost_ms: Annotated[
+        int, typer.Option(envvar="FAILSHUT_LOST_MS", help="An execution is interrupted when its caller is silent for so long.")
+    ] = 10_000,
     stall_ms: Annotated[
         int, typer.Option(envvar="FAILSHUT_STALL_MS", help="Callers are cut off when the event loop is silent for so long.")
     ] = 1_000,
     state: Folder = FOLDER,
 ) -> None:
-    """Serve gates over HTTP: forward auth for proxies, AuthZEN, and what each gate does. Whatever fails is a denial.
+    """Serve gates over HTTP: forward auth for proxies, AuthZEN, executions, what each gate does. Whatever fails is a denial.
 
     Callers need an access key (failshut access create). The guard inside is that of every service: it takes FAILSHUT_CONTEXT
     and FAILSHUT_DEADLINE_MS as they do. Start as many as you like; they share the store alone.
@@ -78,6 +84,8 @@ def serve(
             plain=plain,
             rate=rate,
             connections_max=connections,
+            executions_max=executions,
+            lost_seconds=lost_ms / 1000,
             stall_ms=stall_ms,
             rules=found,
         )

@@ -79,6 +79,10 @@ class Asker:
         known.pairs.add(pair)
         return True
 
+    def gate(self, grant: Grant, name: str) -> Gate | None:
+        """Return the gate of a name that the key covers; None if it names no gate, or there is no room for another one."""
+        return self._gates.get(name) or self._bring_in(grant, name)
+
     async def look(self, grant: Grant, name: str) -> Verdict:
         """Return what a gate does, whoever asks to execute: its permit if there is one in force, PROVING included."""
         if not grant.covers_gate(name):
