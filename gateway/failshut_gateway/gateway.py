@@ -26,6 +26,8 @@ from failshut_gateway.front import Front
 from failshut_gateway.hot.authzen import AuthZen
 from failshut_gateway.hot.forward_auth import ForwardAuth
 from failshut_gateway.hot.mapping import Rules
+from failshut_gateway.identity.identities import Identities
+from failshut_gateway.identity.identity_file import Sources
 from failshut_gateway.server.bounded_protocol import CONNECTIONS_MAX, HEAD_SECONDS_MAX
 from failshut_gateway.server.server import GatewayServer, listen
 from failshut_gateway.server.watchdog import STALL_MS_DEFAULT
@@ -63,6 +65,8 @@ class Settings:
     """How long the event loop may be silent before callers are cut off."""
     rules: Rules = field(default_factory=Rules)
     """How AuthZEN's resources lead to gates."""
+    sources: Sources = field(default_factory=Sources)
+    """Whose identity counts without an access key."""
 
     def __post_init__(self) -> None:
         if bool(self.cert) != bool(self.key):
@@ -72,6 +76,8 @@ class Settings:
                 f"{self.host} can be reached from elsewhere, and access keys would travel in the clear: give a certificate "
                 "and its key, or say that TLS ends before the gateway"
             )
+        if self.sources.certificates is not None and not self.cert:
+            raise ValueError("client certificates need TLS that ends here: give a certificate and its key")
         for name, low, high in (
             ("port", 0, 65_535),
             ("rate", 1, 1_000_000),
@@ -100,12 +106,13 @@ class Gateway:
         self._book = AccessBook(settings.access)
         self._uses = LastUses(uses_path(settings.access))
         self._audit = Audit()
-        doorkeeper = Doorkeeper(self._book, Rates(settings.rate), self._uses, self._audit)
+        self._identities = Identities(settings.sources)
+        doorkeeper = Doorkeeper(self._book, self._identities, Rates(settings.rate), self._uses, self._audit)
         asker = Asker(self._guard)
         self._forward_auth = ForwardAuth(doorkeeper, asker)
         self._authzen = AuthZen(doorkeeper, asker, settings.rules)
         self._executions = Executions(
-            self._book.counts,
+            doorkeeper.counts,
             executions_max=settings.executions_max,
             streams_max=max(1, settings.connections_max // 2),
             lost_seconds=settings.lost_seconds,
@@ -120,6 +127,7 @@ class Gateway:
             head_seconds_max=settings.head_seconds_max,
             cert=settings.cert,
             key=settings.key,
+            client_authority=settings.sources.certificates.authority if settings.sources.certificates is not None else "",
             housekeeping=self._uses.write,
             at_end=self._executions.close,
         )
@@ -133,11 +141,13 @@ class Gateway:
     def run(self) -> int:
         """Serve until SIGTERM or SIGINT. Return 0, or 1 if it had to stop."""
         self._book.start()
+        self._identities.start()
         self._audit.start()
         try:
             self.server.run(sockets=[self._socket])
         finally:
             self._book.stop()
+            self._identities.stop()
             self._uses.write()
             self._audit.stop()
             self._guard.close()
@@ -146,6 +156,7 @@ class Gateway:
     def _health(self) -> Mapping[str, Any]:
         return {
             "access": self._book.why or "ok",
+            "issuers": {name: why or "ok" for name, why in self._identities.why().items()},
             "guard_faults": self._guard.faults,
             "last_fault": self._guard.last_fault,
             "faults": self.front.faults,

@@ -39,6 +39,12 @@ def serve(
         Path | None,
         typer.Option(envvar="FAILSHUT_RULES", help="How AuthZEN's resources lead to gates (TOML): docs/gateway/README.md."),
     ] = None,
+    identity: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="FAILSHUT_IDENTITY", help="Issuers of tokens and client certificates (TOML): docs/gateway/identity.md."
+        ),
+    ] = None,
     rate: Annotated[int, typer.Option(envvar="FAILSHUT_RATE", help="Questions of one key in a second.")] = 5_000,
     connections: Annotated[
         int, typer.Option(envvar="FAILSHUT_CONNECTIONS", help="Connections at once; more are dropped.")
@@ -64,6 +70,7 @@ def serve(
     from failshut.config import from_environment
     from failshut_gateway.gateway import Gateway, Settings
     from failshut_gateway.hot.mapping import FILE_BYTES_MAX, Rules, read_mapping
+    from failshut_gateway.identity.identity_file import Sources, read_sources
 
     at = where(state, store=store, jwks=jwks, installation=installation)
     host, port = _place(bind)
@@ -72,6 +79,10 @@ def serve(
         if rules is not None:
             with rules.open("rb") as file:
                 found = read_mapping(file.read(FILE_BYTES_MAX + 1))
+        sources = Sources()
+        if identity is not None:
+            with identity.open("rb") as file:
+                sources = read_sources(file.read(FILE_BYTES_MAX + 1), identity.parent)
         guard = from_environment(store_url=at.store, jwks=at.jwks, installation=at.installation)
         settings = Settings(
             guard=guard,
@@ -88,6 +99,7 @@ def serve(
             lost_seconds=lost_ms / 1000,
             stall_ms=stall_ms,
             rules=found,
+            sources=sources,
         )
         gateway = Gateway(settings)
     except (OSError, ValueError) as error:

@@ -114,7 +114,7 @@ class Asker:
         return withheld(found.cause, found.because) if isinstance(found, Denial) else Verdict(found.permit)
 
     def _bring_in(self, grant: Grant, name: str) -> Gate | None:
-        brought = self._brought.get(grant.id, 0)
+        brought = self._brought.get(grant.payer, 0)
         named = name in grant.gates
         if not named and (len(self._gates) >= GATES_MAX or brought >= GATES_OF_KEY_MAX):
             return None
@@ -123,6 +123,6 @@ class Asker:
         except ValueError:
             return None
         if not named:
-            self._brought[grant.id] = brought + 1
+            self._brought[grant.payer] = brought + 1
         gate = self._gates[name] = Gate(name, guard=self.guard)
         return gate

@@ -12,6 +12,7 @@ import logging
 import os
 import signal
 import socket
+import ssl
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Final
 
@@ -53,6 +54,7 @@ class GatewayServer(uvicorn.Server):
         head_seconds_max: float,
         cert: str = "",
         key: str = "",
+        client_authority: str = "",
         housekeeping: Callable[[], None] = lambda: None,
         at_end: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
@@ -73,6 +75,8 @@ class GatewayServer(uvicorn.Server):
                 timeout_graceful_shutdown=SHUTDOWN_SECONDS_MAX,
                 ssl_certfile=cert or None,
                 ssl_keyfile=key or None,
+                ssl_ca_certs=client_authority or None,
+                ssl_cert_reqs=ssl.CERT_OPTIONAL if client_authority else ssl.CERT_NONE,
             )
         )
         self.watchdog = Watchdog(self._cut, stall_ms)
