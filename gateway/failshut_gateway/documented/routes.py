@@ -51,11 +51,11 @@ def make_app(
     app = FastAPI(title="Failshut gateway", openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     gates = GateList(guard)
 
-    @app.get("/v1/live", summary="Whether the process answers. Says nothing of any gate.")
+    @app.get("/v1/live", status_code=204, summary="Whether the process answers. Says nothing of any gate.")
     async def live() -> Response:
         return Response(status_code=204)
 
-    @app.get("/.well-known/jwks.json", summary="The monitor's public keys.")
+    @app.get("/.well-known/jwks.json", responses={403: REFUSED[403]}, summary="The monitor's public keys.")
     async def jwks() -> JSONResponse:
         try:
             found = await asyncio.to_thread(_key_set, guard)
