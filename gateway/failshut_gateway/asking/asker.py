@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from failshut import Gate, Guard, Withheld
-from failshut.admission.checks import refuse_names
+from failshut.admission.checks import Question, decide, refuse_names
 from failshut.admission.denial import Denial
 from failshut.cause import Cause
 from failshut.execution import key_of
@@ -29,6 +29,11 @@ GATES_MAX: Final = 3_500
 GATES_OF_KEY_MAX: Final = 2_000
 #: Pairs of gate and subject that are remembered as covered by a key. At the bound it forgets them all and matches anew.
 COVERED_MAX: Final = 10_000
+
+
+#: What a caller that may not ask gets, whatever the gate would say: the guard is not asked.
+NOT_COVERED: Final = Denial(Cause.IDENTITY, "the caller may not ask for this gate and subject")
+NOT_ASKED: Final = Denial(Cause.NO_PERMIT, "the guard was not asked")
 
 
 @dataclass(slots=True)
@@ -51,7 +56,8 @@ class Asker:
     async def ask(self, grant: Grant, name: str, subject: str, operation: str | None) -> Verdict:
         """Return whether `subject` may execute now. `name` is any text; what names no gate is denied."""
         if not self.covers(grant, name, subject):
-            return withheld(Cause.IDENTITY, "the access key is not for this gate and subject")
+            found = decide(Question(subject, operation, identity=NOT_COVERED), NOT_ASKED)
+            return withheld(found.cause, found.because) if isinstance(found, Denial) else withheld(Cause.IDENTITY)
         gate = self._gates.get(name)
         if gate is None:
             gate = self._bring_in(grant, name)
@@ -79,6 +85,10 @@ class Asker:
         known.pairs.add(pair)
         return True
 
+    def gate(self, grant: Grant, name: str) -> Gate | None:
+        """Return the gate of a name that the key covers; None if it names no gate, or there is no room for another one."""
+        return self._gates.get(name) or self._bring_in(grant, name)
+
     async def look(self, grant: Grant, name: str) -> Verdict:
         """Return what a gate does, whoever asks to execute: its permit if there is one in force, PROVING included."""
         if not grant.covers_gate(name):
@@ -104,7 +114,7 @@ class Asker:
         return withheld(found.cause, found.because) if isinstance(found, Denial) else Verdict(found.permit)
 
     def _bring_in(self, grant: Grant, name: str) -> Gate | None:
-        brought = self._brought.get(grant.id, 0)
+        brought = self._brought.get(grant.payer, 0)
         named = name in grant.gates
         if not named and (len(self._gates) >= GATES_MAX or brought >= GATES_OF_KEY_MAX):
             return None
@@ -113,6 +123,6 @@ class Asker:
         except ValueError:
             return None
         if not named:
-            self._brought[grant.id] = brought + 1
+            self._brought[grant.payer] = brought + 1
         gate = self._gates[name] = Gate(name, guard=self.guard)
         return gate

@@ -5,7 +5,8 @@ from __future__ import annotations
 from fastapi import FastAPI
 
 from failshut_gateway.asking.doorkeeper import Doorkeeper, TooOften
-from failshut_gateway.documented.routes import GRANT, OPEN
+from failshut_gateway.documented.granted import GRANT, HEARD
+from failshut_gateway.documented.routes import OPEN
 from failshut_gateway.wire.replies import CLOSE, Receive, Scope, Send, reply_empty
 
 
@@ -33,5 +34,5 @@ class Closed:
         if heard.has_body:
             await reply_empty(send, 413, [CLOSE])
             return
-        scope[GRANT] = grant
+        scope[GRANT], scope[HEARD] = grant, heard
         await self._app(scope, receive, send)

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
 from typing import Annotated, Any, Final
 
-from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Query, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 
 from failshut import Cause, Guard
@@ -20,6 +20,7 @@ from failshut_gateway.access.grant import Act, Grant
 from failshut_gateway.asking.asker import Asker
 from failshut_gateway.asking.verdict import Verdict
 from failshut_gateway.documented.gate_list import GateList
+from failshut_gateway.documented.granted import REFUSED, may
 from failshut_gateway.documented.metrics import Family, exposition
 from failshut_gateway.documented.schema import hot_paths
 from failshut_gateway.hot.authzen import configuration
@@ -27,25 +28,6 @@ from failshut_gateway.hot.authzen import configuration
 GATES_PAGE_MAX: Final = 200
 #: What needs no key, as the bytes of its path.
 OPEN: Final = frozenset({b"/v1/live", b"/.well-known/jwks.json", b"/.well-known/authzen-configuration"})
-REFUSED: Final[dict[int | str, dict[str, Any]]] = {
-    403: {"description": "Refused. Empty."},
-    413: {"description": "The request has a body. Empty."},
-    429: {"description": "The key asks too often. Empty."},
-}
-#: Where the front leaves whose key it is.
-GRANT: Final = "failshut.grant"
-
-
-def may(act: Act | None) -> Callable[[Request], Grant]:
-    """Return a dependency that gives the grant of a request, if its role lists the act; without one, to anybody with a key."""
-
-    def granted(request: Request) -> Grant:
-        grant = request.scope.get(GRANT)
-        if not isinstance(grant, Grant) or (act is not None and not grant.allows(act)):
-            raise HTTPException(403)
-        return grant
-
-    return granted
 
 
 def shown(gate: str, verdict: Verdict) -> dict[str, Any]:
@@ -63,16 +45,17 @@ def make_app(
     url: str,
     counters: Callable[[], list[Family]],
     health: Callable[[], Mapping[str, Any]],
+    more: APIRouter,
 ) -> FastAPI:
     """Return the application. `counters` and `health` are called in the event loop, and wait for nothing."""
     app = FastAPI(title="Failshut gateway", openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     gates = GateList(guard)
 
-    @app.get("/v1/live", summary="Whether the process answers. Says nothing of any gate.")
+    @app.get("/v1/live", status_code=204, summary="Whether the process answers. Says nothing of any gate.")
     async def live() -> Response:
         return Response(status_code=204)
 
-    @app.get("/.well-known/jwks.json", summary="The monitor's public keys.")
+    @app.get("/.well-known/jwks.json", responses={403: REFUSED[403]}, summary="The monitor's public keys.")
     async def jwks() -> JSONResponse:
         try:
             found = await asyncio.to_thread(_key_set, guard)
@@ -118,6 +101,7 @@ def make_app(
         document = app.openapi()
         return JSONResponse({**document, "paths": {**document["paths"], **hot_paths()}})
 
+    app.include_router(more)
     _refuse_without_a_word(app)
     return app
 
@@ -128,8 +112,13 @@ def _refuse_without_a_word(app: FastAPI) -> None:
     async def refuse(request: Request, error: Exception) -> Response:
         return Response(status_code=403, headers={"cache-control": "no-store"})
 
+    async def slow_down(request: Request, error: Exception) -> Response:
+        return Response(status_code=429, headers={"cache-control": "no-store", "retry-after": "1"})
+
+    too_often: Callable[[Request, Exception], Awaitable[Response]] = slow_down
     forbidden: Callable[[Request, Exception], Awaitable[Response]] = refuse
     app.add_exception_handler(403, forbidden)
+    app.add_exception_handler(429, too_often)
     app.add_exception_handler(Exception, forbidden)
 
 

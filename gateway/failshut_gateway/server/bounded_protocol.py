@@ -15,6 +15,8 @@ from typing import Any, Final
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from failshut_gateway.identity.identities import PEER
+
 HEADERS_MAX: Final = 100
 HEAD_BYTES_MAX: Final = 32 * 1024
 HEAD_SECONDS_MAX: Final = 10.0
@@ -29,10 +31,12 @@ class BoundedProtocol(HttpToolsProtocol):
     _timer: asyncio.TimerHandle | None = None
     _head_bytes = 0
     _in_head = True
+    _peer: Any = None
 
     def connection_made(self, transport: Any) -> None:
         """Take a connection, or drop it."""
         super().connection_made(transport)
+        self._peer = transport.get_extra_info("peercert")
         if len(self.connections) > self.connections_max:
             transport.abort()
             return
@@ -56,6 +60,8 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Begin to read a head."""
         super().on_message_begin()
+        if self._peer:
+            self.scope[PEER] = self._peer  # type: ignore[typeddict-unknown-key] # ours
         self._in_head, self._head_bytes, self._counted = True, 0, 0
 
     def on_url(self, url: bytes) -> None:

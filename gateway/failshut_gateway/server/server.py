@@ -12,7 +12,8 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterator
+import ssl
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Final
 
 import uvicorn
@@ -21,6 +22,8 @@ from failshut_gateway.server.bounded_protocol import bounded
 from failshut_gateway.server.watchdog import Watchdog
 
 BACKLOG: Final = 1_024
+#: A caller whose machine acknowledges nothing for so long is gone, also where it never said so.
+UNHEARD_MS_MAX: Final = 10_000
 SHUTDOWN_SECONDS_MAX: Final = 5
 #: Ticks of a tenth of a second between two looks at the certificate's files, and between two turns of housekeeping.
 _TLS_TICKS: Final = 50
@@ -32,11 +35,14 @@ logger = logging.getLogger(__name__)
 def listen(host: str, port: int) -> socket.socket:
     """Return a listening socket. Raises OSError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux: connections inherit it
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNHEARD_MS_MAX)
+    return listener
 
 
 class GatewayServer(uvicorn.Server):
-    """One server. `housekeeping` is called in a thread every ten seconds."""
+    """One server. `housekeeping` is called in a thread every ten seconds, `at_end` before connections are closed."""
 
     # Long: one argument for each bound and file.
     def __init__(
@@ -48,7 +54,9 @@ class GatewayServer(uvicorn.Server):
         head_seconds_max: float,
         cert: str = "",
         key: str = "",
+        client_authority: str = "",
         housekeeping: Callable[[], None] = lambda: None,
+        at_end: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         super().__init__(
             uvicorn.Config(
@@ -67,12 +75,15 @@ class GatewayServer(uvicorn.Server):
                 timeout_graceful_shutdown=SHUTDOWN_SECONDS_MAX,
                 ssl_certfile=cert or None,
                 ssl_keyfile=key or None,
+                ssl_ca_certs=client_authority or None,
+                ssl_cert_reqs=ssl.CERT_OPTIONAL if client_authority else ssl.CERT_NONE,
             )
         )
         self.watchdog = Watchdog(self._cut, stall_ms)
         self.failed = False
         """Whether it ended because it could not listen again."""
         self._housekeeping = housekeeping
+        self._at_end = at_end
         self._tls_files = [path for path in (cert, key) if path]
         self._tls_content: list[bytes] = []
         self._listening: list[socket.socket] = []
@@ -85,6 +96,15 @@ class GatewayServer(uvicorn.Server):
         await super().startup(sockets=sockets)
         self._listening = list(sockets or [])
         self._places = [listener.getsockname()[:2] for listener in self._listening]
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End. What runs for long is told first: uvicorn waits for replies that have begun."""
+        try:
+            if self._at_end is not None:
+                await self._at_end()
+        except Exception as error:  # noqa: BLE001 - connections are closed all the same
+            logger.error("what runs could not be ended: %s", type(error).__name__)
+        await super().shutdown(sockets=sockets)
 
     async def main_loop(self) -> None:
         """Serve until it is told to stop, under the watchdog."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from failshut.cause import Cause
+from failshut.cause import Cause, Check
 from failshut.permit import InFlight
 
 
@@ -24,6 +24,11 @@ class Denial:
     def __init__(self, cause: Cause, because: str = "") -> None:
         self.cause = cause
         self.because = because or cause.meaning
+
+    @property
+    def failed(self) -> Check:
+        """Which of the five checks of admission failed."""
+        return Check.of(self.cause)
 
 
 @dataclass(frozen=True, slots=True)

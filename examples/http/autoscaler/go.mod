@@ -1,0 +1,3 @@
+module failshut.example/autoscaler
+
+go 1.21

@@ -1,0 +1,1 @@
+"""Who asks, proven: tokens of configured issuers, and client certificates."""
