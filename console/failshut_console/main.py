@@ -7,6 +7,7 @@ import sys
 import traceback
 from types import TracebackType
 
+from failshut_console import first_moment
 from failshut_console.exits import Exit, Trouble
 
 #: What is imported, and the extra that brings it.
@@ -39,6 +40,8 @@ _EXTRAS = {
 def main() -> None:
     """Run the command line and end the process with one of `exits.Exit`."""
     sys.excepthook = show_unexpected
+    if first_moment.is_worker(sys.argv[1:]):
+        first_moment.begin(sys.argv[1:], os.environ)
     try:
         from failshut_console.app import app
 

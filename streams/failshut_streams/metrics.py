@@ -39,6 +39,8 @@ Place = tuple[str, int]
 class MetricsUnavailable(Exception):
     """The port for metrics cannot be used."""
 
+    told_without_traceback = True
+
 
 class Metrics:
     """A worker's numbers. Every method is cheap and never raises over a label."""

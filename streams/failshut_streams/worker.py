@@ -39,6 +39,7 @@ from failshut_streams.kafka import segments
 from failshut_streams.kafka import topics as topic_setup
 from failshut_streams.kafka.address import Broker
 from failshut_streams.kafka.topics import FRONT_DOOR, Counts, Topics, TopicsFound
+from failshut_streams.logs import beginning
 from failshut_streams.metrics import Metrics
 from failshut_streams.router.agent import Router
 from failshut_streams.router.evidence_writer import REQUEST_BYTES_MAX, make_producer
@@ -281,6 +282,7 @@ def run(config: WorkerConfig) -> int:
         OSError, ValueError: a key cannot be read.
         ImportError: what a detector needs is not installed.
     """
+    logger.info("worker %s of group %s prepares", config.worker_id, config.group)
     OURS.load()  # now, and not when a policy asks for one: every gate would wait, with its permit running out
     _collect_rarely()
     sys.setswitchinterval(SWITCH_SECONDS)
@@ -292,8 +294,9 @@ def run(config: WorkerConfig) -> int:
     config = config.model_copy(update={"evidence_partitions": found.evidence_partitions})
     began = time.monotonic()
     try:
-        run_app(WorkerApp(config, found, signing_key, operators), loglevel=config.log_level)
+        run_app(WorkerApp(config, found, signing_key, operators))
     except SystemExit as end:
+        beginning.end()
         logger.info("the worker ends after %.0f s", time.monotonic() - began)
         return end.code if isinstance(end.code, int) else 1
     return 0
@@ -301,7 +304,9 @@ def run(config: WorkerConfig) -> int:
 
 def main() -> None:
     """Run a worker from its configuration as JSON, the one argument."""
-    sys.exit(run(WorkerConfig.model_validate_json(sys.argv[1])))
+    config = WorkerConfig.model_validate_json(sys.argv[1])
+    beginning.begin(config.log_format, config.log_level)
+    sys.exit(run(config))
 
 
 if __name__ == "__main__":

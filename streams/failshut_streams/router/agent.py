@@ -58,6 +58,8 @@ NOTHING_BEFORE = 1 << 62
 class NoTerm(Exception):
     """No operator has opened a term of the evidence log: nothing can be vouched for."""
 
+    told_without_traceback = True
+
 
 class TermOpened(Exception):
     """Another term was opened while this worker ran. It stops; one that starts begins where that term says."""
