@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -315,40 +314,6 @@ async def test_writing_goes_on_after_the_store_comes_back() -> None:
         loop.cancel()
         await asyncio.gather(loop, return_exceptions=True)
     assert len(store.given) == 4
-
-
-async def test_a_store_that_takes_closings_alone_is_one_trouble_and_not_a_hundred(caplog: pytest.LogCaptureFixture) -> None:
-    """A full store takes closings and no permits: it is not "back" between two refusals. At its end it says for how long."""
-    caplog.set_level("INFO")
-    effects, store, _ = made()
-    write = store.write
-
-    async def full(pairs: Iterable[tuple[Statement, bytes]]) -> list[bool]:
-        pairs = list(pairs)
-        if full_now and any(statement.kind == "permit" for statement, _ in pairs):
-            raise StoreUnreachable("OutOfMemoryError")
-        return list(await write(pairs))
-
-    full_now, store.write = True, full
-    loop = asyncio.create_task(effects.write_regularly())
-    try:
-        async with asyncio.timeout(patient(20)):
-            await effects.take([decision(Kind.OPEN, gate="route")])
-            for offset in range(3):
-                await effects.take([decision(Kind.CLOSE, offset=offset + 5)])
-                while effects.waits(["pay"]):
-                    await asyncio.sleep(0.01)
-                while effects.reachable:
-                    await asyncio.sleep(0.01)
-            full_now = False
-            while not effects.reachable:
-                await asyncio.sleep(0.01)
-    finally:
-        loop.cancel()
-        await asyncio.gather(loop, return_exceptions=True)
-    said = [record.getMessage() for record in caplog.records]
-    assert [line.startswith("the store does not answer") for line in said].count(True) == 1
-    assert re.fullmatch(r"the store is back after \d+\.\d s", said[-1])
 
 
 async def test_a_flushed_store_gets_the_closing_back(store: Valkey) -> None:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import logging
+import re
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import pytest
 from patience import patient
+from streams.test_effects import decision, made
 
+from failshut_breakers.decisions.decision import Kind
+from failshut_breakers.decisions.permits import Statement
+from failshut_breakers.store.client import StoreUnreachable
 from failshut_streams.logs import folding
 from failshut_streams.logs.beginning import log_to
 from failshut_streams.logs.episode import Episode, length
@@ -265,3 +271,37 @@ def test_a_fork_says_its_counts_too() -> None:
         "sys.exit(os.waitstatus_to_exitcode(os.wait()[1]))\n"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=patient(60)).returncode == 0
+
+
+async def test_a_store_that_takes_closings_alone_is_one_trouble_and_not_a_hundred(caplog: pytest.LogCaptureFixture) -> None:
+    """A full store takes closings and no permits: it is not "back" between two refusals. At its end it says for how long."""
+    caplog.set_level("INFO")
+    effects, store, _ = made()
+    write = store.write
+
+    async def full(pairs: Iterable[tuple[Statement, bytes]]) -> list[bool]:
+        pairs = list(pairs)
+        if full_now and any(statement.kind == "permit" for statement, _ in pairs):
+            raise StoreUnreachable("OutOfMemoryError")
+        return list(await write(pairs))
+
+    full_now, store.write = True, full
+    loop = asyncio.create_task(effects.write_regularly())
+    try:
+        async with asyncio.timeout(patient(20)):
+            await effects.take([decision(Kind.OPEN, gate="route")])
+            for offset in range(3):
+                await effects.take([decision(Kind.CLOSE, offset=offset + 5)])
+                while effects.waits(["pay"]):
+                    await asyncio.sleep(0.01)
+                while effects.reachable:
+                    await asyncio.sleep(0.01)
+            full_now = False
+            while not effects.reachable:
+                await asyncio.sleep(0.01)
+    finally:
+        loop.cancel()
+        await asyncio.gather(loop, return_exceptions=True)
+    said = [record.getMessage() for record in caplog.records]
+    assert [line.startswith("the store does not answer") for line in said].count(True) == 1
+    assert re.fullmatch(r"the store is back after \d+\.\d s", said[-1])
