@@ -31,6 +31,7 @@ from failshut_streams.control.cutter import ControlCutter
 from failshut_streams.control.operators import OperatorsFile, OperatorsInForce
 from failshut_streams.control.operators_file import OperatorNaming
 from failshut_streams.control.retelling import Retelling
+from failshut_streams.endpoint import NOT_YET
 from failshut_streams.governor.agent import GovernorAgent
 from failshut_streams.governor.effects import Effects
 from failshut_streams.governor.snapshots import snapshot_key
@@ -149,13 +150,15 @@ class WorkerApp(ChunkApp):
         self.governing.effects = effects
         watch = TransactionWatch(config.broker, self.routing.awaited_transactions)
         open_now = lambda: self._by_role(watch.open)  # noqa: E731
-        health = Health(config, self.routing, self.governing, effects, self.metrics, self.naming, open_now)
+        marks = MarkWriter(marking, self._topics, config.mark_every_ms, on_result=self.metrics.mark)
+        troubles = lambda: self._troubles(effects, marks)  # noqa: E731
+        health = Health(config, self.routing, self.governing, effects, self.metrics, self.naming, open_now, troubles)
         self._parts += [store, health]
         if config.metrics_port is not None:
             self.metrics.serve(config.metrics_port, config.metrics_address)
         await self._begin(
             watch,
-            MarkWriter(marking, self._topics, config.mark_every_ms, on_result=self.metrics.mark),
+            marks,
             LagSampler(
                 config.broker,
                 deciding,
@@ -180,6 +183,15 @@ class WorkerApp(ChunkApp):
                 health.report_regularly(),
             )
         ]
+
+    def _troubles(self, effects: Effects, marks: MarkWriter) -> list[str]:
+        """Return what keeps every gate of this worker closed, whatever evidence says."""
+        found = [] if self.routing.ready and self.assigned else [NOT_YET]
+        if not effects.reachable:
+            found.append("the store does not take every write")
+        if not marks.well:
+            found.append("time marks are not written: evidence time stands still")
+        return found
 
     def _by_role(self, found: dict[TopicPartition, OpenTransaction]) -> dict[tuple[str, int], OpenTransaction]:
         return {(self._topics.role(place.topic), place.partition): at for place, at in found.items()}

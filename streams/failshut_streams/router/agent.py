@@ -162,6 +162,11 @@ class Router:
             f"opens a new term"
         )
 
+    @property
+    def ready(self) -> bool:
+        """Whether control was read, and a term is open."""
+        return self._ready.is_set()
+
     async def follow_control(self) -> None:
         """Follow the control topic for as long as the worker lives."""
         while True:

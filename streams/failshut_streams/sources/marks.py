@@ -131,6 +131,11 @@ class MarkWriter(Background):
         self.failed = 0
         self.held = 0
 
+    @property
+    def well(self) -> bool:
+        """Whether the last mark was written, as far as is known."""
+        return not self._episode.on
+
     async def write_once(self) -> int:
         """Write one mark to every partition of the front door; return how many were handed to the producer.
 

@@ -54,6 +54,8 @@ class ChunkApp(faust.App):
         self._revoked_hooks: dict[str, RevokedHook] = {}
         #: The number of agents in the middle of a chunk. `_idle` is set while it is 0.
         self._inside = 0
+        self.assigned = False
+        """Whether an assignment has come to its end, were it of no partition."""
         self._idle = asyncio.Event()
         self._idle.set()
         super().__init__(settings.group, **{**settings.faust(), **options})
@@ -212,6 +214,7 @@ class ChunkApp(faust.App):
     def on_rebalance_end(self) -> None:
         """Begin reading. Faust calls this when an assignment's tables are recovered."""
         super().on_rebalance_end()
+        self.assigned = True
         self._chunks.on_recovered()
 
     async def on_stop(self) -> None:
