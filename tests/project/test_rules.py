@@ -58,8 +58,11 @@ PACKAGES: dict[str, tuple[str, set[str], set[str]]] = {
     ),
 }
 OURS = set(PACKAGES)
-#: What one file alone imports besides: pytest itself is what loads its plugin.
-ALONE = {"guard/failshut/testing/plugin.py": {"pytest"}}
+#: What one file alone imports besides: pytest itself loads its plugin, and a service's own metrics are where guards' go.
+ALONE = {
+    "guard/failshut/testing/plugin.py": {"pytest"},
+    "guard/failshut/metrics/exporting.py": {"opentelemetry", "prometheus_client"},
+}
 
 #: Packages that decide or prove, and their edge: rooms that talk to the store or to a disk. (suite/probes judges detectors.)
 PURE = ("failshut_detectors", "failshut_breakers", "failshut_ledger")

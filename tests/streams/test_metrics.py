@@ -65,6 +65,8 @@ def filled(metrics: Metrics) -> str:
     metrics.snapshot(1, 1_000, 0.1, 1_700_000_000.0)
     metrics.evidence(10_000, {0: 9_000, 1: 0}, {("telemetry", 2): 9_500}, [("telemetry", 2)], [("otlp_metrics", 0)])
     metrics.owned({"telemetry": 2, "evidence": 4})
+    metrics.open_transactions({("telemetry", 1): 40_000})
+    metrics.readings_of_control(["payments.refund"], 1, True)
     metrics.false_trips([("payments.refund", "drift:s/x", Tally(per_ms=1_000.0, watched_ms=2_500, trips=3, confirmed=1))])
     metrics.gates(
         10_000, [(decision("payments.refund"), 0), (opened("fleet.scale"), 12_500), (opened("payments.route"), 9_000)]
