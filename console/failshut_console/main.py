@@ -52,7 +52,9 @@ def main() -> None:
             raise
         _end(missing_extra(missing))
     except Trouble as trouble:
-        _end(trouble)
+        from failshut_console.rights import missing_right
+
+        _end(missing_right(trouble) or trouble)
     except BrokenPipeError:  # `failshut watch --json | head`: the reader has what it wanted
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(Exit.DONE) from None

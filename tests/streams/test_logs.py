@@ -22,7 +22,7 @@ from failshut_breakers.store.client import StoreUnreachable
 from failshut_streams.logs import folding
 from failshut_streams.logs.beginning import log_to
 from failshut_streams.logs.episode import Episode, length
-from failshut_streams.logs.folding import KINDS_MAX, OURS_MAX, WINDOWS_S, Folding
+from failshut_streams.logs.folding import KINDS_MAX, OURS_MAX, WINDOW_SECONDS, Folding
 from failshut_streams.logs.lines import WORDS_MAX, JsonLines, TextLines
 from failshut_streams.metrics import MetricsUnavailable
 
@@ -76,14 +76,14 @@ def test_a_librarys_repeats_are_one_line_with_a_count(log: Log) -> None:
         LIBRARY.warning("Unable to request metadata from node %d: connection refused", number)
     assert len(log.lines) == 1
     assert "aiokafka.of.tests: Unable to request metadata from node 0" in log.lines[0]
-    log.passes(WINDOWS_S[0])
+    log.passes(WINDOW_SECONDS[0])
     assert len(log.lines) == 2
     assert "8529 more like this in 10 s: Unable to request metadata from node 8529" in log.lines[1]
 
 
 def test_repeats_that_go_on_are_said_ever_more_rarely_and_a_new_one_is_news(log: Log) -> None:
     """Ten seconds, a minute, five minutes; once it was quiet for as long, the next one is written at once."""
-    for span in WINDOWS_S:
+    for span in WINDOW_SECONDS:
         for _ in range(3):
             LIBRARY.warning("away")
         log.passes(span)
@@ -93,7 +93,7 @@ def test_repeats_that_go_on_are_said_ever_more_rarely_and_a_new_one_is_news(log:
         "3 more like this in 60 s: away",
         "3 more like this in 300 s: away",
     ]
-    log.passes(WINDOWS_S[-1])
+    log.passes(WINDOW_SECONDS[-1])
     LIBRARY.warning("away")
     assert log.lines[-1].endswith("tests: away")
 
@@ -112,7 +112,7 @@ def test_our_own_lines_are_counted_only_when_there_are_many(log: Log) -> None:
     for number in range(OURS_MAX + 5):
         OURS.error("gate-%d: refused", number)
     assert len(log.lines) == OURS_MAX
-    log.passes(WINDOWS_S[0])
+    log.passes(WINDOW_SECONDS[0])
     assert f"5 more like this in 10 s: gate-{OURS_MAX + 4}: refused" in log.lines[-1]
 
 
@@ -122,7 +122,7 @@ def test_kinds_beyond_the_bound_are_counted_together(log: Log) -> None:
         LIBRARY.warning("kind %s of %s", chr(ord("a") + number % 26), chr(ord("a") + number // 26))
     assert len(log.lines) == KINDS_MAX + 1
     assert len(log.handler._windows) == KINDS_MAX + 1
-    log.passes(WINDOWS_S[0])
+    log.passes(WINDOW_SECONDS[0])
     assert "49 lines of many kinds, the last in 10 s" in log.lines[-1]
 
 
@@ -141,7 +141,7 @@ def test_counts_are_written_though_nobody_logs_any_more(monkeypatch: pytest.Monk
     monkeypatch.setattr(log.stream, "flush", lambda: written.set() if len(log.lines) > 1 else None)
     LIBRARY.warning("away")
     LIBRARY.warning("away")
-    log.clock.now += WINDOWS_S[0]
+    log.clock.now += WINDOW_SECONDS[0]
     assert written.wait(patient(20))
 
 
@@ -183,7 +183,7 @@ def test_a_line_of_json_holds_what_a_collector_asks_for(log: Log) -> None:
         LIBRARY.exception("broken")
     LIBRARY.warning("away")
     LIBRARY.warning("away")
-    log.passes(WINDOWS_S[0])
+    log.passes(WINDOW_SECONDS[0])
     first, second, third, _, last = (json.loads(line) for line in log.lines)
     assert (first["level"], first["trouble"], first["event"], first["message"]) == (
         "warning",
@@ -257,7 +257,7 @@ def test_a_fork_says_its_counts_too() -> None:
         "import logging, os, sys, time\n"
         "from failshut_streams.logs import folding\n"
         "from failshut_streams.logs.beginning import log_to\n"
-        "folding._LOOK_SECONDS, folding.WINDOWS_S = 0.01, (0.05,)\n"
+        "folding._LOOK_SECONDS, folding.WINDOW_SECONDS = 0.01, (0.05,)\n"
         "log_to()\n"
         "one = logging.getLogger('aiokafka')\n"
         "one.warning('away'); one.warning('away')\n"

@@ -1,7 +1,7 @@
 """Repeats in a log, folded: a broker that is away for a while must not hide the one line that says so.
 
 A client library logs each attempt. In 12 seconds without a broker one worker wrote 8,530 warnings. Here the first of them is
-written at once. Those like it are counted, and after `WINDOWS_S[0]` seconds one line says how many there were. While
+written at once. Those like it are counted, and after `WINDOW_SECONDS[0]` seconds one line says how many there were. While
 they go on, the next such lines come after longer spans. A line is like another if logger, level and words are the same
 without their numbers.
 
@@ -22,7 +22,7 @@ from typing import Final, TextIO
 
 from failshut_streams.logs.lines import EXTRA, words_of
 
-WINDOWS_S: Final = (10.0, 60.0, 300.0)
+WINDOW_SECONDS: Final = (10.0, 60.0, 300.0)
 """How long repeats are counted before a line says how many: the first time, the second, and from then on."""
 OURS_MAX: Final = 20
 KINDS_MAX: Final = 200
@@ -46,7 +46,7 @@ class _Window:
 
     @property
     def ends(self) -> float:
-        return self.began + WINDOWS_S[min(self.turn, len(WINDOWS_S) - 1)]
+        return self.began + WINDOW_SECONDS[min(self.turn, len(WINDOW_SECONDS) - 1)]
 
 
 class Folding(logging.StreamHandler[TextIO]):
