@@ -33,7 +33,7 @@ WHY = ("--why", "a test", "--wait", "60")
 #: Commands that ask no server, or bring their own; of those, tests/console/ and tests/gateway/ speak.
 ALONE = {
     "demo", "up", "serve", "hold", "replay", "compare", "score", "report", "tune", "proof", "verify", "detectors", "keys",
-    "access", "operators",
+    "access",
 }  # fmt: skip
 TRIED: set[str] = set()
 
@@ -234,6 +234,25 @@ def test_a_producer_writes_telemetry_and_learns_nothing(
     assert ended.status == 1, ended
     assert NO_TOPIC in ended.err
     assert "Traceback" not in ended.err
+
+
+def test_a_key_that_was_replaced_commands_no_more(
+    there: Installation, as_user: Callable[..., Ended], failshut: Failshut
+) -> None:
+    """The worker follows the operators file: the new key's orders count, and the former one's do not."""
+    keys = there.folder / "keys"
+    file, key = ("--file", str(keys / "worker" / "operators.jwks.json")), keys / "operator.pem"
+    TRIED.add("operators")
+    assert failshut("operators", "rotate", "--key", key, *file).status == 0
+    listed = failshut("operators", "list", *file)
+    assert len(listed.out.splitlines()) == 1, listed
+    former = ("--key", f"{key}.former")
+    until(
+        lambda: as_user("operator", "lock", GATE, "--why", "with a former key", "--wait", "5", *former).status != 0,
+        lambda: "the former key still counts",
+    )
+    ended = as_user("operator", "lock", "payments.route", *WHY)
+    assert ended.status == 0, ended
 
 
 def test_every_command_was_tried() -> None:
