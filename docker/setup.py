@@ -5,7 +5,7 @@ the installation's id, which the first term is opened with; docker/keys/worker/ 
 file that guards verify them with, and the public keys of operators; docker/keys/operator.pem, the operator's own key,
 which no worker sees; docker/keys/services/NAME.env (mode 0600) for each service of services.txt; and docker/keys/stores/
 with the users of both stores. What exists is never overwritten, but for the users' files, which follow services.txt:
-a new signing key closes every gate until guards have its JWKS.
+a new signing key closes every gate until guards have its JWKS. A user that came with a later version gets its password.
 """
 
 from __future__ import annotations
@@ -21,18 +21,31 @@ from failshut.signing import SigningKey
 from failshut.store.names import Names, check_gate, new_installation
 
 HERE = Path(__file__).resolve().parent
-USERS = ("KAFKA_ADMIN", "KAFKA_FAILSHUT", "KAFKA_PRODUCER", "KAFKA_OPERATOR", "REDIS_FAILSHUT")
+USERS = (
+    *("KAFKA_ADMIN", "KAFKA_FAILSHUT", "KAFKA_PRODUCER", "KAFKA_OPERATOR", "KAFKA_VIEWER"),
+    *("REDIS_FAILSHUT", "REDIS_OPERATOR", "REDIS_VIEWER"),
+)
+PEOPLE = ("operator", "viewer")
 IMAGE_UID = 10001
 # What a connection needs by itself. No category: @connection would bring CLIENT KILL and CLIENT PAUSE, which close
 # other services' connections and hold up the monitor's writes.
 CONNECTION = "+ping +hello +auth +select +client|setname"
 READING = "+getrange +hstrlen +hmget +pttl +rpop +multi +exec +discard +subscribe +unsubscribe"
+LOOKING = "+getrange +pttl +multi +exec +discard +scan +sscan +info +subscribe +unsubscribe"
+CLEARING = "+eval +hstrlen +hget +unlink"
+"""What `failshut fence clear` does. It can remove a record, which closes a gate, and write none."""
 
 
-def write_environment(path: Path, uid: int) -> bool:
-    """Write the passwords and the workers' user id; False where the file exists."""
-    lines = [f"{user}_PASSWORD={secrets.token_urlsafe(24)}" for user in USERS]
-    return write_new(path, "\n".join([*lines, f"FAILSHUT_UID={uid}"]) + "\n")
+def write_environment(path: Path, uid: int, installation: str) -> bool:
+    """Write the passwords, the installation, and who owns which key. What stands there stays; False if nothing lacks."""
+    there = dict(line.split("=", 1) for line in path.read_text().splitlines()) if path.exists() else {}
+    wanted = {f"{user}_PASSWORD": secrets.token_urlsafe(24) for user in USERS}
+    wanted |= {"FAILSHUT_UID": str(uid), "FAILSHUT_OPERATOR_UID": str(os.geteuid()), "FAILSHUT_INSTALLATION": installation}
+    lines = [f"{name}={value}" for name, value in (wanted | there).items()]
+    if there.keys() >= wanted.keys():
+        return False
+    path.unlink(missing_ok=True)
+    return write_new(path, "\n".join(lines) + "\n")
 
 
 def write_new(path: Path, text: str, mode: int = 0o600) -> bool:
@@ -70,7 +83,7 @@ def read_services(path: Path) -> dict[str, list[str]]:
         if not words:
             continue
         name, *gates = words
-        if not re.fullmatch(r"[a-z][a-z0-9-]{0,63}", name) or name in ("default", "failshut") or not gates:
+        if not re.fullmatch(r"[a-z][a-z0-9-]{0,63}", name) or name in ("default", "failshut", *PEOPLE) or not gates:
             raise ValueError(f"{path}: {line!r} is not a service and its gates")
         services.setdefault(name, []).extend(check_gate(gate) for gate in gates)
     return services
@@ -92,11 +105,18 @@ def users(installation: str, passwords: Mapping[str, str], services: Mapping[str
 
     The monitor reaches its own installation's names. A service reaches its own gates' alone. In the one store it reads records,
     fences and the seals, takes probe tokens and hears closings. In the other it appends outcomes. It writes no record.
+    Viewers and operators read what screens show, of this installation. An operator may also remove a fence with its record.
     """
     names = Names(installation)
     everything = f"~failshut:{installation}:* &failshut:{installation}:* +@all -@admin -@dangerous +info"
     permits = ["user default off", f"user failshut on {_hashed(passwords['failshut'])} {everything}"]
     outcomes = list(permits)
+    shown = f"~failshut:{installation}:* &failshut:{installation}:*".replace("~", "%R~")
+    permits.append(f"user viewer on {_hashed(passwords['viewer'])} resetchannels {shown} {CONNECTION} {LOOKING}")
+    cleared = " ".join(f"~failshut:{installation}:{{*}}:{what}" for what in ("fence", "record"))
+    permits.append(
+        f"user operator on {_hashed(passwords['operator'])} resetchannels {shown} {cleared} {CONNECTION} {LOOKING} {CLEARING}"
+    )
     for name, gates in sorted(services.items()):
         head = f"user {name} on {_hashed(passwords[name])}"
         records = " ".join(f"%R~{names.record(gate)} %R~{names.fence(gate)}" for gate in gates) + f" %R~{names.seals}"
@@ -116,7 +136,7 @@ def write_users(folder: Path) -> None:
     installation = (folder / "keys" / "installation").read_text().strip()
     services = read_services(folder / "services.txt" if (folder / "services.txt").exists() else HERE / "services.txt")
     environment = dict(line.split("=", 1) for line in (folder / ".env").read_text().splitlines())
-    passwords = {"failshut": environment["REDIS_FAILSHUT_PASSWORD"]}
+    passwords = {name: environment[f"REDIS_{name.upper()}_PASSWORD"] for name in ("failshut", *PEOPLE)}
     for name in services:
         path = folder / "keys" / "services" / f"{name}.env"
         write_service(path, name, installation)
@@ -138,7 +158,7 @@ def main(folder: Path = HERE) -> None:
     named = write_new(keys / "installation", new_installation() + "\n", 0o644)
     installation = (keys / "installation").read_text().strip()
     for made, path in (
-        (write_environment(folder / ".env", uid), folder / ".env"),
+        (write_environment(folder / ".env", uid, installation), folder / ".env"),
         (named, keys / "installation"),
         (write_key(monitor, keys / "worker" / "monitor.jwks.json", uid, installation), monitor),
         (write_key(operator, keys / "worker" / "operators.jwks.json", os.geteuid()), operator),
@@ -146,7 +166,7 @@ def main(folder: Path = HERE) -> None:
         print(f"{'wrote' if made else 'kept '} {path}")
     write_users(folder)
     print(f"wrote {keys / 'stores'}: a user for each service of services.txt; their passwords: {keys / 'services'}")
-    print("Next: docker compose -f docker/compose.yaml up --build, and open the first term (docker/README.md)")
+    print("Next: docker compose -f docker/compose.yaml up --build --wait (docker/README.md)")
 
 
 if __name__ == "__main__":

@@ -152,6 +152,11 @@ COMMANDS = (
         "Keys: the monitor's signs permits, an operator's signs commands. Both are Ed25519.",
     ),
     Lazy(
+        "operators",
+        "operators:group",
+        "Operators: whose commands count. A file of public keys, which every worker reads and follows.",
+    ),
+    Lazy(
         "access",
         "access:group",
         "Access keys: who may ask the HTTP gateway, for which subjects and gates, and until when.",

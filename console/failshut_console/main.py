@@ -7,6 +7,7 @@ import sys
 import traceback
 from types import TracebackType
 
+from failshut_console import first_moment
 from failshut_console.exits import Exit, Trouble
 
 #: What is imported, and the extra that brings it.
@@ -39,6 +40,8 @@ _EXTRAS = {
 def main() -> None:
     """Run the command line and end the process with one of `exits.Exit`."""
     sys.excepthook = show_unexpected
+    if first_moment.is_worker(sys.argv[1:]):
+        first_moment.begin(sys.argv[1:], os.environ)
     try:
         from failshut_console.app import app
 
@@ -49,7 +52,9 @@ def main() -> None:
             raise
         _end(missing_extra(missing))
     except Trouble as trouble:
-        _end(trouble)
+        from failshut_console.rights import missing_right
+
+        _end(missing_right(trouble) or trouble)
     except BrokenPipeError:  # `failshut watch --json | head`: the reader has what it wanted
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(Exit.DONE) from None

@@ -269,6 +269,11 @@ class Guard:
                 other.slots.refresh_keys(at_once=True)
 
 
+def guards() -> list[Guard]:
+    """Return the guards of this process that are not shut down."""
+    return list(_guards)
+
+
 def _left(end: float) -> float:
     return max(0.0, end - time.monotonic())
 

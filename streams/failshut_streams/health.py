@@ -34,6 +34,9 @@ EVERY_SECONDS = 1.0
 LIFE_MS = 5_000
 """How long a worker's line stays when it says nothing more."""
 
+READY_AGE_MS = 10_000
+"""A worker whose evidence is older than this renews no permit: it is not ready."""
+
 REFUSED_MAX = 20
 
 LOOKED_MAX = 1_000
@@ -84,7 +87,9 @@ class Health:
         metrics: Metrics,
         naming: OperatorNaming,
         transactions: Callable[[], Mapping[Place, OpenTransaction]] = dict,
+        troubles: Callable[[], Iterable[str]] = tuple,
     ) -> None:
+        self._troubles = troubles
         self._naming, self._transactions = naming, transactions
         self._config, self._router, self._governing, self._effects = config, router, governing, effects
         self._metrics = metrics
@@ -98,6 +103,7 @@ class Health:
         while True:
             began = time.monotonic()
             report = self.report()
+            self._metrics.vitals.say(self.why_not_ready())
             try:
                 await self._tell(report)
             except (RedisError, OSError, TimeoutError) as error:
@@ -161,6 +167,19 @@ class Health:
             refused=dict(list(self._effects.refusals.words.items())[:REFUSED_MAX]),
             gap_places={_text(place): _gap(place, coverages.values()) for place in gaps},
         )
+
+    def why_not_ready(self) -> list[str]:
+        """Return what keeps gates of this worker closed, beyond what their policies say; nothing where they can open."""
+        why, now_ms = list(self._troubles()), wall_ms()
+        for partition, governor in sorted(self._governing.governors.items()):
+            coverage = governor.coverages[-1] if governor.coverages else None
+            if coverage is None or not coverage.evidence_ms:
+                why.append(f"evidence partition {partition}: no evidence yet")
+            elif now_ms - coverage.evidence_ms > READY_AGE_MS:
+                why.append(f"evidence partition {partition}: evidence is {(now_ms - coverage.evidence_ms) // 1000} s old")
+            if coverage is not None and coverage.gaps:
+                why.append(f"evidence partition {partition}: a gap in {_text(min(coverage.gaps))} (failshut gap list)")
+        return why
 
     async def _tell(self, report: Report) -> None:
         term = self._router.control.term

@@ -9,18 +9,17 @@ These are for people and alerts. Nothing here decides: a gate closes because evi
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Final, Self
-from wsgiref.simple_server import WSGIServer
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from failshut.cause import Cause
 from failshut_breakers.decisions.decision import Decision
 from failshut_breakers.gate.tally import Tally
 from failshut_streams.codecs import DeadKind
+from failshut_streams.endpoint import Endpoint, Vitals
 
 GATES_MAX: Final = 200
 """Gates with labels of their own; a policy bundle has at most a thousand."""
@@ -39,6 +38,8 @@ Place = tuple[str, int]
 class MetricsUnavailable(Exception):
     """The port for metrics cannot be used."""
 
+    told_without_traceback = True
+
 
 class Metrics:
     """A worker's numbers. Every method is cheap and never raises over a label."""
@@ -47,7 +48,8 @@ class Metrics:
         self.registry = CollectorRegistry() if registry is None else registry
         self._gates: set[str] = set()
         self._shown: dict[Gauge, set[tuple[str, ...]]] = {}
-        self._server: tuple[WSGIServer, threading.Thread] | None = None
+        self._endpoint: Endpoint | None = None
+        self.vitals = Vitals()
         self.port = 0
         self._make_router_metrics()
         self._make_governor_metrics()
@@ -226,27 +228,27 @@ class Metrics:
     # --- the endpoint ---
 
     def serve(self, port: int, address: str = "127.0.0.1") -> int:
-        """Serve /metrics from a thread; return the port, which a `port` of 0 lets the system choose.
+        """Serve /metrics, /healthz and /ready from a thread; return the port, which a `port` of 0 lets the system choose.
 
         Raises:
             MetricsUnavailable: the port is taken or not allowed.
         """
-        if self._server is not None:
+        if self._endpoint is not None:
             raise RuntimeError("metrics are served already")
         try:
-            self._server = start_http_server(port, address, self.registry)
+            self._endpoint = Endpoint(self.registry, self.vitals, port, address)
         except (OSError, OverflowError) as error:
-            raise MetricsUnavailable(f"metrics cannot be served on {address}:{port}: {error}") from error
-        self.port = int(self._server[0].server_port)
+            raise MetricsUnavailable(
+                f"metrics cannot be served on {address}:{port}: {error}; take another --metrics-port or --metrics-address"
+            ) from error
+        self.port = self._endpoint.port
         return self.port
 
     def close(self) -> None:
         """Stop serving."""
-        server, self._server = self._server, None
-        if server is not None:
-            server[0].shutdown()
-            server[0].server_close()
-            server[1].join(timeout=5)
+        endpoint, self._endpoint = self._endpoint, None
+        if endpoint is not None:
+            endpoint.close()
 
     def __enter__(self) -> Self:
         return self

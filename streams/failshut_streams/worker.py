@@ -31,6 +31,7 @@ from failshut_streams.control.cutter import ControlCutter
 from failshut_streams.control.operators import OperatorsFile, OperatorsInForce
 from failshut_streams.control.operators_file import OperatorNaming
 from failshut_streams.control.retelling import Retelling
+from failshut_streams.endpoint import NOT_YET
 from failshut_streams.governor.agent import GovernorAgent
 from failshut_streams.governor.effects import Effects
 from failshut_streams.governor.snapshots import snapshot_key
@@ -39,6 +40,7 @@ from failshut_streams.kafka import segments
 from failshut_streams.kafka import topics as topic_setup
 from failshut_streams.kafka.address import Broker
 from failshut_streams.kafka.topics import FRONT_DOOR, Counts, Topics, TopicsFound
+from failshut_streams.logs import beginning
 from failshut_streams.metrics import Metrics
 from failshut_streams.router.agent import Router
 from failshut_streams.router.evidence_writer import REQUEST_BYTES_MAX, make_producer
@@ -148,13 +150,15 @@ class WorkerApp(ChunkApp):
         self.governing.effects = effects
         watch = TransactionWatch(config.broker, self.routing.awaited_transactions)
         open_now = lambda: self._by_role(watch.open)  # noqa: E731
-        health = Health(config, self.routing, self.governing, effects, self.metrics, self.naming, open_now)
+        marks = MarkWriter(marking, self._topics, config.mark_every_ms, on_result=self.metrics.mark)
+        troubles = lambda: self._troubles(effects, marks)  # noqa: E731
+        health = Health(config, self.routing, self.governing, effects, self.metrics, self.naming, open_now, troubles)
         self._parts += [store, health]
         if config.metrics_port is not None:
             self.metrics.serve(config.metrics_port, config.metrics_address)
         await self._begin(
             watch,
-            MarkWriter(marking, self._topics, config.mark_every_ms, on_result=self.metrics.mark),
+            marks,
             LagSampler(
                 config.broker,
                 deciding,
@@ -180,6 +184,15 @@ class WorkerApp(ChunkApp):
                 health.report_regularly(),
             )
         ]
+
+    def _troubles(self, effects: Effects, marks: MarkWriter) -> list[str]:
+        """Return what keeps every gate of this worker closed, whatever evidence says."""
+        found = [] if self.routing.ready and self.assigned else [NOT_YET]
+        if not effects.reachable:
+            found.append("the store does not take every write")
+        if not marks.well:
+            found.append("time marks are not written: evidence time stands still")
+        return found
 
     def _by_role(self, found: dict[TopicPartition, OpenTransaction]) -> dict[tuple[str, int], OpenTransaction]:
         return {(self._topics.role(place.topic), place.partition): at for place, at in found.items()}
@@ -282,6 +295,7 @@ def run(config: WorkerConfig) -> int:
         OSError, ValueError: a key cannot be read.
         ImportError: what a detector needs is not installed.
     """
+    logger.info("worker %s of group %s prepares", config.worker_id, config.group)
     OURS.load()  # now, and not when a policy asks for one: every gate would wait, with its permit running out
     _collect_rarely()
     sys.setswitchinterval(SWITCH_SECONDS)
@@ -293,8 +307,9 @@ def run(config: WorkerConfig) -> int:
     config = config.model_copy(update={"evidence_partitions": found.evidence_partitions})
     began = time.monotonic()
     try:
-        run_app(WorkerApp(config, found, signing_key, operators), loglevel=config.log_level)
+        run_app(WorkerApp(config, found, signing_key, operators))
     except SystemExit as end:
+        beginning.end()
         logger.info("the worker ends after %.0f s", time.monotonic() - began)
         return end.code if isinstance(end.code, int) else 1
     return 0
@@ -302,7 +317,9 @@ def run(config: WorkerConfig) -> int:
 
 def main() -> None:
     """Run a worker from its configuration as JSON, the one argument."""
-    sys.exit(run(WorkerConfig.model_validate_json(sys.argv[1])))
+    config = WorkerConfig.model_validate_json(sys.argv[1])
+    beginning.begin(config.log_format, config.log_level)
+    sys.exit(run(config))
 
 
 if __name__ == "__main__":

@@ -236,14 +236,17 @@ class Lag(Told):
     def __init__(self, settings: dict[str, Any]) -> None:
         super().__init__(settings)
         self.samples: dict[int, list[tuple[int, int, int]]] = {}  # by partition: time, committed, end
-        self.last_ms = self.not_well_ms = self.judged_ms = 0
-        self.unknown = True
+        self.last_ms = self.not_well_ms = 0
+        self.unknown, self.demanding = True, False
 
     def take(self, time_ms: int, what: Any, now_ms: int, newest_ms: int) -> None:
         partitions: dict[int, tuple[int, int]] = what
         if time_ms < self.last_ms or not partitions:  # without partitions the sampler said why there is no sample
             return
-        self.last_ms = self.judged_ms = time_ms
+        gap_ms = time_ms - self.last_ms if self.last_ms else 0
+        if gap_ms > self.settings["stale_ms"] and self.not_well_ms and not self.demanding:
+            self.not_well_ms += gap_ms
+        self.last_ms = time_ms
         self.unknown = bool(self.samples.keys() - partitions.keys())
         for number, last in [(number, samples[-1]) for number, samples in self.samples.items()]:
             if number not in partitions and time_ms - last[0] > self.settings["behind_ms"] + self.settings["stale_ms"]:
@@ -255,7 +258,14 @@ class Lag(Told):
                 self.unknown, well = True, False
             elif end - committed > self.settings["allowed"]:
                 well = well and self._catches_up(self.samples[number])
-        self.not_well_ms = 0 if well else self.not_well_ms or time_ms
+        if well:
+            self.not_well_ms = 0
+        elif not self.unknown:
+            self.not_well_ms = self.not_well_ms or time_ms
+        self._judge(time_ms)
+
+    def _judge(self, now_ms: int) -> None:
+        self.demanding = self.not_well_ms > 0 and now_ms - self.not_well_ms >= self.settings["behind_ms"]
 
     def _catches_up(self, samples: list[tuple[int, int, int]]) -> bool:
         first, last = samples[0], samples[-1]
@@ -268,14 +278,15 @@ class Lag(Told):
 
     def tick(self, now_ms: int) -> None:
         if self.last_ms and now_ms - self.last_ms > self.settings["stale_ms"]:
-            self.unknown, self.not_well_ms = True, self.not_well_ms or self.last_ms
-        self.judged_ms = max(now_ms, self.last_ms)
+            self.unknown = True  # whatever it demanded before, it demands now
+        else:
+            self._judge(max(now_ms, self.last_ms))
 
     def says(self, now_ms: int) -> Said:
         if not self.last_ms:
             return INSUFFICIENT
-        if self.not_well_ms and self.judged_ms - self.not_well_ms >= self.settings["behind_ms"]:
-            return "demands", self.unknown
+        if self.demanding:
+            return "demands", False
         return INSUFFICIENT if self.unknown else HOLDS
 
     def news(self, closing_ms: int, now_ms: int) -> bool:

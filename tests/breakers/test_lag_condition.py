@@ -94,8 +94,8 @@ def test_the_worst_partition_counts() -> None:
     assert "stopped, 100 records behind" in one.text
 
 
-def test_samples_that_stop_are_unknown_and_demand() -> None:
-    """A healthy group whose samples stop is unknown after `stale`, and demands after `behind`."""
+def test_samples_that_stop_are_unknown_and_lapse() -> None:
+    """A healthy group whose samples stop is unknown after `stale`. However long that is, it demands nothing."""
     one = condition()
     feed(one, 1, {0: (100, 100)})
     assert one.status is Status.HOLDS
@@ -103,16 +103,45 @@ def test_samples_that_stop_are_unknown_and_demand() -> None:
     assert one.status is Status.HOLDS
     assert not one.tick(Moment(4_001, 4_001))
     assert one.status is Status.INSUFFICIENT
-    assert one.tick(Moment(6_000, 6_000))
+    assert not one.tick(Moment(600_000, 600_000))
+    assert one.status is Status.INSUFFICIENT
+    feed(one, 601, {0: (100, 100)})
+    assert one.status is Status.HOLDS
+
+
+def test_silence_is_no_time_of_being_behind() -> None:
+    """A group that was behind for two seconds before a broker was away has three seconds left of its five."""
+    one = condition()
+    feed(one, 1, {0: (0, 100)})
+    feed(one, 3, {0: (0, 100)})
+    assert not one.tick(Moment(15_000, 15_000))
+    assert one.status is Status.INSUFFICIENT
+    assert feed(one, 16, {0: (0, 150)}) == 0
+    assert one.status is Status.HOLDS
+    assert feed(one, 18.9, {0: (0, 150)}) == 0
+    assert feed(one, 19, {0: (0, 150)}) == 1
+
+
+def test_a_demand_stands_through_silence_and_ends_with_a_healthy_sample() -> None:
+    """Nobody gets a tripped gate's group declared healthy by switching the sampler off."""
+    one = condition()
+    for second in range(1, 8):
+        feed(one, second, {0: (0, 100)})
+    one.tick(Moment(60_000, 60_000))
+    assert (one.status, one.absent) == (Status.DEMANDS, False)
+    feed(one, 61, {0: (0, 100)})
     assert one.status is Status.DEMANDS
+    feed(one, 62, {0: (100, 100)})
+    assert one.status is Status.HOLDS
 
 
-def test_a_group_that_never_committed_is_unknown_and_demands() -> None:
-    """Never committed is not a lag of zero."""
+def test_a_group_that_never_committed_is_unknown_and_lapses() -> None:
+    """Never committed is not a lag of zero, and no time of being behind either."""
     one = condition()
     feed(one, 1, {0: (-1, 5)})
     assert one.status is Status.INSUFFICIENT
-    assert feed(one, 6, {0: (-1, 5)}) == 1
+    assert feed(one, 60, {0: (-1, 5)}) == 0
+    assert one.status is Status.INSUFFICIENT
 
 
 def test_a_topic_made_anew_is_not_taken_for_caught_up() -> None:
@@ -135,11 +164,14 @@ def test_a_partition_that_is_missing_is_unknown() -> None:
 
 def test_a_partition_that_stays_away_is_forgotten_after_it_could_demand() -> None:
     """One sample with a partition that does not exist does not blind the condition for ever."""
-    one = condition()
+    one, behind = condition(), condition()
     feed(one, 1, {0: (9, 9), 999_999: (0, 0)})
+    feed(behind, 1, {0: (9, 9), 1: (0, 100)})
+    demands = 0
     for second in range(2, 10):
         feed(one, second, {0: (9, 9)})
-    assert one.status is Status.DEMANDS
+        demands += feed(behind, second, {0: (9, 9)})
+    assert (one.status, behind.status, demands) == (Status.INSUFFICIENT, Status.DEMANDS, 1)
     feed(one, 10, {0: (9, 9)})
     feed(one, 11, {0: (9, 9)})
     assert one.status is Status.HOLDS
@@ -235,7 +267,7 @@ def test_a_partition_without_a_commit_is_named_with_what_to_do() -> None:
     )
     assert (one.status, one.text) == (Status.INSUFFICIENT, f"g on t: unknown, {said}")
     feed(one, 6, {0: (5, 5), 1: (-1, 30), 2: (-1, 4, 2)})
-    assert (one.status, one.text) == (Status.DEMANDS, f"g on t is unknown, 32 records behind ({said})")
+    assert (one.status, one.text) == (Status.INSUFFICIENT, f"g on t: unknown, {said}")
 
 
 def test_latest_counts_from_where_a_partition_ended_when_the_group_was_first_seen() -> None:

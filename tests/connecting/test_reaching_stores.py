@@ -432,3 +432,19 @@ def test_commands_refuse_a_cluster_by_name(servers: Any, tmp_path: Path) -> None
     for one in ended[1:]:
         assert "a cluster, which is not supported" in one.stderr
         assert "Traceback" not in one.stderr
+
+
+async def test_a_connection_that_the_server_has_ended_is_no_trouble(store: Valkey, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pooled one that was cut while nobody used it is made anew: no command needs a second try, in monitor and guard."""
+    monkeypatch.setattr(store_connection, "RELOOK_SECONDS", 0.0)
+    monkeypatch.setattr(failshut.store.connection, "RELOOK_SECONDS", 0.0)
+    monitor, guard = store_connection.connect(store.url, 5.0, connections_max=2), connect(store.url, 5.0)
+    try:
+        with redis_py.Redis.from_url(store.url) as other:
+            for _ in range(3):
+                assert await monitor.ping() and guard.ping()  # noqa: PT018
+                other.execute_command("CLIENT KILL TYPE normal SKIPME yes")
+        assert await monitor.ping() and guard.ping()  # noqa: PT018
+    finally:
+        await monitor.aclose()
+        guard.close()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,6 +36,25 @@ class Ended(NamedTuple):
 Failshut = Callable[..., Ended]
 
 
+@contextmanager
+def as_it_was() -> Iterator[None]:
+    """Put back what a command changes of its process: who hears SIGTERM, and where the log goes."""
+    root, told = logging.getLogger(), signal.getsignal(signal.SIGTERM)
+    handlers, level = list(root.handlers), root.level
+    for handler in handlers:
+        root.removeHandler(handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, told)
+        for handler in list(root.handlers):
+            root.removeHandler(handler)
+            handler.close()
+        for handler in handlers:
+            root.addHandler(handler)
+        root.setLevel(level)
+
+
 @pytest.fixture
 def failshut(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Failshut:
     """Call `failshut ARGUMENTS` in this process, in an empty folder and without FAILSHUT_ variables."""
@@ -42,7 +64,7 @@ def failshut(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 
     def run(*arguments: object) -> Ended:
         monkeypatch.setattr(sys, "argv", ["failshut", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
+        with pytest.raises(SystemExit) as ended, as_it_was():
             main()
         said = capsys.readouterr()
         return Ended(int(ended.value.code or 0), said.out, said.err)

@@ -22,7 +22,8 @@ COMMANDS = [
     ("demo",), ("up",), ("run",), ("gates",), ("watch",), ("log",), ("lock",),
     ("unlock",), ("reset",), ("bypass",), ("accept",), ("confirm",),
     ("policy", "check"), ("policy", "activate"), ("keys", "create"), ("term", "open"),
-    ("gap", "list"), ("gap", "accept"), ("fence", "clear"),
+    ("gap", "list"), ("gap", "accept"), ("fence", "clear"), ("operators", "list"), ("operators", "add"),
+    ("operators", "remove"), ("operators", "rotate"),
 ]  # fmt: skip
 
 

@@ -16,6 +16,9 @@ def test_the_last_error_of_a_log_is_told(tmp_path: Path) -> None:
     assert child.last_words() == "it left no log"
     child.log_path.write_text("[INFO] Ready\nTraceback:\n  File x\nKeyError: 'a'\n[INFO] Error in words\n")
     assert child.last_words() == "KeyError: 'a'"
+    told = "2026-03-02T09:41:07.123Z ERROR faust.worker: [^_Worker]: Error: NoTerm('no term is open: open one')\n"
+    child.log_path.write_text(f"2026-03-02T09:41:06.001Z INFO faust.worker: [^_Worker]: Starting...\n{told}")
+    assert child.last_words() == "NoTerm('no term is open: open one')"
     child.log_path.write_text("[INFO] Ready\n")
     assert child.last_words() == "its log names no error"
 

@@ -56,7 +56,7 @@ def test_docker_compose_reads_it(tmp_path: Path, setup: ModuleType) -> None:
     """`docker compose config` accepts the file with the variables that setup.py writes."""
     if shutil.which("docker") is None or subprocess.run(["docker", "compose", "version"], capture_output=True).returncode:
         pytest.skip("the docker client's compose plugin is not installed here; the schema test stands alone")
-    setup.write_environment(tmp_path / ".env", 10001)
+    setup.write_environment(tmp_path / ".env", 10001, "i" * 32)
     command = ["docker", "compose", "--env-file", str(tmp_path / ".env"), "-f", str(DOCKER / "compose.yaml"), "config", "-q"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -72,12 +72,12 @@ def test_every_mounted_file_is_there(compose: dict[str, Any]) -> None:
 
 def test_every_variable_is_made_by_setup(tmp_path: Path, setup: ModuleType) -> None:
     """No password has a default: compose refuses to start without what setup.py makes."""
-    setup.write_environment(tmp_path / ".env", 10001)
+    setup.write_environment(tmp_path / ".env", 10001, "i" * 32)
     made = {line.split("=")[0] for line in (tmp_path / ".env").read_text().splitlines()}
     text = (DOCKER / "compose.yaml").read_text()
     used = set(re.findall(r"\$\{(\w+)", text))
-    assert used == made
-    for variable in used - {"FAILSHUT_UID"}:
+    assert used - {"USER"} == made
+    for variable in used - {"FAILSHUT_UID", "USER"}:
         assert f"${{{variable}:-" not in text
         assert f"${{{variable}:?" in text
 

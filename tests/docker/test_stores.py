@@ -77,7 +77,7 @@ def stores(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     """The store of permits and that of outcomes."""
     if request.param is Redis and not Redis.available():
         pytest.skip("Redis is not installed here (apt-get install redis-server): what Valkey shows stands alone")
-    passwords = {name: name for name in (*SERVICES, "failshut")}
+    passwords = {name: name for name in (*SERVICES, "failshut", "operator", "viewer")}
     permits, outcomes = setup().users(INSTALLATION, passwords, SERVICES)
     first, second = tmp_path_factory.mktemp("permits"), tmp_path_factory.mktemp("outcomes")
     with started(request.param, first, "redis", permits) as one, started(request.param, second, "outcomes", outcomes) as two:

@@ -48,7 +48,7 @@ PACKAGES: dict[str, tuple[str, set[str], set[str]]] = {
             *("failshut", "failshut_detectors", "failshut_breakers", "failshut_streams", "failshut_servers", "failshut_replay"),
             *("failshut_ledger", "failshut_gateway"),
         },
-        {"aiokafka", "click", "jwt", "msgspec", "pydantic", "redis", "rich", "typer", "yaml"},
+        {"aiokafka", "click", "cryptography", "jwt", "msgspec", "pydantic", "redis", "rich", "typer", "yaml"},
     ),
     # The guard and a web server: what stands where proxies ask holds no decider and no Kafka.
     "failshut_gateway": (
@@ -58,8 +58,11 @@ PACKAGES: dict[str, tuple[str, set[str], set[str]]] = {
     ),
 }
 OURS = set(PACKAGES)
-#: What one file alone imports besides: pytest itself is what loads its plugin.
-ALONE = {"guard/failshut/testing/plugin.py": {"pytest"}}
+#: What one file alone imports besides: pytest itself loads its plugin, and a service's own metrics are where guards' go.
+ALONE = {
+    "guard/failshut/testing/plugin.py": {"pytest"},
+    "guard/failshut/metrics/exporting.py": {"opentelemetry", "prometheus_client"},
+}
 
 #: Packages that decide or prove, and their edge: rooms that talk to the store or to a disk. (suite/probes judges detectors.)
 PURE = ("failshut_detectors", "failshut_breakers", "failshut_ledger")

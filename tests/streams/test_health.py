@@ -94,6 +94,24 @@ async def test_a_report_names_the_transaction_that_is_waited_for() -> None:
     assert one._metrics.registry.get_sample_value("failshut_open_transaction_age_seconds", labels) is None
 
 
+async def test_what_keeps_gates_closed_is_why_a_worker_is_not_ready() -> None:
+    """Old evidence, none at all, a gap, and what the worker itself says; a worker with none of these is ready."""
+    effects, _, _ = made()
+    now_ms = wall_ms()
+    fresh = coverage({}, evidence_ms=now_ms)
+    old = coverage({}, evidence_ms=now_ms - 60_500, gaps={("telemetry", 0): 9})
+    none = coverage({})
+    at = health(effects, "redis://127.0.0.1:1", fresh, old, none)
+    at._troubles = lambda: ["the store does not take every write"]
+    first, *rest = at.why_not_ready()
+    assert first == "the store does not take every write"
+    assert [words.split(": ")[0] for words in rest] == ["evidence partition 1", "evidence partition 1", "evidence partition 2"]
+    assert "evidence is 60 s old" in rest[0]
+    assert "a gap in telemetry/0" in rest[1]
+    assert rest[2].endswith("no evidence yet")
+    assert health(effects, "redis://127.0.0.1:1", fresh).why_not_ready() == []
+
+
 async def test_a_worker_without_evidence_reports_too() -> None:
     """Before a term, and before the first assignment, there is nothing to say, and that is said."""
     effects, _, _ = made()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from typing import Any
 
 import msgspec
 import pytest
@@ -17,6 +20,7 @@ from failshut.cause import Cause
 from failshut_breakers.decisions.decision import Breaker, Decision, Kind
 from failshut_breakers.gate.tally import Tally
 from failshut_streams.codecs import DeadKind
+from failshut_streams.endpoint import BEGIN_SECONDS_MAX, NOT_YET, SILENT_SECONDS_MAX, Vitals
 from failshut_streams.metrics import GATES_MAX, OTHER, Metrics, MetricsUnavailable
 
 
@@ -61,6 +65,8 @@ def filled(metrics: Metrics) -> str:
     metrics.snapshot(1, 1_000, 0.1, 1_700_000_000.0)
     metrics.evidence(10_000, {0: 9_000, 1: 0}, {("telemetry", 2): 9_500}, [("telemetry", 2)], [("otlp_metrics", 0)])
     metrics.owned({"telemetry": 2, "evidence": 4})
+    metrics.open_transactions({("telemetry", 1): 40_000})
+    metrics.readings_of_control(["payments.refund"], 1, True)
     metrics.false_trips([("payments.refund", "drift:s/x", Tally(per_ms=1_000.0, watched_ms=2_500, trips=3, confirmed=1))])
     metrics.gates(
         10_000, [(decision("payments.refund"), 0), (opened("fleet.scale"), 12_500), (opened("payments.route"), 9_000)]
@@ -188,6 +194,47 @@ def test_the_endpoint_serves_them(metrics: Metrics) -> None:
     assert port == metrics.port > 0
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
         assert 'failshut_marks_total{result="written"} 1.0' in answer.read().decode()
+
+
+def asked(port: int, path: str) -> tuple[int, dict[str, Any]]:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+            return answer.status, json.loads(answer.read())
+    except urllib.error.HTTPError as error:
+        return error.code, json.loads(error.read()) if error.headers["Content-Type"] == "application/json" else {}
+
+
+def test_ready_says_why_not_and_healthz_asks_for_the_event_loop_alone() -> None:
+    """A store that is away makes no worker unhealthy: a restart would not bring it back. It is not ready, and says why."""
+    now = [0.0]
+    vitals = Vitals(lambda: now[0])
+    with Metrics() as one:
+        one.vitals = vitals
+        port = one.serve(0)
+        assert asked(port, "/healthz") == (200, {"alive": True, "why": []})
+        assert asked(port, "/ready") == (503, {"ready": False, "why": [NOT_YET]})
+        vitals.say(["the store does not take every write"])
+        assert asked(port, "/healthz") == (200, {"alive": True, "why": []})
+        assert asked(port, "/ready") == (503, {"ready": False, "why": ["the store does not take every write"]})
+        vitals.say([])
+        assert asked(port, "/ready") == (200, {"ready": True, "why": []})
+        now[0] += SILENT_SECONDS_MAX + 1
+        stuck = ["the event loop has not gone round for 16 s"]
+        assert asked(port, "/healthz") == (503, {"alive": False, "why": stuck})
+        assert asked(port, "/ready") == (503, {"ready": False, "why": stuck})
+        assert asked(port, "/elsewhere") == (404, {})
+
+
+def test_a_worker_that_never_reports_is_stuck_in_the_end() -> None:
+    """Its start may take two minutes and not for ever."""
+    now = [0.0]
+    vitals = Vitals(lambda: now[0])
+    now[0] = BEGIN_SECONDS_MAX
+    assert not vitals.stuck
+    now[0] += 1
+    assert vitals.stuck
+    vitals.say([str(number) for number in range(100)])
+    assert len(vitals.why_not) == 20
 
 
 def test_a_taken_port_is_an_error(metrics: Metrics) -> None:

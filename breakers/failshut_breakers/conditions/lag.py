@@ -9,9 +9,11 @@ A group's backlog begins at its commit, or at the first readable record behind t
 and transactions leave offsets without records. Only commits show whether a group moves: retention may shrink a backlog that
 the group does not work off.
 
-The condition demands when the worst partition has not been OK for `behind`. If samples stop, the lag is UNKNOWN. It is also
-UNKNOWN if a partition is missing from a sample. A partition that stays missing is forgotten, but not before it had the time
-to demand.
+The condition demands when the worst partition has not been OK for `behind`, from a sample on that was known. If samples stop,
+the lag is UNKNOWN. It is also UNKNOWN if a partition is missing from a sample. UNKNOWN is not OK, so the gate lapses; but it
+begins no time of being behind. A broker that is away for a while says nothing of a group, and must leave no gate tripped.
+Silence longer than `stale` is no part of such a time. A partition that stays missing is forgotten, but not before it had the
+time to demand, if it was behind.
 
 Limits: offsets are counted, not records, so holes in the middle count as records. A recreated topic is recognised by its id
 if samples carry one. Without an id, only commits beyond its end reveal it.
@@ -199,8 +201,9 @@ class LagCondition(Condition):
         if silent_ms > self._stale_ms:
             why = f"no sample for {silent_ms // 1000} s" + (f", the sampler was told: {self._told}" if self._told else "")
             self._verdict = _Verdict(Health.UNKNOWN, self._verdict.lag, why)
-            self._not_ok_since_ms = self._not_ok_since_ms or self._last_ms
-        self._settle(max(self._last_ms, moment.evidence_ms))
+            self._say(demands=demanded)  # silence begins no demand, and ends none
+        else:
+            self._settle(max(self._last_ms, moment.evidence_ms))
         return self.status is Status.DEMANDS and not demanded
 
     def wakes_ms(self, moment: Moment) -> int:
@@ -219,14 +222,16 @@ class LagCondition(Condition):
             self.text = f"no sample of {self.group} on {self.topic}: {self._told}"
 
     def _take(self, sample: LagRow) -> None:
-        self._last_ms = sample.time_ms
+        silent_ms, self._last_ms = sample.time_ms - (self._last_ms or sample.time_ms), sample.time_ms
+        if self._not_ok_since_ms and silent_ms > self._stale_ms and self.status is not Status.DEMANDS:
+            self._not_ok_since_ms += silent_ms
         if sample.topic_id and self._topic_id and sample.topic_id != self._topic_id:
             self._partitions.clear()  # a recreated topic: earlier samples belong to another log
         self._topic_id = sample.topic_id or self._topic_id
         self._verdict = self._judge(sample.time_ms, {number: Offsets(*at) for number, at in sample.partitions.items()})
         if self._verdict.health is Health.OK:
             self._not_ok_since_ms = 0
-        elif not self._not_ok_since_ms:
+        elif self._verdict.health is not Health.UNKNOWN and not self._not_ok_since_ms:
             self._not_ok_since_ms = sample.time_ms
 
     def _judge(self, time_ms: int, partitions: Mapping[int, Offsets]) -> _Verdict:
@@ -273,7 +278,7 @@ class LagCondition(Condition):
     def _missing(self, time_ms: int, partitions: Mapping[int, Offsets]) -> list[int]:
         """Return the partitions that were sampled before and are not in this sample. Forget those missing for too long."""
         missing = self._partitions.keys() - partitions.keys()
-        # By then a missing partition has made the group UNKNOWN for long enough to demand.
+        # By then a missing partition that was behind has been so for long enough to demand.
         kept_ms = self._behind_ms + self._stale_ms
         for number in sorted(missing, key=lambda number: (self._newest(number).time_ms, number)):
             if time_ms - self._newest(number).time_ms > kept_ms or len(self._partitions) > PARTITIONS_MAX:
@@ -286,9 +291,12 @@ class LagCondition(Condition):
         return ""
 
     def _settle(self, now_ms: int) -> None:
-        self._since_ms = since_ms = now_ms - self._not_ok_since_ms if self._not_ok_since_ms else 0
+        self._since_ms = now_ms - self._not_ok_since_ms if self._not_ok_since_ms else 0
+        self._say(demands=bool(self._not_ok_since_ms) and self._since_ms >= self._behind_ms)
+
+    def _say(self, *, demands: bool) -> None:
         whom, seen = f"{self.group} on {self.topic}", self._verdict
-        if self._not_ok_since_ms and since_ms >= self._behind_ms:
+        if demands:
             self.status = Status.DEMANDS
             why = f" ({seen.why})" if seen.why else ""
             self.text = f"{whom} is {seen.health.name.lower()}, {seen.lag} records behind{why}{seen.notes}"
@@ -298,7 +306,6 @@ class LagCondition(Condition):
             self.status, self.text = Status.HOLDS, f"{whom}: {seen.lag} records behind{seen.notes}"
         if self._told and seen.lag and seen.health is not Health.UNKNOWN:
             self.text += f" ({self._told})"
-        self.absent = seen.health is Health.UNKNOWN
 
     def _grade(self) -> float:
         return self._since_ms / self._behind_ms

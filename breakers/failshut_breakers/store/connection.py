@@ -18,7 +18,7 @@ from redis.exceptions import ConnectionError as Unconnected
 from redis.exceptions import RedisError, ResponseError
 
 from failshut.store.address import StoreAddress
-from failshut.store.state import AGE_SECONDS_MAX, RELOOK_SECONDS, judge_hello, wrong_store
+from failshut.store.state import AGE_SECONDS_MAX, RELOOK_SECONDS, WrongStore, judge_hello, wrong_store
 from failshut_breakers.store.answers import BoundedAsyncParser
 
 
@@ -39,10 +39,19 @@ class _Looking:
             if now - self._made_mono > AGE_SECONDS_MAX:
                 await self.disconnect()
             elif now - self._looked_mono > RELOOK_SECONDS:
-                await self.look()
+                await self._look_again()
         if not self._made_mono and self._address.sentinels:
             self.host, self.port = await primary(self._address, self.socket_timeout)  # type: ignore[attr-defined]
         await super().connect()  # type: ignore[misc]
+
+    async def _look_again(self) -> None:
+        """Look whom a pooled connection talks to. One that the server has ended since is made anew, and is no trouble."""
+        try:
+            await self.look()
+        except WrongStore:
+            raise
+        except (Unconnected, ConnectionError):
+            await self.disconnect(nowait=True)
 
     async def disconnect(self, *args: Any, **options: Any) -> None:
         """Let go of the connection."""

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from failshut_console.exits import Trouble
+
 if TYPE_CHECKING:
     from failshut_console.local.state import Runtime
 
@@ -49,7 +51,21 @@ Installation = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 
+LogFormat = Annotated[
+    str, typer.Option(envvar="FAILSHUT_LOG_FORMAT", help="text, or json: one object a line, for a collector.")
+]
+
 FOLDER = Path(".failshut")
+
+
+def log_as(form: str, level: str = "INFO") -> None:
+    """Have this process log to standard error in a form of `LogFormat`. Raises `Trouble` where there is no such form."""
+    from failshut_streams.logs.beginning import log_to
+
+    try:
+        log_to(form=form, level=level)
+    except ValueError as error:
+        raise Trouble(f"--log-format: {error}", "nothing was started", "say text or json") from error
 
 
 def where(

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from failshut_console.commands.options import FOLDER, Folder
+from failshut_console.commands.options import FOLDER, Folder, LogFormat
 from failshut_console.exits import Exit, Trouble, unreachable
 
 
@@ -83,6 +83,7 @@ def run(
         str, typer.Option(envvar="FAILSHUT_INSTANCE_ID", help="Static membership: a restart keeps its partitions.")
     ] = "",
     log_level: Annotated[str, typer.Option(envvar="FAILSHUT_LOG_LEVEL", help="DEBUG, INFO, WARNING or ERROR.")] = "INFO",
+    log_format: LogFormat = "text",
     state: Folder = FOLDER,
 ) -> None:
     """Run one worker of many: router and governor in one process, on a Kafka and a store of your own.
@@ -92,9 +93,19 @@ def run(
     is the state folder's. Before the first worker: `failshut keys create`, `failshut term open`, `failshut policy
     activate DIR`. Every option may also be set by its environment variable.
 
-    Exit status: 0 told to stop, 1 the worker had to stop (its log says why; its gates lapse unless another takes over), 2 wrong
-    usage, 3 Kafka did not answer.
+    The log goes to standard error, one line for each thing that happened: a trouble has a line at its beginning and one at its
+    end, with its length, and repeats of libraries are counted.
+
+    Exit status: 0 told to stop (SIGTERM, at any time), 1 the worker had to stop (its log says why; its gates lapse unless
+    another takes over), 2 wrong usage, 3 Kafka did not answer.
     """
+    from failshut_streams.logs import beginning
+
+    try:
+        beginning.begin(log_format, log_level)
+    except ValueError as error:
+        raise Trouble(f"--log-format and --log-level: {error}", "no worker was started", "failshut run --help") from error
+    # Only now what takes a second or two to import: whoever waits has seen a line, and may stop it.
     from pydantic import ValidationError
 
     from failshut_breakers.store.client import StoreUnfit
@@ -126,6 +137,7 @@ def run(
         "metrics_port": None if metrics_port < 0 else metrics_port,
         "group_instance_id": instance_id or None,
         "log_level": log_level,
+        "log_format": log_format,
         **({"worker_id": worker_id} if worker_id else {}),
     }
     try:

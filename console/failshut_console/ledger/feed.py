@@ -28,6 +28,7 @@ from failshut_ledger.notes.position import Position
 from failshut_streams.kafka.address import consumer_options, shown
 from failshut_streams.kafka.metadata import TopicFound, ask
 from failshut_streams.kafka.topics import Topics
+from failshut_streams.logs.episode import Episode
 
 logger = logging.getLogger(__name__)
 
@@ -101,24 +102,23 @@ class Feed:
         self._assign(places)
 
     async def _follow(self, stop: asyncio.Event) -> None:
-        heard_s, away = time.monotonic(), False
+        heard_s, away = time.monotonic(), Episode(logger, "kafka", "Kafka is back")
         while not stop.is_set():
             batches = await self._consumer.getmany(timeout_ms=250, max_records=BATCH_LEAVES_MAX)
             try:
                 if batches:
                     self._check_topic(await self._found())
                     count = await self._write(batches)
-                    heard_s, away = time.monotonic(), False
+                    heard_s = time.monotonic()
+                    away.end()
                     if count < BATCH_LEAVES_MAX // 2:
                         await asyncio.sleep(BATCH_SECONDS)
                 elif time.monotonic() - heard_s > LOOK_SECONDS:
                     heard_s = time.monotonic()
                     await self._take_up_new_partitions()
-                    away = False
+                    away.end()
             except (KafkaError, OSError, TimeoutError) as error:
-                if not away:
-                    logger.warning("Kafka at %s does not answer; the ledger waits: %s", shown(self._broker), error)
-                away = True
+                away.begin("Kafka at %s does not answer; the ledger waits: %s", shown(self._broker), error)
                 await self._return()
 
     async def _write(self, batches: dict[TopicPartition, list[Any]]) -> int:

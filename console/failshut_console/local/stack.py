@@ -33,6 +33,11 @@ from failshut_streams.kafka.topics import Counts, Topics, TopicsFound, ensure
 
 Say = Callable[[str], None]
 LAST_WORDS_BYTES = 20_000
+_ERROR = re.compile(
+    r"(?:\S+Z ERROR faust\.worker: \[\S+\]: Error: )?"
+    r"((?:\w+\.)*[A-Z]\w*(?:Error|Exception|Unfit|Unreachable|Unavailable|Unreadable|Term)\b.*)"
+)
+"""A line of a worker's log that says why it ended: the last one of a traceback, or the one line of an error that has none."""
 _OTHER_SERVERS = re.compile(r"FAILSHUT_(BROKER|(OUTCOMES_)?STORE)(?!_TIMEOUT_MS)")
 
 
@@ -70,8 +75,8 @@ class Child(Server):
             lines = self.log_path.read_bytes()[-LAST_WORDS_BYTES:].decode(errors="replace").splitlines()
         except OSError:
             return "it left no log"
-        named = [line.strip() for line in lines if re.match(r"[A-Za-z_.]*(Error|Exception|Unfit|Unreachable)\b.*:", line)]
-        return named[-1][:200] if named else "its log names no error"
+        named = [match[1] for line in lines if (match := _ERROR.match(line.strip()))]
+        return named[-1][:300] if named else "its log names no error"
 
     def _address_in_use(self, log: str) -> bool:
         return False  # it listens nowhere

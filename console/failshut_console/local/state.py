@@ -80,7 +80,12 @@ class State:
                     key = SigningKey.generate()
                     key.save(private)
                     written.append(private)
-                if not public.exists() or key.kid not in KeySet.load(public):
+                if public == self.operators and (not public.exists() or key.kid not in KeySet.load(public)):
+                    from failshut_console.local.operator_book import OperatorBook  # it brings all that reads control
+
+                    OperatorBook.read(public).added(key.key_set(), who()).write(public)  # the names of others stay
+                    written.append(public)
+                elif not public.exists() or key.kid not in KeySet.load(public):
                     held = KeySet.load(public).joined(key.key_set()) if public.exists() else key.key_set()
                     held.write(public)
                     written.append(public)

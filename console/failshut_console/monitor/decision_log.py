@@ -87,7 +87,7 @@ class DecisionLog:
         places = await self._places()
         if not places:
             raise Trouble(
-                f"there is no topic {self.topic} at {shown(self.broker)}",
+                f"there is no topic {self.topic} at {shown(self.broker)}, or this login may not see it",
                 "nothing was read, and no gate is concerned",
                 "name the monitor's prefix: --prefix",
             )

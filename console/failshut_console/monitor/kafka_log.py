@@ -147,7 +147,9 @@ class KafkaLog:
         partitions = sorted(known.partitions_for_topic(topic) or ())
         if not partitions:
             raise Trouble(
-                f"there is no topic {topic} at {shown(self.broker)}", "nothing was read", "name the monitor's prefix: --prefix"
+                f"there is no topic {topic} at {shown(self.broker)}, or this login may not see it",
+                "nothing was read",
+                "name the monitor's prefix: --prefix; or see docs/connecting.md, Which rights does a login need?",
             )
         return partitions
 

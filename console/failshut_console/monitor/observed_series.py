@@ -183,7 +183,7 @@ async def _read(consumer: AIOKafkaConsumer, decoders: dict[str, _Decoder]) -> Ob
     missing = sorted(decoders.keys() - there)
     if missing:
         raise Trouble(
-            f"there is no topic {missing[0]}",
+            f"there is no topic {missing[0]}, or this login may not see it",
             "nothing was looked at",
             "name the monitor's: --broker, and --prefix if it has one",
         )

@@ -142,7 +142,7 @@ async def _listening(broker: str, topics: Topics) -> AsyncIterator[AIOKafkaConsu
             partitions = consumer.partitions_for_topic(topic)
             if not partitions:
                 raise unreachable(
-                    f"Kafka at {shown(broker)} has no topic {topic}",
+                    f"Kafka at {shown(broker)} has no topic {topic}, or this login may not see it",
                     "start a monitor (failshut up, failshut run), or give the --prefix that it runs with",
                 )
             places += [TopicPartition(topic, partition) for partition in partitions]

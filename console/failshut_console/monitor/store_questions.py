@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from redis.exceptions import NoPermissionError
+
 from failshut.seal import SEAL_BYTES_MAX
 from failshut.signing import TOKEN_BYTES_MAX
 from failshut.store.answers import VALUE_BYTES_MAX
@@ -19,13 +21,20 @@ ASKED_AT_ONCE = 100
 
 
 def asked(redis: Any, about: Sequence[Any], ask: Callable[[Any, Any], object]) -> list[Any]:
-    """Ask about each, so many in one transaction; an answer may be an error."""
+    """Ask about each, so many in one transaction; an answer may be an error.
+
+    Raises:
+        NoPermissionError: this login may not ask. What may not be seen is not absent: no gate is CLOSED by that.
+    """
     answers: list[Any] = []
     for start in range(0, len(about), ASKED_AT_ONCE):
         with redis.pipeline(transaction=True) as pipe:
             for one in about[start : start + ASKED_AT_ONCE]:
                 ask(pipe, one)
             answers += pipe.execute(raise_on_error=False)
+            for answer in answers:
+                if isinstance(answer, NoPermissionError):
+                    raise answer
     return answers
 
 

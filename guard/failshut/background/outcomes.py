@@ -49,6 +49,8 @@ class OutcomeQueue:
         self._lock = threading.Lock()  # only where something is lost
         self._lost: Counter[str] = Counter()
         self._total: Counter[str] = Counter()  # by gate; as many as the guard has
+        self.ended: Counter[tuple[str, str]] = Counter()
+        """How many executions of each gate were read that ended so, by gate and outcome. Nothing takes any away."""
         self.name = secrets.token_hex(8)
         """The name of this process's count, which the entries carry. Each process has another one."""
 
@@ -92,6 +94,7 @@ class OutcomeQueue:
         with self._lock:
             for (gate, epoch, token, outcome), count in counts.items():
                 self._total[gate] += count
+                self.ended[gate, outcome] += count
                 batch.append(Outcomes(gate, epoch, token, outcome, count, self._lost.pop(gate, 0), self._total[gate]))
             for gate in list(self._lost)[: BATCH_MAX - len(batch)]:  # nothing else says so
                 batch.append(Outcomes(gate, ZERO, "", CANCELLED, 0, self._lost.pop(gate), self._total[gate]))

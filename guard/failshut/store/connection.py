@@ -18,7 +18,7 @@ from redis.retry import Retry
 
 from failshut.store.address import StoreAddress
 from failshut.store.answers import BoundedParser
-from failshut.store.state import AGE_SECONDS_MAX, RELOOK_SECONDS, judge_hello, wrong_store
+from failshut.store.state import AGE_SECONDS_MAX, RELOOK_SECONDS, WrongStore, judge_hello, wrong_store
 
 CONNECTIONS_MAX: Final = 2
 
@@ -42,10 +42,19 @@ class _Looking:
             if now - self._made_mono > AGE_SECONDS_MAX:
                 self.disconnect()
             elif now - self._looked_mono > RELOOK_SECONDS:
-                self.look()
+                self._look_again()
         if not self._made_mono and self._address.sentinels:
             self.host, self.port = primary(self._address, self.socket_timeout)  # type: ignore[attr-defined]
         super().connect()  # type: ignore[misc]
+
+    def _look_again(self) -> None:
+        """Look whom a pooled connection talks to. One that the server has ended since is made anew, and is no trouble."""
+        try:
+            self.look()
+        except WrongStore:
+            raise
+        except (redis.ConnectionError, ConnectionError):
+            self.disconnect()
 
     def disconnect(self, *args: Any, **options: Any) -> None:
         """Let go of the connection."""

@@ -43,6 +43,8 @@ BYTES_MAX: Final = 512 * 1024
 class OperatorsUnreadable(ValueError):
     """An operators file, or a record that names operators, that cannot be used."""
 
+    told_without_traceback = True
+
 
 class Named(NamedTuple):
     """Operators' keys as a record of control names them."""

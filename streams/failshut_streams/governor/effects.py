@@ -22,6 +22,7 @@ from failshut_breakers.decisions.decision import Decision, Kind, encode_decision
 from failshut_breakers.decisions.permits import FutureEvidence, Statement, ends_ms, statement_of
 from failshut_breakers.store.client import Answer, Sealed, Store, StoreUnreachable
 from failshut_streams.governor.refusals import OLDER, Refusals
+from failshut_streams.logs.episode import Episode
 from failshut_streams.metrics import Metrics
 
 logger = logging.getLogger(__name__)
@@ -63,7 +64,8 @@ class Effects:
         self._differing: set[int] = set()  # partitions whose seal in the store is another monitor's, and not the same
         self.last: dict[str, Decision] = {}  # of every gate that this worker governs
         self._tails: dict[str, str] = {}  # by gate: the end of the statement that the store took
-        self.reachable = True
+        self._failing: set[Kind] = set()  # lanes whose last write got no answer
+        self._episode = Episode(logger, "store", "the store is back")
         self.refusals = Refusals()
 
     async def take(self, decisions: Iterable[Decision]) -> None:
@@ -118,6 +120,11 @@ class Effects:
                 self._tails.pop(gate, None)
                 self.refusals.forget(gate)
 
+    @property
+    def reachable(self) -> bool:
+        """Whether the store took the last write of each lane: a full one takes closings and no permits."""
+        return not self._failing
+
     async def write_regularly(self) -> None:
         """Write what is pending for as long as the worker lives."""
         await asyncio.gather(*(self._write_lane(lane) for lane in self._wakes))
@@ -131,11 +138,12 @@ class Effects:
                 await self.write_pending(lane)
                 if lane is Kind.OPEN:  # permits stand before the seal that names them
                     await self.write_seals()
-                self.reachable = True
-            except StoreUnreachable as error:
+                self._failing.discard(lane)
                 if self.reachable:
-                    logger.warning("the store does not answer; permits lapse until it does: %s", error)
-                self.reachable = False
+                    self._episode.end()
+            except StoreUnreachable as error:
+                self._episode.begin("the store does not answer; permits lapse until it does: %s", error)
+                self._failing.add(lane)
                 self._count("store_unreachable", 1)
                 wake.set()
                 await asyncio.sleep(RETRY_SECONDS)

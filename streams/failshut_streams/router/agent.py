@@ -59,6 +59,8 @@ NOTHING_BEFORE = 1 << 62
 class NoTerm(Exception):
     """No operator has opened a term of the evidence log: nothing can be vouched for."""
 
+    told_without_traceback = True
+
 
 class TermOpened(Exception):
     """Another term was opened while this worker ran. It stops; one that starts begins where that term says."""
@@ -169,6 +171,11 @@ class Router:
             f"term {term.term} is of evidence {term.log}; the broker has {self.log}. Every gate stays closed until an operator "
             f"opens a new term"
         )
+
+    @property
+    def ready(self) -> bool:
+        """Whether control was read, and a term is open."""
+        return self._ready.is_set()
 
     async def follow_control(self) -> None:
         """Follow the control topic for as long as the worker lives."""

@@ -31,6 +31,7 @@ from aiokafka.errors import (
 )
 
 from failshut_breakers.evidence.records import Offsets
+from failshut_streams.logs.episode import Episode
 from failshut_streams.sources.background import Background
 from failshut_streams.sources.lag_offsets import GroupOffsets, NotSampled, Sample
 from failshut_streams.sources.marks import wall_ms
@@ -115,7 +116,7 @@ class LagSampler(Background):
         self._every_s = every_ms / 1000
         self._clock_ms = clock_ms
         self._on_result = on_result
-        self._failing: set[Watched] = set()
+        self._episodes: dict[Watched, Episode] = {}  # of what is watched now and fails
         self._rounds_beyond = 0
         self.written = 0
         self.failed = 0
@@ -135,7 +136,7 @@ class LagSampler(Background):
         watched = sorted(set(self._watched()))
         await self._bound(watched)
         watched = watched[:WATCHED_MAX]
-        self._failing &= set(watched)
+        self._episodes = {pair: self._episodes[pair] for pair in watched if pair in self._episodes}
         if not watched:
             return 0
         try:
@@ -190,10 +191,12 @@ class LagSampler(Background):
         """Count a result; say when a group begins to fail and when it is well again, not each time."""
         if error is None:
             self.written += 1
-            self._failing.discard(pair)
+            if pair in self._episodes:
+                self._episodes.pop(pair).end()
         else:
             self.failed += 1
-            if pair not in self._failing:
-                logger.warning("consumer group %s on %s is not sampled: %s: %.200s", *pair, type(error).__name__, error)
-                self._failing.add(pair)
+            if pair not in self._episodes:
+                self._episodes[pair] = Episode(logger, "lag", "consumer group {} on {} is sampled again".format(*pair))
+                words = "consumer group %s on %s is not sampled: %s: %.200s"
+                self._episodes[pair].begin(words, *pair, type(error).__name__, error)
         self._on_result(error is None)

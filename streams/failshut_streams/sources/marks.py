@@ -29,6 +29,7 @@ from failshut_breakers.evidence.records import Mark
 from failshut_streams.kafka.address import client_options
 from failshut_streams.kafka.metadata import PartitionCounts
 from failshut_streams.kafka.topics import Topics
+from failshut_streams.logs.episode import Episode
 from failshut_streams.sources.background import Background
 
 MARK_KEY: Final = b"failshut.mark"
@@ -125,10 +126,15 @@ class MarkWriter(Background):
         self._on_result = on_result
         self._counts = PartitionCounts(producer.client, topics.front_door)
         self._under_way: set[TopicPartition] = set()
-        self._well = True
+        self._episode = Episode(logger, "marks", "time marks are written again")
         self.written = 0
         self.failed = 0
         self.held = 0
+
+    @property
+    def well(self) -> bool:
+        """Whether the last mark was written, as far as is known."""
+        return not self._episode.on
 
     async def write_once(self) -> int:
         """Write one mark to every partition of the front door; return how many were handed to the producer.
@@ -194,10 +200,8 @@ class MarkWriter(Background):
             self.written += 1
         else:
             self.failed += 1
-        if written != self._well:
-            self._well = written
-            if written:
-                logger.info("time marks are written again")
-            else:
-                logger.warning("time marks are not written, evidence time stands still: %s", error or "a partition is unknown")
+        if written:
+            self._episode.end()
+        else:
+            self._episode.begin("time marks are not written, evidence time stands still: %s", error or "a partition is unknown")
         self._on_result(written)

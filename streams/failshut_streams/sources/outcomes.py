@@ -40,6 +40,7 @@ from failshut.store.answers import TooLong
 from failshut.store.names import Names
 from failshut_breakers.decisions.probe_tokens import ProbeKey
 from failshut_breakers.store.connection import connect
+from failshut_streams.logs.episode import Episode
 from failshut_streams.sources.background import Background
 from failshut_streams.sources.outcome_records import BadOutcome, Entry, encoded, entries_of, lost_record, said_by
 from failshut_streams.sources.outcome_sums import Said, put_together
@@ -118,7 +119,7 @@ class OutcomeMover(Background):
         self._known: frozenset[str] = frozenset()
         self._claim_at_s = self._sweep_at_s = 0.0
         self._batch = BATCH_MAX
-        self._well, self._passes = True, 0
+        self._episode, self._passes = Episode(logger, "outcomes", "outcomes are moved again"), 0
         self._complained: set[str] = set()  # gates whose bad entries were logged since the last sweep
         self.moved = self.malformed = self.dropped = 0
 
@@ -138,9 +139,7 @@ class OutcomeMover(Background):
                 self._trouble("unexpected", error)
             else:
                 wait_s = _WAIT_SECONDS[0]
-                if not self._well:
-                    self._well = True
-                    logger.info("outcomes are moved again")
+                self._episode.end()
                 if moved < BATCH_MAX:  # wait, so that one pass takes what came meanwhile and what comes now
                     await asyncio.sleep(_POLL_SECONDS)
                 continue
@@ -360,6 +359,4 @@ class OutcomeMover(Background):
 
     def _trouble(self, what: str, error: Exception) -> None:
         self._on_count(what, 1)
-        if self._well:
-            self._well = False
-            logger.warning("outcomes wait in the store: %s: %.200s", type(error).__name__, error)
+        self._episode.begin("outcomes wait in the store: %s: %.200s", type(error).__name__, error)

@@ -54,6 +54,8 @@ class ChunkApp(faust.App):
         self._revoked_hooks: dict[str, RevokedHook] = {}
         #: The number of agents in the middle of a chunk. `_idle` is set while it is 0.
         self._inside = 0
+        self.assigned = False
+        """Whether an assignment has come to its end, were it of no partition."""
         self._idle = asyncio.Event()
         self._idle.set()
         super().__init__(settings.group, **{**settings.faust(), **options})
@@ -212,6 +214,7 @@ class ChunkApp(faust.App):
     def on_rebalance_end(self) -> None:
         """Begin reading. Faust calls this when an assignment's tables are recovered."""
         super().on_rebalance_end()
+        self.assigned = True
         self._chunks.on_recovered()
 
     async def on_stop(self) -> None:
@@ -221,14 +224,20 @@ class ChunkApp(faust.App):
         await super().on_stop()
 
 
-def run(app: ChunkApp, *, stop_seconds_max: float = 20.0, loglevel: str | int = "INFO") -> NoReturn:
+def run(app: ChunkApp, *, stop_seconds_max: float = 20.0) -> NoReturn:
     """Run a worker process until a signal (SIGTERM, SIGINT) or an error stops it.
 
-    The process exits with 0 after a clean stop and with 1 after an error. If a stop takes longer than
-    `stop_seconds_max`, the process prints every thread's stack to standard error and exits with 70.
+    The process exits with 0 after a stop that was asked for, also in the middle of its start, and with 1 after an error.
+    If a stop takes longer than `stop_seconds_max`, it prints every thread's stack to standard error and exits with 70.
+    Logging is the caller's to set up.
     """
-    worker = _Worker(app, stop_seconds_max=stop_seconds_max, loglevel=loglevel)
-    worker.execute_from_commandline()
+    worker = _Worker(app, stop_seconds_max=stop_seconds_max)
+    try:
+        worker.execute_from_commandline()
+    except SystemExit:
+        if worker.told_while_well:  # what broke because a start was cut short is no error
+            raise SystemExit(0) from None
+        raise
     raise AssertionError("a Faust worker exits by itself")
 
 
@@ -236,8 +245,13 @@ class _Worker(faust.Worker):
     def __init__(self, app: ChunkApp, *, stop_seconds_max: float, **options: Any) -> None:
         self._stop_seconds_max = stop_seconds_max
         self._watchdog: threading.Timer | None = None
-        super().__init__(app, redirect_stdouts=False, **options)
+        self.told_while_well = False
+        super().__init__(app, redirect_stdouts=False, override_logging=False, **options)
         self.spinner = None  # with one, Faust has every library make its debug records, at any level above INFO
+
+    async def _stop_on_signal(self, signal: Any) -> None:
+        self.told_while_well = not self.crashed and not self.app.crashed
+        await super()._stop_on_signal(signal)
 
     async def stop(self) -> None:
         if self._watchdog is None:

@@ -5,6 +5,7 @@ import json
 import sys
 from typing import Any
 
+from failshut_streams.logs.beginning import log_to
 from failshut_streams.transport import Assignment, Chunk, ChunkApp, Commit, Settings, run
 
 spec = json.loads(sys.argv[1])
@@ -145,4 +146,5 @@ if spec.get("tell_awaited"):
 
 
 if __name__ == "__main__":
+    log_to()
     run(app, stop_seconds_max=spec.get("stop_seconds_max", 20))

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import logging
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from failshut_console.commands.options import FOLDER, AsJson, Broker, Folder, Prefix
+from failshut_console.commands.options import FOLDER, AsJson, Broker, Folder, LogFormat, Prefix, log_as
 
 group = typer.Typer(
     no_args_is_help=True,
@@ -41,7 +40,14 @@ def create(
 
 
 @group.command("run")
-def run(folder: Ledger, key: SecretKey, broker: Broker = "", prefix: Prefix = "", state: Folder = FOLDER) -> None:
+def run(
+    folder: Ledger,
+    key: SecretKey,
+    broker: Broker = "",
+    prefix: Prefix = "",
+    state: Folder = FOLDER,
+    log_format: LogFormat = "text",
+) -> None:
     """Write every decision of a monitor into the ledger, until told to stop.
 
     It begins where the checkpoint says. It stops at a gap: if the topic no longer holds what comes next, or was made anew. A
@@ -54,7 +60,7 @@ def run(folder: Ledger, key: SecretKey, broker: Broker = "", prefix: Prefix = ""
     from failshut_console.exits import Trouble
     from failshut_console.ledger.running import run as follow
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    log_as(log_format)
     at = where(state, broker=broker, prefix=prefix)
     if not at.broker:
         raise Trouble("no broker is known", "nothing was written", "name Kafka with --broker, or start `failshut up`")
