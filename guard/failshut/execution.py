@@ -132,6 +132,11 @@ class Execution:
         return getattr(self, "_token", "")
 
     @property
+    def warnings(self) -> tuple[str, ...]:
+        """Why its gate would be closed, if the policy enforced what it warns of. Raises RuntimeError before it was admitted."""
+        return self.permit.warnings
+
+    @property
     def permit(self) -> Permit:
         """The permit that admitted this execution. Raises RuntimeError before it was admitted."""
         try:

@@ -178,6 +178,13 @@ class Permit(_Statement):
         if self.exp_ms > self.evidence_ms + (TTL_MS_MAX if self.sealed else self.ttl_ms):
             raise ValueError("a permit may not outlive its evidence")
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What its conditions say that do not hold, each as `NAME: WORDS`. An enforced gate that is open has none."""
+        if self.mode != "armed":
+            return ()
+        return tuple(f"{name}: {words}" for name, status, words in self.readings if status != "holds")
+
     def _own_claims(self) -> dict[str, Any]:
         return {
             "mode": self.mode,

@@ -68,6 +68,22 @@ def test_each_change_is_said_once() -> None:
     assert len(notes(world)) == before + 1
 
 
+def test_with_warn_the_permit_says_so() -> None:
+    """It is signed again under the same epoch: whoever executes reads which condition does not hold, and when it does again."""
+    world = opened(policy(RULE, mode="warn", reset=RESET))
+    epoch = world.gate().epoch
+    world.samples([400.0] * 10)
+    world.mark()
+    said = world.last()
+    assert (said.kind, int(said.epoch), said.mode) == (Kind.RENEW, epoch, "armed")
+    assert [one.status for one in said.readings] == ["demands"]
+    world.samples([48.0] * 100)
+    world.marks(8_000)
+    assert [one.status for one in world.last().readings] == ["holds"]
+    assert world.gate().epoch == epoch
+    assert world.is_open()
+
+
 def test_a_lock_closes_a_gate_in_shadow() -> None:
     """It is an operator's order, and no judgement of the gate; the unlock opens it again at once."""
     world = opened(shadow(RULE))

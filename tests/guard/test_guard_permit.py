@@ -305,6 +305,14 @@ def test_all_keys_of_a_gate_lie_in_one_slot() -> None:
         assert "{payments.refund}" in name(gate)
 
 
+def test_a_permit_warns_of_what_does_not_hold() -> None:
+    """Its conditions' words, where they are no part of what an operator bypassed."""
+    readings = (("drift:a/x", "demands", "mean 48 to 97"), ("heartbeat:a", "holds", "0.2 s ago"))
+    assert replace(PERMIT, readings=readings).warnings == ("drift:a/x: mean 48 to 97",)
+    assert replace(PERMIT, readings=readings, mode="bypass").warnings == ()
+    assert replace(PERMIT, readings=readings[1:]).warnings == ()
+
+
 def test_every_cause_has_a_meaning_and_a_check() -> None:
     """No denial leaves a person without a sentence."""
     for cause in Cause:

@@ -72,7 +72,7 @@ async def test_it_says_open_and_then_closed(kafka: Kafka, store: Valkey, tmp_pat
             assert "wrong signature" in elsewhere.says(_changed(record), seal)
             assert "wrong signature" in elsewhere.says(record, _changed(seal))
             assert "a token of type failshut-seal+jwt" in elsewhere.says(seal, seal)
-            assert "unreadable" in elsewhere.says(b"e30.e30.x", seal) or "closed" in elsewhere.says(b"e30.e30.x", seal)
+            assert "a header with other members" in elsewhere.says(b"e30.e30.x", seal)
             strange = tmp_path / "strange.jwks.json"
             strange.write_text(json.dumps(monitor.keys.to_dict() | {"failshut_installation": "another0another0"}))
             assert "of another installation" in elsewhere.says(record, seal, jwks=strange)

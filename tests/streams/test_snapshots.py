@@ -22,7 +22,7 @@ from failshut_breakers.governor import Governor
 from failshut_breakers.policy.policy import Entry, parse_policy
 from failshut_detectors import Cusum
 from failshut_streams.governor import snapshots
-from failshut_streams.governor.snapshots import BadSnapshot, Snapshots, snapshot_key
+from failshut_streams.governor.snapshots import BadSnapshot, Snapshots, meaning_of, snapshot_key
 
 KEY = b"k" * 32
 
@@ -184,3 +184,12 @@ def test_what_cannot_be_used_is_refused_with_a_reason(data: bytes) -> None:
     """However a snapshot is unusable, the answer is BadSnapshot: the partition is replayed, and the worker goes on."""
     with pytest.raises(BadSnapshot):
         restore(data)
+
+
+def test_a_comment_in_the_source_is_no_other_code() -> None:
+    """An upgrade that changes words alone reads the snapshots of before; one that changes a number does not."""
+    source = b'"""Words."""\nA = 1\n\n\ndef f(x: int) -> int:\n    """Words."""\n    return x + 1\n'
+    assert meaning_of(source) == meaning_of(source.replace(b"Words", b"Other words").replace(b"A = 1", b"A  =  1  # one"))
+    assert meaning_of(source) != meaning_of(source.replace(b"x + 1", b"x + 2"))
+    assert meaning_of(source) != meaning_of(source.replace(b"A = 1", b'A = "1"'))
+    assert meaning_of(b"no python (") == b"no python ("

@@ -289,6 +289,11 @@ class Gate:
             return Wanted("", condition.cause, condition.text)
         return Wanted(mode, None, self._holding())
 
+    @property
+    def warns(self) -> bool:
+        """Whether its permits say that it would be closed."""
+        return self.entry.policy is not None and self.entry.policy.mode == "warn"
+
     def in_shadow(self, wanted: Wanted, moment: Moment) -> Wanted:
         """Return what the gate is if its policy is in shadow: open, but for a lock, and where nobody can vouch for anything."""
         policy = self.entry.policy

@@ -228,11 +228,13 @@ class Step:
             wanted = gate.wanted(moment)
         would, wanted = wanted, gate.in_shadow(wanted, moment)
         self._shadow = wanted is not would
-        if self._shadow:
-            decisions += self._said_in_shadow(would)
+        in_shadow = self._said_in_shadow(would) if self._shadow else []
+        decisions += in_shadow
         for condition in gate.conditions:
             condition.gate_is_open(wanted.mode in ("armed", "bypass"), gate.breaker.state is State.TRIPPED, moment)
         kind = self._kind(wanted)
+        if kind is None and in_shadow and gate.warns:
+            kind = Kind.RENEW  # whoever executes reads of it in the permit
         if kind is not None:
             if kind is not Kind.RENEW:
                 gate.epoch = epoch_of(self.record.term, self.record.offset)

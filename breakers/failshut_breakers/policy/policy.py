@@ -146,8 +146,8 @@ class Policy(Model):
     trip_on: str = "any"
     reset: ResetPolicy = ResetPolicy()
     learn: LearnPolicy = LearnPolicy()
-    # In shadow a gate decides, says so, and withholds nothing by its own judgement.
-    mode: Literal["enforce", "shadow"] = "enforce"
+    # In shadow a gate decides, says so, and withholds nothing by its own judgement. With warn its permits say so as well.
+    mode: Literal["enforce", "warn", "shadow"] = "enforce"
     in_flight: Literal["cancel", "finish"] = "cancel"
 
     @field_validator("conditions", mode="before")
@@ -200,7 +200,7 @@ class Policy(Model):
     @property
     def in_shadow(self) -> bool:
         """Whether what it decides is said, and not done."""
-        return self.mode == "shadow"
+        return self.mode != "enforce"
 
     @cached_property
     def digest(self) -> str:

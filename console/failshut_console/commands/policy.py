@@ -97,7 +97,7 @@ def _tell(item: Checked) -> None:
             f"permits live {item.policy.permit.ttl / 1000:g} s, {comes_back}, {running}"
         )
         if item.policy.in_shadow:
-            typer.echo(f"{item.file}: in shadow: the gate decides and says so, and withholds nothing by its own judgement")
+            typer.echo(f"{item.file}: mode {item.policy.mode}: it decides and says so, and withholds nothing by itself")
         for warning in item.warnings:
             typer.echo(f"{item.file}:{warning.line}: warning: {warning.why}")
         return

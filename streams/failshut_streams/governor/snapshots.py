@@ -17,6 +17,7 @@ lead to the same: the partition is replayed from the term's start.
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import hmac
 import pickle
@@ -264,17 +265,30 @@ def _version(package: str) -> str:
         return "absent"
 
 
+def meaning_of(source: bytes) -> bytes:
+    """Return what a source does, as bytes: without comments, docstrings and layout. Of no Python it is the source itself."""
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return source
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(node):
+            node.body[0] = ast.Pass()
+    return ast.dump(tree).encode("utf-8", "surrogatepass")
+
+
 @cache
 def _code() -> str:
     """Return what a snapshot's state depends on: pickles of another interpreter, library, source or plug-in are not read.
 
-    The digest is of the sources whose objects are pickled: a worker that was upgraded replays, it does not guess. Of the
-    packages that bring detectors there is the version alone: whoever changes one without it guesses.
+    The digest is of the sources whose objects are pickled: a worker that was upgraded replays, it does not guess. Comments and
+    docstrings do not count. Of the packages that bring detectors there is the version alone: whoever changes one without it
+    guesses.
     """
     digest = hashlib.sha256()
     for package in (failshut_breakers, failshut_detectors):
         for source in sorted(Path(package.__path__[0]).rglob("*.py")):
-            digest.update(source.read_bytes())
+            digest.update(meaning_of(source.read_bytes()))
     code = f"failshut {version('failshut')} ({digest.hexdigest()[:16]}), evidence {SCHEMA}"
     plugins = "".join(f", {name} {number}" for name, number in plugin_versions().items())
     libraries = ", ".join(f"{name} {_version(name)}" for name in LIBRARIES)
