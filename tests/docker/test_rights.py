@@ -146,6 +146,9 @@ def test_a_viewer_reads_everything(as_user: Callable[..., Ended], tmp_path: Path
     assert recorded.status == 0, recorded.err
     checked = as_user("viewer", "policy", "check", POLICIES, "--live")
     assert checked.status == 0, checked.err
+    shown = as_user("viewer", "policy", "diff", POLICIES)
+    assert (shown.status, "unchanged" in shown.out) == (0, True), shown
+    assert as_user("viewer", "shadow", "report").status == 0
 
 
 def test_a_viewer_follows_what_goes_on(there: Installation, tmp_path: Path) -> None:

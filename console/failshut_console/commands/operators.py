@@ -94,8 +94,9 @@ def rotate(
 ) -> None:
     """Replace your own key: make a new one in its place, and have it command in place of the former, under the same name.
 
-    The former private key stays beside it as FILE.former. With several hosts use --keep, bring the operators file to each of
-    them, and remove the former key then: until a worker has the new file, it believes the former key alone.
+    The former private key stays beside it as FILE.former. The new key does not believe terms that the former one signed, so
+    name your installation from now on (FAILSHUT_INSTALLATION). With several hosts use --keep, bring the operators file to each
+    of them, and remove the former key then: until a worker has the new file, it believes the former key alone.
 
     Exit status: 0 replaced, 1 the former key is no operator's, 2 a file cannot be read or written.
     """

@@ -130,7 +130,8 @@ def diff(
 
     files = read_bundle_folder(folder)
     at = _reached(where(state, broker=broker, key=key, prefix=prefix, jwks=jwks), "nothing was compared")
-    found = asyncio.run(edits_of(at.broker, at.prefix, load_operator_key(at.operator_key), at.jwks, files))
+    signed = load_operator_key(at.operator_key) if Path(at.operator_key).is_file() else None  # to look at needs no key
+    found = asyncio.run(edits_of(at.broker, at.prefix, signed, at.jwks, files))
     if as_json:
         typer.echo(json.dumps([item.as_json() for item in found], indent=1))
         return

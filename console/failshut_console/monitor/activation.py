@@ -38,7 +38,7 @@ def read_bundle_folder(folder: Path) -> dict[str, str]:
         ) from error
 
 
-async def edits_of(broker: str, prefix: str, key: SigningKey, jwks: str, files: Mapping[str, str]) -> list[GateEdit]:
+async def edits_of(broker: str, prefix: str, key: SigningKey | None, jwks: str, files: Mapping[str, str]) -> list[GateEdit]:
     """Return what a bundle would change of what is in force, and what that costs.
 
     What producers send is asked only where something must be learnt.

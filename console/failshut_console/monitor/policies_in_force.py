@@ -29,7 +29,7 @@ from failshut_streams.kafka.topics import Topics
 LOOK_SECONDS = 30.0
 
 
-async def in_force(broker: str, prefix: str, key: SigningKey, jwks: str = "") -> Mapping[str, Entry]:
+async def in_force(broker: str, prefix: str, key: SigningKey | None, jwks: str = "") -> Mapping[str, Entry]:
     """Return what control says of each gate now.
 
     Raises:
@@ -50,7 +50,7 @@ async def in_force(broker: str, prefix: str, key: SigningKey, jwks: str = "") ->
             f"Kafka at {shown(broker)} did not say which policies are in force: {type(error).__name__}: {error}",
             "start it, or name it with --broker",
         ) from error
-    operators = OperatorsInForce(key.key_set(), _monitor(jwks), log.id)
+    operators = OperatorsInForce(None if key is None else key.key_set(), _monitor(jwks), log.id)
     cutter = ControlCutter(operators, log, "console", partial(partition_of, partitions=log.partitions), 0)
     cutter.everything(records, reader.position)
     return dict(cutter.book.entries)
