@@ -8,7 +8,7 @@ from itertools import pairwise
 from math import sqrt
 
 import pytest
-from detectors.feeding import by_the_method, MINUTE_MS, assert_same_however_fed, feed, times_of, where
+from detectors.feeding import MINUTE_MS, assert_same_however_fed, by_the_method, feed, times_of, where
 
 from failshut_detectors import Cusum, FalseTripBudget
 from failshut_detectors.budget import _Expectation, _Reference

@@ -60,11 +60,12 @@ __all__ = [
     "read_bundle",
 ]
 
-MEANING = 3
+MEANING = 4
 """Which version of docs/policy.md decides.
 
 1: demands ended with time, absence was a vote, resets needed no news (0.1). 2: a policy without `in_flight` let work finish
-(before 0.2 was released). 3: it cancels.
+(before 0.2 was released). 3: it cancels. 4: `anomaly` and `conformance` without a detector use local_seasonal and
+bernoulli_cusum, not seasonal_record and fhddm; detectors go on judging after an alarm.
 """
 
 CANCELS_SINCE = 3

@@ -76,8 +76,8 @@ class RiverEvents(Watching, EventDetector):
 def share_before(events: int, misses: int, recent: deque[float]) -> float:
     """Return the share that failed before the last events, of all so many since an alarm; half of it where there are no others.
 
-    >>> round(share_before(1_100, 60, deque([0.0] * 50 + [1.0] * 50)), 3), share_before(9, 4, deque([0.0] * 4))
-    (0.01, 0.225)
+    >>> round(share_before(1_100, 60, deque([0.0] * 50 + [1.0] * 50)), 3), round(share_before(6, 4, deque([0.0] * 4)), 3)
+    (0.01, 0.321)
     """
     older = events - len(recent)
     if older < len(recent):

@@ -54,10 +54,10 @@ class Watch:
     """Judge values by a level and a spread from before an alarm at `value`, for so many records.
 
     >>> watch = Watch(50.0, 2.0, 60.0, 100)
-    >>> watch.take([60.0] * 20), watch.take([50.0] * 5), watch.take([60.0] * 3)
-    ([], [], [(1, 'again up: 60 where 50 was usual')])
+    >>> watch.take([60.0] * 20), watch.take([50.0] * 9), watch.take([60.0] * 3)
+    ([], [], [(2, 'again up: 60 where 50 was usual')])
     >>> watch.take([20.0] * 3), watch.left
-    ([(2, 'again down: 20 where 50 was usual')], 69)
+    ([(2, 'again down: 20 where 50 was usual')], 65)
     """
 
     def __init__(self, centre: float, spread: float, value: float, records: int) -> None:
@@ -113,7 +113,7 @@ class EventWatch:
 
     >>> watch = EventWatch(0.01, 100)
     >>> watch.take([0.0] * 3), watch.take([1.0] * 8), watch.take([0.0] * 3)
-    ([], [], [(0, 'again: 12 % of the last failed, 1 % was usual')])
+    ([], [], [(1, 'again: 41 % of the last failed, 1 % was usual')])
     """
 
     def __init__(self, share: float, events: int) -> None:
