@@ -15,8 +15,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from math import sqrt
 from pathlib import Path
-from statistics import fmean, median, pstdev
+from statistics import median
 
 import harness
 import numpy as np
@@ -36,17 +37,23 @@ class MovingAverage:
     def __init__(self, deviations: float = 6.0, window: int = 60) -> None:
         self._deviations, self._window = deviations, window
         self._last: deque[float] = deque(maxlen=window)
+        self._sum = self._squares = 0.0
         self._quiet = 0
 
     def feed(self, values: Sequence[float], times_ms: Sequence[int]) -> list[Alarm]:
         alarms = []
         for index, value in enumerate(values):
             self._quiet -= 1
-            full = len(self._last) == self._window
-            if full and self._quiet < 0 and abs(value - fmean(self._last)) > self._deviations * pstdev(self._last):
-                alarms.append(Alarm(index, "far"))
-                self._quiet = self._window
+            if len(self._last) == self._window:
+                mean = self._sum / self._window
+                deviation = sqrt(max(0.0, self._squares / self._window - mean * mean))
+                if self._quiet < 0 and abs(value - mean) > self._deviations * deviation:
+                    alarms.append(Alarm(index, "far"))
+                    self._quiet = self._window
+                oldest = self._last[0]
+                self._sum, self._squares = self._sum - oldest, self._squares - oldest * oldest
             self._last.append(value)
+            self._sum, self._squares = self._sum + value, self._squares + value * value
         return alarms
 
 
