@@ -74,14 +74,14 @@ def load(folder: Path) -> list[Series]:
     return found
 
 
-def judge(series: Sequence[Series], alarms: Sequence[Sequence[int]], near: int) -> Outcome:
-    """Compare alarms with events."""
+def judge(series: Sequence[Series], alarms: Sequence[Sequence[int]], near: int, first_row: int = LOOKED_AT) -> Outcome:
+    """Compare alarms with events, from a row of each series on."""
     outcome = Outcome()
     for each, spoken in zip(series, alarms, strict=True):
-        windows = [window for window in each.windows if window[1] >= LOOKED_AT]
+        windows = [window for window in each.windows if window[1] >= first_row]
         first: dict[int, int] = {}
         for row in spoken:
-            if row < LOOKED_AT:
+            if row < first_row:
                 continue
             hit = [number for number, (start, end) in enumerate(windows) if start - near <= row <= end + near]
             outcome.false_alarms += not hit and not any(start - near <= row <= end + near for start, end in each.windows)

@@ -40,6 +40,8 @@ class Scene:
 LATENCY = "realKnownCause/ec2_request_latency_system_failure.csv"
 AD_EXCHANGE = ("realAdExchange/exchange-3_cpc_results.csv", "realAdExchange/exchange-3_cpm_results.csv")
 SCENES: dict[str, Scene] = {
+    "local_seasonal": Scene(("realAWSCloudwatch/rds_cpu_utilization_cc0c53.csv",), 0),
+    "bernoulli_cusum": Scene(("realAWSCloudwatch/ec2_cpu_utilization_fe7f93.csv",), 1, limit=29.0),
     "seasonal_record": Scene(("realAWSCloudwatch/grok_asg_anomaly.csv",), 2),
     "false_trip_budget": Scene(("realKnownCause/nyc_taxi.csv",), 4, {"per_records": 2_000.0}),
     "cusum": Scene((LATENCY,), 1),

@@ -9,6 +9,7 @@ from failshut_detectors.ours import PLACES
 if TYPE_CHECKING:
     from failshut_detectors.budget import FalseTripBudget
     from failshut_detectors.methods.adwin import Adwin
+    from failshut_detectors.methods.bernoulli_cusum import BernoulliCusum
     from failshut_detectors.methods.cusum import Cusum
     from failshut_detectors.methods.ddm import Ddm
     from failshut_detectors.methods.eddm import Eddm
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from failshut_detectors.methods.hddm_a import HddmA
     from failshut_detectors.methods.hddm_w import HddmW
     from failshut_detectors.methods.kswin import Kswin
+    from failshut_detectors.methods.local_seasonal import LocalSeasonal
     from failshut_detectors.methods.mahalanobis import Mahalanobis
     from failshut_detectors.methods.mewma import Mewma
     from failshut_detectors.methods.page_hinkley import PageHinkley
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Adwin",
     "Alarm",
+    "BernoulliCusum",
     "Contract",
     "Cusum",
     "Ddm",
@@ -41,6 +44,7 @@ __all__ = [
     "HddmW",
     "Kind",
     "Kswin",
+    "LocalSeasonal",
     "Mahalanobis",
     "Mewma",
     "PageHinkley",

@@ -23,7 +23,8 @@ Annals of Statistics 3 (1975)) and ours in this place. No random number is drawn
 
 Parameters: `per_records` (records) is the time in which one false alarm is allowed. If `per_ms` (milliseconds) is above 0, it
 replaces `per_records`: the number of records in that time is learnt from the records' times. No alarm is raised in the first
-`warm_up` (records), nor in the `rest` (records) after an alarm, while the expectation is learnt again.
+`warm_up` (records). In the `rest` (records) after an alarm the expectation is learnt again, and a watch (watch.py) judges by
+the former one.
 
 Limits: a change slower than the reference (1000 records) is learnt, not noticed. A stream that keeps having real
 incidents raises its own threshold, as the budget asks. A budget of one in fewer than 500 records is kept as one
@@ -40,6 +41,7 @@ from statistics import NormalDist
 
 from failshut_detectors.contract import Alarm, Detector, Kind, number
 from failshut_detectors.methods.seasonal import bucket_of
+from failshut_detectors.shared.watch import Watch, Watching
 
 _REFERENCE = 1000  # remainders that a new one is ranked among
 _REFERENCE_MIN = 200
@@ -52,6 +54,7 @@ _AUTOREGRESSION_FROM = 30  # records
 _REACH = 5.0  # mean deviations: the most that one value can teach
 _INTERVAL_RATE, _INTERVAL_REACH = 0.001, 20.0
 _RECORDS_MIN = 500.0
+_DEVIATION = 1.25  # a normal deviation, in mean ones
 _SUM_LEAST = 1e-300
 
 # Theory of the peaks, for this mixture of bets: a peak over _PEAK_LEVEL is over once the sum falls below _PEAK_BASE;
@@ -86,6 +89,7 @@ class _Expectation:
         self._means: dict[int, float] = {}
         self._counts: dict[int, int] = {}
         self._level = 0.0
+        self.usual = 0.0  # what the last record was compared with, but for the memory from one to the next
         self.begin_anew()
 
     def begin_anew(self) -> None:
@@ -96,6 +100,11 @@ class _Expectation:
         self._square = self._lagged = self._square_before = 0.0
         self._product = self._product_before = 0.0
 
+    @property
+    def spread(self) -> float:
+        """The mean deviation from the level."""
+        return self._spread
+
     def remainder(self, value: float, bucket: int) -> float:
         """Return the value less its expectation, and learn from it."""
         if self._seen == 0:
@@ -105,6 +114,7 @@ class _Expectation:
         mean = self._means.get(bucket, self._level)
         seasonal = value - mean
         by_hour = self._seasonal_loss < self._plain_loss
+        self.usual = mean if by_hour else self._level
         carried = self._carried()
         remainder = (seasonal if by_hour else plain) - carried
         if self._spread > 0.0:
@@ -204,7 +214,7 @@ class _Peaks:
         return True
 
 
-class FalseTripBudget(Detector):
+class FalseTripBudget(Watching, Detector):
     """Detect a shift, up or down, and be wrong no more often than the user allows.
 
     >>> import random
@@ -219,6 +229,7 @@ class FalseTripBudget(Detector):
 
     name = "false_trip_budget"
     kind = Kind.DRIFT
+    version = 2
     uses_times = True
 
     def __init__(self, per_records: float = 10_000.0, per_ms: float = 0.0, rest: int = 100, warm_up: int = 300) -> None:
@@ -240,7 +251,7 @@ class FalseTripBudget(Detector):
         self._budget()
 
     @property
-    def ready(self) -> bool:
+    def _learnt(self) -> bool:
         """Whether `warm_up` records were seen and there is a reference to rank among."""
         return self._seen >= self._warm_up and self._reference.full_enough
 
@@ -262,7 +273,7 @@ class FalseTripBudget(Detector):
         """Alarms so far, and the records that could have raised one."""
         return self._alarms, self._peaks.records
 
-    def _feed(self, values: Sequence[float], times_ms: Sequence[int] | None) -> list[Alarm]:
+    def _method(self, values: Sequence[float], times_ms: Sequence[int] | None) -> list[Alarm]:
         if times_ms is None and self._per_ms:
             raise ValueError("a budget in milliseconds needs the times of the values")
         alarms = []
@@ -275,19 +286,20 @@ class FalseTripBudget(Detector):
             if self._take(remainder):
                 expected = number(value - remainder)
                 alarms.append(Alarm(index, f"{number(value)} where {expected} was expected: shift {self._direction()}"))
+                level, spread = self._expectation.usual, _DEVIATION * self._expectation.spread
+                self._learns_again(index, Watch(level, spread, value, self._rest))
                 self._begin_anew()
         return alarms
 
-    def summary(self) -> str:
-        """Return the budget and what it came to."""
-        if not self.ready:
+    def _progress(self) -> str:
+        if not self._learnt:
             return f"learning: {self._seen} of {max(self._warm_up, _REFERENCE_MIN + _DELAY)}"
         return f"{self._alarms} alarms in {self._peaks.records} records, 1 in {number(self.nominal_records)} allowed"
 
     def _take(self, remainder: float) -> bool:
         """Take one remainder and return whether it completes an alarm."""
         alarm = False
-        if self.ready:
+        if self._learnt:
             if self._resting > 0:
                 self._resting -= 1
             else:
@@ -333,6 +345,6 @@ class FalseTripBudget(Detector):
         self._intervals += 1
         self._interval_ms += max(_INTERVAL_RATE, 1.0 / self._intervals) * (interval - self._interval_ms)
 
-    def _grade(self) -> float:
+    def _part(self) -> float:
         total = sum(self._sums) / len(self._sums)
         return log(max(total, 1.0)) / self._threshold if self._threshold > 0 else 0.0

@@ -16,6 +16,7 @@ from failshut_detectors.contract import Contract
 #: A policy's name for a detector -> its module and its class.
 PLACES: Final[Mapping[str, tuple[str, str]]] = {
     "adwin": ("failshut_detectors.methods.adwin", "Adwin"),
+    "bernoulli_cusum": ("failshut_detectors.methods.bernoulli_cusum", "BernoulliCusum"),
     "cusum": ("failshut_detectors.methods.cusum", "Cusum"),
     "ddm": ("failshut_detectors.methods.ddm", "Ddm"),
     "eddm": ("failshut_detectors.methods.eddm", "Eddm"),
@@ -26,6 +27,7 @@ PLACES: Final[Mapping[str, tuple[str, str]]] = {
     "hddm_a": ("failshut_detectors.methods.hddm_a", "HddmA"),
     "hddm_w": ("failshut_detectors.methods.hddm_w", "HddmW"),
     "kswin": ("failshut_detectors.methods.kswin", "Kswin"),
+    "local_seasonal": ("failshut_detectors.methods.local_seasonal", "LocalSeasonal"),
     "mahalanobis": ("failshut_detectors.methods.mahalanobis", "Mahalanobis"),
     "mewma": ("failshut_detectors.methods.mewma", "Mewma"),
     "page_hinkley": ("failshut_detectors.methods.page_hinkley", "PageHinkley"),

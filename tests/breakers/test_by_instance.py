@@ -74,10 +74,10 @@ class Judge:
 
 
 def test_one_of_twenty_that_breaks_a_rule_closes_the_gate() -> None:
-    """It is 5 % of the readings, which a series judged as one stream allows."""
+    """It is 5 % of the readings, which a series judged as one stream allows where its detector does not hear of it."""
     names = [f"i{number:02}" for number in range(20)]
     bad = fleet(names, lambda name, t: 900.0 if name == "i07" and t > 60 else 48.0)
-    as_one = Play(policy(RULE.replace("window: 20", "window: 100") + "}")).run(120, bad)
+    as_one = Play(policy(RULE.replace("window: 20", "window: 100, detector: fhddm") + "}")).run(120, bad)
     assert as_one.is_open
     by_instance = Play(policy(RULE + "by: instance, instances: 20}")).run(60, bad)
     assert by_instance.is_open

@@ -65,7 +65,7 @@ def test_a_command_of_the_same_record_as_a_closing_answers_an_older_epoch() -> N
 
 def test_after_unreadable_readings_so_many_that_can_be_read_are_news() -> None:
     """One good reading ends such a demand, and says too little to reset by."""
-    world = World(policy(RULE.replace("window: 10", "window: 100, over: 0.9"), reset="{after: 2s, probes: 0}"))
+    world = World(policy(RULE.replace("window: 10", "window: 100, over: 0.9, detector: fhddm"), reset="{after: 2s, probes: 0}"))
     world.samples(GOOD * 4)
     world.mark()
     assert world.is_open()

@@ -14,6 +14,7 @@ from failshut_breakers.policy.policy import Anomaly, Conformance, Drift, PolicyE
 from failshut_detectors import (
     Adwin,
     Alarm,
+    BernoulliCusum,
     Contract,
     Cusum,
     Detector,
@@ -151,7 +152,7 @@ WRONG = {
         f"drift: {{{X}, detector: cusum, delta: 1}}",
         "cusum has no parameter 'delta': it has arl, reference, learn",
     ),
-    "unknown setting": (f"anomaly: {{{X}, colour: red}}", "seasonal_record has no parameter 'colour'"),
+    "unknown setting": (f"anomaly: {{{X}, colour: red}}", "local_seasonal has no parameter 'colour'"),
     "a parameter of another type": (f"drift: {{{X}, detector: cusum, learn: 1.5}}", "learn is 1.5, must be of type int"),
     "a parameter that is a text": (f"drift: {{{X}, detector: cusum, arl: '5'}}", "arl is '5', must be of type float"),
     "a parameter that is yes": (f"drift: {{{X}, detector: cusum, learn: yes}}", "learn is True, must be of type int"),
@@ -246,7 +247,7 @@ def test_without_a_name_the_condition_has_its_own_detector() -> None:
             f"drift: {{{X}, false_trips: 1 per 30d}}",
         )
     }
-    assert list(found.values()) == [["seasonal_record"], ["mahalanobis"], ["fhddm"], ["false_trip_budget"]]
+    assert list(found.values()) == [["local_seasonal"], ["mahalanobis"], ["bernoulli_cusum"], ["false_trip_budget"]]
 
 
 @pytest.mark.parametrize(
@@ -257,13 +258,25 @@ def test_without_a_name_the_condition_has_its_own_detector() -> None:
         (f"drift: {{{X}, detector: page_hinkley, threshold: 10}}", PageHinkley(threshold=10.0)),
         (f"drift: {{{X}, detector: page_hinkley, delta: 1, warm_up: 40}}", PageHinkley(delta=1.0, warm_up=40)),
         (f"drift: {{{X}, detector: page_hinkley, threshold: 10, scale: 3}}", PageHinkley(threshold=10.0, scale=3.0)),
-        (f"conformance: {{{RULED}}}", Fhddm()),
+        (f"conformance: {{{RULED}}}", BernoulliCusum()),
+        (f"conformance: {{{RULED}, window: 30, arl: 1e4}}", BernoulliCusum(arl=1e4, window=30)),
         (f"conformance: {{{RULED}, window: 30, confidence: 0.1, over: 0.2}}", Fhddm(window=30, confidence=0.1)),
     ],
 )
 def test_a_policys_parameters_are_the_detectors(text: str, detector: Detector) -> None:
     """What stands beside its name is its constructor's, and nothing is added."""
     assert pickle.dumps(read(text).build_detector()) == pickle.dumps(detector)
+
+
+def test_a_policy_that_sets_what_only_the_former_default_has_keeps_it() -> None:
+    """Before 0.2 `anomaly` and `conformance` without a name were other detectors, and such a policy was written for these."""
+    for text, name in (
+        (f"anomaly: {{{X}, range_share: 0.5}}", "seasonal_record"),
+        (f"anomaly: {{{X}, warm_up: 300}}", "local_seasonal"),
+        (f"conformance: {{{RULED}, confidence: 0.001}}", "fhddm"),
+        (f"conformance: {{{RULED}, window: 30}}", "bernoulli_cusum"),
+    ):
+        assert [choice.name for choice in read(text).detector.choices] == [name], text
 
 
 def test_a_window_is_the_conditions_and_the_detectors() -> None:

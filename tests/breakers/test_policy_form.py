@@ -44,7 +44,7 @@ SAME = [
     ("a default left out", "trip_on: any\n", ""),
     ("votes by number", "trip_on: any", "trip_on: 1 of 3"),
     ("a detector's default", "detector: adwin", "detector: adwin, delta: 0.002"),
-    ("the default detector", "name: odd", "name: odd, detector: seasonal_record"),
+    ("the default detector", "name: odd", "name: odd, detector: local_seasonal"),
     ("the default name", "grace: 3s", "grace: 3s, name: 'heartbeat:a'"),
     ("blanks in a rule", "value <= 500 and rate < 10", " value<=500  and rate <10"),
     ("order of subjects", "[agent:a, agent:b]", "[agent:b, agent:a]"),

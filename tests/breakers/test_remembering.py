@@ -173,3 +173,20 @@ def test_a_window_nearer_to_the_fault_than_to_what_was_is_not_back() -> None:
     assert not reference.back([[value + 2.5 for value in window]])
     far = Reference.of([before], [[value + 400.0 for value in before[:50]]])
     assert not far.back([[value + 4.0 for value in window]]), "two deviations of some 1.4"
+
+
+def test_a_value_that_is_stuck_is_demanded_for_while_it_is() -> None:
+    """Within every reference, and all the same no end: fed with it, the detector speaks again; and it ends when it moves."""
+    one = Fed("local_seasonal")
+    one.run(1_200)
+    one.until_quiet()
+    stuck = one.reading(bad=False)
+    stands = []
+    for _ in range(300):
+        one.memory.take([stuck], [one.now_ms], one.now_ms, one.now_ms)
+        one.now_ms += EVERY_MS
+        stands.append(one.memory.stands)
+    first = stands.index(True)
+    assert first < 40
+    assert all(stands[first:])
+    assert not all(one.run(80)), "it moves again"

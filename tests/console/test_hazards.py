@@ -21,7 +21,7 @@ HAZARDS = {
         *(5, "no breaker behind it"),
     ),
     "a detector that cannot speak": (
-        f'  - conformance: {{series: s/x, rule: "value <= 5", window: 6, {STALE}}}\n',
+        f'  - conformance: {{series: s/x, rule: "value <= 5", window: 6, detector: fhddm, {STALE}}}\n',
         *(5, "cannot speak"),
     ),
     "a rule that is always true": (

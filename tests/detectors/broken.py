@@ -1,4 +1,4 @@
-"""Seven detectors, each with one fault and otherwise right; the suite must find it and no other.
+"""Eight detectors, each with one fault and otherwise right; the suite must find it and no other.
 
 All stand on `Right`, which has no fault: it speaks of a value six deviations away from the mean so far.
 """
@@ -16,7 +16,10 @@ _LEARN = 100
 
 
 class Right(Detector):
-    """Learn mean and deviation, speak of a value far from them once a hundred records were seen, and learn anew."""
+    """Learn mean and deviation, and speak of a value far from them once a hundred records were seen.
+
+    A hundred records from an alarm on are learnt beside, and replace what was known.
+    """
 
     name = "right"
     kind = Kind.DRIFT
@@ -27,6 +30,11 @@ class Right(Detector):
     def _begin_anew(self) -> None:
         self._count = 0
         self._mean = self._squares = 0.0
+        self._beside: list[float] | None = None
+
+    def _spoke(self) -> None:
+        if self._beside is None:
+            self._beside = []
 
     @property
     def ready(self) -> bool:
@@ -40,10 +48,20 @@ class Right(Detector):
         for index, value in enumerate(values):
             if self._far(value):
                 alarms.append(Alarm(index, f"{number(value)} where {number(self._mean)} was usual"))
-                self._begin_anew()
-            else:
-                self._learn(value)
+                self._spoke()
+            self._take(value)
         return alarms
+
+    def _take(self, value: float) -> None:
+        if self._beside is None:
+            self._learn(value)
+            return
+        self._beside.append(value)
+        if len(self._beside) == _LEARN:
+            values = self._beside
+            self._begin_anew()
+            for one in values:
+                self._learn(one)
 
     def _far(self, value: float) -> bool:
         deviation = sqrt(self._squares / max(1, self._count))
@@ -66,7 +84,8 @@ class LookAhead(Right):
         for index, value in enumerate(values):
             if index + 1 < len(values) and self._far(values[index + 1]):
                 alarms.append(Alarm(index, "about to change"))
-                self._begin_anew()
+                self._spoke()
+                self._take(values[index])
             else:
                 alarms += [Alarm(index, alarm.text) for alarm in super()._feed([value], None)]
         return alarms
@@ -173,5 +192,24 @@ class RangePeeking(Right):
             if abs(value - self._mean) > least:
                 alarms += [Alarm(index, alarm.text) for alarm in super()._feed([value], None)]
             else:
-                self._learn(value)
+                self._take(value)
         return alarms
+
+
+class Resting(Right):
+    """Says nothing for sixty records after an alarm, learns nothing of them, and says that it is ready."""
+
+    name = "resting"
+    _rest = 0
+
+    def _far(self, value: float) -> bool:
+        self._rest = max(0, self._rest - 1)
+        return not self._rest and super()._far(value)
+
+    def _take(self, value: float) -> None:
+        if not self._rest:
+            super()._take(value)
+
+    def _spoke(self) -> None:
+        super()._spoke()
+        self._rest = 60

@@ -48,6 +48,11 @@ def assert_same_however_fed(make: Callable[[], Fed], values: Sequence[Any], time
     assert feed(make(), values, times_ms, lambda: sizes.randint(1, 97), pickled=True) == whole
 
 
+def by_the_method(alarms: Sequence[Alarm]) -> list[Alarm]:
+    """Those that the method itself raised, and not the watch beside it while it learns again."""
+    return [alarm for alarm in alarms if not alarm.text.startswith("again")]
+
+
 def where(alarms: Sequence[Alarm]) -> list[int]:
     """The places of alarms."""
     return [alarm.index for alarm in alarms]

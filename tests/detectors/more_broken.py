@@ -103,5 +103,12 @@ class Greedy(Right):
         return super().feed(values, times_ms)
 
 
+class Deaf(Right):
+    """Learns whatever follows an alarm, before it hears again."""
+
+    def _spoke(self) -> None:
+        self._begin_anew()
+
+
 class Slotless:
     """Nothing of a detector."""

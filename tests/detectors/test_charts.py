@@ -132,7 +132,7 @@ def test_one_absurd_example_does_not_blind_it(make: Callable[[], Detector], garb
 
 @each_chart
 def test_it_says_when_it_may_be_relied_on(make: Callable[[], Detector]) -> None:
-    """Not before mean and deviation are learnt, and not again right after an alarm."""
+    """Not before mean and deviation are learnt; right after an alarm, by what was learnt before it."""
     detector = make()
     detector.feed([1.0, 3.0] * 99 + [1.0])
     assert not detector.ready
@@ -140,7 +140,8 @@ def test_it_says_when_it_may_be_relied_on(make: Callable[[], Detector]) -> None:
     detector.feed([3.0])
     assert detector.ready
     detector.feed([100.0])
-    assert not detector.ready
+    assert detector.ready
+    assert detector.summary() == "judged by what was before the alarm; learning: 0 of 200"
 
 
 @each_chart
@@ -151,3 +152,14 @@ def test_nan_is_refused_and_nothing_taken(make: Callable[[], Detector]) -> None:
     with pytest.raises(ValueError, match="value 1 is"):
         detector.feed([1.0, float("nan")])
     assert pickle.dumps(detector) == before
+
+
+@each_chart
+def test_a_second_change_is_heard_while_it_learns_again(make: Callable[[], Detector]) -> None:
+    """An outage forty records after a small shift, of which one alarm was raised; and when it is over the same shift again."""
+    rng = random.Random(5)
+    levels = [48.0] * 300 + [54.0] * 40 + [0.0] * 20 + [48.0] * 20 + [54.0] * 20
+    found = make().feed([rng.gauss(level, 2.0) for level in levels])
+    heard = [alarm for alarm in found if alarm.text.startswith("again")]
+    assert 300 <= found[0].index < 312
+    assert [(alarm.index // 20, alarm.text.split(":")[0]) for alarm in heard] == [(17, "again down"), (19, "again up")]

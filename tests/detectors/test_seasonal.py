@@ -82,15 +82,17 @@ def test_a_constant_says_nothing_until_it_changes() -> None:
 
 
 def test_it_rests_after_an_alarm() -> None:
-    """Eight hours by time, a hundred records without; a time that goes back does not prolong it."""
-    values = [*days(7), *(1000.0 * 10.0**step for step in range(3))]
+    """Eight hours by time, a hundred records without; a time that goes back does not prolong it. What is far worse is heard."""
+    values = [*days(7), *(1000.0 + 10.0 * step for step in range(3))]
     last = times_of(7 * DAY)
     hour = 60 * MINUTE_MS
     for extra, expected in (((1, 2, 3), 1), ((1, 10, 19), 3), ((20, 1, 10), 2)):
         times = [*last, *(last[-1] + hour * hours for hours in extra)]
         assert len([index for index in where(feed(SeasonalRecord(), values, times)) if index >= 7 * DAY]) == expected
-    growing = [*(float(index % 7) for index in range(300)), *(100.0 * 2**step for step in range(250))]
+    growing = [*(float(index % 7) for index in range(300)), *(1e4 * 1.2**step for step in range(3) for _ in range(100))]
     assert [index - 300 for index in where(feed(SeasonalRecord(), growing)) if index >= 300] == [0, 100, 200]
+    outage = [*days(7), 0.0, *([70.0] * 5), -1000.0, -1010.0]
+    assert [index for index in where(feed(SeasonalRecord(), outage)) if index >= 7 * DAY] == [7 * DAY, 7 * DAY + 6]
 
 
 def test_it_says_when_it_may_be_relied_on() -> None:

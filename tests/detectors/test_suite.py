@@ -1,4 +1,4 @@
-"""The suite: every detector passes it, and each of seven faults is found by its name."""
+"""The suite: every detector passes it, and each of eight faults is found by its name."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ FAULTS = {
     broken.Growing: Promise.MEMORY,
     broken.Unpicklable: Promise.PICKLES,
     broken.RangePeeking: Promise.RANGE,
+    broken.Resting: Promise.RESTS,
 }
 
 
@@ -112,6 +113,7 @@ MORE_FAULTS: dict[Callable[[], Any], Promise] = {
     more_broken.Graded: Promise.READINGS,
     more_broken.Steady: Promise.TIMES,
     more_broken.Greedy: Promise.UNFIT,
+    more_broken.Deaf: Promise.HEARS,
     more_broken.Slotless: Promise.DETECTS,
 }
 

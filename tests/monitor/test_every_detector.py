@@ -31,6 +31,7 @@ PARAMETERS = {  # where the stream's own noise would be enough for the default
     "eddm": ", ratio: 0.6",
     "ewma": ", arl: 1e+6",
     "kswin": ", alpha: 1e-6",
+    "local_seasonal": ", quiet: 2.0",
     "page_hinkley": ", threshold: 100.0",
     "seasonal_record": ", range_share: 1.0, smoothed_share: 1.0, level_ratio: 3.0",
 }

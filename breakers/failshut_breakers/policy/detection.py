@@ -23,7 +23,13 @@ from failshut_detectors.votes import DETECTORS_MAX, Votes
 ASKED = ("detector", "votes", "within", "false_trips")
 """Settings of a condition that are read here, with every parameter of a detector."""
 
-_DEFAULTS = {(Kind.ANOMALY, False): "seasonal_record", (Kind.ANOMALY, True): "mahalanobis", (Kind.CONFORMANCE, False): "fhddm"}
+_DEFAULTS = {
+    (Kind.ANOMALY, False): "local_seasonal",
+    (Kind.ANOMALY, True): "mahalanobis",
+    (Kind.CONFORMANCE, False): "bernoulli_cusum",
+}
+_FORMER = {(Kind.ANOMALY, False): "seasonal_record", (Kind.CONFORMANCE, False): "fhddm"}
+"""The defaults of before: a policy that names no detector and sets a parameter that only this one has means this one."""
 _BUDGETED = "false_trip_budget"
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -74,13 +80,13 @@ class Detection:
 
     def form(self, kind: Kind) -> list[Any]:
         """Return what is said beyond the defaults, for the form of a policy (form.py)."""
-        alone = _default(kind, self.width, self.false_trips) if not self.votes else None
+        alone = _unnamed(kind, self.width, self.false_trips) if not self.votes else None
         choices = [["" if choice.name == alone else choice.name, *map(list, choice.said)] for choice in self.choices]
         return [choices, self.votes, self.within, self.false_trips]
 
 
-def _default(kind: Kind, width: int, false_trips: float) -> str | None:
-    """Return the detector of a condition that names none."""
+def _unnamed(kind: Kind, width: int, false_trips: float) -> str | None:
+    """Return the detector of a condition that says nothing of one, but for a budget."""
     return _BUDGETED if false_trips and kind is Kind.DRIFT else _DEFAULTS.get((kind, width > 0))
 
 
@@ -94,7 +100,7 @@ def read_detection(kind: Kind, asked: Mapping[Any, Any], width: int = 0, shared:
     """
     given = {name: value for name, value in asked.items() if name not in ASKED}
     false_trips = parse_frequency_ms(asked["false_trips"]) if "false_trips" in asked else 0.0
-    named = asked.get("detector", _default(kind, width, false_trips))
+    named = asked.get("detector", _BUDGETED if false_trips and kind is Kind.DRIFT else _default(kind, width, given))
     if isinstance(named, list):
         if false_trips:
             raise ValueError("false_trips and votes do not go together: nobody knows how often several are wrong at once")
@@ -111,6 +117,15 @@ def read_detection(kind: Kind, asked: Mapping[Any, Any], width: int = 0, shared:
             _promises(detection.choices[0])
     detection.build()
     return detection
+
+
+def _default(kind: Kind, width: int, given: Mapping[Any, Any]) -> str | None:
+    """Return the detector of a condition that names none."""
+    now, former = _DEFAULTS.get((kind, width > 0)), _FORMER.get((kind, width > 0))
+    if now is None or former is None:
+        return now
+    of_former = parameters(find(former)).keys() - parameters(find(now)).keys()
+    return former if not of_former.isdisjoint(given) else now
 
 
 def _choice(kind: Kind, name: object, given: Mapping[Any, Any], width: int, shared: Mapping[str, Any]) -> Choice:

@@ -67,7 +67,8 @@ MEANING = 4
 
 1: demands ended with time, absence was a vote, resets needed no news (0.1). 2: a policy without `in_flight` let work finish
 (before 0.2 was released). 3: it cancels. 4: a policy is named by what it says, no longer by the bytes of its file; an
-activation of the same in other words changes nothing.
+activation of the same in other words changes nothing. `anomaly` and `conformance` without a detector use local_seasonal and
+bernoulli_cusum, not seasonal_record and fhddm; detectors go on judging after an alarm.
 """
 
 CANCELS_SINCE = 3

@@ -28,6 +28,7 @@ _PARAMETERS = {
     "hddm_a": "confidence: 1e-6",
     "hddm_w": "confidence: 1e-6",
     "kswin": "alpha: 1e-6",
+    "local_seasonal": "quiet: 2.0",
     "mahalanobis": "per_records: 1e+6, learn: 100",
     "mewma": "arl: 1e+6, learn: 100",
     "page_hinkley": "threshold: 200.0",

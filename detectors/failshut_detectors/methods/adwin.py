@@ -39,7 +39,7 @@ class Adwin(Scaled):
 
     name = "adwin"
     kind = Kind.DRIFT
-    version = 2
+    version = 3
 
     def __init__(
         self, delta: float = 0.002, clock: int = 32, grace_period: int = 10, warm_up: int = 30, scale: float = 0.0
@@ -62,6 +62,7 @@ class Adwin(Scaled):
         self._adwin = drift.ADWIN(**self._parameters)
         self._latest: deque[float] = deque(maxlen=_LATEST)
         self._total, self._since = 0.0, 0
+        self._former = self._present = 0.0  # the means before and after the last alarm
 
     def _judge(self, scale: Scale, values: Sequence[float]) -> Iterator[tuple[int, str]]:
         adwin, update, total, start = self._adwin, self._adwin.update, self._total, -self._since
@@ -69,18 +70,29 @@ class Adwin(Scaled):
             update(scaled)
             total += scaled
             if adwin.drift_detected:
-                yield index, self._told(scale, total, index + 1 - start, values[: index + 1])
+                self._former = self._before(scale, total, index + 1 - start)
+                yield index, self._told(values[: index + 1])
                 total, start = 0.0, index + 1  # river's window begins anew
         self._latest.extend(values[-_LATEST:])
         self._total, self._since = total, len(values) - start
 
-    def _told(self, scale: Scale, total: float, since: int, values: Sequence[float]) -> str:
-        kept = int(self._adwin.width)
-        before = (total - self._adwin.total) / max(1, since - kept)
-        latest = [*self._latest, *values[-_LATEST:]][-min(kept, _LATEST) :]
-        return f"mean {number(scale.back(before))} to {number(fmean(latest))}"
+    def _before(self, scale: Scale, total: float, since: int) -> float:
+        """Return the mean of what the window has just dropped."""
+        return scale.back((total - self._adwin.total) / max(1, since - int(self._adwin.width)))
 
-    def summary(self) -> str:
+    def _usual(self) -> tuple[float, float]:
+        return self._former, super()._usual()[1]
+
+    def _now(self, value: float) -> float:
+        return max(value, self._present, key=lambda one: abs(one - self._former))
+
+    def _told(self, values: Sequence[float]) -> str:
+        kept = int(self._adwin.width)
+        latest = [*self._latest, *values[-_LATEST:]][-min(kept, _LATEST) :]
+        self._present = fmean(latest)
+        return f"mean {number(self._former)} to {number(self._present)}"
+
+    def _progress(self) -> str:
         """Return the mean of the window and its width."""
         if self._scale is None:
             return self._learning()

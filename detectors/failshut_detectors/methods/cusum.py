@@ -47,5 +47,5 @@ class Cusum(Chart):
         self._down = max(0.0, self._down - z - self._reference)
         return "up" if self._up > self._decision else "down" if self._down > self._decision else ""
 
-    def _grade(self) -> float:
+    def _part(self) -> float:
         return max(self._up, self._down) / self._decision

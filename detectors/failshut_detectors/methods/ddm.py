@@ -45,7 +45,7 @@ class Ddm(RiverEvents):
         self._river._p.n += count
         return True
 
-    def _grade(self) -> float:
+    def _part(self) -> float:
         river: Any = self._river
         if not river._s_min:  # nothing was tested yet, or the lowest deviation is 0: no failure at all, or an alarm
             return 0.0

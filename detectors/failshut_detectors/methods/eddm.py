@@ -32,6 +32,7 @@ class Eddm(RiverEvents):
     """
 
     name = "eddm"
+    _relearns = 10
 
     def __init__(self, warm_up: int = 30, ratio: float = 0.9) -> None:
         if not 0.0 < ratio < 1.0:
@@ -42,7 +43,7 @@ class Eddm(RiverEvents):
         self._river._n += count  # between failures it only counts
         return True
 
-    def _grade(self) -> float:
+    def _part(self) -> float:
         river: Any = self._river
         if river._n_errors <= river.warm_start or river._p2s_prime_max <= 0:
             return 0.0

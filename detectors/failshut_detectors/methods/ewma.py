@@ -47,5 +47,5 @@ class Ewma(Chart):
         self._average += self._weight * (z - self._average)
         return "up" if self._average > self._bound else "down" if self._average < -self._bound else ""
 
-    def _grade(self) -> float:
+    def _part(self) -> float:
         return abs(self._average) / self._bound

@@ -21,9 +21,10 @@ from river.drift import binary
 
 from failshut_detectors.contract import Alarm, EventDetector
 from failshut_detectors.shared.river_events import one_in, probability
+from failshut_detectors.shared.watch import EventWatch, Watching
 
 
-class Fhddm(EventDetector):
+class Fhddm(Watching, EventDetector):
     """Detect that the share of conforming events falls from its best.
 
     >>> detector = Fhddm(window=100)
@@ -34,7 +35,7 @@ class Fhddm(EventDetector):
     """
 
     name = "fhddm"
-    version = 2
+    version = 3
 
     def __init__(self, window: int = 100, confidence: float = 1e-6) -> None:
         if window < 1:
@@ -47,7 +48,7 @@ class Fhddm(EventDetector):
         self._since_alarm = 0
 
     @property
-    def ready(self) -> bool:
+    def _learnt(self) -> bool:
         """Whether a whole window was seen."""
         return self._seen >= self._window
 
@@ -57,7 +58,7 @@ class Fhddm(EventDetector):
         # the difference of two exceeds a bound as often as the root of what it says.
         return {"confidence": one_in(records) ** 2}
 
-    def _feed(self, values: Sequence[float], times_ms: Sequence[int] | None) -> list[Alarm]:
+    def _method(self, values: Sequence[float], times_ms: Sequence[int] | None) -> list[Alarm]:
         if self._misses == 0 and self._since_alarm > self._window and min(values, default=1.0) == 1.0:
             # A full window of conforming events is what more of them leave it.
             self._seen += len(values)
@@ -70,6 +71,7 @@ class Fhddm(EventDetector):
                 begin = index + 1
                 window = [*self._recent, *values[:begin]][-self._window :]
                 alarms.append(Alarm(index, _told(_misses(window), len(window))))
+                self._learns_again(index, EventWatch(1.0 - float(detector._u_max), self._window))
         latest = values[-self._window :]
         left = max(0, len(self._recent) + len(latest) - self._window)
         self._misses += _misses(latest) - _misses(list(islice(self._recent, left)))
@@ -78,14 +80,13 @@ class Fhddm(EventDetector):
         self._since_alarm = len(values) - begin
         return alarms
 
-    def _grade(self) -> float:
+    def _part(self) -> float:
         if self._since_alarm < self._window:  # river's window began anew
             return 0.0
         return float((self._detector._u_max - 1.0 + self._misses / self._window) / self._detector._epsilon)
 
-    def summary(self) -> str:
-        """Return how many of the last window do not conform."""
-        return _told(self._misses, len(self._recent)) if self.ready else f"learning: {self._seen} of {self._window}"
+    def _progress(self) -> str:
+        return _told(self._misses, len(self._recent)) if self._learnt else f"learning: {self._seen} of {self._window}"
 
 
 def _misses(events: Sequence[float]) -> int:

@@ -44,6 +44,7 @@ class HalfSpaceTrees(Scaled):
 
     name = "half_space_trees"
     kind = Kind.ANOMALY
+    version = 2
     _clip = 1e6
     _lone = CLIP
 
@@ -92,11 +93,11 @@ class HalfSpaceTrees(Scaled):
     def _outdated(self) -> bool:
         return self._away >= self._warm_up
 
-    def _grade(self) -> float:
+    def _part(self) -> float:
         # Scores crowd near 1, so how empty a place is counts: the threshold's share of what the record's place holds.
         return (1.0 - self._threshold) / (1.0 - self._score) if self._score < self._threshold else 0.0
 
-    def summary(self) -> str:
+    def _progress(self) -> str:
         """Return the last score."""
         return self._learning() if self._scale is None else f"score {number(self._score)}, too far from {self._threshold:g} on"
 

@@ -48,7 +48,7 @@ class HddmA(RiverEvents):
             average.n += count
         return True
 
-    def _grade(self) -> float:
+    def _part(self) -> float:
         now, lowest = self._river._z, self._river._x_min
         if not self._since or now.n == lowest.n:
             return 0.0

@@ -54,10 +54,10 @@ class HddmW(RiverEvents):
     def for_false_trips(cls, records: float) -> dict[str, Any]:
         return {"confidence": one_in(records)}
 
-    def _feed(self, values: Sequence[float], times_ms: Sequence[int] | None) -> list[Alarm]:
+    def _method(self, values: Sequence[float], times_ms: Sequence[int] | None) -> list[Alarm]:
         if min(values, default=1.0) < 1.0:
             self._conforming, self._settled = 0, False
-        return super()._feed(values, times_ms)
+        return super()._method(values, times_ms)
 
     def _pass_over(self, count: int) -> bool:
         before, self._conforming = self._conforming, self._conforming + count
@@ -67,7 +67,7 @@ class HddmW(RiverEvents):
             self._settled = _state(ahead) == _state(self._river)  # then every further one leaves it so, too
         return self._settled
 
-    def _grade(self) -> float:
+    def _part(self) -> float:
         before, after = self._river._s1_incr, self._river._s2_incr
         if not (before.is_init and after.is_init):
             return 0.0

@@ -27,12 +27,14 @@ from typing import Any
 from river import drift
 
 from failshut_detectors.contract import Alarm, Detector, Kind, number
+from failshut_detectors.shared.scaling import centre_and_spread
+from failshut_detectors.shared.watch import Watch, Watching
 
 _RECENT_MAX = 500  # of larger samples the least probable outcome is no float above 0
 _DISTANCE_MIN = 0.1  # river's: nearer than this the samples are alike, however improbable
 
 
-class Kswin(Detector):
+class Kswin(Watching, Detector):
     """Detect a change of level, of spread or of shape.
 
     >>> detector = Kswin(alpha=0.0001)
@@ -44,6 +46,7 @@ class Kswin(Detector):
 
     name = "kswin"
     kind = Kind.DRIFT
+    version = 2
 
     def __init__(self, alpha: float = 0.005, window: int = 100, recent: int = 30, seed: int = 1) -> None:
         if not 0.0 < alpha < 1.0:
@@ -55,7 +58,7 @@ class Kswin(Detector):
         self._detector = _Kswin(alpha=alpha, window_size=window, stat_size=recent, seed=seed)
 
     @property
-    def ready(self) -> bool:
+    def _learnt(self) -> bool:
         """Whether the window is full; after an alarm it is filled anew."""
         return len(self._detector.window) == self._detector.window_size
 
@@ -65,21 +68,21 @@ class Kswin(Detector):
             raise ValueError(f"one false alarm in {records} records cannot be promised")
         return {"alpha": 1.0 / records}
 
-    def _feed(self, values: Sequence[float], times_ms: Sequence[int] | None) -> list[Alarm]:
+    def _method(self, values: Sequence[float], times_ms: Sequence[int] | None) -> list[Alarm]:
         alarms: list[Alarm] = []
         detector, update = self._detector, self._detector.update
         for index, value in enumerate(values):
             update(value)
             if detector.drift_detected:
                 alarms.append(Alarm(index, detector.told))
+                self._learns_again(index, Watch(*detector.usual, value, detector.window_size))
         return alarms
 
-    def _grade(self) -> float:
-        return float(self._detector.alpha / self._detector.probability) if self.ready else 0.0
+    def _part(self) -> float:
+        return float(self._detector.alpha / self._detector.probability) if self._learnt else 0.0
 
-    def summary(self) -> str:
-        """Return how alike the two windows are, or how many values are there yet."""
-        if not self.ready:
+    def _progress(self) -> str:
+        if not self._learnt:
             return f"{len(self._detector.window)} of {self._detector.window_size} values"
         return f"the last {self._detector.stat_size} are like those before (p {self._detector.probability:.2g})"
 
@@ -88,6 +91,7 @@ class _Kswin(drift.KSWIN):
     """River's window and draws, with the test by table."""
 
     told = ""
+    usual = (0.0, 0.0)  # level and spread of the older part of the window, at the last alarm
     probability = 1.0
 
     def update(self, x: float) -> None:
@@ -105,6 +109,7 @@ class _Kswin(drift.KSWIN):
             self._drift_detected = True
             medians = f"median {number(median(values[:older]))} to {number(median(values[older:]))}"
             self.told = f"the last {self.stat_size} are unlike those before (p {self.probability:.2g}): {medians}"
+            self.usual = centre_and_spread(values[:older])
             self.window.clear()
 
 

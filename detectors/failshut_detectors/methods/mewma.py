@@ -10,7 +10,8 @@ widened for what is not known after `learn` records as Hotelling's quantile is f
 
 Parameters: `arl` (records) is the mean run length without a change. `weight` (0.01 to 1) is how fast the average
 follows: 0.1 finds shifts of one deviation, 0.4 those of two. Centre and covariance are learnt from `learn` (records).
-After an alarm they are learnt again, because the stream may be another one.
+After an alarm they are learnt again, because the stream may be another one. Until then it
+judges by what it knew: it speaks again where the average was back and departs, turns round, or doubles its distance.
 
 Limits: the run length holds for independent normal vectors; memory from one record to the next and hours of the day
 shorten it. One absurd vector is a shift, too. It does not follow: what creeps is found.
@@ -42,6 +43,7 @@ class Mewma(VectorChart):
 
     name = "mewma"
     kind = Kind.DRIFT
+    version = 2
 
     def __init__(self, width: int = 1, arl: float = 10_000.0, weight: float = 0.1, learn: int = 200) -> None:
         super().__init__(width, learn)
@@ -55,22 +57,44 @@ class Mewma(VectorChart):
     def _begin_anew(self) -> None:
         super()._begin_anew()
         self._average = [0.0] * self.width
+        self._extent: float | None = None  # the distance at the last alarm, until the average is back or all is learnt again
+        self._fresh: list[Sequence[float]] = []  # what follows an alarm
+        self._relearning = False
 
     def _limit(self) -> float:
         return self._bound
 
     def _judge(self, usual: Covariance, vector: Sequence[float]) -> str:
-        weight = self._weight
+        weight = max(self._weight, _QUICK) if self._relearning else self._weight
         self._average = [
             before + weight * (z - before) for before, z in zip(self._average, usual.standardise(vector), strict=True)
         ]
         shares = usual.shares(self._average)
         self._distance = sqrt(max(0.0, fsum(shares)) * (2.0 - weight) / weight)
+        if self._relearning:
+            return self._judge_again(usual, vector, shares)
         if self._distance <= self._bound:
             return ""
-        text = self._words(usual, self._average, shares)
-        self._begin_anew()
+        self._relearning, self._extent = True, self._distance
+        return self._words(usual, self._average, shares)
+
+    def _judge_again(self, usual: Covariance, vector: Sequence[float], shares: Sequence[float]) -> str:
+        """Judge by what was known before an alarm, and learn again beside it."""
+        text = ""
+        if self._distance < self._bound / 2.0:
+            self._extent = None
+        if self._distance > (self._bound if self._extent is None else _FURTHER * self._extent):
+            self._extent, text = self._distance, self._words(usual, self._average, shares)
+        self._fresh.append(tuple(vector))
+        if len(self._fresh) == self._learn:
+            fresh = Covariance(self._fresh)
+            self._begin_anew()
+            self._usual = fresh
         return text
+
+
+_QUICK = 0.3  # the weight at least, while it learns again: an average that is slow comes back late
+_FURTHER = 2.0
 
 
 @lru_cache(maxsize=64)

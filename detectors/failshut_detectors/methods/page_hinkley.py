@@ -41,7 +41,7 @@ class PageHinkley(Scaled):
 
     name = "page_hinkley"
     kind = Kind.DRIFT
-    version = 2
+    version = 3
 
     def __init__(
         self,
@@ -71,19 +71,23 @@ class PageHinkley(Scaled):
         super()._begin_anew()
         self._detector = drift.PageHinkley(**self._parameters)
         self._total, self._since = 0.0, 0
+        self._former = 0.0  # the mean before the last alarm
+
+    def _usual(self) -> tuple[float, float]:
+        return self._former, super()._usual()[1]
 
     def _judge(self, scale: Scale, values: Sequence[float]) -> Iterator[tuple[int, str]]:
         detector, update, total, start = self._detector, self._detector.update, self._total, -self._since
         for index, scaled in enumerate(scale.of(values)):
             update(scaled)
             if detector.drift_detected:
-                before = total / (index - start) if index > start else values[index]
-                yield index, f"mean {number(before)} shifted: {number(values[index])} now"
+                self._former = total / (index - start) if index > start else values[index]
+                yield index, f"mean {number(self._former)} shifted: {number(values[index])} now"
                 total, start = 0.0, index
             total += values[index]
         self._total, self._since = total, len(values) - start
 
-    def _grade(self) -> float:
+    def _part(self) -> float:
         if self._since < self._parameters["min_instances"]:
             return 0.0
         # river keeps these to itself; test_river_values.py holds them to its threshold.
@@ -91,7 +95,7 @@ class PageHinkley(Scaled):
         rise, fall = river._sum_increase - river._min_increase, river._max_decrease - river._sum_decrease
         return float(max(rise, fall) / river.threshold)
 
-    def summary(self) -> str:
+    def _progress(self) -> str:
         """Return the mean since the last alarm."""
         if self._scale is None:
             return self._learning()

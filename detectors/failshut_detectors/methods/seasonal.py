@@ -13,7 +13,8 @@ Four signals, each from one pass and constant memory:
   before;
 - spike: one value is very unusual for its half hour, by the usual size of that measure.
 
-After an alarm it rests, because an incident breaks many records in a row.
+After an alarm it rests, because an incident breaks many records in a row. While it rests only records that are broken by far
+count: a value that is further out than all that was seen, the incident included, by a quarter of that range.
 
 Source: the problem, the probation and the scoring are A. Lavin and S. Ahmad, Evaluating Real-Time Anomaly
 Detection Algorithms: the Numenta Anomaly Benchmark, ICMLA 2015; records as a distribution-free statistic go back
@@ -21,7 +22,7 @@ to K. N. Chandler, The Distribution and Frequency of Record Values, J. R. Stat. 
 is ours; docs/detectors.md says what it reaches and what was chosen while looking at NAB.
 
 Parameters: four are thresholds, and larger is quieter. `range_share` and `smoothed_share` are shares of the range so
-far. `level_ratio` is a ratio to the fading record. `spike` is in standard deviations of the measure. No alarm is raised
+far. `level_ratio` is a ratio to the fading record. `spike` is in standard deviations of the measure. It rests
 for `rest_ms` (milliseconds) after an alarm, or for `rest` (records) if there are no times or they do not advance.
 `warm_up` (records) comes before the first alarm. Times are milliseconds since 1970; hours and weekends are UTC's.
 Without times all hours are one.
@@ -53,6 +54,7 @@ _FADING = 0.2  # of the slow rate, by which the level's record fades
 _SPIKE_MAX, _UNUSUAL_MAX = 1e6, 10.0
 _LEAST = 0.05  # added to what is divided by, in units of the measure
 _SEEN_BEFORE_JUDGED = 4  # times a half hour must have been seen
+_BY_FAR = 0.25  # of the range, by which it must be exceeded in the rest after an alarm
 _REACH = 1.0  # ranges beyond the range so far: the most that one value can teach, so that a single 1e100 does not blind it
 
 
@@ -198,6 +200,7 @@ class SeasonalRecord(Detector):
 
     name = "seasonal_record"
     kind = Kind.ANOMALY
+    version = 2
     uses_times = True
 
     def __init__(
@@ -216,6 +219,7 @@ class SeasonalRecord(Detector):
         self._resting_from_ms: int | None = None
         self._resting = 0
         self._signals = SeasonalSignals(warm_up)
+        self._incident = 0.0, 0.0  # the range so far at the last alarm, with its value
         self._bucket = 0
 
     @property
@@ -232,9 +236,14 @@ class SeasonalRecord(Detector):
             usual = self._signals.usual(bucket)
             was_ready = self._signals.warm
             beyond, smoothed, level, spike = update(value, bucket)
-            if not was_ready or self._rests(times_ms[index] if times_ms is not None else None):
+            if not was_ready:
                 continue
-            if beyond > self._range_share:
+            if self._rests(times_ms[index] if times_ms is not None else None):
+                low, high = min(low, self._incident[0]), max(high, self._incident[1])
+                if low - _BY_FAR * (high - low) <= value <= high + _BY_FAR * (high - low):
+                    continue
+                text = f"{number(value)} is far outside {number(low)} to {number(high)}, the last alarm included"
+            elif beyond > self._range_share:
                 text = f"{number(value)} is outside {number(low)} to {number(high)}, all seen so far"
             elif smoothed > self._smoothed_share:
                 text = f"values around {number(value)} are further out than any such run so far"
@@ -245,6 +254,7 @@ class SeasonalRecord(Detector):
             else:
                 continue
             alarms.append(Alarm(index, text))
+            self._incident = min(low, value), max(high, value)
             self._resting = self._rest
             self._resting_from_ms = times_ms[index] if times_ms is not None else None
         if values and times_ms is not None:

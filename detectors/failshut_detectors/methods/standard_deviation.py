@@ -44,6 +44,7 @@ class StandardAbsoluteDeviation(Scaled):
 
     name = "standard_absolute_deviation"
     kind = Kind.ANOMALY
+    version = 2
     _clip = 1e6  # what is learnt is clipped here, by a deviation that is better known
 
     def __init__(self, sigmas: float = 8.0, warm_up: int = 100) -> None:
@@ -79,13 +80,17 @@ class StandardAbsoluteDeviation(Scaled):
             where = f"mean {number(scale.back(mean))} (deviation {number(deviation * scale.spread)})"
             yield index, f"{number(values[index])} is {number(score)} deviations from {where}"
 
+    def _usual(self) -> tuple[float, float]:
+        centre, spread = super()._usual()
+        return centre + self._sad.variance.mean.get() * spread, sqrt(self._sad.variance.get()) * spread
+
     def _outdated(self) -> bool:
         return self._unusual >= self._warm_up
 
-    def _grade(self) -> float:
+    def _part(self) -> float:
         return self._score / self._sigmas
 
-    def summary(self) -> str:
+    def _progress(self) -> str:
         """Return mean and standard deviation of what was learnt."""
         if self._scale is None:
             return self._learning()

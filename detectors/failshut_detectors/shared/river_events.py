@@ -1,7 +1,7 @@
 """What river's detectors of errors share here: which way events come, words, and how much was seen.
 
 river's DDM, EDDM and HDDM watch a learner: 1 is an error. Here 1 is an event that conforms, so they are given the
-opposite. Each starts again after an alarm, and is silent until it has learnt again.
+opposite. Each starts again after an alarm, and is silent until it has learnt again: a watch (watch.py) judges meanwhile.
 
 Limits: they see a fall of the share that conforms. A stream that never conformed has none, and is what the `over`
 of a policy's conformance is for.
@@ -15,13 +15,17 @@ from itertools import islice
 from typing import Any
 
 from failshut_detectors.contract import Alarm, EventDetector
+from failshut_detectors.shared.watch import EventWatch, Watching
 
 RECENT = 100
 """Events that the words speak of."""
 
 
-class RiverEvents(EventDetector):
+class RiverEvents(Watching, EventDetector):
     """A detector of river's that is given 1 for an error; `warm_up` events are seen before its silence counts."""
+
+    version = 2
+    _relearns = 1  # times the warm-up, after an alarm
 
     def __init__(self, river: Any, warm_up: int) -> None:
         if warm_up < 1:
@@ -33,19 +37,18 @@ class RiverEvents(EventDetector):
         self._recent: deque[float] = deque(maxlen=RECENT)
 
     @property
-    def ready(self) -> bool:
+    def _learnt(self) -> bool:
         """Whether the warm-up was seen."""
         return self._seen >= self._warm_up
 
-    def summary(self) -> str:
-        """Return how many of the latest events do not conform."""
-        return _told(self._recent) if self.ready else f"learning: {self._seen} of {self._warm_up}"
+    def _progress(self) -> str:
+        return _told(self._recent) if self._learnt else f"learning: {self._seen} of {self._warm_up}"
 
     def _pass_over(self, count: int) -> bool:
         """Take so many conforming events at once, if that leaves exactly what one by one would; else return False."""
         return False
 
-    def _feed(self, values: Sequence[float], times_ms: Sequence[int] | None) -> list[Alarm]:
+    def _method(self, values: Sequence[float], times_ms: Sequence[int] | None) -> list[Alarm]:
         alarms: list[Alarm] = []
         river, update = self._river, self._river.update
         if min(values, default=0.0) == 1.0 and not river.drift_detected and self._pass_over(len(values)):
@@ -59,12 +62,27 @@ class RiverEvents(EventDetector):
                     update(1)
                     misses += 1
                 if river.drift_detected:
-                    alarms.append(Alarm(index, _told(deque([*self._recent, *values[: index + 1]], RECENT))))
+                    recent = deque([*self._recent, *values[: index + 1]], RECENT)
+                    alarms.append(Alarm(index, _told(recent)))
+                    share = share_before(index + 1 - begin, misses, recent)
+                    self._learns_again(index, EventWatch(share, self._relearns * self._warm_up))
                     begin, misses = index + 1, 0
             self._since, self._misses = len(values) - begin, misses
         self._seen += len(values)
         self._recent.extend(islice(values, max(0, len(values) - RECENT), None))
         return alarms
+
+
+def share_before(events: int, misses: int, recent: deque[float]) -> float:
+    """Return the share that failed before the last events, of all so many since an alarm; half of it where there are no others.
+
+    >>> round(share_before(1_100, 60, deque([0.0] * 50 + [1.0] * 50)), 3), round(share_before(6, 4, deque([0.0] * 4)), 3)
+    (0.01, 0.321)
+    """
+    older = events - len(recent)
+    if older < len(recent):
+        return (misses + 0.5) / (events + 1.0) / 2.0
+    return (misses - (len(recent) - sum(recent)) + 0.5) / (older + 1.0)
 
 
 def _told(recent: deque[float]) -> str:

@@ -26,6 +26,7 @@ from math import fsum, inf, sqrt
 from statistics import median
 
 from failshut_detectors.contract import Alarm, Detector
+from failshut_detectors.shared.watch import Watch, Watching
 
 CLIP = 16.0
 """Spreads at which a scaled value ends."""
@@ -90,11 +91,11 @@ class Scale:
         return self.centre + scaled * self.spread
 
 
-class Scaled(Detector):
+class Scaled(Watching, Detector):
     """Learn the scale of a stream, or be given it, and hand scaled values to `_judge`.
 
     A given scale divides and does nothing else. A learnt one is learnt anew after an alarm, where `_outdated` says so,
-    because what follows may be another stream.
+    because what follows may be another stream; until then a watch (watch.py) judges by the former one.
     """
 
     _clip = CLIP
@@ -117,18 +118,18 @@ class Scaled(Detector):
         self._scale = Scale(0.0, self._given, inf) if self._given else None
 
     @property
-    def ready(self) -> bool:
+    def _learnt(self) -> bool:
         """Whether `warm_up` values were seen; after an alarm a scale is learnt from as many again."""
         return self._scale is not None and self._seen >= self._warm_up
 
-    def _feed(self, values: Sequence[float], times_ms: Sequence[int] | None) -> list[Alarm]:
+    def _method(self, values: Sequence[float], times_ms: Sequence[int] | None) -> list[Alarm]:
         alarms: list[Alarm] = []
         index = 0
         while index < len(values):
             if self._scale is None:
                 some = values[index : index + self._warm_up - len(self._examples)]
                 index += len(some)
-                text = self._learn(some)
+                text = self._learn(some, index - 1)
                 if text:
                     alarms.append(Alarm(index - 1, text))
             else:
@@ -136,7 +137,7 @@ class Scaled(Detector):
         self._seen += len(values)
         return alarms
 
-    def _learn(self, some: Sequence[float]) -> str:
+    def _learn(self, some: Sequence[float], index: int) -> str:
         self._examples += some
         if len(self._examples) < self._warm_up:
             return ""
@@ -146,7 +147,7 @@ class Scaled(Detector):
         for at, text in self._judge(self._scale, examples):
             told = text or told
             if self._outdated():
-                self._begin_anew()
+                self._leave(index, examples[at])
                 self._examples = examples[at + 1 :]
                 break
         return told
@@ -157,9 +158,24 @@ class Scaled(Detector):
             if text:
                 alarms.append(Alarm(index + at, text))
             if self._outdated():
-                self._begin_anew()
+                self._leave(index + at, block[at])
                 return index + at + 1
         return index + len(block)
+
+    def _leave(self, index: int, value: float) -> None:
+        """Begin anew after this record, with a watch that knows what was."""
+        self._learns_again(index, Watch(*self._usual(), self._now(value), self._warm_up))
+        self._begin_anew()
+
+    def _usual(self) -> tuple[float, float]:
+        """Return the level and the spread by which the last value was judged, in units of the stream."""
+        if self._scale is None:
+            raise RuntimeError("nothing was learnt that could be left")
+        return self._scale.centre, self._scale.spread
+
+    def _now(self, value: float) -> float:
+        """Return where the stream is at an alarm whose last value is this."""
+        return value
 
     def _outdated(self) -> bool:
         """Return whether, at what `_judge` has just yielded, the scale is to be learnt anew."""

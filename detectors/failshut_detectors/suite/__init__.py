@@ -25,6 +25,7 @@ from typing import Any
 
 from failshut_detectors.contract import StateVersionError, Unfit
 from failshut_detectors.suite import streams
+from failshut_detectors.suite.again import hears_again, rests_honestly
 from failshut_detectors.suite.probes import clock_moved, deep_size, in_a_fresh_process, watched
 from failshut_detectors.suite.streams import Stream
 from failshut_detectors.suite.trial import (
@@ -64,6 +65,8 @@ class Promise(StrEnum):
     PICKLES = "pickles"
     MEMORY = "constant memory"
     UNFIT = "refuses what is unfit"
+    HEARS = "never deaf"
+    RESTS = "never ready while it rests"
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,4 +322,6 @@ _ATTEMPTS: dict[Promise, _Attempt] = {
     Promise.PICKLES: (_pickles, _SAME),
     Promise.MEMORY: (_memory, frozenset({Promise.TIMES})),
     Promise.UNFIT: (_unfit, _SAME | {Promise.DETECTS}),
+    Promise.HEARS: (hears_again, _SAME | {Promise.DETECTS}),
+    Promise.RESTS: (rests_honestly, _SAME | {Promise.DETECTS, Promise.HEARS}),
 }

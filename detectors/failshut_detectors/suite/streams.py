@@ -105,6 +105,18 @@ def changes(shape: Shape, width: int, length: int, seed: int) -> Sequence[Any]:
     return _records(shape, width, change)
 
 
+def fault(shape: Shape, width: int, length: int, seed: int, size: float) -> Sequence[Any]:
+    """Return records of a change that lasts; its size is 0 for what is calm, 1 for the first that no detector may miss."""
+    rng = np.random.default_rng((seed, 4_000))
+
+    def change() -> Numbers:
+        if shape is Shape.EVENTS:
+            return _events(rng, np.full(length, max(0.0, _SHARE - size * (_SHARE - 0.3))))
+        return rng.normal(50.0 + 2.0 * size * _STEP_SIGMAS[0], 2.0, length)
+
+    return _records(shape, width, change)
+
+
 def far_beyond(shape: Shape, records: Sequence[Any]) -> Sequence[Any]:
     """Return records a million times larger; of events, which have no size, none that conforms."""
     if shape is Shape.EVENTS:

@@ -62,6 +62,7 @@ class Trial:
 
     def __init__(self, make: Callable[[], Judged], budget: int, seed: int) -> None:
         self.make, self.budget, self.seed = make, budget, seed
+        self.heard_again: list[Any] | None = None  # again.py keeps there what it has found
         self.length = max(budget // 30, 60)
         new = make()
         self.shape, self.width = _shape(new)

@@ -3,7 +3,8 @@
 Source: F. R. Hampel, The Influence Curve and its Role in Robust Estimation, J. Am. Stat. Assoc. 69 (1974).
 
 Parameters: `window` (records) is how many values the median is taken of; `far` (median distances) is how far a value may
-be from it.
+be from it. A far value is an alarm, and the window of what is usual stays as it is. What comes from the first one on is
+collected beside it; as soon as that is a whole window, it is what is usual.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ class Jump(Detector):
             raise ValueError("window must be 2 at least, and far above 0")
         self._window, self._far = window, far
         self._last: deque[float] = deque(maxlen=window)
+        self._beside: deque[float] = deque(maxlen=window)  # what follows an alarm
 
     @property
     def ready(self) -> bool:
@@ -46,10 +48,14 @@ class Jump(Detector):
     def _feed(self, values: Sequence[float], times_ms: Sequence[int] | None) -> list[Alarm]:
         alarms = []
         for index, value in enumerate(values):
+            far = False
             if self.ready:
                 usual = median(self._last)
                 spread = median(abs(last - usual) for last in self._last)
-                if abs(value - usual) > self._far * spread:
+                far = abs(value - usual) > self._far * spread
+                if far:
                     alarms.append(Alarm(index, f"{number(value)} where {number(usual)} is usual"))
-            self._last.append(value)
+            (self._beside if far or self._beside else self._last).append(value)
+            if len(self._beside) == self._window:
+                self._last, self._beside = self._beside, deque(maxlen=self._window)
         return alarms
