@@ -215,7 +215,11 @@ async def until_403(port: int, end: float, ready: threading.Event) -> float:
     """Ask over one connection until the answer is 403; when it was."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     while time.perf_counter() < end:
-        reply = await ask(reader, writer, b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+        try:
+            reply = await ask(reader, writer, b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+        except (asyncio.IncompleteReadError, ConnectionError):  # nginx ends a connection after 1,000 requests
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            continue
         if reply.startswith(b"HTTP/1.1 403"):
             writer.close()
             return time.perf_counter()

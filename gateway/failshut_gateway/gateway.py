@@ -11,6 +11,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from failshut import Configuration, Guard
+from failshut.signing import SigningKey
 from failshut_gateway.access.access_book import AccessBook
 from failshut_gateway.access.last_uses import LastUses, uses_path
 from failshut_gateway.asking.asker import Asker
@@ -65,6 +66,8 @@ class Settings:
     """How long the event loop may be silent before callers are cut off."""
     rules: Rules = field(default_factory=Rules)
     """How AuthZEN's resources lead to gates."""
+    metadata_key: str = ""
+    """A PEM file with the Ed25519 key that signs discovery, and nothing else; empty: it is not signed."""
     sources: Sources = field(default_factory=Sources)
     """Whose identity counts without an access key."""
 
@@ -118,7 +121,9 @@ class Gateway:
             lost_seconds=settings.lost_seconds,
         )
         router = execution_router(self._executions, asker, self._audit)
-        documented = Closed(doorkeeper, make_app(self._guard, asker, self.url, self._counters, self._health, router))
+        signer = SigningKey.load(settings.metadata_key) if settings.metadata_key else None
+        app = make_app(self._guard, asker, self.url, signer, self._counters, self._health, router)
+        documented = Closed(doorkeeper, app)
         self.front = Front(self._forward_auth, self._authzen, documented)
         self.server = GatewayServer(
             self.front,

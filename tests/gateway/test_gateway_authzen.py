@@ -10,6 +10,7 @@ import pytest
 from gateway.gateway_support import EVALUATION, EVALUATIONS, Running, question
 from guard.standin import Monitor, eventually
 
+from failshut.signing import TYP_CLOSING, TYP_PERMIT, KeySet, SigningKey, TokenError, read_token
 from failshut_gateway.hot.mapping import BadMapping, Template, read_mapping
 from failshut_gateway.hot.questions import EVALUATIONS_MAX, Question
 from failshut_gateway.wire import body as bodies
@@ -347,3 +348,30 @@ def test_a_template_has_one_meaning() -> None:
     assert template.filled(Question({"type": "agent", "id": "a:b"}, {}, {}, {})) == "agent:a:b"
     assert template.filled(Question({"type": "agent:a", "id": "b"}, {}, {}, {})) is None
     assert template.filled(Question({"type": "agent"}, {}, {}, {})) is None
+
+
+def test_discovery_is_signed_by_a_key_of_its_own(monitor: Monitor, tmp_path: Path) -> None:
+    """A reader verifies it with the published key, which is not in the monitor's key set: no guard trusts it."""
+    import jwt
+
+    SigningKey.generate().save(tmp_path / "metadata.pem")
+    with Running(
+        monitor, tmp_path / "access.json", metadata_key=str(tmp_path / "metadata.pem"), url="https://pdp.example"
+    ) as running:
+        document = running.get("/.well-known/authzen-configuration").json
+        (published,) = running.get("/.well-known/failshut-gateway-jwks.json").json["keys"]
+        signed = document.pop("signed_metadata")
+        claims = jwt.decode(signed, jwt.PyJWK(published), algorithms=["EdDSA"], issuer="https://pdp.example")
+        assert claims == {"iss": "https://pdp.example", **document}
+        monitors = running.get("/.well-known/jwks.json").json
+        assert published["kid"] not in {key["kid"] for key in monitors["keys"]}
+        with pytest.raises(TokenError):
+            read_token(signed, KeySet.from_dict(monitors), TYP_PERMIT, TYP_CLOSING)
+        with pytest.raises(TokenError):
+            read_token(signed, KeySet.from_dict({"keys": [published]}), TYP_PERMIT, TYP_CLOSING)
+
+
+def test_without_a_key_discovery_is_not_signed(running: Running) -> None:
+    """And no key is published."""
+    assert "signed_metadata" not in running.get("/.well-known/authzen-configuration").json
+    assert running.get("/.well-known/failshut-gateway-jwks.json").json == {"keys": []}

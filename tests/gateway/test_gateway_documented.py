@@ -51,12 +51,13 @@ def test_roles_are_kept(running: Running, gate: str, viewer: str) -> None:
     assert running.get(f"/v1/permits/{gate}", service).status == 200
 
 
-def test_three_routes_need_no_key_and_tell_nothing(running: Running, monitor: Monitor) -> None:
+def test_four_routes_need_no_key_and_tell_nothing(running: Running, monitor: Monitor) -> None:
     """Liveness is empty, and public keys are public."""
     live = running.get("/v1/live")
     assert (live.status, live.body) == (204, b"")
     assert running.get("/.well-known/jwks.json").json == monitor.jwks
     assert running.get("/.well-known/authzen-configuration").status == 200
+    assert len(routes.OPEN) == 4
 
 
 def test_gates_are_listed_with_what_they_do(running: Running, gate: str, viewer: str, monitor: Monitor) -> None:

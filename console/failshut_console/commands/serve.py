@@ -45,6 +45,12 @@ def serve(
             envvar="FAILSHUT_IDENTITY", help="Issuers of tokens and client certificates (TOML): docs/gateway/identity.md."
         ),
     ] = None,
+    metadata_key: Annotated[
+        str,
+        typer.Option(
+            envvar="FAILSHUT_METADATA_KEY", help="Ed25519 key (PEM) that signs AuthZEN's discovery, and nothing else."
+        ),
+    ] = "",
     rate: Annotated[int, typer.Option(envvar="FAILSHUT_RATE", help="Questions of one key in a second.")] = 5_000,
     connections: Annotated[
         int, typer.Option(envvar="FAILSHUT_CONNECTIONS", help="Connections at once; more are dropped.")
@@ -100,6 +106,7 @@ def serve(
             stall_ms=stall_ms,
             rules=found,
             sources=sources,
+            metadata_key=metadata_key,
         )
         gateway = Gateway(settings)
     except (OSError, ValueError) as error:

@@ -1,6 +1,6 @@
 """The documented routes, on FastAPI: which gates there are, what each does, how the gateway is.
 
-No request comes here without a key, but for three routes that tell nobody anything: liveness, public keys, discovery. Each
+No request comes here without a key, but for routes that tell nobody anything: liveness, public keys, discovery. Each
 other route names the act that a role must list. Answers come from the same guard as everywhere.
 """
 
@@ -15,7 +15,7 @@ from fastapi import APIRouter, Depends, FastAPI, HTTPException, Query, Request, 
 from fastapi.responses import JSONResponse, PlainTextResponse
 
 from failshut import Cause, Guard
-from failshut.signing import KeySet
+from failshut.signing import KeySet, SigningKey, jwk_of
 from failshut_gateway.access.grant import Act, Grant
 from failshut_gateway.asking.asker import Asker
 from failshut_gateway.asking.verdict import Verdict
@@ -27,7 +27,12 @@ from failshut_gateway.hot.authzen import configuration
 
 GATES_PAGE_MAX: Final = 200
 #: What needs no key, as the bytes of its path.
-OPEN: Final = frozenset({b"/v1/live", b"/.well-known/jwks.json", b"/.well-known/authzen-configuration"})
+OPEN: Final = frozenset(
+    {
+        *(b"/v1/live", b"/.well-known/jwks.json"),
+        *(b"/.well-known/authzen-configuration", b"/.well-known/failshut-gateway-jwks.json"),
+    }
+)
 
 
 def shown(gate: str, verdict: Verdict) -> dict[str, Any]:
@@ -43,6 +48,7 @@ def make_app(
     guard: Guard,
     asker: Asker,
     url: str,
+    signer: SigningKey | None,
     counters: Callable[[], list[Family]],
     health: Callable[[], Mapping[str, Any]],
     more: APIRouter,
@@ -65,7 +71,11 @@ def make_app(
 
     @app.get("/.well-known/authzen-configuration", summary="AuthZEN: where to ask.")
     async def discovery() -> JSONResponse:
-        return JSONResponse(configuration(url))
+        return JSONResponse(configuration(url, signer))
+
+    @app.get("/.well-known/failshut-gateway-jwks.json", summary="The key that signs this gateway's metadata, and nothing else.")
+    async def own_jwks() -> JSONResponse:
+        return JSONResponse({"keys": [] if signer is None else [jwk_of(signer.public)]})
 
     @app.get("/v1/gates", responses=REFUSED, summary="The gates that the key is for, in order, and what each does.")
     async def list_gates(

@@ -10,6 +10,7 @@ import time
 from typing import Any, Final
 
 from failshut.cause import Cause
+from failshut.signing import SigningKey
 from failshut_gateway.access.grant import Act, Grant
 from failshut_gateway.asking.asker import Asker
 from failshut_gateway.asking.doorkeeper import Doorkeeper, TooOften
@@ -32,17 +33,20 @@ from failshut_gateway.wire.replies import CLOSE, Header, Receive, Scope, Send, r
 EVALUATION: Final = b"/access/v1/evaluation"
 EVALUATIONS: Final = b"/access/v1/evaluations"
 DISCOVERY: Final = b"/.well-known/authzen-configuration"
+#: None of Failshut's own types: no guard takes this for a permit, whoever's key signed it.
+TYP_METADATA: Final = "JWT"
 #: All questions of one request together wait no longer; those that are left are denied.
 BATCH_SECONDS_MAX: Final = 2.0
 
 
-def configuration(url: str) -> dict[str, Any]:
-    """Return the metadata document of a gateway that is reached at `url`."""
-    return {
+def configuration(url: str, signer: SigningKey | None = None) -> dict[str, Any]:
+    """Return the metadata document of a gateway that is reached at `url`; with a key, the same once more, signed."""
+    document = {
         "policy_decision_point": url,
         "access_evaluation_endpoint": url + EVALUATION.decode(),
         "access_evaluations_endpoint": url + EVALUATIONS.decode(),
     }
+    return document if signer is None else {**document, "signed_metadata": signer.sign({"iss": url, **document}, TYP_METADATA)}
 
 
 class AuthZen:

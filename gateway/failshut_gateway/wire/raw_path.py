@@ -7,6 +7,7 @@ another reader find another gate there is refused.
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import Final
 
@@ -24,6 +25,7 @@ _TRICKS: Final = re.compile(
 )
 
 
+@functools.lru_cache(maxsize=1_024)
 def gate_of(raw_path: bytes) -> str | None:
     """Return the gate that a path of forward auth names; None if it names none, or looks like a trick.
 
