@@ -181,7 +181,7 @@ async def test_a_paused_clock_writes_old_time(kafka: Kafka, suffix: str) -> None
 async def test_marks_are_well_again_when_those_of_every_partition_are(caplog: pytest.LogCaptureFixture) -> None:
     """A leader that comes back before the others ends no trouble: a log that says so twice in a millisecond helps nobody."""
     caplog.set_level("INFO")
-    writer = MarkWriter(SimpleNamespace(client=SimpleNamespace()), Topics(""))  # type: ignore[arg-type] # nothing is sent
+    writer = MarkWriter(SimpleNamespace(client=SimpleNamespace()), Topics(""))
     one, other = TopicPartition("telemetry", 0), TopicPartition("telemetry", 1)
     writer._settle(True, place=one)
     writer._settle(False, KafkaError("away"))
