@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import pytest
@@ -177,6 +178,23 @@ async def test_a_paused_clock_writes_old_time(kafka: Kafka, suffix: str) -> None
 
 @pytest.mark.kafka
 @pytest.mark.slow
+async def test_marks_are_well_again_when_those_of_every_partition_are(caplog: pytest.LogCaptureFixture) -> None:
+    """A leader that comes back before the others ends no trouble: a log that says so twice in a millisecond helps nobody."""
+    caplog.set_level("INFO")
+    writer = MarkWriter(SimpleNamespace(client=SimpleNamespace()), Topics(""))
+    one, other = TopicPartition("telemetry", 0), TopicPartition("telemetry", 1)
+    writer._settle(True, place=one)
+    writer._settle(False, KafkaError("away"))
+    writer._settle(False, KafkaError("no leader"), one)
+    writer._settle(True, place=other)
+    assert not writer.well
+    writer._settle(False, KafkaError("no leader"), one)
+    writer._settle(True, place=one)
+    assert writer.well
+    said = [record.getMessage().partition(":")[0].partition(" after")[0] for record in caplog.records]
+    assert said == ["time marks are not written, evidence time stands still", "time marks are written again"]
+
+
 async def test_a_broker_that_goes_and_comes_is_survived(tmp_path: Path) -> None:
     """While the broker is down marks fail and nothing is raised; when it is back they are written again."""
     topics = Topics()

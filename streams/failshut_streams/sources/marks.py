@@ -127,6 +127,7 @@ class MarkWriter(Background):
         self._counts = PartitionCounts(producer.client, topics.front_door)
         self._under_way: set[TopicPartition] = set()
         self._episode = Episode(logger, "marks", "time marks are written again")
+        self._failing: set[TopicPartition | None] = set()  # partitions whose last mark failed; None: no broker was reached
         self.written = 0
         self.failed = 0
         self.held = 0
@@ -153,7 +154,7 @@ class MarkWriter(Background):
                 if TopicPartition(topic, partition) in self._under_way:
                     self.held += 1
                 elif partition not in known:
-                    self._settle(False)  # unmarked, it holds evidence time back
+                    self._settle(False, place=TopicPartition(topic, partition))  # unmarked, it holds evidence time back
                 else:
                     await self._send(TopicPartition(topic, partition), value)
                     sent += 1
@@ -190,18 +191,21 @@ class MarkWriter(Background):
         def done(future: asyncio.Future[object]) -> None:
             self._under_way.discard(place)
             error = asyncio.CancelledError() if future.cancelled() else future.exception()
-            self._settle(error is None, error)
+            self._settle(error is None, error, place)
 
         acknowledged.add_done_callback(done)
 
-    def _settle(self, written: bool, error: BaseException | None = None) -> None:
-        """Count a result; say when marks begin to fail and when they are well again, not each time."""
+    def _settle(self, written: bool, error: BaseException | None = None, place: TopicPartition | None = None) -> None:
+        """Count a result; say when marks begin to fail, and when those of every partition are written again."""
         if written:
             self.written += 1
         else:
             self.failed += 1
         if written:
-            self._episode.end()
+            self._failing -= {place, None}
+            if not self._failing:
+                self._episode.end()
         else:
+            self._failing.add(place)
             self._episode.begin("time marks are not written, evidence time stands still: %s", error or "a partition is unknown")
         self._on_result(written)
