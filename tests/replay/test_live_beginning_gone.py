@@ -24,7 +24,7 @@ gate: pay
 permit: {ttl: 10s}
 subjects: ["*"]
 conditions:
-  - conformance: {series: agent/amount, rule: "value <= 80", window: 20}
+  - conformance: {series: agent/amount, rule: "value <= 80", window: 20, detector: fhddm}
   - heartbeat: {source: agent, every: 500ms, grace: 3s}
 reset: {after: 1s, probes: 0}
 """
