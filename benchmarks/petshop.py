@@ -196,7 +196,8 @@ def conditions(series: Series) -> dict[str, str]:
     return {
         "plain ADWIN": "drift: {series: SERIES, detector: adwin, scale: 1.0}",
         "plain Page-Hinkley": "drift: {series: SERIES, detector: page_hinkley, scale: 1.0}",
-        "seasonal_record": "anomaly: {series: SERIES}",
+        "local_seasonal": "anomaly: {series: SERIES}",
+        "seasonal_record": "anomaly: {series: SERIES, detector: seasonal_record}",
         "standard_absolute_deviation": "anomaly: {series: SERIES, detector: standard_absolute_deviation}",
         "cusum": "drift: {series: SERIES, detector: cusum}",
         "default": two_of(series, 4, 3),

@@ -37,9 +37,10 @@ CONDITIONS = {
     "cusum": "drift: {series: s/x, detector: cusum}",
     "page_hinkley": "drift: {series: s/x, detector: page_hinkley}",
     "kswin": "drift: {series: s/x, detector: kswin}",
-    "seasonal_record": "anomaly: {series: s/x}",
+    "local_seasonal": "anomaly: {series: s/x}",
+    "seasonal_record": "anomaly: {series: s/x, detector: seasonal_record}",
     "standard_absolute_deviation": "anomaly: {series: s/x, detector: standard_absolute_deviation}",
-    "rule and fhddm": 'conformance: {series: s/x, rule: "value <= LIMIT", window: 60}',
+    "rule and fhddm": 'conformance: {series: s/x, rule: "value <= LIMIT", window: 60, detector: fhddm}',
 }
 
 
