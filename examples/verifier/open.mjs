@@ -1,4 +1,4 @@
-// Says whether a gate is open, by what stands in the store and the monitor's public keys alone. Written from docs/formats.md.
+// Says whether a gate is open, by what stands in the store and the monitor's public keys alone. Written from docs/gateway/formats.md.
 //
 //     node open.mjs JWKS.json GATE RECORD SEAL
 //
