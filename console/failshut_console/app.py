@@ -33,7 +33,7 @@ COMMANDS = (
     Lazy(
         "serve",
         "serve:serve",
-        "Serve gates over HTTP: forward auth for proxies, AuthZEN, and what each gate does. Whatever fails is a denial.",
+        "Serve gates over HTTP: forward auth for proxies, AuthZEN, executions, what each gate does. Whatever fails is a denial.",
     ),
     Lazy(
         "gates",
@@ -53,7 +53,7 @@ COMMANDS = (
     Lazy(
         "shadow",
         "shadow:group",
-        "Gates whose policy says `mode: shadow`: what they would have done.",
+        "Gates whose policy says `mode: shadow`: they decide, and withhold nothing.",
     ),
     Lazy(
         "lock",

@@ -34,6 +34,12 @@ def coverage(marks: dict[tuple[str, int], int], **more: Any) -> Coverage:
     return Coverage(1, marks=marks, counts={"telemetry": 2, "control": 1}, **more)
 
 
+@pytest.fixture(autouse=True)
+def disputed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every governor says that a router disagrees: tests/breakers/test_agreement.py shows when one does."""
+    monkeypatch.setattr(health_module, "disputes", lambda _: [("pay", "worker b feeds this gate nothing")])
+
+
 def health(effects: Effects, url: str, *coverages: Coverage, waits: Any = dict) -> Health:
     config = WorkerConfig(
         broker="kafka://127.0.0.1:1", store=url, signing_key=Path("-"), operators=Path("-"), worker_id="w-1", group="g"
@@ -43,11 +49,8 @@ def health(effects: Effects, url: str, *coverages: Coverage, waits: Any = dict) 
     term = SimpleNamespace(installation=NAMES.installation)
     control = SimpleNamespace(book=book, term=term)
     router = SimpleNamespace(cutters={0: SimpleNamespace(topic="telemetry", partition=1)}, control=control)
-    disputes = [("pay", "worker b feeds this gate nothing")]
     governors = {
-        n: SimpleNamespace(
-            coverages=[at] if at else [], gates={}, disputes=lambda: disputes, sealing=SimpleNamespace(unsealed=n)
-        )
+        n: SimpleNamespace(coverages=[at] if at else [], gates={}, sealing=SimpleNamespace(unsealed=n))
         for n, at in enumerate(coverages)
     }
     naming = SimpleNamespace(trouble="the operators file is old")
