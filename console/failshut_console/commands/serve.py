@@ -66,7 +66,7 @@ def serve(
     ] = 1_000,
     state: Folder = FOLDER,
 ) -> None:
-    """Serve gates over HTTP: forward auth for proxies, AuthZEN, executions, what each gate does. Whatever fails is a denial.
+    """Serve gates over HTTP: forward auth for proxies, AuthZEN, executions, views. Whatever fails is a denial.
 
     Callers need an access key (failshut access create). The guard inside is that of every service: it takes FAILSHUT_CONTEXT
     and FAILSHUT_DEADLINE_MS as they do. Start as many as you like; they share the store alone.
