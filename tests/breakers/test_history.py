@@ -13,7 +13,7 @@ from failshut_breakers.conditions import Status
 from failshut_breakers.decisions.decision import Decision, Kind
 from failshut_breakers.evidence.history import WAITS_MS, history_of
 from failshut_breakers.evidence.records import SCHEMA, Run, Samples, encode_run
-from failshut_breakers.gate.twins import LIVE_ROWS_MAX
+from failshut_breakers.gate import twins
 from failshut_breakers.policy.learn import wanted_history
 
 ADWIN = "drift: {series: s/x, detector: adwin}"
@@ -236,10 +236,11 @@ def test_history_that_never_comes_is_waited_for_and_forgotten() -> None:
     assert world.gate().epoch == epoch
 
 
-def test_too_much_news_needs_no_history() -> None:
+def test_too_much_news_needs_no_history(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is kept for twins is bounded."""
+    monkeypatch.setattr(twins, "LIVE_ROWS_MAX", 400)
     world = told_before([48.0] * 20)
-    values = [48.0 + n % 3 for n in range(LIVE_ROWS_MAX // 4)]
+    values = [48.0 + n % 3 for n in range(100)]
     for _ in range(5):
         world.samples(values)
         world.mark(1_000)

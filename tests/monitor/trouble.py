@@ -61,15 +61,9 @@ async def beating(monitor: Installation, *sources: str, every_s: float = 0.2) ->
 
 def assigned(worker: WorkerProcess, topic: str) -> set[int]:
     """Return the partitions of a topic that the worker was last given, as its log shows them."""
-    tables = worker.log.read_text(errors="replace").split("+Topic Partition Set")
-    if len(tables) == 1:
-        return set()
-    found = re.search(rf"^\| {re.escape(topic)} +\| \{{(.*?)\}}", tables[-1], re.M)
-    numbers: set[int] = set()
-    for part in found[1].split(",") if found else []:
-        first, _, last = part.strip().partition("-")
-        numbers |= set(range(int(first), int(last or first) + 1))
-    return numbers
+    *_, last = worker.log.read_text(errors="replace").split("Setting newly assigned partitions ")
+    given = last.partition("\n")[0] if _ else ""
+    return {int(number) for number in re.findall(rf"topic='{re.escape(topic)}', partition=(\d+)", given)}
 
 
 async def shared(monitor: Installation, *workers: WorkerProcess) -> None:
