@@ -71,8 +71,10 @@ async def shared(monitor: Installation, *workers: WorkerProcess) -> None:
     topics = (monitor.topics.evidence, monitor.topics.telemetry)
 
     async def claim() -> bool:
-        if not all(assigned(worker, topic) for worker in workers for topic in topics):
-            return False
+        for topic in topics:
+            given = [assigned(worker, topic) for worker in workers]
+            if not all(given) or len(set[int]().union(*given)) < sum(map(len, given)):
+                return False  # one has none, or what another had before a rebalance
         newest = {(run.topic, run.partition): run.router for _, _, run in await monitor.evidence() if run.mark}
         return {worker.config["worker_id"] for worker in workers} <= {
             router for (topic, _), router in newest.items() if topic == "telemetry"
