@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
+sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))  # behind tests/, where folders have names of their own
 
 import nab_scoring as scoring
 from nab_scoring import LOW_FN, LOW_FP, STANDARD, Corpus, Series
