@@ -45,6 +45,7 @@ async def test_a_new_condition_learns_from_what_is_there(kafka: Kafka, store: Va
             await monitor.operator.activate({**other, "pay.yaml": policy(BEAT, DRIFT), "waits.yaml": waits})
             await monitor.opened("pay")
             assert not monitor.open("waits")
+            await until(lambda: monitor.of("pay", Kind.OPEN), "the decision is on record")
             decision = monitor.of("pay", Kind.OPEN)[0]
             assert "mean 100" in next(one.text for one in decision.readings if one.name == "drift:svc/amount")
             told = [run for _, _, run in await monitor.evidence() if is_history(run)]
