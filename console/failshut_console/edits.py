@@ -77,12 +77,16 @@ class GateEdit:
     in_force: bool
     conditions: tuple[ConditionEdit, ...] = ()
     why: str = ""
+    in_shadow: bool = False  # it will withhold nothing by its own judgement
+    loosened: bool = False  # and did so far
 
     @property
     def closed_ms(self) -> float | None:
         """For how long the gate closes: 0 not at all, None nobody knows, or until there is another policy."""
         if self.what in (What.GONE, What.BAD):
             return None
+        if self.in_shadow:
+            return 0
         known = [one.closed_ms for one in self.conditions]
         return None if None in known else max((one for one in known if one is not None), default=0.0)
 
@@ -90,6 +94,11 @@ class GateEdit:
     def closes(self) -> bool:
         """Whether a gate that has a policy now would close."""
         return self.in_force and self.closed_ms != 0
+
+    @property
+    def needs_consent(self) -> bool:
+        """Whether it closes a gate that has a policy now, or lets through what its policy withheld."""
+        return self.closes or self.loosened
 
     @property
     def words(self) -> str:
@@ -103,6 +112,8 @@ class GateEdit:
             case What.BAD:
                 return f"its policy cannot be used, so it closes: {self.why}"
         begins = "new: " if self.what is What.NEW else "edited, with a new epoch: "
+        if self.in_shadow:
+            return f"{begins}{'from then on' if self.loosened else 'in shadow,'} it withholds nothing by its own judgement"
         if closed == 0:
             return begins + "it is not closed by that"
         most = ", or less where Kafka holds what it must read" if any(one.history for one in self.conditions) else ""
@@ -115,6 +126,7 @@ class GateEdit:
             **asdict(self),
             "conditions": conditions,
             "closes": self.closes,
+            "needs_consent": self.needs_consent,
             "closed_ms": self.closed_ms,
             "words": self.words,
         }
@@ -140,7 +152,9 @@ def _edit(gate: str, old: Entry | None, new: Entry | None, observed: Observed | 
         return GateEdit(gate, new.file, What.SAME, in_force)
     was = old.policy if old is not None else None
     what = What.NEW if was is None else What.EDITED
-    return GateEdit(gate, new.file, what, in_force, tuple(_conditions(was, new.policy, observed)))
+    loosened = new.policy.in_shadow and was is not None and not was.in_shadow
+    conditions = tuple(_conditions(was, new.policy, observed))
+    return GateEdit(gate, new.file, what, in_force, conditions, in_shadow=new.policy.in_shadow, loosened=loosened)
 
 
 def _conditions(was: Policy | None, will_be: Policy, observed: Observed | None) -> Iterator[ConditionEdit]:

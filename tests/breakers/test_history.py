@@ -110,6 +110,56 @@ def test_a_change_in_history_is_no_demand() -> None:
     assert world.is_open()
 
 
+def test_what_was_normal_is_what_came_last_in_history() -> None:
+    """A change in history leaves no level behind that live readings could go back to: the former one is a drift."""
+    world = told_before([48.0 + n % 3 for n in range(60)] + [400.0 + n % 3 for n in range(120)])
+    history(world, 0, everything(world))
+    assert world.is_open()
+    for n in range(160):
+        world.samples([48.0 + n % 3])
+        world.mark(1_000)
+    assert (world.last().cause, world.is_open()) == (Cause.DRIFT, False)
+    for n in range(80):
+        world.samples([400.0 + n % 3])
+        world.mark(1_000)
+    assert world.gate().conditions[1].status is Status.HOLDS
+
+
+def test_a_change_is_learnt_once_however_history_is_cut() -> None:
+    """One run or many: a detector reads each of its readings once, those behind an alarm as well."""
+    values = [48.0 + n % 3 for n in range(40)] + [400.0 + n % 7 for n in range(60)]
+    one, two = told_before(values), told_before(values)
+    end = everything(one)
+    history(one, 0, end)
+    for lo in range(0, end, 7):
+        history(two, lo, min(end, lo + 7))
+    for world in (one, two):
+        world.mark()
+    assert one.is_open()
+    assert one.gate().conditions[1].text == two.gate().conditions[1].text
+
+
+def test_an_edit_gives_no_second_chance_to_what_cannot_be_read() -> None:
+    """Readings that are no numbers count on from before the edit, though history has none of them."""
+    world = World(policy(BEAT, ADWIN))
+    world.send(("beat", "a", None))
+    for n in range(60):
+        world.samples([48.0 + n % 3])
+        world.mark(1_000)
+    assert world.is_open()
+    for _ in range(6):
+        world.send(("fault", "s/x", "nan"))
+    world.activate(policy(BEAT, ADWIN.replace("}", ", delta: 0.01}")))
+    world.mark()
+    history_of_all(world)
+    assert world.is_open()
+    for _ in range(4):
+        world.send(("fault", "s/x", "nan"))
+    world.mark()
+    assert not world.is_open()
+    assert "10 readings" in world.last().because
+
+
 def test_a_limit_is_not_passed_over_history() -> None:
     """A rule that most of history breaks closes for what comes now, and for nothing before."""
     world = told_before([400.0] * 100, policy(BEAT, RULE))

@@ -87,6 +87,18 @@ def test_what_goes_and_what_is_bad_closes() -> None:
     assert "magic" in bad.words
 
 
+@pytest.mark.parametrize("mode", ["shadow", "warn"])
+def test_a_gate_that_stops_withholding_is_asked_about(mode: str) -> None:
+    """It closes nothing, and lets through what it withheld: nobody does that by the way. One that was in shadow is no news."""
+    shadowed = GOOD + f"mode: {mode}\n"
+    found = edited(shadowed)
+    assert (found.loosened, found.needs_consent, found.closes) == (True, True, False)
+    assert "withholds nothing" in found.words
+    again = edited(shadowed.replace("ttl: 2s", "ttl: 3s"), before=shadowed)
+    assert (again.loosened, again.needs_consent) == (False, False)
+    assert edited(GOOD, before=shadowed).needs_consent is False
+
+
 def test_a_new_gate_closes_none_that_is_open() -> None:
     """It has to learn, and nobody is asked about that."""
     found = edits({}, {"refund.yaml": GOOD}, ALL)[0]
@@ -116,7 +128,11 @@ def test_an_activation_that_closes_a_gate_asks_first(failshut: Failshut, kafka: 
     assert [(one["gate"], one["what"], one["closes"]) for one in said] == [("payments.refund", "edited", True)]
     refused = failshut("policy", "activate", folder, *at)
     assert refused.status == 1
-    assert "this would close 1 of the gates in force: payments.refund" in refused.err
+    assert "of the gates in force this would close payments.refund" in refused.err
     assert "nothing was activated" in refused.err
+    assert failshut("policy", "activate", folder, *at, "--yes").status == 0
+    policy.write_text(policy.read_text() + "mode: shadow\n")
+    loosened = failshut("policy", "activate", folder, *at)
+    assert (loosened.status, "let stop withholding payments.refund" in loosened.err) == (1, True), loosened
     assert failshut("policy", "activate", folder, *at, "--yes").status == 0
     assert "unchanged" in failshut("policy", "diff", folder, *at).out

@@ -99,7 +99,7 @@ class Remembering:
                 continue
             taken, text = self._feed(rows[at:], times_ms[at:])
             at += taken
-            if text and not self.deaf:
+            if text:
                 alarms.append(Alarm(at - 1, text))
                 self._demand(text, since_ms, began_ms)
         return alarms
@@ -110,10 +110,17 @@ class Remembering:
         count = len(self._times)
         upto = min(len(rows), (BLOCK if count < BLOCK else 2 * BLOCK) - count)
         some, times_ms = (rows, times_ms) if upto == len(rows) else (rows[:upto], times_ms[:upto])
+        before = pickle.dumps(self.detector) if self.deaf else b""
         alarms = self.detector.take(some, times_ms)
         if alarms:
             upto = alarms[0].index + 1  # the detector is restored to before the alarm, so later rows do not count
             some, times_ms = some[:upto], times_ms[:upto]
+        if alarms and self.deaf:  # it has learnt up to the alarm, and what it remembers begins behind it
+            self.detector = pickle.loads(before)  # noqa: S301 - its own state
+            self._refeed(self.detector, some, times_ms)
+            self._empty()
+            self._copies = [(0, pickle.dumps(self.detector))]
+            return upto, ""
         self._remember(some, times_ms)
         return upto, alarms[0].text if alarms else ""
 

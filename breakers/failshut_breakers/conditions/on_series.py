@@ -74,12 +74,16 @@ class OnSeries(Condition):
         return self._memory.stands and not self._unread_text and not self._limit()
 
     def only_learn(self, only: bool) -> None:
-        """Let it read without demanding anything (history), or no longer: then what it could not read is no matter either."""
+        """Let it read without demanding anything (history), or no longer: then nothing of it is news."""
         self._memory.deaf = only
         if not only:
-            self._in_a_row, self._unread_text = 0, ""
-            self._unread.clear()
             self._judged.clear()
+
+    def take_over_from(self, before: OnSeries) -> None:
+        """Take the place of a condition of the same policy that has read everything live: what it could not read counts on."""
+        self.held, self.late = before.held, before.late
+        self._in_a_row, self._count, self._unread_text = before._in_a_row, before._count, before._unread_text
+        self._unread = before._unread.copy()
 
     def feed(self, reading: Reading, lo: int, moment: Moment) -> list[Demand]:
         demands: list[Demand] = []

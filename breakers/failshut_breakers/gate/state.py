@@ -19,6 +19,7 @@ from failshut.cause import Cause
 from failshut.seal import name_of
 from failshut_breakers.command import Bypass
 from failshut_breakers.conditions import Condition, Moment, Status, build
+from failshut_breakers.conditions.on_series import OnSeries
 from failshut_breakers.decisions.decision import Breaker as State
 from failshut_breakers.decisions.decision import Decision, Kind
 from failshut_breakers.decisions.permits import lives_by_seals
@@ -103,10 +104,10 @@ class Gate:
         """Let the twins that have read an activation's history take the place of their conditions."""
         for twin in self.twins.grown(version, moment):
             at = next((at for at, one in enumerate(self.conditions) if one.name == twin.name), None)
-            if at is None or not takes_the_place(twin, self.conditions[at]):
+            old = self.conditions[at] if at is not None else None
+            if at is None or not isinstance(old, OnSeries) or not takes_the_place(twin, old):
                 continue
-            old = self.conditions[at]
-            twin.held = old.held
+            twin.take_over_from(old)
             self.conditions[at] = twin
             self.known[twin.name] = (self.known[twin.name][0], twin)
             for fed in self.by_key.values():

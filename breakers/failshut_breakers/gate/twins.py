@@ -94,9 +94,9 @@ class Twins:
             except Exception:  # noqa: BLE001 - whatever fails in a twin, its condition goes on without it
                 self._drop(name)
 
-    def grown(self, version: int, moment: Moment) -> list[Condition]:
+    def grown(self, version: int, moment: Moment) -> list[OnSeries]:
         """Return the twins that read an activation's history, after they read what is live since. They are twins no more."""
-        found: list[Condition] = []
+        found: list[OnSeries] = []
         for name, twin in [(name, twin) for name, (of, twin) in self.by_name.items() if of == version]:
             with suppress(Exception):  # as above
                 twin.only_learn(False)

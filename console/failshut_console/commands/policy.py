@@ -152,27 +152,33 @@ def _tell_edit(item: GateEdit) -> None:
 
 
 def _agreed(found: list[GateEdit], yes: bool) -> None:
-    """Say what an activation costs, and ask where it closes a gate that has a policy now.
+    """Say what an activation costs, and ask where it closes a gate that has a policy now, or lets it stop withholding.
 
     Raises:
         Trouble: it was not agreed to.
     """
-    closing = [item for item in found if item.closes]
+    asked = [item for item in found if item.needs_consent]
     for item in found:
         if item.what != "unchanged":
             _tell_edit(item)
-    if not closing or yes:
+    if not asked or yes:
         return
-    names = ", ".join(item.gate for item in closing[:5]) + (" and more" if len(closing) > 5 else "")
+    parts = [("close", [item.gate for item in asked if item.closes])]
+    parts += [("let stop withholding", [item.gate for item in asked if item.loosened])]
+    does = "; ".join(f"{verb} {_few(gates)}" for verb, gates in parts if gates)
     if not sys.stdin.isatty():
         raise Trouble(
-            f"this would close {len(closing)} of the gates in force: {names}",
+            f"of the gates in force this would {does}",
             "nothing was activated; what is in force stays",
             "give --yes to activate it all the same, and look with `failshut policy diff`",
             Exit.REFUSED,
         )
-    if not typer.confirm(f"This closes {names}. Activate?"):
+    if not typer.confirm(f"This would {does}. Activate?"):
         raise Trouble("not agreed to", "nothing was activated; what is in force stays", "", Exit.REFUSED)
+
+
+def _few(gates: list[str]) -> str:
+    return ", ".join(gates[:5]) + (f" and {len(gates) - 5} more" if len(gates) > 5 else "")
 
 
 @group.command("activate")
@@ -193,7 +199,7 @@ def activate(
     ] = 0,
     jwks: Jwks = "",
     yes: Annotated[
-        bool, typer.Option("--yes", help="Do not ask before a gate closes by it. Scripts need it for that.")
+        bool, typer.Option("--yes", help="Do not ask before a gate closes by it, or stops withholding. Scripts need it.")
     ] = False,
 ) -> None:
     """Put a folder of policies in force, signed with your key. It replaces the whole bundle: a gate without a file closes.

@@ -17,11 +17,12 @@ import stat
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from failshut.whole_file import write_whole
 from failshut_gateway.access.grant import BadGrant, Grant
 from failshut_gateway.access.key_text import digest_of, id_of, new_key
+from failshut_gateway.wire.strict_json import strict
 
 VERSION: Final = 1
 #: A longer file is refused. A key has about 400 bytes.
@@ -38,7 +39,7 @@ class BadFile(ValueError):
 def parse(content: bytes) -> tuple[Grant, ...]:
     """Return all entries. Raises BadFile unless every one of them can be read."""
     try:
-        document = json.loads(content, object_pairs_hook=_no_twins)
+        document = strict(content)
     except (ValueError, RecursionError) as error:
         raise BadFile("not JSON") from error
     if not isinstance(document, dict) or set(document) != {"failshut_access", "keys"}:
@@ -169,10 +170,3 @@ def _locked(path: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
-
-
-def _no_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a member stands twice")
-    return found

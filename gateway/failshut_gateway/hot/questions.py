@@ -6,9 +6,10 @@ specification asks. A member that stands twice, NaN, and what is not UTF-8 are m
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any, Final
+
+from failshut_gateway.wire.strict_json import strict
 
 EVALUATIONS_MAX: Final = 100
 EXECUTE_ALL: Final = "execute_all"
@@ -52,7 +53,7 @@ class Batch:
 def read_document(body: bytes) -> dict[str, Any]:
     """Return the JSON object of a body. Raises Malformed."""
     try:
-        document = json.loads(body.decode("utf-8"), object_pairs_hook=_no_twins, parse_constant=_no_constant)
+        document = strict(body)
     except (ValueError, RecursionError) as error:
         raise Malformed("the body is not JSON in UTF-8, or a member stands twice") from error
     if not isinstance(document, dict):
@@ -107,14 +108,3 @@ def _object(name: str, value: object) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise Malformed(f"{name} is not an object")
     return value
-
-
-def _no_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a member stands twice")
-    return found
-
-
-def _no_constant(text: str) -> Any:
-    raise ValueError(f"{text} is not JSON")

@@ -11,7 +11,6 @@ Limits: a token counts until its `exp`, whatever its issuer withdraws before tha
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -20,6 +19,7 @@ import jwt
 
 from failshut_gateway.access.grant import ROLES
 from failshut_gateway.identity.proven import LIFE_MS_MAX, BadIdentity
+from failshut_gateway.wire.strict_json import strict
 
 TOKEN_BYTES_MAX: Final = 8 * 1024
 KID_CHARS_MAX: Final = 256
@@ -228,20 +228,9 @@ def _object(part: bytes, what: str) -> dict[str, Any]:
 
 def _parsed(data: bytes, what: str) -> dict[str, Any]:
     try:
-        found = json.loads(data.decode("utf-8"), object_pairs_hook=_no_twins, parse_constant=_no_constant)
+        found = strict(data)
     except (ValueError, RecursionError) as error:
         raise BadIdentity(f"{what} cannot be read") from error
     if not isinstance(found, dict):
         raise BadIdentity(f"{what}: not an object")
     return found
-
-
-def _no_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a member stands twice")
-    return found
-
-
-def _no_constant(text: str) -> Any:
-    raise ValueError(f"{text} is not JSON")
