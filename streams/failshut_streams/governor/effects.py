@@ -56,6 +56,7 @@ class Effects:
         self._metrics = metrics
         self._clock = clock
         self._pending: dict[str, Decision] = {}
+        self._unsigned: dict[str, Decision] = {}  # by gate: the permit with probe tokens that was of no use when its turn came
         # Closings are written in a lane of their own, so that none waits behind renewals. Which lane answers first does not
         # matter: the store compares epochs.
         self._wakes = {Kind.CLOSE: asyncio.Event(), Kind.OPEN: asyncio.Event()}
@@ -74,7 +75,9 @@ class Effects:
         self._metrics.decided(decisions)
         for decision in decisions:
             if decision.kind is not Kind.NOTE:
-                self._pending[decision.gate] = _with_tokens_of(self._pending.get(decision.gate), decision)
+                unsigned = self._unsigned.pop(decision.gate, None)
+                waiting = self._pending.get(decision.gate, unsigned)
+                self._pending[decision.gate] = _with_tokens_of(waiting, decision)
                 self.last[decision.gate] = decision
                 self._wakes[_lane_of(decision)].set()
             sent = await self._producer.send(self._topic, encode_decision(decision), key=decision.gate.encode(), partition=None)
@@ -108,6 +111,7 @@ class Effects:
         """Let go of gates that another worker governs now."""
         for gate in gates:
             self._pending.pop(gate, None)
+            self._unsigned.pop(gate, None)
             self.last.pop(gate, None)
             self._tails.pop(gate, None)
             self.refusals.forget(gate)
@@ -116,6 +120,7 @@ class Effects:
         """Let go of gates that no policy speaks of any more, but for those whose closing waits for the store."""
         for gate in gates:
             if gate not in self._pending:
+                self._unsigned.pop(gate, None)
                 self.last.pop(gate, None)
                 self._tails.pop(gate, None)
                 self.refusals.forget(gate)
@@ -163,7 +168,7 @@ class Effects:
         for gate, decision in batch.items():
             if decision.kind is not Kind.CLOSE and ends_ms(decision) <= now_ms:
                 self._count("lapsed_unsigned", 1)
-                del self._pending[gate]
+                self._leave_unsigned(decision)
                 continue
             try:
                 pairs.append((statement_of(decision, self._key, now_ms), encode_decision(decision)))
@@ -171,6 +176,7 @@ class Effects:
             except FutureEvidence as error:
                 logger.warning("not signed: %s", error)
                 self._count("future_evidence", 1)
+                self._leave_unsigned(decision)
         taken = await self._store.write(pairs)
         for gate, decision in batch.items():
             if self._pending.get(gate) is decision:
@@ -184,6 +190,12 @@ class Effects:
                 self._refused(decision, answer, now_ms)
         for decision in self._pending.values():  # more than one batch, or newer than what was written
             self._wakes[_lane_of(decision)].set()
+
+    def _leave_unsigned(self, decision: Decision) -> None:
+        """Let go of a permit that nobody can use. Its probe tokens were never handed out, so the next renewal brings them."""
+        del self._pending[decision.gate]
+        if decision.tokens:
+            self._unsigned[decision.gate] = decision
 
     async def write_seals(self) -> None:
         """Sign and write the newest seal of each partition.
