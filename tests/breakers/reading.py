@@ -62,8 +62,8 @@ class Reader:
         accepted = sum(self.conditions[name].trips for name in self.bypassed)
         return bool(votes) and len(votes) + accepted >= self.wanted
 
-    def closed_alone(self) -> bool:
-        return any(one.alone(self.now_ms) for name, one in self.conditions.items() if name not in self.bypassed)
+    def closed_alone(self, bypassed: bool = False) -> bool:
+        return any(one.alone(self.now_ms) for name, one in self.conditions.items() if bypassed or name not in self.bypassed)
 
     # --- a record of evidence, and a mark behind it ---
 
@@ -110,7 +110,8 @@ class Reader:
 
     def _trip(self, names: set[str]) -> None:
         """Close, or renew a closing; of a record the first closing counts, and whose demands followed."""
-        self.closed_by = self.closed_by | names if self.tripped else set(names)
+        stay = {name for name in self.closed_by if self.tripped or self.conditions[name].by_probes}
+        self.closed_by = stay | names
         self.tripped = self.renewed = True
         self.closing_ms, self.bypassed = self.newest_ms, set()
         self.state = "LOCKED" if self.state == "LOCKED" else "TRIPPED"
@@ -140,7 +141,7 @@ class Reader:
         demanding = self.votes(bypassed=True)
         told = [self.conditions[name] for name in self.closed_by]
         news = all(one.news(self.closing_ms, self.now_ms) and (self.probes > 0 or not one.by_probes) for one in told)
-        return len(demanding) < self.wanted and news and not self.closed_alone()
+        return len(demanding) < self.wanted and news and not self.closed_alone(bypassed=True)
 
     def _conclude(self) -> str:
         for one in self.conditions.values():

@@ -392,5 +392,7 @@ class Unreadable(Told):
         self.times.append(time_ms)
 
     def says(self, now_ms: int) -> Said:
-        there = sum(time_ms > now_ms - self.settings["window_ms"] for time_ms in self.times)
-        return ("demands", False) if there >= self.settings["at_least"] else HOLDS
+        window_ms, more = int(self.settings["window_ms"]), int(self.settings["at_least"]) - 1
+        there = sorted(time_ms for time_ms in self.times if time_ms > now_ms - window_ms)
+        close = any(last - first < window_ms for first, last in zip(there, there[more:], strict=False))
+        return ("demands", False) if close else HOLDS

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from log import INSTALLATION, START_MS, policy
 
+from failshut_breakers.command import Bypass
 from failshut_breakers.conditions import Condition, Moment, Status, build
 from failshut_breakers.decisions.decision import Breaker as State
 from failshut_breakers.evidence.records import (
@@ -18,6 +19,7 @@ from failshut_breakers.evidence.records import (
     Samples,
     Unreadable,
 )
+from failshut_breakers.gate.orders import could_not_open
 from failshut_breakers.gate.state import Gate
 from failshut_breakers.gate.step import Record, Step
 from failshut_breakers.gate.turn import Turn
@@ -148,3 +150,63 @@ def test_news_is_as_much_as_ends_a_demand() -> None:
     assert one.news(START_MS + 1_000) == ""
     one.feed(values(GOOD, ms=1_000), 0, at(3_000))
     assert one.news(START_MS + 1_000) == "59 of 60 readings of x from after the closing"
+
+
+def test_unreadable_records_count_together_in_whatever_order_they_come() -> None:
+    """One partition is read far ahead of another: three within ten seconds are three, and two that lie far apart are none."""
+    one = condition("unreadable: {at_least: 3, window: 10s}")
+    demands = one.feed(Unreadable([FaultRow(n, 0, START_MS + ms, "x") for n, ms in enumerate((0, 100_000, 4_000))]), 0, at(0))
+    assert (demands, one.status) == ([], Status.HOLDS)
+    (demand,) = one.feed(Unreadable([FaultRow(3, 0, START_MS + 8_000, "x")]), 0, at(0))
+    assert (demand.offset, one.status) == (3, Status.DEMANDS)
+    one.tick(at(9_999))
+    assert one.status is Status.DEMANDS
+    one.tick(at(10_000))
+    assert one.status is Status.HOLDS
+
+
+def test_unreadable_records_are_bounded_while_evidence_time_stands_still() -> None:
+    """A flood is remembered by its newest records, which go on demanding until the window has left them behind."""
+    one = condition("unreadable: {at_least: 2, window: 10s}")
+    one.feed(Unreadable([FaultRow(n, 0, START_MS + n * 1_000, "x") for n in range(500)]), 0, at(0))
+    assert len(one._times) <= 8  # type: ignore[attr-defined]
+    one.tick(at(507_999))
+    assert one.status is Status.DEMANDS
+    one.tick(at(508_000))
+    assert one.status is Status.HOLDS
+
+
+def test_a_later_closing_forgets_nothing_that_only_probes_can_answer() -> None:
+    """Executions failed, and a minute later a record cannot be read. What resets by itself must not forget the executions."""
+    one = OneGate(policy(FAILURES, "unreadable: {window: 1s}", reset="{after: 5s, probes: 0}"))
+    assert one.mark(0) == "armed"
+    assert one.mark(1_000, outcomes("failed", 3, ms=500)) == ""
+    assert one.mark(60_000, Unreadable([FaultRow(900, 0, START_MS + 60_000, "x")])) == ""
+    assert one.gate.breaker.closing is not None
+    assert one.gate.breaker.closing.conditions == {"failure_rate", "unreadable"}
+    assert {one.mark(ms) for ms in range(61_000, 120_000, 1_000)} == {""}
+
+
+def test_a_later_closing_forgets_no_condition_that_the_policy_lost() -> None:
+    """An edit takes the condition that closed the gate away. A flaw that comes and goes is no reason to reset without it."""
+    one = OneGate(policy(RULE, "unreadable: {window: 1s}", reset="{after: 5s, probes: 0}"))
+    one.mark(0, values(*[GOOD] * 5))
+    assert one.mark(1_000, values(*[BAD] * 5, ms=500)) == ""
+    entry = Entry("g", "p.yaml", "sha256:1", parse_policy(policy("unreadable: {window: 1s}", reset="{after: 5s, probes: 0}")), "")
+    one.gate.activate(entry, 1, Place("control", 0, 1, 0), "operator", Turn())
+    assert one.mark(2_000, Unreadable([FaultRow(1_900, 0, START_MS + 1_900, "x")])) == ""
+    assert {one.mark(ms) for ms in range(3_000, 60_000, 1_000)} == {""}
+
+
+def test_a_reset_asks_what_the_bypass_covered() -> None:
+    """A reset ends the bypass, so a condition without evidence would close the gate again at once: the order is refused."""
+    one = OneGate(policy(RULE, "unreadable: {window: 1s}", "heartbeat: {source: a, every: 1s, grace: 3s}"))
+    one.gate.bypass = Bypass(
+        **{"id": "o1", "gate": "g", "by": "eve", "why": "so", "installation": INSTALLATION, "signed_ms": START_MS},
+        epoch=one.gate.epoch, conditions=["heartbeat:a"], until_ms=START_MS + 3_600_000,
+    )  # fmt: skip
+    one.mark(0, values(*[GOOD] * 5))
+    assert one.gate.interlock() is None
+    assert could_not_open(one.gate, at(1_000)) == one.gate.interlock(bypassed=True).text  # type: ignore[union-attr]
+    one.gate.bypass = None
+    assert one.mark(1_000) == ""

@@ -269,34 +269,20 @@ async def test_probe_tokens_outlive_the_permit_that_brought_them() -> None:
     assert [decode_decision(value).tokens for value in records.values] == [3, 0, 3, 0]
 
 
-@pytest.mark.parametrize("late_ms", [-2_500, 0], ids=["lapsed", "ahead of this clock"])
-async def test_probe_tokens_outlive_a_permit_that_could_not_be_signed(late_ms: int) -> None:
-    """A worker that lags drops the PROVING permit itself. Its tokens were never handed out: the next renewal brings them."""
+@pytest.mark.parametrize("evidence_ms", [NOW_MS - 2_500, NOW_MS + 60_000], ids=["lapsed", "ahead of this clock"])
+async def test_probe_tokens_outlive_a_permit_that_could_not_be_signed(evidence_ms: int) -> None:
+    """A worker that lags drops the PROVING permit itself. No token was handed out: a renewal of it brings them, and it alone."""
     effects, store, _ = made()
-    at_ms = NOW_MS + late_ms if late_ms else NOW_MS + 60_000
-    useless = {"evidence_ms": at_ms, "exp_ms": at_ms + 2_000, "mode": "proving"}
-    await effects.take([decision(Kind.OPEN, offset=1, tokens=3, probe_epoch="e1", **useless)])
-    await effects.write_pending()
-    await effects.take([decision(offset=2, probe_epoch="e1", **useless)])
-    await effects.write_pending()
-    assert not store.given
-    await effects.take([decision(offset=3, mode="proving", probe_epoch="e1")])
-    await effects.write_pending()
-    await effects.take([decision(offset=4, mode="proving", probe_epoch="e1")])
-    await effects.write_pending()
-    assert [(it.offset, len(it.tokens)) for given in store.given for it in given] == [(3, 3), (4, 0)]
-
-
-@pytest.mark.parametrize("between", [Kind.CLOSE, Kind.OPEN])
-async def test_probe_tokens_of_an_unsigned_permit_do_not_outlive_its_proving(between: Kind) -> None:
-    """A closing or another opening takes its place: a later renewal brings no tokens."""
-    effects, store, _ = made()
-    lapsed = {"evidence_ms": NOW_MS - 2_500, "exp_ms": NOW_MS - 500, "mode": "proving"}
-    await effects.take([decision(Kind.OPEN, offset=1, tokens=3, probe_epoch="e1", **lapsed)])
-    await effects.write_pending()
-    await effects.take([decision(between, offset=2), decision(offset=3, mode="proving", probe_epoch="e1")])
-    await effects.write_pending()
-    assert [(it.offset, it.tokens) for it in store.given[-1]] == [(3, ())]
+    useless = {"evidence_ms": evidence_ms, "exp_ms": evidence_ms + 2_000, "mode": "proving", "probe_epoch": "e1"}
+    for between in ((), [decision(Kind.CLOSE, offset=3)], [decision(Kind.OPEN, offset=3)]):
+        for lapsed in (decision(Kind.OPEN, offset=1, tokens=3, **useless), decision(offset=2, **useless)):
+            await effects.take([lapsed])
+            await effects.write_pending()
+        await effects.take([*between, decision(offset=4, probe_epoch="e1")])
+        await effects.write_pending()
+        await effects.take([decision(offset=5, probe_epoch="e1")])
+        await effects.write_pending()
+    assert [(it.offset, len(it.tokens)) for given in store.given for it in given] == [(4, 3), (5, 0)] + [(4, 0), (5, 0)] * 2
 
 
 async def test_what_is_not_on_record_is_noticed() -> None:

@@ -93,7 +93,7 @@ def could_not_open(gate: Gate, moment: Moment) -> str:
     """Return what would keep the gate closed although its breaker did not, or nothing."""
     if not moment.evidence_ms:
         return "evidence time"
-    condition = gate.interlock()
+    condition = gate.interlock(bypassed=True)  # a reset ends the bypass
     return condition.text if condition is not None else ""
 
 

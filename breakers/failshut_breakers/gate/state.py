@@ -180,6 +180,8 @@ class Gate:
         if turn.tripped and standing is not None:
             self.breaker.amend(closing=replace(standing, conditions=standing.conditions | closing.conditions))
             return
+        if standing is not None:
+            closing = replace(closing, conditions=closing.conditions | self._unanswered(standing))
         turn.tripped = True
         turn.counts = self.breaker.state is State.ARMED
         if self.breaker.state is State.LOCKED:
@@ -192,6 +194,10 @@ class Gate:
             self.breaker.move(State.TRIPPED, closing)
         self.bypass = None
         turn.renew(closing.origin)
+
+    def _unanswered(self, closing: Closing) -> frozenset[str]:
+        """Return what closed the gate and cannot tell by itself that it is better: only probes can, or an operator."""
+        return closing.conditions - {condition.name for condition in self.conditions if not condition.needs_probes}
 
     def prove(self, record_epoch: int, moment: Moment, turn: Turn) -> None:
         """Begin PROVING, or arm at once where the policy wants no probes."""
@@ -255,10 +261,10 @@ class Gate:
             and (bypassed or not self.bypasses(condition.name))
         ]
 
-    def interlock(self) -> Condition | None:
-        """Return the first condition that closes the gate by itself, if one does."""
+    def interlock(self, bypassed: bool = False) -> Condition | None:
+        """Return the first condition that closes the gate by itself, if one does; `bypassed`: whether or not one is bypassed."""
         for condition in self.conditions:
-            if condition.interlocks and not self.bypasses(condition.name):
+            if condition.interlocks and (bypassed or not self.bypasses(condition.name)):
                 return condition
         return None
 

@@ -62,13 +62,15 @@ __all__ = [
     "read_bundle",
 ]
 
-MEANING = 4
+MEANING = 5
 """Which version of docs/policy.md decides.
 
 1: demands ended with time, absence was a vote, resets needed no news (0.1). 2: a policy without `in_flight` let work finish
 (before 0.2 was released). 3: it cancels. 4: a policy is named by what it says, no longer by the bytes of its file; an
 activation of the same in other words changes nothing. `anomaly` and `conformance` without a detector use local_seasonal and
-bernoulli_cusum, not seasonal_record and fhddm; detectors go on judging after an alarm.
+bernoulli_cusum, not seasonal_record and fhddm; detectors go on judging after an alarm. 5: a later closing keeps
+among its conditions those that can give no news by themselves; a reset asks bypassed conditions, too; unreadable records count
+that lie within the window of each other, in whatever order they come.
 """
 
 CANCELS_SINCE = 3
