@@ -192,7 +192,8 @@ def test_a_later_closing_forgets_no_condition_that_the_policy_lost() -> None:
     one = OneGate(policy(RULE, "unreadable: {window: 1s}", reset="{after: 5s, probes: 0}"))
     one.mark(0, values(*[GOOD] * 5))
     assert one.mark(1_000, values(*[BAD] * 5, ms=500)) == ""
-    entry = Entry("g", "p.yaml", "sha256:1", parse_policy(policy("unreadable: {window: 1s}", reset="{after: 5s, probes: 0}")), "")
+    edited = parse_policy(policy("unreadable: {window: 1s}", reset="{after: 5s, probes: 0}"))
+    entry = Entry("g", "p.yaml", "sha256:1", edited, "")
     one.gate.activate(entry, 1, Place("control", 0, 1, 0), "operator", Turn())
     assert one.mark(2_000, Unreadable([FaultRow(1_900, 0, START_MS + 1_900, "x")])) == ""
     assert {one.mark(ms) for ms in range(3_000, 60_000, 1_000)} == {""}
@@ -202,7 +203,7 @@ def test_a_reset_asks_what_the_bypass_covered() -> None:
     """A reset ends the bypass, so a condition without evidence would close the gate again at once: the order is refused."""
     one = OneGate(policy(RULE, "unreadable: {window: 1s}", "heartbeat: {source: a, every: 1s, grace: 3s}"))
     one.gate.bypass = Bypass(
-        **{"id": "o1", "gate": "g", "by": "eve", "why": "so", "installation": INSTALLATION, "signed_ms": START_MS},
+        id="o1", gate="g", by="eve", why="so", installation=INSTALLATION, signed_ms=START_MS,
         epoch=one.gate.epoch, conditions=["heartbeat:a"], until_ms=START_MS + 3_600_000,
     )  # fmt: skip
     one.mark(0, values(*[GOOD] * 5))

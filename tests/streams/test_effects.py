@@ -271,7 +271,7 @@ async def test_probe_tokens_outlive_the_permit_that_brought_them() -> None:
 
 @pytest.mark.parametrize("evidence_ms", [NOW_MS - 2_500, NOW_MS + 60_000], ids=["lapsed", "ahead of this clock"])
 async def test_probe_tokens_outlive_a_permit_that_could_not_be_signed(evidence_ms: int) -> None:
-    """A worker that lags drops the PROVING permit itself. No token was handed out: a renewal of it brings them, and it alone."""
+    """A worker that lags drops the PROVING permit itself. No token was handed out: its renewal brings them."""
     effects, store, _ = made()
     useless = {"evidence_ms": evidence_ms, "exp_ms": evidence_ms + 2_000, "mode": "proving", "probe_epoch": "e1"}
     for between in ((), [decision(Kind.CLOSE, offset=3)], [decision(Kind.OPEN, offset=3)]):

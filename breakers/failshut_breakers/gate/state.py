@@ -262,7 +262,7 @@ class Gate:
         ]
 
     def interlock(self, bypassed: bool = False) -> Condition | None:
-        """Return the first condition that closes the gate by itself, if one does; `bypassed`: whether or not one is bypassed."""
+        """Return the first condition that closes the gate by itself: of those that are not bypassed, or of all (`bypassed`)."""
         for condition in self.conditions:
             if condition.interlocks and (bypassed or not self.bypasses(condition.name)):
                 return condition

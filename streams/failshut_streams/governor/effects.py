@@ -165,7 +165,7 @@ class Effects:
         pairs: list[tuple[Statement, bytes]] = []
         written: list[Decision] = []
         now_ms = self._clock()
-        for gate, decision in batch.items():
+        for decision in batch.values():
             if decision.kind is not Kind.CLOSE and ends_ms(decision) <= now_ms:
                 self._count("lapsed_unsigned", 1)
                 self._leave_unsigned(decision)
