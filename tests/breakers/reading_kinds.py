@@ -365,7 +365,7 @@ class FailureRate(Told):
 
     def opened(self, is_open: bool, latched: bool, now_ms: int) -> None:
         """The gate is open or closed; or its breaker latched that it was quiet for too long, and probes will tell."""
-        self.open_ms = (self.open_ms or now_ms) if is_open else 0
+        self.open_ms = (self.open_ms or now_ms) if is_open and not latched else 0
         self.quiet = self.quiet and not latched
 
     def says(self, now_ms: int) -> Said:

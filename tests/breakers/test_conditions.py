@@ -191,12 +191,14 @@ class TestHeartbeat:
         assert (one.status, one.text) == (Status.DEMANDS, "no heartbeat from a for 3.2 s")
 
     def test_an_old_beat_is_an_old_beat(self) -> None:
-        """A beat that is delivered late is no sign of life; as the first one it is already missing, and that is a demand."""
+        """A beat that is delivered late is no sign of life. As the first one it is missing at the mark: a demand."""
         one = condition(self.TEXT)
-        assert self.beat(one, NOW.evidence_ms - 3_001)
+        assert not self.beat(one, NOW.evidence_ms - 3_001)
+        assert one.tick(NOW)
         assert one.status is Status.DEMANDS
         self.beat(one, NOW.evidence_ms)
         self.beat(one, NOW.evidence_ms - 9_000)
+        assert not one.tick(NOW)
         assert one.status is Status.HOLDS
 
     def test_a_value_that_cannot_be_read_is_no_sign_of_life(self) -> None:

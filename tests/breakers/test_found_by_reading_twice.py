@@ -211,3 +211,17 @@ def test_a_reset_asks_what_the_bypass_covered() -> None:
     assert could_not_open(one.gate, at(1_000)) == one.gate.interlock(bypassed=True).text  # type: ignore[union-attr]
     one.gate.bypass = None
     assert one.mark(1_000) == ""
+
+
+def test_a_gate_that_was_quiet_is_not_quiet_again_under_a_bypass() -> None:
+    """The breaker remembers that it tripped for want of executions, so an order in the meantime finds no new demand."""
+    one = OneGate(policy(FAILURES.replace("}", ", quiet: closes}"), reset="{probes: 2}"))
+    assert [one.mark(ms) for ms in (0, 10_000)] == ["armed", ""]
+    assert one.gate.breaker.state is State.TRIPPED
+    assert not one.gate.votes(bypassed=True)
+    one.gate.bypass = Bypass(
+        id="o1", gate="g", by="eve", why="so", installation=INSTALLATION, signed_ms=START_MS,
+        epoch=one.gate.epoch, conditions=["failure_rate"], until_ms=START_MS + 3_600_000,
+    )  # fmt: skip
+    assert [one.mark(ms) for ms in range(11_000, 40_000, 1_000)] == ["bypass"] * 29
+    assert not one.gate.votes(bypassed=True)

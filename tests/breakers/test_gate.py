@@ -175,7 +175,7 @@ class TestInterlocks:
     """What lapses comes back by itself."""
 
     def test_a_heartbeat_lapses_and_comes_back(self) -> None:
-        """Closed at the first mark past the grace, without a trip; open again with the next beat, under a new epoch."""
+        """Closed at the first mark past the grace, without a trip; open again at the first mark behind a beat: a new epoch."""
         world = opened(policy(BEAT))
         world.marks(800)
         assert world.is_open()
@@ -183,6 +183,8 @@ class TestInterlocks:
         lapse = world.last()
         assert (lapse.kind, lapse.cause, lapse.breaker) == (Kind.CLOSE, Cause.HEARTBEAT, State.ARMED)
         world.send(("beat", "a", None))
+        assert world.last() is lapse
+        world.mark()
         assert world.last().kind is Kind.OPEN
         assert world.last().epoch > lapse.epoch
 

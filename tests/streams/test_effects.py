@@ -273,7 +273,8 @@ async def test_probe_tokens_outlive_the_permit_that_brought_them() -> None:
 async def test_probe_tokens_outlive_a_permit_that_could_not_be_signed(evidence_ms: int) -> None:
     """A worker that lags drops the PROVING permit itself. No token was handed out: its renewal brings them."""
     effects, store, _ = made()
-    useless: dict[str, Any] = {"evidence_ms": evidence_ms, "exp_ms": evidence_ms + 2_000, "mode": "proving", "probe_epoch": "e1"}
+    useless: dict[str, Any] = {"evidence_ms": evidence_ms, "exp_ms": evidence_ms + 2_000}
+    useless |= {"mode": "proving", "probe_epoch": "e1"}
     for between in ((), [decision(Kind.CLOSE, offset=3)], [decision(Kind.OPEN, offset=3)]):
         for lapsed in (decision(Kind.OPEN, offset=1, tokens=3, **useless), decision(offset=2, **useless)):
             await effects.take([lapsed])

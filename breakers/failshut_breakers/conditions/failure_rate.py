@@ -111,10 +111,12 @@ class FailureRateCondition(Condition):
         return min(min(self._seconds, default=NEVER_MS) * 1000 + self._window_ms, quiet_ms)
 
     def gate_is_open(self, open_: bool, tripped: bool, moment: Moment) -> None:
-        if open_ is not (self._open_since_ms > 0):
-            self._open_since_ms = max(1, moment.evidence_ms) if open_ else 0
-        if tripped:
-            self._quiet = False  # the breaker remembers, and its probes are executions
+        counts = open_ and not tripped  # the breaker remembers what tripped it, and its probes are executions
+        if counts is not (self._open_since_ms > 0):
+            self._open_since_ms = max(1, moment.evidence_ms) if counts else 0
+        if tripped and self._quiet:
+            self._quiet = False
+            self._judge()
 
     def inherit(self, before: Condition) -> None:
         if isinstance(before, FailureRateCondition):

@@ -36,25 +36,18 @@ class HeartbeatCondition(Condition):
     def feed(self, reading: Reading, lo: int, moment: Moment) -> list[Demand]:
         if isinstance(reading, Samples):
             skip = reading.before(lo)
-            if skip == reading.count:
-                return []
-            return self._beat("", reading.time_max(skip), reading.place(reading.count - 1), moment)
-        if isinstance(reading, Beats):
-            rows = [row for row in reading.rows if row[0] >= lo]
-            who = reading.instance if self._instances > 1 else ""
-            return self._beat(who, max(row[2] for row in rows), rows[-1][:2], moment) if rows else []
-        return []
+            if skip < reading.count:
+                self._beat("", reading.time_max(skip))
+        elif isinstance(reading, Beats):
+            times_ms = [row[2] for row in reading.rows if row[0] >= lo]
+            if times_ms:
+                self._beat(reading.instance if self._instances > 1 else "", max(times_ms))
+        return []  # judged at the mark: other beats may still follow in their own blocks
 
-    def _beat(self, who: str, time_ms: int, place: tuple[int, int], moment: Moment) -> list[Demand]:
-        before = self.status
+    def _beat(self, who: str, time_ms: int) -> None:
         self._last_ms[who] = max(self._last_ms.get(who, 0), time_ms)
         if len(self._last_ms) > INSTANCES_TIMES * self._instances:
             del self._last_ms[min(self._last_ms, key=lambda one: (self._last_ms[one], one))]
-        if self._instances > 1:
-            return []  # judged at the mark: other instances' beats may still follow in their own blocks
-        self._judge(moment)
-        began = self.status is Status.DEMANDS and before is not Status.DEMANDS
-        return [Demand(*place, self.text)] if began else []
 
     def tick(self, moment: Moment) -> bool:
         before = self.status

@@ -70,7 +70,8 @@ MEANING = 5
 activation of the same in other words changes nothing. `anomaly` and `conformance` without a detector use local_seasonal and
 bernoulli_cusum, not seasonal_record and fhddm; detectors go on judging after an alarm. 5: a later closing keeps
 among its conditions those that can give no news by themselves; a reset asks bypassed conditions, too; unreadable records count
-that lie within the window of each other, in whatever order they come.
+that lie within the window of each other, in whatever order they come; every heartbeat is judged at marks; what tripped for
+want of executions is no demand while a bypass keeps the gate open.
 """
 
 CANCELS_SINCE = 3
