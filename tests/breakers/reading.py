@@ -3,7 +3,7 @@
 It is told evidence in the order of its places, and decides anew at each mark. reading_kinds.py says what each condition says;
 here stand votes, the breaker, and operators' orders.
 
-Limits: edits of a policy, several detectors that vote, and several series together are not read here.
+Limits: a condition whose settings change, several detectors that vote, and several series together are not read here.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ class Reader:
         self.bypass_ends_ms = 0
         self.stood: set[str] = set()  # whose demands counted at the end of the last record
         self.known: dict[str, set[str]] = {name: set() for name in conditions}
+        self.needed = probes  # of the present PROVING
         self.now_ms = self.newest_ms = 0
         self.tripped = self.renewed = self.resets = False  # in this record
 
@@ -110,18 +111,22 @@ class Reader:
 
     def _trip(self, names: set[str]) -> None:
         """Close, or renew a closing; of a record the first closing counts, and whose demands followed."""
-        stay = {name for name in self.closed_by if self.tripped or self.conditions[name].by_probes}
+        stay = {name for name in self.closed_by if self.tripped or name in self._gone() or self.conditions[name].by_probes}
         self.closed_by = stay | names
         self.tripped = self.renewed = True
         self.closing_ms, self.bypassed = self.newest_ms, set()
         self.state = "LOCKED" if self.state == "LOCKED" else "TRIPPED"
+
+    def _gone(self) -> set[str]:
+        """What closed the gate and is in the policy no more: it can give no news."""
+        return self.closed_by - self.conditions.keys()
 
     def _probe(self, event: Event) -> None:
         if event.probe in self.proven:
             return  # a token counts once
         if event.what == "ok":
             self.proven.add(event.probe)
-            if len(self.proven) >= self.probes:
+            if len(self.proven) >= self.needed:
                 self.state, self.closed_by, self.renewed = "ARMED", set(), True
         elif event.what != "cancelled":
             self._trip(self.closed_by)
@@ -133,13 +138,14 @@ class Reader:
         if self.state == "PROVING" and self.newest_ms >= self.proving_ends_ms:
             self._trip(self.closed_by)
         if self.state == "TRIPPED" and self.after_ms and not self.bypassed and not self.renewed:
-            doubled = min(6, max((self.conditions[name].again for name in self.closed_by), default=0))
-            self.resets = self.now_ms >= self.closing_ms + self.after_ms * 2**doubled and self._may_reset()
+            doubled = min(6, max((self.conditions[name].again for name in self.closed_by - self._gone()), default=0))
+            cooled = self.now_ms >= self.closing_ms + self.after_ms * 2**doubled
+            self.resets = cooled and not self._gone() and self._may_reset()
 
     def _may_reset(self) -> bool:
         """The three things that must be true first."""
         demanding = self.votes(bypassed=True)
-        told = [self.conditions[name] for name in self.closed_by]
+        told = [self.conditions[name] for name in self.closed_by - self._gone()]
         news = all(one.news(self.closing_ms, self.now_ms) and (self.probes > 0 or not one.by_probes) for one in told)
         return len(demanding) < self.wanted and news and not self.closed_alone(bypassed=True)
 
@@ -151,7 +157,7 @@ class Reader:
             self._trip(votes)
         if self.resets and not self.renewed:
             self.state, self.bypassed, self.proven = "PROVING" if self.probes else "ARMED", set(), set()
-            self.proving_ends_ms = self.newest_ms + self.deadline_ms
+            self.proving_ends_ms, self.needed = self.newest_ms + self.deadline_ms, self.probes
             self.closed_by = self.closed_by if self.probes else set()
         if self.state == "PROVING" and self.closed_alone():
             self._trip(self.closed_by)
@@ -174,6 +180,16 @@ class Reader:
 
     # --- operators ---
 
+    def edit(self, conditions: dict[str, Told], wanted: int, after_ms: int, probes: int, deadline_ms: int) -> str:
+        """Take another policy: what it does not change is kept, the breaker stays as it was, a bypass ends."""
+        before = self.conditions
+        same = {name for name, one in conditions.items() if name in before and one.settings == before[name].settings}
+        self.conditions = {name: self.conditions[name] if name in same else one for name, one in conditions.items()}
+        self.known = {name: self.known[name] if name in same else set() for name in conditions}
+        self.wanted, self.after_ms, self.probes, self.deadline_ms = wanted, after_ms, probes, deadline_ms
+        self.bypassed, self.renewed = set(), True
+        return self._conclude()
+
     def order(self, kind: str, fresh: bool, names: set[str], until_ms: int) -> tuple[bool, str]:
         """Take an order about the epoch that is (`fresh`) or an older one; return whether it is taken, and the mode."""
         taken = bool(getattr(self, f"_{kind}")(names, until_ms)) if fresh or kind in ONLY_CLOSE else False
@@ -193,7 +209,8 @@ class Reader:
 
     def _bypass(self, names: set[str], until_ms: int) -> bool:
         uncovered = self.state == "TRIPPED" and not (self.closed_by and self.closed_by <= names)
-        if self.state == "LOCKED" or uncovered or not self.newest_ms < until_ms <= self.newest_ms + DAY_MS:
+        unknown = names - self.conditions.keys()
+        if self.state == "LOCKED" or uncovered or unknown or not self.newest_ms < until_ms <= self.newest_ms + DAY_MS:
             return False
         self.bypassed, self.bypass_ends_ms, self.renewed = set(names), until_ms, True
         return True
@@ -205,7 +222,7 @@ class Reader:
 
     def _accept(self, names: set[str], until_ms: int) -> bool:
         (name,) = names
-        taken = self.conditions[name].accept()
+        taken = name in self.conditions and self.conditions[name].accept()
         if taken and self.conditions[name].by_probes:
             self.closed_by -= {name}  # the operator's word stands in for executions
         return taken

@@ -85,20 +85,27 @@ class Drawn(NamedTuple):
     policy: Policy
     settings: dict[str, dict[str, Any]]
     gate: dict[str, int]
+    texts: dict[str, str]  # by condition
 
-    def reader(self) -> Reader:
+    def edited(self, rng: random.Random) -> Drawn:
+        """Return a policy with some of its conditions, and other settings of the gate."""
+        names = sorted(self.texts)
+        stay = rng.sample(names, rng.randint(1, len(names))) if rng.random() < 0.5 else names
+        return _whole(rng, {name: self.settings[name] for name in names if name in stay}, self.texts)
+
+    def told(self) -> dict[str, Told]:
         made: dict[str, Told] = {}
         for name, own in self.settings.items():
             of = {"rule": Rule, "beats": Heartbeat, "values": Heartbeat, "lag": Lag, "failures": FailureRate}
             kind = own["kind"]
             made[name] = Drift(own, Level) if kind == "drift" else of.get(kind, Unreadable)(own)
-        return Reader(made, **self.gate)
+        return made
 
 
 def drawn(rng: random.Random) -> Drawn:
     """Draw a policy."""
     settings: dict[str, dict[str, Any]] = {}
-    texts = []
+    texts: dict[str, str] = {}
     chosen = rng.sample(KINDS, rng.choice((1, 2, 2, 3, 3, 4, 5)))
     for number, kind in enumerate(chosen):
         again = chosen[:number].count(kind)
@@ -108,7 +115,12 @@ def drawn(rng: random.Random) -> Drawn:
         own: dict[str, Any] = {"kind": kind, "action": rng.choice(("trip", "trip", "trip", "lapse"))}
         text = _DRAW[kind](rng, own, "xyzw"[again + 2 * (kind == "drift")])
         settings[name] = own
-        texts.append(f"{text}, name: {name}, action: {own['action']}}}")
+        texts[name] = f"{text}, name: {name}, action: {own['action']}}}"
+    return _whole(rng, settings, texts)
+
+
+def _whole(rng: random.Random, settings: dict[str, dict[str, Any]], texts: dict[str, str]) -> Drawn:
+    """Draw the settings of a gate with these conditions."""
     tripping = sum(one["action"] == "trip" for one in settings.values())
     wanted = rng.choice((1, rng.randint(1, tripping))) if tripping else 1
     gate = {"wanted": wanted, "after_ms": rng.choice((0, 1_000, 5_000)), "probes": rng.choice((0, 0, 2))}
@@ -117,8 +129,8 @@ def drawn(rng: random.Random) -> Drawn:
     more = {"reset": f"{{{after}probes: {gate['probes']}, deadline: {format_ms(gate['deadline_ms'])}}}"}
     if tripping:
         more["trip_on"] = f"'{wanted} of {tripping}'"
-    whole = policy(*texts, **more)
-    return Drawn(whole, parse_policy(whole), settings, gate)
+    whole = policy(*(texts[name] for name in settings), **more)
+    return Drawn(whole, parse_policy(whole), settings, gate, texts)
 
 
 def _said(own: dict[str, Any], **settings: Any) -> str:
@@ -198,12 +210,12 @@ class Story:
 
     def __init__(self, rng: random.Random, of: Drawn) -> None:
         self.rng, self.now_ms, self.evidence_ms, self.offset = rng, START_MS, START_MS, 0
-        self.reader, self.gate = of.reader(), Gate("g")
-        entry = Entry("g", "p.yaml", "sha256:0", of.policy, "")
-        self.gate.activate(entry, 0, Place("control", 0, 0, 0), "operator", Turn())
+        self.first, self.last, self.edits = of, of, 0
+        self.reader, self.gate = Reader(of.told(), **of.gate), Gate("g")
+        self._activate(of, Turn())
         sources = {own["of"] for own in of.settings.values()}
         self.modes = dict.fromkeys(sorted(sources | {"executions"}), "good")
-        self.drifts = {one.settings["of"]: one for one in self.reader.conditions.values() if isinstance(one, Drift)}
+        self.drifts = self._drifts()
         self.lag = {0: [100, 100], 1: [100, 100]}  # committed, end
         self.tokens: list[str] = []
         self.turns = 0  # every other normal value is above the mean
@@ -230,6 +242,26 @@ class Story:
         self._conclude(step)
         return self._shown(), (self.reader.mark(self.events, self.evidence_ms, self.now_ms), self.reader.state, "")
 
+    def edit(self) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
+        """Let an operator activate another policy, or return None where it says the same."""
+        of = self.first.edited(self.rng)
+        if of.policy == self.last.policy:
+            return None
+        step, self.last = self._step(), of
+        self._activate(of, step.turn)
+        self._conclude(step)
+        mode = self.reader.edit(of.told(), **of.gate)
+        self.drifts = self._drifts()
+        return self._shown("edit"), (mode, self.reader.state, "edit")
+
+    def _activate(self, of: Drawn, turn: Turn) -> None:
+        entry = Entry("g", "p.yaml", f"sha256:{self.edits}", of.policy, "")
+        self.gate.activate(entry, self.edits, Place("control", 0, self.edits, 0), "operator", turn)
+        self.edits += 1
+
+    def _drifts(self) -> dict[str, Drift]:
+        return {one.settings["of"]: one for one in self.reader.conditions.values() if isinstance(one, Drift)}
+
     def order(self) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
         """Let an operator order something, or return None."""
         rng, reader = self.rng, self.reader
@@ -240,7 +272,7 @@ class Story:
             chosen |= reader.closed_by
         if kind == "accept" and reader.closed_by and rng.random() < 0.7:
             chosen = {rng.choice(sorted(reader.closed_by))}
-        if kind == "accept" and not all(self._may_accept(reader.conditions[name]) for name in chosen):
+        if kind == "accept" and not all(self._may_accept(reader.conditions.get(name)) for name in chosen):
             return None
         fresh, until_ms = rng.random() < 0.9, self.now_ms + rng.choice((-1, 1_000, 5_000, 20_000, 90_000_000))
         claims: dict[str, Any] = {"kind": kind, "gate": "g", "by": "eve", "why": "so", "installation": INSTALLATION}
@@ -272,7 +304,7 @@ class Story:
         return self.gate.shown.mode, self.gate.breaker.state.value, taken
 
     @staticmethod
-    def _may_accept(told: Told) -> bool:
+    def _may_accept(told: Told | None) -> bool:
         """Whether nobody could argue about what is normal from then on."""
         return not isinstance(told, Drift) or len({value > LIMIT for value in told.after}) == 1
 

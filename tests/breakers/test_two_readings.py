@@ -38,7 +38,9 @@ def test_they_agree_at_every_mark(shard: int) -> None:
             rng = random.Random(f"story {shard} {number} {story}")
             one = Story(rng, policy)
             for step in range(rng.choice(STEPS)):
-                said = [one.step()] + ([one.order()] if rng.random() < 0.1 else [])
+                said = [one.step()]
+                said += [one.order()] if rng.random() < 0.1 else []
+                said += [one.edit()] if rng.random() < 0.03 else []
                 for shown, should in filter(None, said):
                     where = f"shard {shard}, policy {number}, story {story}, step {step}"
                     assert shown == should, (where, policy.text, one.gate.breaker, one.gate.shown, vars(one.reader))
