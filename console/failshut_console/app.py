@@ -107,6 +107,11 @@ COMMANDS = (
         "Compare two policies on the same recordings, or one with the recorded decisions: which gates, when, why.",
     ),
     Lazy(
+        "try",
+        "recordings.try_series:try_series",
+        "Try a series: what a gate would have done on it, which incidents it would hear, and three lines of policy to paste.",
+    ),
+    Lazy(
         "score",
         "recordings.score:score",
         "Score recordings against their labels: incidents missed, delay, false trips a week, time closed without cause.",

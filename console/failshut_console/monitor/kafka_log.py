@@ -107,6 +107,16 @@ class KafkaLog:
                 if record.value:
                     yield record.value
 
+    def front_door(self, since_ms: int) -> Iterator[tuple[str, Any]]:
+        """Yield the records that producers sent since a time (ms), each with its topic: partition after partition."""
+        for topic in (self.topics.telemetry, self.topics.otlp_metrics):
+            places = [TopicPartition(topic, partition) for partition in self._run(self._partitions_of(topic))]
+            self._begins = self._run(self._find_begins(places, since_ms))
+            self._run(self._find_ends(places))
+            for place in places:
+                for record in self._drain(place):
+                    yield topic, record
+
     def _drain(self, place: TopicPartition) -> Iterator[Any]:
         end = self._ends[place]
         self._run(self._begin(place))

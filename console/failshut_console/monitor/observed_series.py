@@ -40,7 +40,9 @@ INSTANCES_SEEN_MAX = 1_000
 """Instances of one series that are counted."""
 
 
-class _Decoder(Protocol):
+class AnyDecoder(Protocol):
+    """What reads the records of a front-door topic."""
+
     def decode(self, key: bytes | None, value: bytes | None, headers: Headers, append_ms: int) -> list[Item]: ...
 
 
@@ -165,7 +167,7 @@ async def observe(broker: str, prefix: str) -> Observed:
         Trouble: the broker did not answer, or has no such topics.
     """
     topics = Topics(prefix)
-    decoders: dict[str, _Decoder] = {topics.telemetry: NativeDecoder(), topics.otlp_metrics: OtlpDecoder()}
+    decoders: dict[str, AnyDecoder] = {topics.telemetry: NativeDecoder(), topics.otlp_metrics: OtlpDecoder()}
     consumer = AIOKafkaConsumer(**consumer_options(broker), group_id=None, enable_auto_commit=False, check_crcs=False)
     try:
         async with asyncio.timeout(LOOK_SECONDS):
@@ -178,7 +180,7 @@ async def observe(broker: str, prefix: str) -> Observed:
         await consumer.stop()
 
 
-async def _read(consumer: AIOKafkaConsumer, decoders: dict[str, _Decoder]) -> Observed:
+async def _read(consumer: AIOKafkaConsumer, decoders: dict[str, AnyDecoder]) -> Observed:
     there = await consumer.topics()
     missing = sorted(decoders.keys() - there)
     if missing:

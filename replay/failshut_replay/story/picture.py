@@ -28,6 +28,9 @@ from failshut_replay.story.timeline import Span, Timeline
 GATES_MAX = 12
 SERIES_DRAWN_MAX = 3
 SPANS_DRAWN_MAX = 2_000
+NARROW, WIDTH_MIN = 1 / 60, 1 / 600
+"""Parts of a picture's width: what is narrower has no edge, and how wide a closing is at least."""
+
 SCORE_LINES = (("#1f4e79", "-"), ("#b5651d", "--"), ("#3b7d3b", "-."), ("#6a3d9a", ":"), ("#555555", (0, (5, 1))))
 COLOURS = {
     "open": ("#9fd8ae", ""),
@@ -73,6 +76,8 @@ def _draw(stories: Sequence[Story], labels: Sequence[Incident], title: str) -> F
         heights += [1.5] * len(traces[gate]) + [0.8] * len(_graded(stories, gate)) + [0.34 * len(stories) + 0.12]
     figure = Figure(figsize=(11, 1.3 + sum(heights) + 0.18 * len(heights)), dpi=110, layout="constrained")
     axes = figure.subplots(len(heights), 1, sharex=True, squeeze=False, gridspec_kw={"height_ratios": heights})[:, 0]
+    for axis in axes:
+        axis.set_xlim(moment_on_axis(stories[0].begin_ms), moment_on_axis(stories[0].end_ms))
     row = 0
     shown: dict[str, None] = {}
     for gate in gates:
@@ -88,7 +93,7 @@ def _draw(stories: Sequence[Story], labels: Sequence[Incident], title: str) -> F
         shown.update(dict.fromkeys(_bands(axes[row], stories, gate, own)))
         _incidents(axes[row], own, notes=not traces[gate])
         row += 1
-    _time_axis(axes[-1], stories[0])
+    time_axis(axes[-1], stories[0].begin_ms, stories[0].end_ms)
     patches = [Patch(facecolor=COLOURS[name][0], hatch=COLOURS[name][1], edgecolor="#555", label=WORDS[name]) for name in shown]
     if labels:
         patches.append(Patch(facecolor="none", edgecolor="#1f4e9e", linewidth=1.4, label="labelled incident"))
@@ -107,13 +112,14 @@ def _says_something(trace: Trace) -> bool:
     return max(column[1] for column in columns) > 5 * mean
 
 
-def _at(time_ms: float) -> Any:
+def moment_on_axis(time_ms: float) -> Any:
+    """Return where a time stands on a time axis."""
     return dates.date2num(datetime.fromtimestamp(time_ms / 1000, UTC))  # type: ignore[no-untyped-call]
 
 
 def _series(axis: Axes, story: Story, trace: Any) -> None:
     columns = sorted(trace.columns)
-    times = [_at(story.column_ms(column)) for column in columns]
+    times = [moment_on_axis(story.column_ms(column)) for column in columns]
     lows, highs, totals, counts = zip(*(trace.columns[column] for column in columns), strict=True)
     axis.fill_between(times, lows, highs, color="#7aa6d6", alpha=0.45, linewidth=0)
     means = [total / count for total, count in zip(totals, counts, strict=True)]
@@ -132,7 +138,7 @@ def _scores(axis: Axes, story: Story, gate: str, whose: str) -> None:
     traces = [trace for (of, _), trace in story.scores.items() if of == gate][: len(SCORE_LINES)]
     for trace, (colour, line) in zip(traces, SCORE_LINES, strict=False):
         columns = sorted(trace.columns)
-        times = [_at(story.column_ms(column)) for column in columns]
+        times = [moment_on_axis(story.column_ms(column)) for column in columns]
         highs = [trace.columns[column][1] for column in columns]
         axis.plot(times, highs, color=colour, linestyle=line, linewidth=1, label=trace.name)
     axis.axhline(1.0, color="#b03030", linewidth=0.6)
@@ -178,16 +184,15 @@ def _bands(axis: Axes, stories: Sequence[Story], gate: str, labels: Sequence[Inc
     for row, story in enumerate(stories):
         timeline = story.timelines.get(gate)
         begin_ms, end_ms = story.begin_ms, story.end_ms
-        for look, span in _joined(timeline.spans if timeline else [])[:SPANS_DRAWN_MAX]:
+        spans = _joined(timeline.spans if timeline else [])[:SPANS_DRAWN_MAX]
+        for look, span in sorted(spans, key=lambda one: not one[1].open):  # what is closed stands above what is open
             start_ms, stop_ms = max(begin_ms, span.start_ms), min(end_ms, span.end_ms)
             if stop_ms <= start_ms:
                 continue
             looks.append(look)
             colour, hatch = COLOURS[look]
-            left, width = _at(start_ms), _at(stop_ms) - _at(start_ms)
-            axis.broken_barh(
-                [(left, width)], (row - 0.42, 0.84), facecolor=colour, hatch=hatch, edgecolor="#555", linewidth=0.4
-            )
+            left, width = moment_on_axis(start_ms), moment_on_axis(stop_ms) - moment_on_axis(start_ms)
+            draw_band(axis, left, width, row, colour, hatch, seen=not span.open)
             if stop_ms - start_ms > (end_ms - begin_ms) * 0.075:
                 words = "open" if span.open else span.cause.replace("_", " ")
                 box = {"boxstyle": "round,pad=0.1", "facecolor": colour, "edgecolor": "none"}
@@ -200,14 +205,35 @@ def _bands(axis: Axes, stories: Sequence[Story], gate: str, labels: Sequence[Inc
     return looks
 
 
+def draw_band(axis: Axes, left: float, width: float, row: int, colour: str, hatch: str, *, seen: bool) -> None:
+    """Draw a part of a band. A narrow one has neither edge nor hatching, which would be all of it; `seen`: it has a width."""
+    begin, end = axis.get_xlim()
+    narrow = width < (end - begin) * NARROW
+    axis.broken_barh(
+        [(left, max(width, (end - begin) * WIDTH_MIN if seen else 0.0))],
+        (row - 0.42, 0.84),
+        facecolor=colour,
+        hatch="" if narrow else hatch,
+        edgecolor="none" if narrow else "#555",
+        linewidth=0.4,
+    )
+
+
 def _incidents(axis: Axes, labels: Sequence[Incident], notes: bool) -> None:
     for label in labels:
-        axis.axvspan(_at(label.start_ms), _at(label.end_ms), fill=False, edgecolor="#1f4e9e", linewidth=1.4, zorder=5)
+        axis.axvspan(
+            moment_on_axis(label.start_ms),
+            moment_on_axis(label.end_ms),
+            fill=False,
+            edgecolor="#1f4e9e",
+            linewidth=1.4,
+            zorder=5,
+        )
         if notes and label.note:
             text = label.note if len(label.note) <= 60 else label.note[:57] + "..."
             axis.annotate(
                 text,
-                (_at(label.start_ms), 1),
+                (moment_on_axis(label.start_ms), 1),
                 xycoords=("data", "axes fraction"),
                 xytext=(3, -3),
                 textcoords="offset points",
@@ -219,9 +245,10 @@ def _incidents(axis: Axes, labels: Sequence[Incident], notes: bool) -> None:
             )
 
 
-def _time_axis(axis: Axes, story: Story) -> None:
+def time_axis(axis: Axes, begin_ms: int, end_ms: int) -> None:
+    """Make the time axis of a picture, in UTC."""
     locator = dates.AutoDateLocator(maxticks=10)  # type: ignore[no-untyped-call]
     axis.xaxis.set_major_locator(locator)
     axis.xaxis.set_major_formatter(dates.ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
-    axis.set_xlim(_at(story.begin_ms), _at(story.end_ms))
+    axis.set_xlim(moment_on_axis(begin_ms), moment_on_axis(end_ms))
     axis.set_xlabel("time (UTC)")
