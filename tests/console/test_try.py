@@ -79,7 +79,6 @@ def test_what_is_wrong_is_said(failshut: Failshut, tmp_path: Path, arguments: tu
     assert says in told.err
 
 
-@pytest.mark.kafka
 def test_what_kafka_holds_of_a_series_is_tried(kafka: Kafka, suffix: str, failshut: Failshut) -> None:
     """Two partitions are put in order; other series, marks and what is older are left out, and NaN is a fault."""
     prefix = f"try-{suffix}."
