@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 from patience import patient
 
@@ -48,7 +49,15 @@ class Rig:
 
     def commit(self, offset: int, partition: int = 0) -> None:
         consumer = Consumer({"bootstrap.servers": self.kafka.bootstrap, "group.id": self.group})
-        consumer.commit(offsets=[TopicPartition(self.topic, partition, offset)], asynchronous=False)
+        end = time.monotonic() + patient(60)
+        while True:
+            try:
+                consumer.commit(offsets=[TopicPartition(self.topic, partition, offset)], asynchronous=False)
+                break
+            except KafkaException as error:  # the coordinator of a new group may still load
+                if not error.args[0].retriable() or time.monotonic() > end:
+                    raise
+                time.sleep(0.1)
         consumer.close()
 
     @contextmanager

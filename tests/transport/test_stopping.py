@@ -71,6 +71,15 @@ async def test_an_agent_that_raises_ends_the_worker(broker: Broker, reader: Call
     assert await broker.committed("raises", topic) is None
 
 
+async def test_an_error_ends_a_worker_whose_threads_stay(broker: Broker, reader: Callable[..., Reader]) -> None:
+    """Whoever waits for its end to start another waits for no thread of it: nothing has to be cut off."""
+    topic = await broker.topic()
+    await broker.produce(topic, numbers(20))
+    worker = reader(topic, group="stays", agent="raise beside a thread that stays")
+    assert await worker.exit_status() == 1
+    assert "an agent that raises" in worker.tail()
+
+
 async def test_a_commit_beyond_delivery_ends_the_worker(broker: Broker, reader: Callable[..., Reader]) -> None:
     """A position that no chunk has brought cannot be committed."""
     topic = await broker.topic()

@@ -23,6 +23,8 @@ RevokedHook = Callable[[frozenset[TP]], Awaitable[None]]
 Gaps = Literal["raise", "deliver"]
 HookT = TypeVar("HookT", StartHook, RevokedHook)
 
+logger = logging.getLogger(__name__)
+
 _EXIT_STUCK = 70
 
 
@@ -234,10 +236,15 @@ def run(app: ChunkApp, *, stop_seconds_max: float = 20.0) -> NoReturn:
     worker = _Worker(app, stop_seconds_max=stop_seconds_max)
     try:
         worker.execute_from_commandline()
-    except SystemExit:
+    except SystemExit as ended:
         if worker.told_while_well:  # what broke because a start was cut short is no error
             raise SystemExit(0) from None
+        if ended.code:
+            _end(ended.code if isinstance(ended.code, int) else 1)
         raise
+    except BaseException as error:
+        logger.critical("the worker ends over an error", exc_info=error)
+        _end(1)
     raise AssertionError("a Faust worker exits by itself")
 
 
@@ -263,9 +270,14 @@ class _Worker(faust.Worker):
 
 def _cut_off() -> None:
     faulthandler.dump_traceback(all_threads=True)
+    _end(_EXIT_STUCK)
+
+
+def _end(status: int) -> NoReturn:
+    """End the process now. An interpreter that waits for threads may hang, and a worker that does not end is not replaced."""
     logging.shutdown()
     sys.stderr.flush()
-    os._exit(_EXIT_STUCK)
+    os._exit(status)
 
 
 def _distinct(hooks: Mapping[str, HookT]) -> list[HookT]:

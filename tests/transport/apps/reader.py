@@ -3,6 +3,7 @@
 import asyncio
 import json
 import sys
+import threading
 from typing import Any
 
 from failshut_streams.logs.beginning import log_to
@@ -108,7 +109,9 @@ async def act(chunk: Chunk) -> None:
         say("committed", partitions=[chunk.partition])
     elif agent_does == "commit beyond":
         await app.commit_chunks([chunk.done(chunk.upto + 1)])
-    elif agent_does == "raise":
+    elif agent_does in ("raise", "raise beside a thread that stays"):
+        if agent_does != "raise":
+            threading.Thread(target=threading.Event().wait).start()
         raise RuntimeError("an agent that raises")
     elif agent_does == "slow":
         await asyncio.sleep(0.2)
