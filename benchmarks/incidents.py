@@ -24,8 +24,10 @@ import harness
 import numpy as np
 from cloud_monitoring import NEAR, judge
 from detector_contenders import Contender
-from nab_scoring import Floats, Series
+from nab_scoring import Series
 from wsd import DAY, contenders, data, load
+
+from failshut_replay.trial.injected import begins, injected
 
 KINDS = {
     "up by half": 20,
@@ -54,27 +56,6 @@ def quiet_point(series: Series, number: int, an_hour: int) -> int:
     return at
 
 
-def incident(kind: str, values: Floats, at: int, an_hour: int) -> Floats:
-    """Return the changed values from a record on, up to the record by which it must be noticed."""
-    length = 2 * an_hour if kind == "ramp" else an_hour * 3 // 2 if kind == "second" else an_hour
-    changed = values[at : at + length].copy()
-    factors = {"up by half": 1.5, "double": 2.0, "triple": 3.0, "to half": 0.5, "to zero": 0.0}
-    if kind in factors:
-        return changed * factors[kind]
-    if kind == "ramp":
-        return changed * (1.0 + np.arange(length) / length)
-    if kind == "variance":
-        width = max(3, an_hour // 4)
-        around = values[at - width : at + length + width]
-        smooth = np.convolve(around, np.ones(width) / width, "same")[width : width + length]
-        return smooth + 4.0 * (changed - smooth)
-    if kind == "stuck":
-        return np.full(length, values[at - 1])
-    changed[: max(1, an_hour // 6)] *= 1.5
-    changed[an_hour // 2 :] = 0.0
-    return changed
-
-
 def measured(report: harness.Report, series: Sequence[Series], minutes: int, contender: Contender) -> dict[str, int]:
     """Add a contender's figures; return how many of each kind it noticed."""
     an_hour = 60 // minutes
@@ -87,9 +68,9 @@ def measured(report: harness.Report, series: Sequence[Series], minutes: int, con
         state = pickle.dumps(detector)
         alarms.append(found + [at + alarm.index for alarm in detector.feed(values[at:], times_ms[at:])])
         for kind in KINDS:
-            changed = incident(kind, one.values, at, an_hour).tolist()
+            changed = injected(kind, one.values, at, an_hour).tolist()
             heard = pickle.loads(state).feed(changed, times_ms[at : at + len(changed)])
-            since = an_hour // 2 if kind == "second" else 0
+            since = begins(kind, an_hour)
             noticed[kind] += any(alarm.index >= since for alarm in heard)
     days = sum(len(one.values) - DAY // minutes for one in series) * minutes / DAY
     false = judge(series, alarms, NEAR, DAY // minutes).false_alarms / days * 30.0

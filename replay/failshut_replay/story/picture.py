@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -53,13 +54,22 @@ EMPTY_CAUSES = ("insufficient", "no_policy", "bad_policy", "term")
 
 def picture(stories: Sequence[Story], labels: Sequence[Incident] = (), title: str = "", kind: str = "png") -> bytes:
     """Return a picture of stories of one recording as PNG or SVG."""
-    with matplotlib.rc_context({"svg.hashsalt": "failshut", "svg.fonttype": "path", "hatch.linewidth": 0.6, "font.size": 9}):
-        figure = _draw(stories, labels, title)
-        out = io.BytesIO()
-        if kind == "svg":
-            FigureCanvasSVG(figure).print_svg(out, metadata={"Date": None})  # type: ignore[no-untyped-call]
-        else:
-            FigureCanvasAgg(figure).print_png(out, metadata={"Software": None})  # type: ignore[no-untyped-call]
+    with style():
+        return rendered(_draw(stories, labels, title), kind)
+
+
+def style() -> AbstractContextManager[None]:
+    """Return within what a picture is drawn, so that it is the same each time."""
+    return matplotlib.rc_context({"svg.hashsalt": "failshut", "svg.fonttype": "path", "hatch.linewidth": 0.6, "font.size": 9})
+
+
+def rendered(figure: Figure, kind: str) -> bytes:
+    """Return a figure as PNG or SVG: the same bytes each time."""
+    out = io.BytesIO()
+    if kind == "svg":
+        FigureCanvasSVG(figure).print_svg(out, metadata={"Date": None})  # type: ignore[no-untyped-call]
+    else:
+        FigureCanvasAgg(figure).print_png(out, metadata={"Software": None})  # type: ignore[no-untyped-call]
     return out.getvalue()
 
 

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from failshut_replay.story.picture import COLOURS, draw_band, moment_on_axis, time_axis
+from failshut_replay.story.picture import COLOURS, draw_band, moment_on_axis, rendered, style, time_axis
 from failshut_replay.trial.lived import Closed, Lived
 from failshut_replay.trial.series import Series
 
@@ -24,7 +20,7 @@ LOOKS = {"tripped": "closed: tripped", "lapsed": "closed by itself"}
 
 def trial_picture(series: Series, lives: Sequence[Lived], kind: str = "png") -> bytes:
     """Return a picture as PNG or SVG (`kind`)."""
-    with matplotlib.rc_context({"svg.hashsalt": "failshut", "svg.fonttype": "path", "hatch.linewidth": 0.6, "font.size": 9}):
+    with style():
         heights = [2.4, 0.34 * len(lives) + 0.2]
         figure = Figure(figsize=(11, 1.4 + sum(heights)), dpi=110, layout="constrained")
         values, bands = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": heights})
@@ -36,12 +32,7 @@ def trial_picture(series: Series, lives: Sequence[Lived], kind: str = "png") -> 
         ]
         patches.append(Patch(facecolor=COLOURS["closed"][0], label="not open yet: it learns"))
         figure.legend(handles=patches, loc="outside lower center", ncols=3, frameon=False)
-        out = io.BytesIO()
-        if kind == "svg":
-            FigureCanvasSVG(figure).print_svg(out, metadata={"Date": None})  # type: ignore[no-untyped-call]
-        else:
-            FigureCanvasAgg(figure).print_png(out, metadata={"Software": None})  # type: ignore[no-untyped-call]
-    return out.getvalue()
+        return rendered(figure, kind)
 
 
 def _values(axis: Axes, series: Series) -> None:

@@ -31,3 +31,7 @@ Resets = Annotated[
 Policies = Annotated[list[Path] | None, typer.Option("--policy", metavar="FILE", help="A policy file. Repeat for more.")]
 Output = Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The file to write.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace an existing file.")]
+TimeColumn = Annotated[str, typer.Option(help="The column of times.")]
+ValueColumn = Annotated[str, typer.Option(help="The column of values.")]
+Zone = Annotated[str, typer.Option(help="Zone of times without one, for example Europe/Berlin.")]
+DecimalComma = Annotated[bool, typer.Option("--decimal-comma", help="Values in a CSV file have a decimal comma: 48,5.")]

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from failshut_console.commands.options import FOLDER, Broker, Folder, Prefix, where
-from failshut_console.commands.recordings.options import Force, Output, Policies
+from failshut_console.commands.recordings.options import DecimalComma, Force, Output, Policies, TimeColumn, ValueColumn, Zone
 from failshut_console.exits import Trouble
 
 
@@ -33,12 +33,10 @@ def record(
     series: Annotated[
         str, typer.Option(help="The series of a CSV or Parquet file: SERVICE/METRIC, or the column that names it.")
     ] = "",
-    time_column: Annotated[str, typer.Option(help="The column of times.")] = "time",
-    value_column: Annotated[str, typer.Option(help="The column of values.")] = "value",
-    zone: Annotated[str, typer.Option(help="Zone of times without one, for example Europe/Berlin.")] = "",
-    decimal_comma: Annotated[
-        bool, typer.Option("--decimal-comma", help="Values in a CSV file have a decimal comma: 48,5.")
-    ] = False,
+    time_column: TimeColumn = "time",
+    value_column: ValueColumn = "value",
+    zone: Zone = "",
+    decimal_comma: DecimalComma = False,
     mark_every: Annotated[str, typer.Option(help="Time between two time marks in an import.")] = "1s",
     force: Force = False,
     broker: Broker = "",

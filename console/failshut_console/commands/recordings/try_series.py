@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from failshut_console.commands.options import FOLDER, AsJson, Broker, Folder, Prefix, where
-from failshut_console.commands.recordings.options import Force
+from failshut_console.commands.recordings.options import DecimalComma, Force, TimeColumn, ValueColumn, Zone
 
 
 def try_series(
@@ -26,12 +26,10 @@ def try_series(
     picture: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="The picture to write, .png or .svg.")
     ] = None,
-    time_column: Annotated[str, typer.Option(help="The column of times.")] = "time",
-    value_column: Annotated[str, typer.Option(help="The column of values.")] = "value",
-    zone: Annotated[str, typer.Option(help="Zone of times without one, for example Europe/Berlin.")] = "",
-    decimal_comma: Annotated[
-        bool, typer.Option("--decimal-comma", help="Values in a CSV file have a decimal comma: 48,5.")
-    ] = False,
+    time_column: TimeColumn = "time",
+    value_column: ValueColumn = "value",
+    zone: Zone = "",
+    decimal_comma: DecimalComma = False,
     as_json: AsJson = False,
     force: Force = False,
     broker: Broker = "",
