@@ -83,8 +83,13 @@ def test_what_kafka_holds_of_a_series_is_tried(kafka: Kafka, suffix: str, failsh
     """Two partitions are put in order; other series, marks and what is older are left out, and NaN is a fault."""
     prefix = f"try-{suffix}."
     admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
-    for topic in ("telemetry", "otlp_metrics", "evidence"):
-        admin.create_topics([NewTopic(prefix + topic, 2, 1)])[prefix + topic].result(patient(30))
+    topics = {prefix + topic for topic in ("telemetry", "otlp_metrics", "evidence")}
+    for topic in topics:
+        admin.create_topics([NewTopic(topic, 2, 1)])[topic].result(patient(30))
+    end = time.monotonic() + patient(30)
+    while not topics <= {name for name, one in admin.list_topics().topics.items() if len(one.partitions) == 2}:
+        assert time.monotonic() < end, "the broker names the topics that it has made"
+        time.sleep(0.1)
     producer = Producer({"bootstrap.servers": kafka.bootstrap, "log_level": 0})
     now_ms, rng = int(time.time() * 1000), random.Random(1)
     for n in range(400):
