@@ -149,6 +149,8 @@ def test_a_viewer_reads_everything(as_user: Callable[..., Ended], tmp_path: Path
     shown = as_user("viewer", "policy", "diff", POLICIES)
     assert (shown.status, "unchanged" in shown.out) == (0, True), shown
     assert as_user("viewer", "shadow", "report").status == 0
+    tried = as_user("viewer", "try", "--series", "nobody/sends")
+    assert (tried.status, "there are no readings of nobody/sends" in tried.err) == (2, True), tried
 
 
 def test_a_viewer_follows_what_goes_on(there: Installation, tmp_path: Path) -> None:
@@ -201,6 +203,7 @@ def test_a_viewer_orders_nothing(there: Installation, as_user: Callable[..., End
             NO_TOPIC,
         ),
         ("operator", ("policy", "check", POLICIES, "--live"), NO_TOPIC),
+        ("operator", ("try", "--series", "refund-agent/amount_eur"), NO_TOPIC),
         ("refund-agent", ("gates",), "the store refuses: User refund-agent has no permissions"),
         ("refund-agent", ("gates", "fleet.scale"), "the store refuses: User refund-agent has no permissions"),
         ("refund-agent", ("fence", "clear", GATE, "--epoch", "5"), "the store refuses: User refund-agent has no permissions"),

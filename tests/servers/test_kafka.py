@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError
+from patience import patient
 
 from failshut_servers import Kafka, KafkaCluster
 
@@ -115,7 +117,9 @@ async def test_a_cluster_outlives_one_node(tmp_path: Path) -> None:
         admin = AIOKafkaAdminClient(bootstrap_servers=cluster.bootstrap)
         await admin.start()
         try:
-            (described,) = await admin.describe_topics(["replicated"])
+            async with asyncio.timeout(patient(60)):
+                while not (described := (await admin.describe_topics(["replicated"]))[0])["partitions"]:
+                    await asyncio.sleep(0.1)  # a node that was asked too soon knows no partition yet
         finally:
             await admin.close()
         leader = cluster.node(described["partitions"][0]["leader"])
