@@ -35,9 +35,13 @@ def _changelog(monitor: Installation) -> str:
     return f"{monitor.prefix}failshut-snapshots-changelog"
 
 
-async def _snapshots(monitor: Installation) -> dict[int, tuple[bytes, bytes]]:
-    """Return the newest snapshot record of each evidence partition: key and value."""
-    found: dict[int, tuple[bytes, bytes]] = {}
+Entries = dict[tuple[int, bytes], bytes]
+"""What a table of snapshots holds: a head for each partition, and the pieces that it names, by partition and key."""
+
+
+async def _entries(monitor: Installation) -> Entries:
+    """Return what the table of snapshots holds now."""
+    found: Entries = {}
     consumer = AIOKafkaConsumer(bootstrap_servers=monitor.bootstrap, group_id=None, auto_offset_reset="earliest")
     await consumer.start()
     try:
@@ -48,15 +52,25 @@ async def _snapshots(monitor: Installation) -> dict[int, tuple[bytes, bytes]]:
             consumer.seek(place, 0)
         while any([await consumer.position(place) < ends[place] for place in places]):
             for place, batch in (await consumer.getmany(timeout_ms=200)).items():
-                found[place.partition] = (batch[-1].key, batch[-1].value)
+                for record in batch:
+                    if record.value is None:
+                        found.pop((place.partition, record.key), None)
+                    else:
+                        found[place.partition, record.key] = record.value
     finally:
         await consumer.stop()
     return found
 
 
-async def _put(monitor: Installation, snapshots: dict[int, tuple[bytes, bytes | None]]) -> None:
-    for partition, (key, value) in snapshots.items():
+async def _put(monitor: Installation, wanted: Entries) -> None:
+    """Make the table of snapshots hold just this."""
+    for partition, key in (await _entries(monitor)).keys() | wanted.keys():
+        value = wanted.get((partition, key))
         await monitor.producer.send_and_wait(_changelog(monitor), value, key=key, partition=partition)
+
+
+def _heads(entries: Entries) -> Entries:
+    return {place: value for place, value in entries.items() if b"/" not in place[1]}
 
 
 async def test_a_missing_stale_or_forged_snapshot_changes_no_decision(
@@ -75,22 +89,21 @@ async def test_a_missing_stale_or_forged_snapshot_changes_no_decision(
         stale = await until(lambda: _taken(monitor), "there is a snapshot of each partition")
         assert worker.stop() == 0
 
-        async def spoilt(name: str, snapshots: dict[int, tuple[bytes, bytes | None]], upto: int) -> WorkerProcess:
-            await _put(monitor, snapshots)
+        async def spoilt(name: str, entries: Entries, upto: int) -> WorkerProcess:
+            await _put(monitor, entries)
             after = monitor.worker(name)
             sent.extend(await monitor.values("agent/amount", values[len(sent) : upto]))
             await renewed(monitor, "pay")
             one_story(monitor)
             return after
 
-        missing: dict[int, tuple[bytes, bytes | None]] = {partition: (key, None) for partition, (key, _) in stale.items()}
-        worker = await spoilt("missing", missing, 100)
+        worker = await spoilt("missing", {}, 100)
         assert worker.stop() == 0
-        worker = await spoilt("stale", dict(stale), 150)
-        assert worker.stop() == 0
-        newest = await _snapshots(monitor)
-        forged = {partition: (key, value[:-1] + bytes([value[-1] ^ 1])) for partition, (key, value) in newest.items()}
-        worker = await spoilt("forged", dict(forged), alarm - 2)
+        worker = await spoilt("stale", stale, 150)
+        assert worker.stop() == 0 and not worker.said("is refused")
+        newest = await _entries(monitor)
+        forged = {place: value[:-1] + bytes([value[-1] ^ 1]) for place, value in _heads(newest).items()}
+        worker = await spoilt("forged", newest | forged, alarm - 2)
         assert worker.said("is refused: it is not authentic")
         sent += await monitor.values("agent/amount", values[alarm - 2 :])
         closing = await monitor.closed("pay", "drift")
@@ -102,9 +115,9 @@ async def test_a_missing_stale_or_forged_snapshot_changes_no_decision(
         assert worker.stop() == 0
 
 
-async def _taken(monitor: Installation) -> dict[int, tuple[bytes, bytes]] | None:
-    snapshots = await _snapshots(monitor)
-    return snapshots if len(snapshots) == monitor.counts.evidence else None
+async def _taken(monitor: Installation) -> Entries | None:
+    entries = await _entries(monitor)
+    return entries if len(_heads(entries)) == monitor.counts.evidence else None
 
 
 async def _admin(monitor: Installation, work: Any) -> Any:
