@@ -100,7 +100,8 @@ async def test_a_missing_stale_or_forged_snapshot_changes_no_decision(
         worker = await spoilt("missing", {}, 100)
         assert worker.stop() == 0
         worker = await spoilt("stale", stale, 150)
-        assert worker.stop() == 0 and not worker.said("is refused")
+        assert worker.stop() == 0
+        assert not worker.said("is refused")
         newest = await _entries(monitor)
         forged = {place: value[:-1] + bytes([value[-1] ^ 1]) for place, value in _heads(newest).items()}
         worker = await spoilt("forged", newest | forged, alarm - 2)

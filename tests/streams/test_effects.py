@@ -269,8 +269,9 @@ async def test_probe_tokens_outlive_the_permit_that_brought_them() -> None:
     assert [decode_decision(value).tokens for value in records.values] == [3, 0, 3, 0]
 
 
+@pytest.mark.parametrize("lost", [[], ["pay"]], ids=["", "the store loses the gate meanwhile"])
 @pytest.mark.parametrize("evidence_ms", [NOW_MS - 2_500, NOW_MS + 60_000], ids=["lapsed", "ahead of this clock"])
-async def test_probe_tokens_outlive_a_permit_that_could_not_be_signed(evidence_ms: int) -> None:
+async def test_probe_tokens_outlive_a_permit_that_could_not_be_signed(evidence_ms: int, lost: list[str]) -> None:
     """A worker that lags drops the PROVING permit itself. No token was handed out: its renewal brings them."""
     effects, store, _ = made()
     useless: dict[str, Any] = {"evidence_ms": evidence_ms, "exp_ms": evidence_ms + 2_000}
@@ -279,6 +280,7 @@ async def test_probe_tokens_outlive_a_permit_that_could_not_be_signed(evidence_m
         for lapsed in (decision(Kind.OPEN, offset=1, tokens=3, **useless), decision(offset=2, **useless)):
             await effects.take([lapsed])
             await effects.write_pending()
+        effects.write_again(lost)
         await effects.take([*between, decision(offset=4, probe_epoch="e1")])
         await effects.write_pending()
         await effects.take([decision(offset=5, probe_epoch="e1")])

@@ -50,7 +50,7 @@ class Closing:
     cause: Cause
     because: str
     origin: Place | None
-    conditions: frozenset[str] = frozenset()
+    conditions: frozenset[str] = frozenset()  # what demanded then, and what nothing has answered since
     at_ms: int = 0  # the newest mark in any partition at that moment
 
 

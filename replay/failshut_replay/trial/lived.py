@@ -7,7 +7,6 @@ depend on the monitor, not on the series.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, field
 from statistics import median
@@ -125,8 +124,8 @@ def points_of(series: Series) -> list[int]:
     return sorted({first + (last - first) * number // POINTS for number in range(POINTS)})
 
 
-def live(tried: Tried, series: Series, progress: Callable[[], None] = lambda: None) -> Lived:
-    """Return what a policy comes to on a series. `progress` is called after each reading, and after each incident."""
+def live(tried: Tried, series: Series) -> Lived:
+    """Return what a policy comes to on a series."""
     one, lived = _OneGate(tried.policy(GATE), series.name), Lived(tried)
     kinds = SHARES if are_events(series.read()) else KINDS
     lived.heard_ms = {kind: [] for kind in kinds}
@@ -136,11 +135,10 @@ def live(tried: Tried, series: Series, progress: Callable[[], None] = lambda: No
             one.mark(mark_ms)
             _note(lived, one, mark_ms)
         if at in points and one.is_open:
-            _hear(lived, one, series, at, progress)
+            _hear(lived, one, series, at)
         one.read(time_ms, value)
         _note(lived, one, time_ms)
         before_ms = time_ms
-        progress()
     if lived.closed and not lived.closed[-1].end_ms:
         lived.closed[-1].end_ms = lived.end_ms
     return lived
@@ -166,7 +164,7 @@ def _note(lived: Lived, one: _OneGate, time_ms: int) -> None:
         closed.append(Closed(time_ms, 0, str(shown.cause), shown.because, tripped))
 
 
-def _hear(lived: Lived, one: _OneGate, series: Series, at: int, progress: Callable[[], None]) -> None:
+def _hear(lived: Lived, one: _OneGate, series: Series, at: int) -> None:
     """Put an incident of each kind into a copy of the series, and let copies of the gate go on with it."""
     an_hour = an_incident_of(series)
     before = [value for value in series.values[:at] if value is not None]
@@ -183,4 +181,3 @@ def _hear(lived: Lived, one: _OneGate, series: Series, at: int, progress: Callab
             if number >= first and not copy.is_open:
                 delays[-1] = time_ms - series.times_ms[at + first]
                 break
-        progress()

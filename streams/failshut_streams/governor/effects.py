@@ -75,8 +75,8 @@ class Effects:
         self._metrics.decided(decisions)
         for decision in decisions:
             if decision.kind is not Kind.NOTE:
-                unsigned = self._unsigned.pop(decision.gate, None)
-                waiting = self._pending.get(decision.gate, unsigned)
+                # A write of the store's last decision may wait meanwhile (`write_again`): it has no tokens.
+                waiting = self._unsigned.pop(decision.gate, None) or self._pending.get(decision.gate)
                 self._pending[decision.gate] = _with_tokens_of(waiting, decision)
                 self.last[decision.gate] = decision
                 self._wakes[_lane_of(decision)].set()
