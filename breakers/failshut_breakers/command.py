@@ -23,6 +23,9 @@ from failshut_breakers.evidence.log import EvidenceLog
 GATE_PATTERN = store_names.GATE_PATTERN
 ID_PATTERN = r"^[A-Za-z0-9._-]{1,64}$"
 WHY_MAX = 500
+SIGNATURES_MAX = 16
+"""So many policy keys may sign one bundle (policy/authority.py)."""
+SIGNATURE_CHARS_MAX = 8_192
 
 
 class CommandError(Exception):
@@ -43,6 +46,9 @@ def _printable(text: str) -> str:
 
 Words = Annotated[str, AfterValidator(_printable)]
 """Text that stands on the log and on screens: it is printable, and one line."""
+
+
+Signature = Annotated[str, Field(max_length=SIGNATURE_CHARS_MAX)]
 
 
 class _Base(BaseModel):
@@ -120,6 +126,8 @@ class Activate(_Base):
     kind: Literal["activate"] = "activate"
     version: Annotated[int, Field(ge=1, lt=2**53)]
     files: Annotated[dict[str, str], Field(max_length=1000)]
+    signatures: Annotated[tuple[Signature, ...], Field(max_length=SIGNATURES_MAX)] = ()
+    """Of policy keys, over the bundle (policy/authority.py). They count where an authority is named, and are kept elsewhere."""
 
 
 class OpenTerm(_Base):

@@ -143,7 +143,7 @@ COMMANDS = (
     ),
     Lazy(
         "policy",
-        "policy:group",
+        "policies.policy:group",
         "Policies: which conditions a gate has, and what each does. One YAML file for one gate; a folder of them is a bundle.",
     ),
     Lazy(
@@ -154,7 +154,12 @@ COMMANDS = (
     Lazy(
         "keys",
         "keys:group",
-        "Keys: the monitor's signs permits, an operator's signs commands. Both are Ed25519.",
+        "Keys: the monitor's signs permits, an operator's signs commands, a policy key signs policies. All are Ed25519.",
+    ),
+    Lazy(
+        "authority",
+        "policies.authority:group",
+        "The policy authority: policy keys, without whose signatures no operator puts a policy in force.",
     ),
     Lazy(
         "operators",

@@ -34,8 +34,8 @@ def test_keys_come_and_go_by_name(failshut: Failshut) -> None:
     followed = OperatorsFile(FILE)
     followed.look()
     assert followed.fault == ""
-    assert followed.keys is not None
-    assert ann.kid in followed.keys
+    assert followed.powers is not None
+    assert ann.kid in followed.powers.operators
     assert failshut("operators", "remove", "ann@ops").status == 0
     assert ann.kid not in KeySet.load(FILE)
     assert followed.look()

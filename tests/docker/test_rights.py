@@ -146,6 +146,8 @@ def test_a_viewer_reads_everything(as_user: Callable[..., Ended], tmp_path: Path
     assert recorded.status == 0, recorded.err
     checked = as_user("viewer", "policy", "check", POLICIES, "--live")
     assert checked.status == 0, checked.err
+    assert "in force" in as_user("viewer", "policy", "list").out
+    assert f"gate: {GATE}" in as_user("viewer", "policy", "show", GATE).out
     shown = as_user("viewer", "policy", "diff", POLICIES)
     assert (shown.status, "unchanged" in shown.out) == (0, True), shown
     assert as_user("viewer", "shadow", "report").status == 0
@@ -248,7 +250,13 @@ def test_a_key_that_was_replaced_commands_no_more(
     """The worker follows the operators file: the new key's orders count, and the former one's do not."""
     keys = there.folder / "keys"
     file, key = ("--file", str(keys / "worker" / "operators.jwks.json")), keys / "operator.pem"
-    TRIED.add("operators")
+    TRIED.update(("operators", "authority"))
+    assert failshut("keys", "policy", keys / "policy.pem").status == 0
+    assert failshut("authority", "add", keys / "policy.pem.pub.json", "--name", "risk", *file).status == 0
+    activate = ("operator", "policy", "activate", POLICIES, "--yes")
+    until(lambda: "0 of 1 signatures" in as_user(*activate).err, lambda: "an operator alone still puts policies in force")
+    assert failshut("authority", "end", *file).status == 0
+    until(lambda: as_user(*activate).status == 0, lambda: "the authority has not ended")
     assert failshut("operators", "rotate", "--key", key, *file).status == 0
     listed = failshut("operators", "list", *file)
     assert len(listed.out.splitlines()) == 1, listed

@@ -156,7 +156,7 @@ async def test_a_key_that_is_taken_out_commands_nothing_more_and_takes_nothing_b
             await monitor.values("svc/amount", [100.0] * 30)
             await monitor.opened("pay")
             monitor.operator_key.write_jwks(file)
-            await until(lambda: worker.said("named the 1 operators' keys"), "the change is on control")
+            await until(lambda: worker.said("named 1 operators' keys"), "the change is on control")
             await operator.activate({"pay.yaml": policy("pay", LIBRARY.replace("500", "500000000"))})
             await until(lambda: _refused(monitor), "the withdrawn key's activation is refused")
             await monitor.closed("pay", "bad_policy")  # whoever sends it has a key that is not an operator's

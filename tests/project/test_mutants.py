@@ -21,6 +21,7 @@ DECIDES = {
     "breakers/failshut_breakers/gate/state.py",
     "breakers/failshut_breakers/gate/step.py",
     "breakers/failshut_breakers/governor.py",
+    "breakers/failshut_breakers/policy/authority.py",
     "breakers/failshut_breakers/policy/policy.py",
     "breakers/failshut_breakers/store/write.lua",
     "breakers/failshut_breakers/taken_ids.py",

@@ -23,6 +23,7 @@ from failshut_streams.control.operators import (
     OperatorsFile,
     OperatorsInForce,
     OperatorsUnreadable,
+    Powers,
     encode_named,
     is_named,
     kids_of,
@@ -41,7 +42,7 @@ TIMELESS = {**KEY.key_set().to_dict(), "evidence_id": EVIDENCE_ID, "changed_ms":
 def named(
     offset: int, keys: KeySet, changed_ms: int = START_MS, signer: SigningKey = MONITOR, log: str = EVIDENCE_ID
 ) -> Record:
-    key, value = encode_named(signer, keys, changed_ms, "w", log)
+    key, value = encode_named(signer, Powers(keys), changed_ms, "w", log)
     return Record(offset, at_ms(offset), APPEND_TIME, key, value, ())
 
 
@@ -183,7 +184,7 @@ def test_only_the_monitors_key_names_operators(bad: Record) -> None:
     at, _ = begun(named(1, BOTH), record(2, activate(1)))
     assert dead(at.cut([bad], 4)) == [3]
     assert at.operators.named is not None
-    assert at.operators.named.kids == kids_of(BOTH)
+    assert kids_of(at.operators.named.powers.operators) == kids_of(BOTH)
 
 
 class Sent:

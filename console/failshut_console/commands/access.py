@@ -129,15 +129,10 @@ def _path(file: Path | None, state: Path) -> Path:
 
 def _end_ms(text: str, now_ms: int) -> int:
     """Return the time that somebody wrote, or that lies so far ahead. Raises Trouble."""
-    from failshut_breakers.policy.units import parse_duration_ms
-    from failshut_console.terminal.times import read_when_ms
+    from failshut_console.terminal.times import read_end_ms
 
     try:
-        return now_ms + parse_duration_ms(text)
-    except ValueError:
-        pass
-    try:
-        return read_when_ms(text, now_ms)
+        return read_end_ms(text, now_ms)
     except ValueError as error:
         raise Trouble(f"--expires: {error}", UNCHANGED, "write 90d, or 2027-01-31T12:00:00Z") from error
 

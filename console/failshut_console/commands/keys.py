@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
 from failshut_console.commands.options import FOLDER, Folder
+from failshut_console.exits import Exit, Trouble
 
 group = typer.Typer(
     no_args_is_help=True,
-    help="Keys: the monitor's signs permits, an operator's signs commands. Both are Ed25519.",
+    help="Keys: the monitor's signs permits, an operator's signs commands, a policy key signs policies. All are Ed25519.",
 )
 
 
@@ -34,6 +38,27 @@ def create(state: Folder = FOLDER) -> None:
         typer.echo(f"{'made' if path in written else 'kept'}  {path}  {what}")
 
 
-@group.callback()
-def _keys() -> None:
-    """Keep `create` a command of its own."""
+@group.command("policy")
+def policy(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where the private key goes. The public one stands beside it.")],
+) -> None:
+    """Make a policy key: it signs bundles of policies, and neither commands nor permits.
+
+    The private key stays with whoever answers for policies (mode 0600). FILE.pub.json goes to whoever keeps the operators
+    file: `failshut authority add FILE.pub.json --name WHO`.
+
+    Exit status: 0 made, 1 there is such a file, 2 it cannot be written.
+    """
+    from failshut.signing import SigningKey
+
+    public = file.with_name(file.name + ".pub.json")
+    if file.exists() or public.exists():
+        raise Trouble(f"{file} or {public} is there already", "nothing was made", "name another file", Exit.REFUSED)
+    key = SigningKey.generate()
+    try:
+        key.save(file)
+        key.write_jwks(public)
+    except OSError as error:
+        raise Trouble(f"{file} cannot be written: {error}", "nothing was made", "name another file") from error
+    typer.echo(f"made  {file}  signs bundles of policies: failshut policy sign --key {file}")
+    typer.echo(f"made  {public}  verifies them: failshut authority add {public} --name WHO")

@@ -38,7 +38,7 @@ def list_operators(file: File = None, state: Folder = FOLDER, as_json: AsJson = 
     """
     from failshut_console.terminal.times import utc
 
-    path, book = _book(file, state)
+    path, book = read_book(file, state)
     if book.keys is None:
         raise Trouble(
             f"there is no {path}", "nothing was read", "failshut operators add KEY --name WHO, or failshut keys create"
@@ -63,13 +63,12 @@ def add(
     """
     from failshut_console.local.operator_book import public_keys
 
-    path, book = _book(file, state)
+    path, book = read_book(file, state)
     try:
         keys = public_keys(key)
     except (OSError, ValueError) as error:
         raise Trouble(f"{key} cannot be used: {error}", UNCHANGED, "give an Ed25519 public key in PEM, or a JWKS") from error
-    changed = _changed(lambda: book.added(keys, name))
-    _write(changed, path)
+    write_book(changed(lambda: book.added(keys, name)), path)
     typer.echo(f"{name} may command; {TAKEN_UP}")
 
 
@@ -79,9 +78,9 @@ def remove(who: Who, file: File = None, state: Folder = FOLDER) -> None:
 
     Exit status: 0 removed, 1 it is nobody's, or the last one, 2 the file cannot be read or written.
     """
-    path, book = _book(file, state)
-    one = _changed(lambda: book.find(who))
-    _write(_changed(lambda: book.removed(one.kid)), path)
+    path, book = read_book(file, state)
+    one = changed(lambda: book.find(who))
+    write_book(changed(lambda: book.removed(one.kid)), path)
     typer.echo(f"{one.name or one.kid} may command no more; {TAKEN_UP}")
 
 
@@ -104,13 +103,13 @@ def rotate(
     from failshut_console.local.state import State
     from failshut_console.monitor.send_command import load_operator_key
 
-    path, book = _book(file, state)
+    path, book = read_book(file, state)
     place = Path(key) if key else State(state).operator_key
     former = load_operator_key(str(place))
-    one = _changed(lambda: book.find(former.kid))
+    one = changed(lambda: book.find(former.kid))
     new, aside = SigningKey.generate(), place.with_name(place.name + ".former")
     beside = place.with_name(place.name + ".new")
-    both = _changed(lambda: book.added(new.key_set(), one.name))
+    both = changed(lambda: book.added(new.key_set(), one.name))
     try:
         # At no moment does a private key alone stand where no operators file names it, or the other way round.
         new.save(beside)
@@ -126,7 +125,8 @@ def rotate(
     typer.echo(f"{one.name or former.kid}: {former.kid[:12]} is replaced by {new.kid[:12]}; {TAKEN_UP}")
 
 
-def _book(file: Path | None, state: Path) -> tuple[Path, OperatorBook]:
+def read_book(file: Path | None, state: Path) -> tuple[Path, OperatorBook]:
+    """Return the operators file that is meant, and what it holds. Raises `Trouble`."""
     from failshut_console.local.operator_book import OperatorBook
     from failshut_console.local.state import State
 
@@ -137,16 +137,18 @@ def _book(file: Path | None, state: Path) -> tuple[Path, OperatorBook]:
         raise Trouble(f"{path} cannot be used: {error}", UNCHANGED, "repair it, or name another one: --file") from error
 
 
-def _changed(change: Callable[[], T]) -> T:
+def changed(change: Callable[[], T], unchanged: str = UNCHANGED) -> T:
+    """Return what a change of the file makes. Raises `Trouble` where it cannot be made."""
     from failshut_console.local.operator_book import BookError
 
     try:
         return change()
     except BookError as error:
-        raise Trouble(str(error), UNCHANGED, "failshut operators list", Exit.REFUSED) from error
+        raise Trouble(str(error), unchanged, "failshut operators list, failshut authority list", Exit.REFUSED) from error
 
 
-def _write(book: OperatorBook, path: Path) -> None:
+def write_book(book: OperatorBook, path: Path) -> None:
+    """Write the operators file. Raises `Trouble`."""
     try:
         book.write(path)
     except OSError as error:

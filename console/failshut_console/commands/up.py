@@ -83,7 +83,8 @@ def _follow(stack: Any, watched: Any) -> None:
     try:
         version = stack.activate(files, f"{watched.folder} changed")
     except Trouble as trouble:
-        watched.forget()
+        if trouble.status is not Exit.REFUSED:
+            watched.forget()
         _say("\n".join(trouble.lines()))
         return
     _say(f"activated version {version}: {', '.join(sorted(files))}")

@@ -24,6 +24,7 @@ from failshut.signing import SigningKey
 from failshut.store.connection import connect
 from failshut.store.names import Names
 from failshut_console.exits import Exit, Trouble
+from failshut_console.local.operator_book import OperatorBook
 from failshut_console.local.state import Runtime, State, who
 from failshut_console.monitor.activation import activate_now
 from failshut_servers import KAFKA_VERSION, EmbeddedUnavailable, Kafka, Progress, Valkey
@@ -187,7 +188,18 @@ class Stack:
         return SigningKey.load(self.state.operator_key)
 
     def activate(self, files: Mapping[str, str], why: str) -> int:
-        """Put a bundle in force; return its version."""
+        """Put a bundle in force; return its version.
+
+        Raises:
+            Trouble: it was not taken, or a policy authority is named: nothing here signs for it.
+        """
+        if OperatorBook.read(self.state.operators).authority is not None:
+            raise Trouble(
+                "policies need the signatures of policy keys here, and this command signs none",
+                "nothing was activated; what is in force stays",
+                "failshut policy sign DIR -o BUNDLE, and failshut policy activate BUNDLE",
+                Exit.REFUSED,
+            )
         return activate_now(self.kafka.url, "", self.operator_key, who(), files, why, installation=self.installation)[0]
 
     def start_worker(self, name: str) -> Child:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,18 +12,20 @@ from pydantic import ValidationError
 
 from failshut.signing import SigningKey
 from failshut_breakers.command import Activate, CommandError
+from failshut_breakers.policy.policy import Entry
 from failshut_console.checks import policy_files, read_files
 from failshut_console.edits import GateEdit, edits
 from failshut_console.exits import Exit, Trouble, unreachable
 from failshut_console.monitor.observed_series import observe
-from failshut_console.monitor.policies_in_force import in_force
+from failshut_console.monitor.policies_in_force import InForce
 from failshut_streams.control.client import Operator, TermError, Unacknowledged, new_id
 from failshut_streams.kafka.address import shown
 from failshut_streams.kafka.topics import BrokerUnreachable
+from failshut_streams.sources.marks import wall_ms
 
 
 def read_bundle_folder(folder: Path) -> dict[str, str]:
-    """Return the bundle in a folder.
+    """Return the bundle in a folder, which may be empty.
 
     Raises:
         Trouble: the folder is not there or cannot be read.
@@ -38,20 +40,26 @@ def read_bundle_folder(folder: Path) -> dict[str, str]:
         ) from error
 
 
-async def edits_of(broker: str, prefix: str, key: SigningKey | None, jwks: str, files: Mapping[str, str]) -> list[GateEdit]:
+async def edits_of(before: Mapping[str, Entry], broker: str, prefix: str, files: Mapping[str, str]) -> list[GateEdit]:
     """Return what a bundle would change of what is in force, and what that costs.
 
     What producers send is asked only where something must be learnt.
-
-    Raises:
-        Trouble: the broker did not answer, or has no such topics.
     """
-    before = await in_force(broker, prefix, key, jwks)
     found = edits(before, files)
     if any(condition.readings for item in found for condition in item.conditions):
         with suppress(Trouble):  # who may not read telemetry is told how many readings are needed, and not how long that takes
             found = edits(before, files, await observe(broker, prefix))
     return found
+
+
+def refused_by(before: InForce, files: Mapping[str, str], signatures: Sequence[str], version: int, installation: str) -> str:
+    """Return why the policy authority would refuse a bundle now, or "" where it would not. A version of 0 is a fresh one."""
+    of = installation or before.installation
+    if before.authority is None or not of:  # without a term nothing comes into force at all
+        return ""
+    said = {"installation": of, "by": "nobody yet", "why": "it is asked first", "id": "none"}
+    bundle = Activate.model_validate(said | {"version": version or wall_ms(), "files": files, "signatures": signatures})
+    return before.authority.refuses(bundle, wall_ms(), before.version)
 
 
 async def activate(
@@ -63,6 +71,7 @@ async def activate(
     why: str,
     version: int = 0,
     installation: str = "",
+    signatures: Sequence[str] = (),
 ) -> tuple[int, int]:
     """Put a bundle in force; return its version and its place in control.
 
@@ -82,7 +91,15 @@ async def activate(
                     Exit.REFUSED,
                 )
             of = await operator.installation()
-            command = Activate(installation=of, by=by, why=why, id=new_id(), version=version, files=dict(files))
+            command = Activate(
+                installation=of,
+                by=by,
+                why=why,
+                id=new_id(),
+                version=version,
+                files=dict(files),
+                signatures=tuple(signatures),
+            )
             return version, await operator.send(command)
     except (BrokerUnreachable, Unacknowledged, KafkaError, OSError) as error:
         raise unreachable(
@@ -130,6 +147,7 @@ def activate_now(
     why: str,
     version: int = 0,
     installation: str = "",
+    signatures: Sequence[str] = (),
 ) -> tuple[int, int]:
     """Do as `activate` does, for callers without an event loop."""
-    return asyncio.run(activate(broker, prefix, key, by, files, why, version, installation))
+    return asyncio.run(activate(broker, prefix, key, by, files, why, version, installation, signatures))

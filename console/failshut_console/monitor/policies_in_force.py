@@ -1,4 +1,4 @@
-"""Which policies are in force: control is read whole, as a router reads it, by the same code.
+"""Which policies are in force, and how they came there: control is read whole, as a router reads it, by the same code.
 
 Limits: whose activations count is named in control by the monitor's key. Without the monitor's public keys, or before a worker
 has named anybody, one's own key alone is believed.
@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from aiokafka import AIOKafkaClient
 from aiokafka.errors import KafkaError
@@ -17,6 +18,8 @@ from aiokafka.errors import KafkaError
 from failshut.signing import KeySet, SigningKey
 from failshut_breakers.evidence.log import EvidenceLog
 from failshut_breakers.evidence.partition import partition_of
+from failshut_breakers.evidence.records import Activation
+from failshut_breakers.policy.authority import Authority
 from failshut_breakers.policy.policy import Entry
 from failshut_console.exits import Trouble, unreachable
 from failshut_streams.control.cutter import ControlCutter
@@ -29,8 +32,30 @@ from failshut_streams.kafka.topics import Topics
 LOOK_SECONDS = 30.0
 
 
-async def in_force(broker: str, prefix: str, key: SigningKey | None, jwks: str = "") -> Mapping[str, Entry]:
-    """Return what control says of each gate now.
+class Activated(NamedTuple):
+    """One activation in control. `signer` is the key id of the operator, empty where it is nobody known."""
+
+    offset: int
+    time_ms: int
+    version: int
+    files: int
+    signer: str
+    what: str
+
+
+class InForce(NamedTuple):
+    """What control says now: of each gate, of the bundle in force, of every activation, and whose signatures policies need."""
+
+    entries: Mapping[str, Entry]
+    version: int
+    files: Mapping[str, str]
+    activations: list[Activated]
+    authority: Authority | None
+    installation: str  # empty where no term of this evidence topic is open
+
+
+async def in_force(broker: str, prefix: str, key: SigningKey | None, jwks: str = "") -> InForce:
+    """Return what control says of policies now.
 
     Raises:
         Trouble: the broker did not answer, or has no such topics.
@@ -52,8 +77,20 @@ async def in_force(broker: str, prefix: str, key: SigningKey | None, jwks: str =
         ) from error
     operators = OperatorsInForce(None if key is None else key.key_set(), _monitor(jwks), log.id)
     cutter = ControlCutter(operators, log, "console", partial(partition_of, partitions=log.partitions), 0)
-    cutter.everything(records, reader.position)
-    return dict(cutter.book.entries)
+    cut = cutter.everything(records, reader.position)
+    told = [notice for at, run in cut.runs for notice in run.notices if at == 0 and isinstance(notice, Activation)]
+    applied, newest = {offset for offset, _ in cut.applied}, cutter.book.routing
+    files = next((notice.files for notice in reversed(told) if notice.offset == newest and not notice.fault), {})
+    activations = [_activated(notice, notice.offset in applied, newest) for notice in told]
+    entries, version = dict(cutter.book.entries), cutter.book.version
+    return InForce(entries, version, files, activations, operators.authority, cutter.belonging.installation)
+
+
+def _activated(notice: Activation, applied: bool, newest: int) -> Activated:
+    what = "in force" if notice.offset == newest else "replaced"
+    if not applied:
+        what = f"refused: {notice.fault or 'its version was not above the one in force'}"
+    return Activated(notice.offset, notice.time_ms, notice.version, len(notice.files), notice.signer, what)
 
 
 async def _log(broker: str, topics: Topics) -> EvidenceLog:

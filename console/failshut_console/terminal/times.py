@@ -25,6 +25,18 @@ def utc(time_ms: int, digits: str = "seconds") -> str:
     return at.isoformat(timespec=digits).replace("+00:00", "Z")
 
 
+def read_end_ms(text: str, now_ms: int) -> int:
+    """Return the end (ms) that somebody wrote: a duration from now, or a time. Raises ValueError.
+
+    >>> read_end_ms("1h", 1_000), read_end_ms("2026-03-01T12:00:00Z", 0)
+    (3601000, 1772366400000)
+    """
+    try:
+        return now_ms + parse_duration_ms(text)
+    except ValueError:
+        return read_when_ms(text, now_ms)
+
+
 def read_when_ms(text: str, now_ms: int) -> int:
     """Return a time in milliseconds since 1970: written with its zone, or as a duration before now.
 

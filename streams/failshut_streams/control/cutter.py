@@ -48,6 +48,9 @@ Digest = bytes
 SMALL_BYTES = 4 * 1024
 """A bundle below this is read where it is taken up; a larger one takes so long that time marks must be written meanwhile."""
 
+NAMES_MAX = 1_000
+"""Gates that one notice names: less than what a governor reads of a bundle that must not be trusted."""
+
 UNSIGNED = "the policy bundle is not signed by a known operator"
 
 
@@ -96,6 +99,7 @@ class ControlCutter:
             tuple[int, int]
         ] = []  # every activation taken up: offset, append time; grows by hand-made commands alone
         self.gaps: list[AcceptedGap] = []  # every gap signed for, likewise
+        self._in_force: Activate | None = None  # the newest bundle that came into force
         self.histories: list[HistoryOf] = []  # of the newest activations whose conditions learn from one
         self._log = log
         self._router = router
@@ -233,6 +237,7 @@ class ControlCutter:
             else:
                 pending.notices.append(named)
                 pending.named = named.digest
+                self._withdraw(record, pending, cut)
             return
         try:
             claims = read_claims(record.value, self.operators.keys)
@@ -254,7 +259,7 @@ class ControlCutter:
             return
         match command:
             case Activate():
-                self._activate(record, command, signer, "", pending, cut)
+                self._take_bundle(record, command, signer, pending, cut)
             case OpenTerm():
                 self._open_term(record, command, signer, pending)
             case AcceptGap():
@@ -282,11 +287,34 @@ class ControlCutter:
     def _take_unsigned(self, record: Record, pending: _Pending, cut: ControlCut) -> None:
         """Let an activation that cannot be verified close the gates that it names."""
         command = unverified(record.value or b"")
-        if not isinstance(command, Activate) or self.belonging.names_another(command):
-            return
-        if named := gates_in_force(command.files, self.book.entries):
-            names = command.model_copy(update={"files": {gate: f"gate: {gate}" for gate in named}})
-            self._activate(record, names, "", UNSIGNED, pending, cut)
+        if isinstance(command, Activate) and not self.belonging.names_another(command):
+            self._close(gates_in_force(command.files, self.book.entries), record, command, "", UNSIGNED, pending, cut)
+
+    def _take_bundle(self, record: Record, command: Activate, signer: str, pending: _Pending, cut: ControlCut) -> None:
+        """Take an operator's activation; without the signatures that the policy authority asks for, it closes what it names."""
+        authority = self.operators.authority
+        fault = authority.refuses(command, record.timestamp_ms, self.book.version) if authority else ""
+        if fault:
+            cut.dead.append(DeadRecord(record, f"activate refused: {fault}", DeadKind.COMMAND))
+            self._close(gates_in_force(command.files, self.book.entries), record, command, signer, fault, pending, cut)
+        else:
+            self._activate(record, command, signer, "", pending, cut)
+
+    def _withdraw(self, record: Record, pending: _Pending, cut: ControlCut) -> None:
+        """Close every gate if the keys that are named from here on did not sign the bundle that is in force."""
+        authority, bundle = self.operators.authority, self._in_force
+        fault = authority.withdrawn(bundle) if authority and bundle else ""
+        if fault and bundle:
+            every = [gate for gate, entry in self.book.entries.items() if entry.policy is not None]
+            self._close(every, record, bundle, "", fault, pending, cut)
+
+    def _close(
+        self, gates: list[str], record: Record, bundle: Activate, signer: str, fault: str, pending: _Pending, cut: ControlCut
+    ) -> None:
+        """Close gates over a bundle that must not be trusted. Governors are told their names alone, so many at a time."""
+        for first in range(0, len(gates), NAMES_MAX):
+            names = bundle.model_copy(update={"files": {gate: f"gate: {gate}" for gate in gates[first : first + NAMES_MAX]}})
+            self._activate(record, names, signer, fault, pending, cut)
 
     def _open_term(self, record: Record, command: OpenTerm, signer: str, pending: _Pending) -> None:
         if self.term is not None and command.term <= self.term.term:
@@ -320,6 +348,7 @@ class ControlCutter:
             if wanted.series:
                 self.histories = [*self.histories[1 - HISTORIES_MAX :], HistoryOf(*cut.applied[-1], self.routes.made, wanted)]
             self.belonging.stands(command, record)
+            self._in_force = command
 
     def _take_up(self) -> None:
         """Take up the policies in force: whom each series feeds, and the digests by which governors know it."""

@@ -11,6 +11,9 @@ control does says so, and goes on with control.
 
 Limits: who holds the monitor's signing key names operators, as everything else is that holder's to say. The times of
 change are of the hosts' clocks, and never later than the record's append time.
+
+The file may also name a policy authority: whose signatures a bundle needs (failshut_breakers.policy.authority). It
+travels in the same record, under the same rules.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ from typing import Any, Final, NamedTuple
 from failshut.network.address import redact
 from failshut.signing import KeySet, SigningKey, TokenError, read_token
 from failshut_breakers.evidence.records import OperatorsNamed
+from failshut_breakers.policy.authority import Authority, authority_of
 from failshut_streams.transport import Record
 
 logger = logging.getLogger(__name__)
@@ -46,23 +50,27 @@ class OperatorsUnreadable(ValueError):
     told_without_traceback = True
 
 
-class Named(NamedTuple):
-    """Operators' keys as a record of control names them."""
+class Powers(NamedTuple):
+    """Who may do what, as an operators file says: operators' keys, and the policy authority where one is named."""
 
-    keys: KeySet
-    kids: tuple[str, ...]
-    changed_ms: int
-    worker: str
+    operators: KeySet
+    authority: Authority | None = None
 
     @property
     def digest(self) -> bytes:
-        """16 bytes that stand for exactly these keys."""
-        return digest_of_kids(self.kids)
+        """16 bytes that stand for exactly these keys, each in its part."""
+        said = list(kids_of(self.operators))
+        if self.authority is not None:
+            said += [f"policy {self.authority.needed}", *self.authority.kids]
+        return hashlib.blake2b("\n".join(said).encode(), digest_size=16).digest()
 
 
-def digest_of_kids(kids: Iterable[str]) -> bytes:
-    """Return the digest (16 bytes) of a set of key ids, each of which is its key's thumbprint."""
-    return hashlib.blake2b("\n".join(sorted(kids)).encode(), digest_size=16).digest()
+class Named(NamedTuple):
+    """Who may do what, as a record of control names it."""
+
+    powers: Powers
+    changed_ms: int
+    worker: str
 
 
 def kids_of(keys: KeySet) -> tuple[str, ...]:
@@ -75,9 +83,14 @@ def is_named(record: Record) -> bool:
     return record.key is not None and record.key.startswith(KEY_PREFIX)
 
 
-def encode_named(signing_key: SigningKey, keys: KeySet, changed_ms: int, worker: str, evidence_id: str) -> tuple[bytes, bytes]:
+def encode_named(
+    signing_key: SigningKey, powers: Powers, changed_ms: int, worker: str, evidence_id: str
+) -> tuple[bytes, bytes]:
     """Return key and value of a record that names operators, for one evidence topic and no other."""
-    claims = {"evidence_id": evidence_id, "keys": keys.to_dict()["keys"], "changed_ms": changed_ms, "worker": worker}
+    keys = powers.operators.to_dict()["keys"]
+    claims = {"evidence_id": evidence_id, "keys": keys, "changed_ms": changed_ms, "worker": worker}
+    if powers.authority is not None:
+        claims |= powers.authority.members()
     return KEY_PREFIX + uuid.uuid4().hex.encode(), signing_key.sign(claims, TYP_OPERATORS).encode()
 
 
@@ -89,7 +102,7 @@ def read_named(record: Record, monitor: KeySet, evidence_id: str) -> Named:
     """
     try:
         _, claims = read_token(record.value or b"", monitor, TYP_OPERATORS, bytes_max=BYTES_MAX)
-        keys = _bounded(claims)
+        powers = _powers(claims, monitor)
         changed_ms, worker = claims.get("changed_ms"), claims.get("worker")
     except (TokenError, ValueError) as error:
         raise OperatorsUnreadable(f"operators' keys: {type(error).__name__}: {error}") from error
@@ -97,7 +110,7 @@ def read_named(record: Record, monitor: KeySet, evidence_id: str) -> Named:
         raise OperatorsUnreadable("operators' keys: they are named for another evidence topic")
     if type(changed_ms) is not int or changed_ms < 0 or not isinstance(worker, str):
         raise OperatorsUnreadable("operators' keys: without the time of change, or the worker that names them")
-    return Named(keys, kids_of(keys), min(changed_ms, record.timestamp_ms), worker[:200])
+    return Named(powers, min(changed_ms, record.timestamp_ms), worker[:200])
 
 
 class OperatorsInForce:
@@ -106,26 +119,35 @@ class OperatorsInForce:
     def __init__(self, keys: KeySet | None, monitor: KeySet | None, evidence_id: str) -> None:
         self._evidence_id = evidence_id
         self.named: Named | None = None
-        self._keys = keys
+        self._first = None if keys is None else Powers(keys)
         self.monitor = monitor
         """The public keys that may name operators; None where they are not known, and nobody can."""
 
     @property
     def keys(self) -> KeySet | None:
         """The keys whose commands count now; None where nobody's do."""
-        return self.named.keys if self.named else self._keys
+        return self._powers.operators if self._powers else None
+
+    @property
+    def authority(self) -> Authority | None:
+        """Whose signatures a bundle needs now; None where an operator's command is enough."""
+        return self._powers.authority if self._powers else None
 
     @property
     def digest(self) -> bytes:
         """16 bytes that stand for these keys; empty where nobody's count."""
-        return b"" if self.keys is None else digest_of_kids(kids_of(self.keys))
+        return self._powers.digest if self._powers else b""
+
+    @property
+    def _powers(self) -> Powers | None:
+        return self.named.powers if self.named else self._first
 
     def begin(self, records: Iterable[Record]) -> None:
         """Let the first record that names operators speak for all before it, too."""
         for record in records:
             named = self._read(record) if is_named(record) else None
             if named is not None:
-                self._keys = named.keys
+                self._first = named.powers
                 return
 
     def take(self, record: Record) -> OperatorsNamed | str:
@@ -137,12 +159,14 @@ class OperatorsInForce:
         if self.named is not None and named.changed_ms <= self.named.changed_ms:
             return f"operators' keys of worker {named.worker}: its file is older than the one in force"
         self.named = named
-        kids = list(named.kids)
-        return OperatorsNamed(record.offset, record.timestamp_ms, named.digest, kids, named.changed_ms, named.worker)
+        kids = list(kids_of(named.powers.operators))
+        return OperatorsNamed(record.offset, record.timestamp_ms, named.powers.digest, kids, named.changed_ms, named.worker)
 
     def again(self) -> OperatorsInForce:
         """Return one that knows nothing of control yet."""
-        return OperatorsInForce(None if self.monitor else self._keys, self.monitor, self._evidence_id)
+        again = OperatorsInForce(None, self.monitor, self._evidence_id)
+        again._first = None if self.monitor else self._first
+        return again
 
     def _read(self, record: Record) -> Named | None:
         try:
@@ -162,7 +186,7 @@ class OperatorsFile:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._stamp: tuple[int, ...] | None = None
-        self.keys: KeySet | None = None
+        self.powers: Powers | None = None
         self.changed_ms = 0
         self.fault = ""
         """Why it cannot be read now; the keys on record go on counting."""
@@ -174,13 +198,13 @@ class OperatorsFile:
             stamp = (status.st_mtime_ns, status.st_size, status.st_ino)
             if stamp == self._stamp and not self.fault:
                 return False
-            keys = _bounded(_document(self._path))
+            powers = _powers(_document(self._path))
         except (OSError, ValueError) as error:
             self.fault = redact(f"the operators file cannot be read: {type(error).__name__}: {error}")[:300]
             return False
         self._stamp, self.fault = stamp, ""
-        other = self.keys is None or kids_of(keys) != kids_of(self.keys)
-        self.keys, self.changed_ms = keys, status.st_mtime_ns // 1_000_000
+        other = self.powers is None or powers.digest != self.powers.digest
+        self.powers, self.changed_ms = powers, status.st_mtime_ns // 1_000_000
         return other
 
 
@@ -195,8 +219,14 @@ def _document(path: Path) -> Any:
         raise OperatorsUnreadable("it is not JSON") from error
 
 
-def _bounded(document: Any) -> KeySet:
+def _powers(document: Any, monitor: KeySet | None = None) -> Powers:
+    """Read who may do what. `monitor` are the monitor's keys, where they are known: none of them may be a policy key."""
     entries = document.get("keys") if isinstance(document, dict) else None
     if isinstance(entries, list) and len(entries) > KEYS_MAX:
         raise OperatorsUnreadable(f"{len(entries)} keys; at most {KEYS_MAX}")
-    return KeySet.from_dict(document)
+    operators = KeySet.from_dict(document)
+    authority = authority_of(document)
+    for kid in authority.kids if authority else ():
+        if kid in operators or (monitor is not None and kid in monitor):
+            raise OperatorsUnreadable(f"policy key {kid[:12]} is also an operator's or the monitor's: it must be neither")
+    return Powers(operators, authority)

@@ -23,7 +23,6 @@ from failshut_streams.control.operators import (
     OperatorsUnreadable,
     encode_named,
     is_named,
-    kids_of,
     read_named,
 )
 from failshut_streams.transport import Record
@@ -60,7 +59,7 @@ class OperatorNaming:
         self._file.look()
         if any(is_named(record) and self._counts(record) for record in records):
             return False
-        if self._file.keys is None:
+        if self._file.powers is None:
             raise OperatorsUnreadable(
                 f"{self._file.fault}; control names no operators either, so no command counts and every gate stays closed"
             )
@@ -77,10 +76,10 @@ class OperatorNaming:
 
     async def compare(self, named: Named | None, producer: AIOKafkaProducer) -> None:
         """Hold the file against the keys on record, and name its keys if it is the newer one."""
-        keys, changed_ms = self._file.keys, self._file.changed_ms
-        if keys is None or self._file.fault:
+        powers, changed_ms = self._file.powers, self._file.changed_ms
+        if powers is None or self._file.fault:
             self._say(f"{self._file.fault}: the keys that control names go on counting")
-        elif named is not None and kids_of(keys) == named.kids:
+        elif named is not None and powers.digest == named.powers.digest:
             self._say("")
         elif named is not None and changed_ms <= named.changed_ms:
             self._say(
@@ -93,12 +92,14 @@ class OperatorNaming:
             self._say("the operators file was named on control and does not count: is the clock of this host ahead?")
 
     async def _name(self, producer: AIOKafkaProducer) -> None:
-        if self._file.keys is None:
+        powers = self._file.powers
+        if powers is None:
             raise OperatorsUnreadable(self._file.fault)
-        key, value = encode_named(self._signing_key, self._file.keys, self._file.changed_ms, self._worker, self._evidence_id)
+        key, value = encode_named(self._signing_key, powers, self._file.changed_ms, self._worker, self._evidence_id)
         await producer.send_and_wait(self._topic, value, key, partition=0)
         self._named_ms = self._file.changed_ms
-        logger.info("named the %d operators' keys of the operators file on control", len(self._file.keys))
+        count = len(powers.authority.keys) if powers.authority else 0
+        logger.info("named %d operators' keys and %d policy keys on control", len(powers.operators), count)
 
     def _counts(self, record: Record) -> bool:
         try:

@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from failshut_console.commands.options import FOLDER, AsJson, Broker, Folder, Installation, Jwks, OperatorKey, Prefix, where
+from failshut_console.commands.policies import signing
+from failshut_console.commands.policies.bundles import read_bundle, refuse_bad, tell_checked
 from failshut_console.connection_options import reaching
 from failshut_console.exits import Exit, Trouble
 
 if TYPE_CHECKING:
-    from failshut_console.checks import Checked
     from failshut_console.edits import GateEdit
     from failshut_console.local.state import Runtime
+
+NOTHING = "nothing was activated; what is in force stays"
 
 group = typer.Typer(
     no_args_is_help=True,
@@ -65,7 +68,7 @@ def check(
         typer.echo(json.dumps([item.as_json() for item in checked], indent=1))
     else:
         for item in checked:
-            _tell(item)
+            tell_checked(item)
     if not all(item.good and not (strict and item.warnings) for item in checked):
         raise typer.Exit(Exit.REFUSED)
 
@@ -84,34 +87,12 @@ def _expand(files: list[Path]) -> list[Path]:
     return found
 
 
-def _tell(item: Checked) -> None:
-    if item.policy is not None:
-        count = len(item.policy.conditions)
-        reset = item.policy.reset
-        comes_back = f"may prove itself {reset.after / 1000:g} s after a trip" if reset.after else "only an operator resets it"
-        said = "" if "in_flight" in item.policy.model_fields_set else " by default"
-        ends = "cancels what runs" if item.policy.in_flight == "cancel" else "lets what runs finish"
-        running = f"a closing {ends} (in_flight: {item.policy.in_flight}{said})"
-        typer.echo(
-            f"{item.file}: good. {item.gate}: {count} condition{'s' * (count != 1)}, trips on {item.policy.trip_on}, "
-            f"permits live {item.policy.permit.ttl / 1000:g} s, {comes_back}, {running}"
-        )
-        if item.policy.in_shadow:
-            typer.echo(f"{item.file}: mode {item.policy.mode}: it decides and says so, and withholds nothing by itself")
-        for warning in item.warnings:
-            typer.echo(f"{item.file}:{warning.line}: warning: {warning.why}")
-        return
-    for fault in item.faults:
-        line = f":{fault.line}" if fault.line else ""
-        typer.echo(f"{item.file}{line}: {fault.where}: {fault.why}", err=True)
-    whom = f"its gate {item.gate} would be closed (bad_policy)" if item.gate else "it names no gate, so no gate opens by it"
-    typer.echo(f"{item.file}: bad: if it were activated, {whom}", err=True)
-
-
 @group.command("diff")
 @reaching
 def diff(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The bundle: every *.yaml in this folder.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR|BUNDLE", help="The bundle: every *.yaml in this folder, or a file that was signed.")
+    ],
     broker: Broker = "",
     prefix: Prefix = "",
     jwks: Jwks = "",
@@ -125,13 +106,15 @@ def diff(
 
     Exit status: 0 shown, 2 wrong usage, 3 no answer.
     """
-    from failshut_console.monitor.activation import edits_of, read_bundle_folder
+    from failshut_console.monitor.activation import edits_of
+    from failshut_console.monitor.policies_in_force import in_force
     from failshut_console.monitor.send_command import load_operator_key
 
-    files = read_bundle_folder(folder)
+    files = read_bundle(folder, "nothing was compared").files
     at = _reached(where(state, broker=broker, key=key, prefix=prefix, jwks=jwks), "nothing was compared")
     signed = load_operator_key(at.operator_key) if Path(at.operator_key).is_file() else None  # to look at needs no key
-    found = asyncio.run(edits_of(at.broker, at.prefix, signed, at.jwks, files))
+    before = asyncio.run(in_force(at.broker, at.prefix, signed, at.jwks))
+    found = asyncio.run(edits_of(before.entries, at.broker, at.prefix, files))
     if as_json:
         typer.echo(json.dumps([item.as_json() for item in found], indent=1))
         return
@@ -184,7 +167,9 @@ def _few(gates: list[str]) -> str:
 @group.command("activate")
 @reaching
 def activate(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The bundle: every *.yaml in this folder.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR|BUNDLE", help="The bundle: every *.yaml in this folder, or a file that was signed.")
+    ],
     broker: Broker = "",
     prefix: Prefix = "",
     installation: Installation = "",
@@ -202,35 +187,46 @@ def activate(
         bool, typer.Option("--yes", help="Do not ask before a gate closes by it, or stops withholding. Scripts need it.")
     ] = False,
 ) -> None:
-    """Put a folder of policies in force, signed with your key. It replaces the whole bundle: a gate without a file closes.
+    """Put a bundle of policies in force, signed with your key. It replaces the whole bundle: a gate without a file closes.
+
+    Where a policy authority is named, it must be a bundle that enough policy keys signed (`failshut policy sign`).
 
     An activation raises the epoch of each gate whose policy says something else than before. Unchanged conditions keep
     what they know. Changed ones may have to learn, so their gates close until they have. It says so first, and asks
     before a gate closes that has a policy now. A breaker that is tripped or locked stays so.
 
     Exit status: 0 on the log, 1 refused (a bad policy without --even-bad, a closing that was not agreed to, a version
-    that is not higher), 2 wrong usage, 3 no answer.
+    that is not higher, signatures that are missing), 2 wrong usage, 3 no answer.
     """
-    from failshut_console.checks import check_file, check_together, policy_files
     from failshut_console.local.state import who
-    from failshut_console.monitor.activation import activate_now, edits_of, read_bundle_folder
+    from failshut_console.monitor.activation import activate_now, edits_of, refused_by
+    from failshut_console.monitor.policies_in_force import in_force
     from failshut_console.monitor.send_command import load_operator_key
 
-    files = read_bundle_folder(folder)
-    if not files:
-        raise Trouble(
-            f"{folder} holds no policy (*.yaml)",
-            "nothing was activated: an empty bundle would close every gate",
-            "name another DIR",
-        )
-    bad = [item for item in check_together([check_file(path) for path in policy_files(folder)]) if not item.good]
-    for item in bad:
-        _tell(item)
-    if bad and not force:
-        typer.echo("nothing was activated; --even-bad activates it all the same, and closes those gates", err=True)
-        raise typer.Exit(Exit.REFUSED)
+    bundle = read_bundle(folder, NOTHING)
+    refuse_bad(folder, bundle, NOTHING, force)
+    if folder.is_file():
+        if version not in (0, bundle.version):
+            raise Trouble(f"{folder} was signed as version {bundle.version}", NOTHING, "leave --version out")
+        version = bundle.version
     at = where(state, broker=broker, key=key, prefix=prefix, installation=installation, jwks=jwks)
-    signed = load_operator_key(_reached(at, "nothing was activated").operator_key)
-    _agreed(asyncio.run(edits_of(at.broker, at.prefix, signed, at.jwks, files)), yes)
-    in_force, offset = activate_now(at.broker, at.prefix, signed, who(), files, why, version, at.installation)
-    typer.echo(f"version {in_force} with {len(files)} files is on the log (control offset {offset}); see `failshut gates`")
+    signed = load_operator_key(_reached(at, NOTHING).operator_key)
+    before = asyncio.run(in_force(at.broker, at.prefix, signed, at.jwks))
+    because = refused_by(before, bundle.files, bundle.signatures, version, at.installation)
+    if because and not force:
+        raise Trouble(
+            f"{because}; on the log it would close the gates that it names",
+            NOTHING,
+            "have it signed: failshut policy sign, and activate the file that this writes",
+            Exit.REFUSED,
+        )
+    _agreed(asyncio.run(edits_of(before.entries, at.broker, at.prefix, bundle.files)), yes)
+    now, offset = activate_now(
+        at.broker, at.prefix, signed, who(), bundle.files, why, version, at.installation, bundle.signatures
+    )
+    typer.echo(f"version {now} with {len(bundle.files)} files is on the log (control offset {offset}); see `failshut gates`")
+
+
+group.command("sign")(signing.sign)
+group.command("list")(signing.list_)
+group.command("show")(signing.show)

@@ -1,0 +1,1 @@
+"""`failshut policy` and `failshut authority`: what policies say, and whose signatures they need."""
