@@ -12,9 +12,18 @@ command about a gate or a gap also says when it was signed, so that nobody has t
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    TypeAdapter,
+    ValidationError,
+    model_serializer,
+)
 
 from failshut.store import names as store_names
 from failshut.store.names import check_installation
@@ -128,6 +137,12 @@ class Activate(_Base):
     files: Annotated[dict[str, str], Field(max_length=1000)]
     signatures: Annotated[tuple[Signature, ...], Field(max_length=SIGNATURES_MAX)] = ()
     """Of policy keys, over the bundle (policy/authority.py). They count where an authority is named, and are kept elsewhere."""
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, whole: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave signatures out where there are none: versions that know of none refuse the member."""
+        said: dict[str, Any] = whole(self)
+        return said if self.signatures else {name: value for name, value in said.items() if name != "signatures"}
 
 
 class OpenTerm(_Base):

@@ -138,6 +138,11 @@ class Server(ABC):
         return self._process is not None and self._process.poll() is None
 
     @property
+    def status(self) -> int | None:
+        """How its process ended: an exit status, or a signal's number below 0. None while it runs, and where there is none."""
+        return self._process.poll() if self._process is not None else None
+
+    @property
     def paused(self) -> bool:
         """Whether `pause` was the last thing done to the running process."""
         return self.running and self._paused
@@ -269,6 +274,12 @@ class Server(ABC):
         if self._process is None or self._process.poll() is not None:
             raise RuntimeError(f"{self.name} is not running")
         return self._process
+
+    def forget(self) -> None:
+        """Let go of a process that has ended by itself. Raises RuntimeError while it runs."""
+        if self.running:
+            raise RuntimeError(f"{self.name} is running")
+        self._forget()
 
     def _forget(self) -> None:
         self._process = None

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -208,6 +209,25 @@ def test_a_policy_file_that_turns_bad_closes_its_gate_and_a_good_one_opens_it(up
     assert "fleet.yaml:2: permit.ttl" in up.log.read_text()
     up.policy(POLICY)
     up.wait(up.is_("OPEN", "ARMED"))
+
+
+def test_what_dies_is_named_and_comes_back(up: Up) -> None:
+    """Worker, store, broker and gateway, one after the other, each killed: `up` starts them again on their ports."""
+    home = up.folder / ".failshut"
+    places = [("workers", "worker-1"), ("valkey", "valkey"), ("kafka", "kafka"), ("services", "gateway")]
+    for folder, name in places:
+        up.wait(up.is_("OPEN", "ARMED"))
+        told = json.loads((home / folder / f"{name}.pid.json").read_text())
+        os.kill(told["pid"], signal.SIGKILL)
+        up.wait(lambda name=name: f"{name} ended (killed by SIGKILL)" in up.log.read_text())  # type: ignore[misc]
+        up.wait(lambda name=name: f"{name} is back after" in up.log.read_text())  # type: ignore[misc]
+    up.wait(up.is_("OPEN", "ARMED"))
+    ports = json.loads((home / "ports.json").read_text())
+    with urllib.request.urlopen(f"http://127.0.0.1:{ports['gateway']}/v1/live", timeout=patient(10)) as answer:
+        assert answer.status == 204
+    with urllib.request.urlopen(f"http://127.0.0.1:{ports['metrics']}/metrics", timeout=patient(10)) as answer:
+        assert b"failshut_gate_open" in answer.read()
+    assert json.loads((home / "runtime.json").read_text())["broker"] == f"kafka://127.0.0.1:{ports['kafka']}"
 
 
 def test_a_second_up_leaves_the_first_alone(up: Up) -> None:

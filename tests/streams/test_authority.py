@@ -104,7 +104,9 @@ def test_a_bundle_comes_into_force_by_both() -> None:
 
 
 def test_without_an_authority_an_operator_is_enough() -> None:
-    """Signatures are kept, and count for nothing."""
+    """Signatures are kept, and count for nothing. Without any, a command is what versions wrote that know of none."""
+    assert "signatures" not in bundle().model_dump(mode="json")
+    assert bundle("x").model_dump(mode="json")["signatures"] == ["x"]
     assert after(None, bundle()).open == ["a", "b"]
     assert after(None, bundle("rubbish")).open == ["a", "b"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,19 +24,25 @@ def up(
     ] = None,
     state: Folder = FOLDER,
     seconds: Annotated[float, typer.Option(min=0, help="End after this many seconds. 0: at Ctrl-C.")] = 0.0,
+    kafka_port: Annotated[int, typer.Option(help="Port of the broker. 0: that of last time, or any free one.")] = 0,
+    store_port: Annotated[int, typer.Option(help="Port of the store. 0: that of last time, or any free one.")] = 0,
+    gateway_port: Annotated[int, typer.Option(help="Port of the gateway. 0: that of last time, or any free one.")] = 0,
+    metrics_port: Annotated[int, typer.Option(help="Port of the worker's metrics. 0: that of last time, or any free one.")] = 0,
 ) -> None:
-    """Run a monitor on this machine: an embedded Apache Kafka, an embedded Valkey and one worker. For one machine only.
+    """Run a monitor on this machine: an embedded Apache Kafka and Valkey, one worker and a gateway. For one machine only.
 
     The first start makes keys in the state folder, creates the topics and opens the first term. Other commands (gates,
     watch, lock, unlock, reset, bypass, policy) find this monitor by themselves. It prints what a service needs: FAILSHUT_STORE,
     FAILSHUT_JWKS, and where to send telemetry. A policy file that becomes invalid is activated too: its gates close and
     say why.
 
-    The store starts empty and the log is kept in the state folder. For a cluster, run `failshut run` on each machine instead.
+    The store starts empty; the log and the ports are kept in the state folder. A process that dies is started again, and
+    this says so. For a cluster, run `failshut run` on each machine instead.
 
-    Exit status: 0 ended by Ctrl-C or SIGTERM, 1 its worker ended by itself, 2 wrong usage, 3 a server did not start.
+    Exit status: 0 ended by Ctrl-C or SIGTERM, 1 a process ended again and again, 2 wrong usage, 3 a server did not start.
     """
-    from failshut_console.local.stack import Stack, stop_on_signals
+    from failshut_console.local.ports import chosen
+    from failshut_console.local.stack import Stack, refuse_a_second, stop_on_signals
     from failshut_console.local.state import State
     from failshut_console.monitor.activation import FolderWatch, read_bundle_folder
     from failshut_console.terminal.progress import DownloadProgress
@@ -46,27 +53,25 @@ def up(
     stop_on_signals()
     ends = time.monotonic() + seconds if seconds else float("inf")
     try:
-        with Stack(State(state), _say, DownloadProgress()) as stack:
+        home = State(state)
+        refuse_a_second(home)
+        ports = chosen(home.folder, kafka=kafka_port, store=store_port, gateway=gateway_port, metrics=metrics_port)
+        with Stack(home, _say, DownloadProgress(), ports=ports) as stack:
             stack.start_servers()
             if watched is not None:
                 _follow(stack, watched)
             worker = stack.start_worker("worker-1")
-            _hint(stack)
+            supervisor = _supervised(stack, worker, ports["gateway"])
+            _hint(stack, ports["metrics"])
             reported = False
             while time.monotonic() < ends:
                 time.sleep(LOOK_SECONDS)
                 if not reported and worker.ready():
                     reported = True
                     _say("the worker reports: gates open as soon as their conditions hold")
+                supervisor.look()
                 if watched is not None:
                     _follow(stack, watched)
-                if not worker.running:
-                    raise Trouble(
-                        f"the worker ended by itself: {worker.last_words()}",
-                        "nothing renews permits: every gate lapses within its ttl",
-                        f"read {worker.log_path}, then start again",
-                        Exit.REFUSED,
-                    )
     except KeyboardInterrupt:
         _say("stopped: every gate lapses within its ttl")
 
@@ -93,7 +98,24 @@ def _follow(stack: Any, watched: Any) -> None:
             _say(f"  {file}:{fault.line}: {fault.where}: {fault.why}: its gate is closed (bad_policy)")
 
 
-def _hint(stack: Any) -> None:
+def _supervised(stack: Any, worker: Any, port: int) -> Any:
+    """Return who looks after what runs. A gateway is started too, where what it needs is installed."""
+    from failshut_console.local.supervision import Supervisor
+
+    supervisor = Supervisor(_say)
+    supervisor.watch(stack.kafka, "without evidence every permit runs out within its ttl")
+    supervisor.watch(stack.valkey, "guards read no permits, and deny when those that they hold run out")
+    supervisor.watch(worker, "nothing renews permits: every gate lapses within its ttl", worker.last_words)
+    if not all(importlib.util.find_spec(name) for name in ("fastapi", "uvicorn")):
+        _say("no gateway is started: pip install 'failshut[gateway]'")
+        return supervisor
+    gateway = stack.start_gateway(port)
+    supervisor.watch(gateway, "nobody can ask over HTTP, and who asks gets no answer", gateway.last_words)
+    _say(f"gateway: http://127.0.0.1:{port}, for whoever has a key: failshut access create --help")
+    return supervisor
+
+
+def _hint(stack: Any, metrics_port: int) -> None:
     kafka = stack.kafka.bootstrap
     _say(f"the worker starts (log: {stack.workers[0].log_path}). Guards and producers need:")
     _say(f"  export FAILSHUT_STORE={stack.valkey.url} FAILSHUT_JWKS={stack.state.jwks}")
@@ -104,6 +126,7 @@ def _hint(stack: Any) -> None:
         f"| kcat -P -b {kafka} -t telemetry -k refund-agent/amount_eur"
     )
     folder = "" if str(stack.state.folder) == str(FOLDER.absolute()) else f" --state {stack.state.folder}"
+    _say(f"metrics: http://127.0.0.1:{metrics_port}/metrics")
     _say(f"look with: failshut watch{folder}    stop with Ctrl-C")
 
 

@@ -11,6 +11,7 @@ import os
 import re
 import signal
 import sys
+import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -108,16 +109,24 @@ class Stack:
         say: told what is going on, for a person.
         progress: told of each jar that is downloaded.
         settings: of the workers.
+        ports: of the servers, by name (ports.py); any free ones by default.
     """
 
     def __init__(
-        self, state: State, say: Say, progress: Progress | None = None, settings: WorkerSettings | None = None
+        self,
+        state: State,
+        say: Say,
+        progress: Progress | None = None,
+        settings: WorkerSettings | None = None,
+        ports: Mapping[str, int] | None = None,
     ) -> None:
         self.state = state
         self.settings = settings or WorkerSettings()
         self._say = say
-        self.kafka = Kafka(state.folder / "kafka", on_progress=progress)
-        self.valkey = Valkey(state.folder / "valkey")
+        ports = ports or {}
+        self.kafka = Kafka(state.folder / "kafka", port=ports.get("kafka"), on_progress=progress)
+        self.valkey = Valkey(state.folder / "valkey", port=ports.get("store"))
+        self._metrics_port = ports.get("metrics", 0)
         self.workers: list[Child] = []
         self.children: list[Child] = []
         self.topics = Topics()
@@ -146,13 +155,7 @@ class Stack:
         Raises:
             Trouble: one did not start, or the evidence is not the term's.
         """
-        already = self.state.runtime()
-        if already.pid and already.pid != os.getpid():
-            raise Trouble(
-                f"a monitor runs already on {self.state.folder} (process {already.pid})",
-                "it is left alone",
-                "use it (failshut gates), stop it, or take another folder: --state DIR",
-            )
+        refuse_a_second(self.state)
         if self.state.ensure_keys():
             self._say(f"made keys in {self.state.signing_key.parent}")
         try:
@@ -218,6 +221,16 @@ class Stack:
             raise Trouble(str(error), "nothing decides, so every gate is closed", status=Exit.UNREACHABLE) from error
         return worker
 
+    def start_gateway(self, port: int) -> Child:
+        """Start a gateway of this monitor; its access keys are those of the state folder. Raises `Trouble`."""
+        place = f"127.0.0.1:{port}"
+        arguments = ["-m", "failshut_console", "serve", "--bind", place, "--state", str(self.state.folder)]
+        given = ["--store", self.valkey.url, "--jwks", str(self.state.jwks)]
+        try:
+            return self.start_child("gateway", [*arguments, *given], lambda: _answers(place))
+        except EmbeddedUnavailable as error:
+            raise Trouble(str(error), "nobody can ask over HTTP", status=Exit.UNREACHABLE) from error
+
     def start_child(self, name: str, arguments: Sequence[str], is_ready: Callable[[], bool]) -> Child:
         """Start another process that ends with this one."""
         child = Child(self.state.folder / "services", name, arguments, is_ready)
@@ -243,6 +256,7 @@ class Stack:
             *("--broker", self.kafka.url, "--store", self.valkey.url),
             *("--signing-key", str(self.state.signing_key), "--operators", str(self.state.operators)),
             *("--worker-id", name, "--instance-id", name),  # restarted, it keeps its partitions and does not wait for itself
+            *(("--metrics-port", str(self._metrics_port)) if self._metrics_port else ()),
             *self.settings.options(),
         ]
 
@@ -264,6 +278,26 @@ class Stack:
                 servers=self.servers,
             )
         )
+
+
+def refuse_a_second(state: State) -> None:
+    """Leave a monitor alone that runs on the folder already. Raises `Trouble`."""
+    already = state.runtime()
+    if already.pid and already.pid != os.getpid():
+        raise Trouble(
+            f"a monitor runs already on {state.folder} (process {already.pid})",
+            "it is left alone",
+            "use it (failshut gates), stop it, or take another folder: --state DIR",
+        )
+
+
+def _answers(place: str) -> bool:
+    """Return whether a gateway answers there."""
+    try:
+        with urllib.request.urlopen(f"http://{place}/v1/live", timeout=1.0) as answer:
+            return bool(answer.status == 204)
+    except OSError:
+        return False
 
 
 def stop_on_signals() -> None:
