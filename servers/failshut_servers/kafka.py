@@ -21,7 +21,7 @@ from failshut_servers.ports import free_port
 from failshut_servers.process import Server
 from failshut_servers.wire import Answer, brokers
 
-_FORMAT_SECONDS_MAX = 60
+_FORMAT_SECONDS_MAX = 300
 _QUICK_START = ("-XX:TieredStopAtLevel=1",)
 _LOGGING = """\
 Configuration:

@@ -160,7 +160,7 @@ class Following:
     """`failshut log --follow --json` as a process."""
 
     def __init__(self, topic: Topic) -> None:
-        command = [sys.executable, "-m", "failshut_console", "log", "--follow", "--json", "--since", when(0)]
+        command = [sys.executable, "-X", "faulthandler", "-m", "failshut_console", "log", "--follow", "--json", "--since", when(0)]
         command += ["--broker", topic.url, "--prefix", topic.prefix]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         self._lines: queue.Queue[bytes] = queue.Queue()
@@ -173,7 +173,11 @@ class Following:
 
     def next(self) -> dict[str, Any]:
         """The next line, once it is there."""
-        said: dict[str, Any] = json.loads(self._lines.get(timeout=patient(30)))
+        try:
+            said: dict[str, Any] = json.loads(self._lines.get(timeout=patient(60)))
+        except queue.Empty:
+            self.process.send_signal(signal.SIGABRT)  # Python's faulthandler then says where it stands
+            raise AssertionError(f"no line came: {self.process.communicate(timeout=patient(30))}") from None
         return said
 
 

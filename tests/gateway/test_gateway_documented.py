@@ -65,8 +65,9 @@ def test_gates_are_listed_with_what_they_do(running: Running, gate: str, viewer:
     found = running.get("/v1/gates", viewer).json["gates"]
     assert [(one["gate"], one["state"], one["epoch"]) for one in found] == [(gate, "open", monitor.epoch)]
     monitor.close()
-    found = eventually(lambda: (one := running.get("/v1/gates", viewer).json["gates"][0])["state"] == "closed" and one)
-    assert (found["cause"], found["failed"]) == ("drift", "proof")
+    # On a slow machine the lease ends before the closing arrives.
+    found = eventually(lambda: (one := running.get("/v1/gates", viewer).json["gates"][0])["cause"] == "drift" and one)
+    assert (found["state"], found["failed"]) == ("closed", "proof")
 
 
 def test_a_key_lists_its_own_gates_page_by_page(running: Running, gate: str, monitor: Monitor) -> None:

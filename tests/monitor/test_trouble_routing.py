@@ -122,7 +122,6 @@ async def test_clocks_that_are_wrong_cannot_prolong_a_permit(kafka: Kafka, store
         slow = monitor.worker("slow", fault="slow_marks")
         await renewed(monitor, "beat")
         slow.trigger.touch()
-        await monitor.lapsed("beat")
 
         async def marked() -> bool:
             return any(
@@ -131,7 +130,7 @@ async def test_clocks_that_are_wrong_cannot_prolong_a_permit(kafka: Kafka, store
             )
 
         await until(marked, "marks of long ago are on the log")
-        assert not monitor.open("beat")
+        await monitor.lapsed("beat")
         slow.trigger.unlink()
         await monitor.opened("beat")
         assert slow.stop() == 0

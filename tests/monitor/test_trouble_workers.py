@@ -70,7 +70,7 @@ async def test_a_paused_worker_does_not_put_its_old_permit_back(
 
     Guard: the comparison of (epoch, offset) in write.lua.
     """
-    policies = {"b.yaml": heartbeat("beat", grace="60s", ttl="60s")}
+    policies = {"b.yaml": heartbeat("beat", grace="10m", ttl="60s")}
     async with Installation(kafka, store, tmp_path, f"{suffix}.", policies) as monitor:
         old = monitor.worker("old")
         await monitor.send({"kind": "heartbeat", "service": "agent"})

@@ -54,8 +54,8 @@ class Rig:
             try:
                 consumer.commit(offsets=[TopicPartition(self.topic, partition, offset)], asynchronous=False)
                 break
-            except KafkaException as error:  # the coordinator of a new group may still load
-                if not error.args[0].retriable() or time.monotonic() > end:
+            except KafkaException:  # the coordinator of a new group may still load, and librdkafka gives up too early
+                if time.monotonic() > end:
                     raise
                 time.sleep(0.1)
         consumer.close()
