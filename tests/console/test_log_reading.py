@@ -160,8 +160,8 @@ class Following:
     """`failshut log --follow --json` as a process."""
 
     def __init__(self, topic: Topic) -> None:
-        command = [sys.executable, "-X", "faulthandler", "-m", "failshut_console", "log", "--follow", "--json", "--since", when(0)]
-        command += ["--broker", topic.url, "--prefix", topic.prefix]
+        command = [sys.executable, "-X", "faulthandler", "-m", "failshut_console", "log", "--follow", "--json"]
+        command += ["--since", when(0), "--broker", topic.url, "--prefix", topic.prefix]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         self._lines: queue.Queue[bytes] = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
@@ -177,7 +177,8 @@ class Following:
             said: dict[str, Any] = json.loads(self._lines.get(timeout=patient(60)))
         except queue.Empty:
             self.process.send_signal(signal.SIGABRT)  # Python's faulthandler then says where it stands
-            raise AssertionError(f"no line came: {self.process.communicate(timeout=patient(30))}") from None
+            assert self.process.stderr is not None
+            raise AssertionError(f"no line came: {self.process.stderr.read().decode()}") from None
         return said
 
 
