@@ -23,7 +23,7 @@ COMMANDS = (
     Lazy(
         "up",
         "up:up",
-        "Run a monitor on this machine: an embedded Apache Kafka, an embedded Valkey and one worker. For one machine only.",
+        "Run a monitor on this machine: an embedded Apache Kafka and Valkey, one worker and a gateway. For one machine only.",
     ),
     Lazy(
         "run",

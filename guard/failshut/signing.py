@@ -202,8 +202,11 @@ class SigningKey:
 
     @classmethod
     def generate(cls) -> SigningKey:
-        """Return a new key from the system's source of randomness."""
-        return cls(Ed25519PrivateKey.generate())
+        """Return a new key from the system's source of randomness. Its id does not begin as an option of a command does."""
+        while True:
+            key = cls(Ed25519PrivateKey.generate())
+            if not key.kid.startswith("-"):
+                return key
 
     @classmethod
     def from_pem(cls, pem: bytes) -> SigningKey:

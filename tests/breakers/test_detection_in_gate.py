@@ -125,6 +125,7 @@ STORIES: dict[str, tuple[str, dict[str, Sequence[float | str]], int, Cause, str]
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STORIES)
 def test_a_policy_trips_at_the_same_reading_however_runs_are_cut(name: str) -> None:
     """Its cause and its words are its own; one record to a run, a few, or many, the first trip is the same."""
@@ -156,6 +157,7 @@ def test_what_is_lacking_is_said_once_and_not_with_every_reading() -> None:
     assert len(decisions) < 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["a budget of a chart", "an anomaly", "a budget"])
 def test_times_that_go_back_change_nothing_about_that(name: str) -> None:
     """Readings whose times repeat and go back are read as they come, and the same readings trip, however runs are cut."""

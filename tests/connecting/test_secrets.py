@@ -297,6 +297,7 @@ KEY_PARTS = tuple(BODY[at : at + 8] for at in range(22, len(BODY) - 8, 8))
 """Of the key itself: what stands before is the same in every one."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", [PEM, BODY, PEM.replace("\n", "\\n"), PEM[:70]], ids=["pem", "body", "one-line", "cut-off"])
 def test_a_private_key_in_place_of_its_path_is_not_quoted(key: str, tmp_path: Path) -> None:
     """Not by a command, a worker's configuration, or a guard: as an option, or in the variable that names the file."""

@@ -76,6 +76,7 @@ def test_help_and_completion_need_no_client_and_no_library() -> None:
         assert not packages & (HEAVY | CLIENTS), call
 
 
+@pytest.mark.slow
 def test_a_command_brings_the_client_that_it_needs_and_no_other() -> None:
     """`gates` reads the store and `lock` writes to Kafka; neither needs a detector."""
     (_, gates), (_, lock) = in_a_fresh_process(

@@ -142,3 +142,8 @@ def test_the_file_is_bounded() -> None:
         book.added(SigningKey.generate().key_set(), "one more")
     with pytest.raises(BookError, match="characters"):
         OperatorBook().added(SigningKey.generate().key_set(), "a\nb")
+
+
+def test_an_id_is_no_option() -> None:
+    """Whoever is told an id can give it to a command as it is: none that we make begins with a dash."""
+    assert not [key.kid for key in (SigningKey.generate() for _ in range(600)) if key.kid.startswith("-")]

@@ -27,6 +27,7 @@ def write(path: Path, count: int = 1_500, heads: str = "time,value") -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_file_becomes_a_table_a_picture_and_lines_to_paste(failshut: Failshut, tmp_path: Path) -> None:
     """The gate closes at the fault, and hears what is put in; what is to be pasted is a policy."""
     file = write(tmp_path / "latency.csv")
@@ -43,6 +44,7 @@ def test_a_file_becomes_a_table_a_picture_and_lines_to_paste(failshut: Failshut,
     assert (again.status, "latency.png is there already" in again.err) == (2, True)
 
 
+@pytest.mark.slow
 def test_json_holds_every_closing(failshut: Failshut, tmp_path: Path) -> None:
     """Columns may have other names; a series may be named."""
     file = write(tmp_path / "x.csv", heads="at,ms")

@@ -94,6 +94,7 @@ def test_an_installed_package_brings_a_detector() -> None:
     assert registry.refused() == {}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("jump")
 def test_a_policy_builds_it_with_its_own_parameters() -> None:
     """By name under the condition of its kind; what it refuses is a fault of the policy."""

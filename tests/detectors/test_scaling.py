@@ -93,6 +93,7 @@ def test_a_step_of_twenty_sigma_is_found_whatever_the_offset(make: Callable[[], 
     assert [index for index in found if 600 <= index < 660], found
 
 
+@pytest.mark.slow
 @each
 @pytest.mark.parametrize("garbage", [1e9, -1e9, 1e100, -1e100])
 @pytest.mark.parametrize("place", [5, 590])

@@ -76,6 +76,7 @@ def test_what_the_broken_ones_stand_on_is_right() -> None:
     assert check(broken.Right, budget=RECORDS) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 def test_a_broken_detector_is_found_and_its_fault_named(fault: Callable[[], Any]) -> None:
     """One finding, with the broken promise, and with where it showed."""
@@ -84,6 +85,7 @@ def test_a_broken_detector_is_found_and_its_fault_named(fault: Callable[[], Any]
     assert finding.evidence
 
 
+@pytest.mark.slow
 def test_a_finding_can_be_had_again() -> None:
     """The same seed finds the same at the same record; another seed finds it too."""
     assert check(broken.LookAhead, budget=FEW) == check(broken.LookAhead, budget=FEW)
@@ -118,6 +120,7 @@ MORE_FAULTS: dict[Callable[[], Any], Promise] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", MORE_FAULTS, ids=lambda fault: fault.__name__)
 def test_other_faults_are_named_too(fault: Callable[[], Any]) -> None:
     """Chance without a seed, state that is not all, words that are none: each is found first under its own name."""

@@ -238,6 +238,7 @@ def test_a_missing_claim_is_no_permit(missing: str) -> None:
         verify(KEY.sign(claims, TYP_PERMIT), KEYS, PERMIT.gate)
 
 
+@pytest.mark.slow
 @given(st.one_of(st.binary(max_size=300), st.text(max_size=300)))
 def test_garbage_is_refused_with_a_typed_error(garbage: bytes | str) -> None:
     """Whatever bytes come, the error is a TokenError and nothing else."""

@@ -9,6 +9,7 @@ import tomllib
 from importlib.metadata import entry_points
 from pathlib import Path
 
+import pytest
 from patience import patient
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -80,11 +81,13 @@ def pytest_says(folder: Path, tests: str) -> str:
     return done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_the_fixtures_are_found_where_failshut_is_installed(tmp_path: Path) -> None:
     """A test asks for `failshut_gate` without importing anything, and the next test finds nothing of it."""
     assert "4 passed" in pytest_says(tmp_path, TESTS)
 
 
+@pytest.mark.slow
 def test_what_was_not_awaited_fails_the_test_that_forgot_it(tmp_path: Path) -> None:
     """The fixture's end says so; and a path that is not guarded fails as any assertion does."""
     said = pytest_says(tmp_path, TESTS + FORGOTTEN)

@@ -312,6 +312,7 @@ def test_no_thread_is_denied_where_time_goes_on_and_permits_are_renewed(control:
     assert {cause_of(found) for found in in_two_threads(meanwhile)} == {None}
 
 
+@pytest.mark.slow
 def test_no_thread_is_admitted_between_two_closings(control: GateControl) -> None:
     """A cause that needs a permit before it, such as a lapse, opens the gate to nobody."""
     control.close()

@@ -47,6 +47,7 @@ def modules_after(statement: str) -> set[str]:
     return set(done.stdout.split())
 
 
+@pytest.mark.slow
 def test_importing_the_guard_brings_nothing_of_it_and_it_brings_nothing_else() -> None:
     """A service has no test double in its memory, and its tests need no package that the service does not."""
     guard, tests = modules_after("import failshut"), modules_after("import failshut.testing")

@@ -35,6 +35,7 @@ def test_every_snippet_is_a_file() -> None:
     assert len(TESTS) >= 5
 
 
+@pytest.mark.slow
 def test_the_snippets_pass(tmp_path: Path) -> None:
     """Every test of the page passes as it is written, without a server."""
     said = run(tmp_path, *TESTS)
@@ -45,6 +46,7 @@ def test_the_snippets_pass(tmp_path: Path) -> None:
     assert int(passed[1]) >= tests
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("taken_away", "left"),
     [

@@ -110,6 +110,7 @@ def published(folder: Path, at: int, how: str, batches: tuple[int, ...]) -> list
 BATCHES = (3, 300, 513)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["failed", "applied", "torn"])
 def test_whatever_change_fails_the_ledger_goes_on_without_a_fork(tmp_path: Path, how: str) -> None:
     """Each change of the disk as failed, as failed but applied, and as torn: no gap, no duplicate, no fork, no second try."""

@@ -186,6 +186,7 @@ def test_what_cannot_be_tried_is_said(these: list[Event], name: str, says: str) 
         series_of(these, name)
 
 
+@pytest.mark.slow
 def test_a_picture_shows_a_closing_of_minutes_in_weeks() -> None:
     """It is as wide as a few pixels at least; and the picture is the same each time."""
     series = latency(20_000)

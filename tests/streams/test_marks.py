@@ -195,6 +195,7 @@ async def test_marks_are_well_again_when_those_of_every_partition_are(caplog: py
     assert said == ["time marks are not written, evidence time stands still", "time marks are written again"]
 
 
+@pytest.mark.slow
 async def test_a_broker_that_goes_and_comes_is_survived(tmp_path: Path) -> None:
     """While the broker is down marks fail and nothing is raised; when it is back they are written again."""
     topics = Topics()

@@ -64,6 +64,7 @@ def back(table: dict[str, bytes], governor: Governor) -> tuple[Snapshots, Govern
     return snapshots, restored
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_from_any_snapshot_on_the_same_is_decided(seed: int) -> None:
     """Snapshots after records at random, some cut short by a death; a restored governor goes on as if nothing had been."""

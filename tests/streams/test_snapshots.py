@@ -123,6 +123,7 @@ def signed(state: bytes, offset: int = 41, **changes: Any) -> bytes:
     return hmac.digest(KEY, body, "sha256") + body
 
 
+@pytest.mark.slow
 def test_a_snapshot_by_another_version_of_a_plug_in_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """A plug-in's state is code of somebody else's: with another version, or without it, the partition is replayed."""
     snapshots._code.cache_clear()
@@ -137,6 +138,7 @@ def test_a_snapshot_by_another_version_of_a_plug_in_is_refused(monkeypatch: pyte
     snapshots._code.cache_clear()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("library", ["river", "numpy", "scipy", "cel-expr-python"])
 def test_a_snapshot_by_another_version_of_a_library_is_refused(library: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a condition computes with may compute otherwise in another version: the partition is replayed."""
