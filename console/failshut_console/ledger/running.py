@@ -1,4 +1,4 @@
-"""Carries out the commands that write a ledger: create, run, rotate."""
+"""Carries out the commands that write a ledger, or have it cosigned: create, run, cosign, rotate."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`failshut ledger`: the tamper-evident log of decisions, made, written, checked, handed over."""
+"""`failshut ledger`: the tamper-evident log of decisions, made, written, cosigned, checked, handed over."""
 
 from __future__ import annotations
 
