@@ -29,7 +29,7 @@ from failshut_ledger.disk.cosigned import open_cosigned, read_heard
 from failshut_ledger.disk.files import COSIGNED, FORK, Files
 from failshut_ledger.disk.proving import prove_leaf
 from failshut_ledger.disk.writer import create_ledger, open_ledger
-from failshut_ledger.errors import AlreadyWritten, Forked, LedgerError
+from failshut_ledger.errors import AlreadyThere, AlreadyWritten, Forked, LedgerError
 from failshut_ledger.notes.keys import COSIGNATURE, Signer
 from failshut_ledger.notes.policy import Policy, parse_policy
 from failshut_ledger.verdict import examine
@@ -116,7 +116,7 @@ def witnesses(tmp_path: Path, count: int) -> Iterator[list[Any]]:
         yield [stack.enter_context(running(tmp_path / f"w{number}", W[number])) for number in range(count)]
 
 
-def test_two_witnesses_cosign_what_is_written(folder: Path, tmp_path: Path) -> None:
+def test_two_witnesses_cosign_what_is_written(folder: Path, tmp_path: Path, failshut: Failshut) -> None:
     """Each checkpoint's cosignatures are published, and a proof carries them to whoever asks for both."""
     with witnesses(tmp_path, 2) as (one, two):
         trust = policy_of([one.url, two.url], 2)
@@ -125,7 +125,7 @@ def test_two_witnesses_cosign_what_is_written(folder: Path, tmp_path: Path) -> N
             for size in (6, 300, 700):
                 write(folder, size)
                 until(lambda size=size: asked.cosigned() == (size, {"w0", "w1"}), f"{size} are cosigned")  # type: ignore[misc]
-            assert asked.word() == "cosigned"
+            until(lambda: asked.word() == "cosigned", "that is told")
             with pytest.raises(AlreadyWritten):
                 Cosigner(folder, parse_policy(trust)).run(threading.Event())
     proof = prove_leaf(Files(folder), 299)
@@ -137,6 +137,18 @@ def test_two_witnesses_cosign_what_is_written(folder: Path, tmp_path: Path) -> N
     with asking(folder, trust) as asked:
         until(lambda: asked.word() == "unheard", "nobody is there")
         assert asked.cosigned() == (700, {"w0", "w1"})
+    for index, words in ((699, ""), (700, "without cosignatures: witnesses have cosigned 700 leaves")):
+        told = failshut("proof", index, "--ledger", folder, "-o", "p")
+        assert (told.status, words in told.out, len(told.out.splitlines())) == (0, True, 2 if words else 1)
+
+
+def test_a_ledger_is_not_begun_where_one_was_cosigned(folder: Path) -> None:
+    """Its checkpoint and tiles are gone, and what witnesses know of it is there."""
+    (folder / COSIGNED).write_bytes((folder / "checkpoint").read_bytes())
+    (folder / "checkpoint").unlink()
+    shutil.rmtree(folder / "tile")
+    with pytest.raises(AlreadyThere):
+        create_ledger(folder, KEY)
 
 
 def test_who_is_down_slow_or_comes_late_holds_up_nobody(folder: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from failshut_console.exits import Exit, Trouble
 from failshut_console.ledger.key_files import ledger_trouble
 from failshut_console.ledger.witness_status import cosigned_by, load_policy
 from failshut_ledger.disk.check import check_tree, read_note
-from failshut_ledger.disk.cosigned import check_unforked
+from failshut_ledger.disk.cosigned import check_unforked, read_cosigned
 from failshut_ledger.disk.files import Files
 from failshut_ledger.disk.proving import find_leaves, prove_leaf
 from failshut_ledger.disk.reader import DiskTiles
@@ -62,8 +62,10 @@ def verify_ledger(folder: Path, keys: Sequence[Verifier], policy: Policy | None 
     }
 
 
-def write_proof(folder: Path, decision: str, out: Path) -> tuple[int, list[int]]:
+def write_proof(folder: Path, decision: str, out: Path) -> tuple[int, list[int], int | None]:
     """Write the proof of a decision; return its leaf, and other leaves that were said under the same epoch.
+
+    The third value is how many leaves are cosigned where this one is not among them, and None otherwise.
 
     Raises:
         Trouble: there is no such decision, or the ledger cannot be read.
@@ -79,6 +81,7 @@ def write_proof(folder: Path, decision: str, out: Path) -> tuple[int, list[int]]
                 Exit.REFUSED,
             )
         data = prove_leaf(files, found[0]).data
+        cosigned = read_cosigned(files)
     except Malformed as error:
         raise Trouble(str(error), "nothing was written") from error
     except LedgerError as error:
@@ -87,12 +90,13 @@ def write_proof(folder: Path, decision: str, out: Path) -> tuple[int, list[int]]
         write_whole(out, data)
     except OSError as error:
         raise Trouble(f"{out} cannot be written: {error.strerror}", "there is no proof") from error
-    return found[0], found[1:]
+    return found[0], found[1:], cosigned[0].size if cosigned is not None and cosigned[0].size <= found[0] else None
 
 
 def judge(proof: Path, policy: Path) -> Verdict:
     """Check a proof's file against a trust policy's. Raises Trouble where one cannot be read, or the policy is none."""
-    return examine(_read(proof, PROOF_BYTES_MAX), load_policy(policy))
+    trust = load_policy(policy)
+    return examine(_read(proof, PROOF_BYTES_MAX), trust)
 
 
 def _read(path: Path, bytes_max: int) -> bytes:

@@ -24,11 +24,11 @@ from typing import Any, Final
 from failshut_console.ledger.witness_lane import Asked, Heard, WitnessLane, Word
 from failshut_console.ledger.witness_line import ANSWER_SECONDS_MAX, WitnessLine
 from failshut_ledger.disk.check import read_note
-from failshut_ledger.disk.cosigned import check_unforked, publish_cosigned, publish_fork, publish_heard, read_cosigned
-from failshut_ledger.disk.files import CHECKPOINT, Files
+from failshut_ledger.disk.cosigned import publish_cosigned, publish_fork, publish_heard, settle_fork
+from failshut_ledger.disk.files import COSIGNED, Files
 from failshut_ledger.disk.lock import COSIGNING, writing
 from failshut_ledger.disk.reader import DiskTiles
-from failshut_ledger.errors import Damaged, DiskFailed, Forked, LedgerError, Malformed, Unproven
+from failshut_ledger.errors import Damaged, DiskFailed, Forked, LedgerError, Malformed, NoCheckpoint, Unproven
 from failshut_ledger.notes.checkpoint import open_checkpoint
 from failshut_ledger.notes.note import Signature
 from failshut_ledger.notes.policy import Policy
@@ -128,13 +128,14 @@ class Cosigner:
 
     def _begin(self) -> None:
         """Look at what is there. Raises Forked where the published checkpoint contradicts the ledger."""
-        asked = self._read()
+        asked = self._read(read_note(self._files))
         tiles = DiskTiles(self._files)
-        check_unforked(self._files, tiles, asked.checkpoint)
+        settle_fork(self._files, tiles, asked.checkpoint)
         try:
-            before = read_cosigned(self._files)
-            if before is not None:
-                self._continues(asked, before[1])
+            before = read_note(self._files, COSIGNED)
+            self._continues(asked, before)
+        except NoCheckpoint:
+            pass  # nothing was cosigned yet
         except (Malformed, Unproven) as error:
             logger.warning("the cosigned checkpoint that is there says nothing, and will be replaced: %s", error)
 
@@ -153,13 +154,14 @@ class Cosigner:
     def _take_up(self, now_mono: float) -> None:
         """Make the newest checkpoint the present one."""
         try:
-            if self._present is not None and self._files.read(CHECKPOINT, 1 << 20) == self._present.asked.note:
-                return
-            asked = self._read()
+            note = read_note(self._files)
         except DiskFailed as error:
             logger.error("the checkpoint cannot be read: %s", error)
             time.sleep(1.0)
             return
+        if self._present is not None and self._present.asked.note == note:
+            return
+        asked = self._read(note)
         if self._present is not None:
             if asked.checkpoint.text == self._present.asked.checkpoint.text:
                 return
@@ -227,9 +229,8 @@ class Cosigner:
                 return
             self._published = present.number
 
-    def _read(self) -> Asked:
-        """Return the newest checkpoint. Raises LedgerError where it is not what a log of the policy has signed."""
-        note = read_note(self._files)
+    def _read(self, note: bytes) -> Asked:
+        """Return a checkpoint's note, verified. Raises LedgerError where it is not what a log of the policy has signed."""
         return Asked(open_checkpoint(note, self._policy.logs)[0], note)
 
     def _continues(self, asked: Asked, before: bytes) -> None:

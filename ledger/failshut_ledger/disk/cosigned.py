@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from failshut_ledger.disk.files import COSIGNED, FORK, Files
-from failshut_ledger.errors import FileMissing, Forked, LedgerError
+from failshut_ledger.errors import FileDamaged, FileMissing, Forked, LedgerError, Malformed
 from failshut_ledger.merkle.proofs import Tiles, root_within
 from failshut_ledger.notes.checkpoint import Checkpoint, open_checkpoint
 from failshut_ledger.notes.note import NOTE_BYTES_MAX, Note, split_note
@@ -27,17 +27,17 @@ HEARD: Final = "witnesses.json"
 HEARD_BYTES_MAX: Final = 256 * 1024
 
 
-def check_unforked(files: Files, tiles: Tiles, checkpoint: Checkpoint) -> None:
-    """Refuse a ledger whose key has signed another tree. A proof that its tree holds by now is removed.
+def check_unforked(files: Files, tiles: Tiles, checkpoint: Checkpoint) -> bool:
+    """Refuse a ledger whose key has signed another tree; return whether there is a proof of that which proves nothing now.
 
     Raises:
-        Forked: it is one.
+        Forked: it has.
         Damaged, DiskFailed: the tree, or the proof, cannot be read.
     """
     try:
         shown = files.read(FORK, NOTE_BYTES_MAX)
     except FileMissing:
-        return
+        return False
     try:
         other = Checkpoint.parse(split_note(shown)[0])
     except LedgerError as error:
@@ -47,9 +47,20 @@ def check_unforked(files: Files, tiles: Tiles, checkpoint: Checkpoint) -> None:
             f"{FORK}: the key of this ledger has signed another tree, of {other.size} leaves. Restore the ledger that holds "
             "it: what is written behind this one is a fork"
         )
-    files.remove(FORK)
-    files.settle()
-    logger.info("%s is gone: the tree holds what it shows", FORK)
+    return True
+
+
+def settle_fork(files: Files, tiles: Tiles, checkpoint: Checkpoint) -> None:
+    """Refuse a ledger whose key has signed another tree. A proof that its tree holds by now is removed.
+
+    Raises:
+        Forked: it has.
+        Damaged, DiskFailed: the tree, or the proof, cannot be read, or not be removed.
+    """
+    if check_unforked(files, tiles, checkpoint):
+        files.remove(FORK)
+        files.settle()
+        logger.info("%s is gone: the tree holds what it shows", FORK)
 
 
 def publish_fork(files: Files, shown: bytes) -> None:
@@ -65,19 +76,21 @@ def publish_cosigned(files: Files, note: bytes) -> None:
 
 
 def read_cosigned(files: Files) -> tuple[Checkpoint, bytes] | None:
-    """Return the cosigned checkpoint, not verified, and its note; None where there is none. Raises Malformed, DiskFailed."""
+    """Return the cosigned checkpoint, not verified, and its note; None where there is none. Raises FileDamaged, DiskFailed."""
     try:
         note = files.read(COSIGNED, NOTE_BYTES_MAX)
+        return Checkpoint.parse(split_note(note)[0]), note
     except FileMissing:
         return None
-    return Checkpoint.parse(split_note(note)[0]), note
+    except Malformed as error:
+        raise FileDamaged(f"{COSIGNED} is no checkpoint: {error}") from error
 
 
 def open_cosigned(files: Files, policy: Policy) -> tuple[Checkpoint, Note] | None:
     """Return the cosigned checkpoint, signed by a log of a policy and with the cosignatures of its witnesses; None: none there.
 
     Raises:
-        Malformed, BadSignature, NoKnownSignature, WrongOrigin: it is not what it should be.
+        FileDamaged, BadSignature, NoKnownSignature, WrongOrigin: it is not what it should be.
         DiskFailed: it cannot be read.
     """
     found = read_cosigned(files)

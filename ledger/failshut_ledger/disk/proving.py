@@ -57,7 +57,7 @@ def prove_leaf(files: Files, index: int) -> Proof:
     stands under the checkpoint that is there now.
 
     Raises:
-        Malformed: the ledger has no such leaf, or its cosigned checkpoint is none.
+        Malformed: the ledger has no such leaf.
         NotIncluded: the files do not agree with each other: see `check_tree`.
         Damaged, DiskFailed: the ledger cannot be read.
     """

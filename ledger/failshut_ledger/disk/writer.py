@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from failshut_ledger.disk.cosigned import check_unforked
+from failshut_ledger.disk.cosigned import settle_fork
 from failshut_ledger.disk.files import CHECKPOINT, COSIGNED, FORK, NEXT, TILES, Files
 from failshut_ledger.disk.lock import writing
 from failshut_ledger.disk.reader import DiskTiles
@@ -56,7 +56,7 @@ class Writer:
         self._done_for = False
         self.checkpoint = _read_checkpoint(files, signer.verifier)
         self.tiles = DiskTiles(files, newest=True)
-        check_unforked(files, self.tiles, self.checkpoint)
+        settle_fork(files, self.tiles, self.checkpoint)
         self._edge = _read_edge(self.tiles, self.checkpoint)
         self._open = _read_open_bundle(self.tiles, self.checkpoint.size)  # the leaves of the bundle that is not full
 
@@ -77,7 +77,7 @@ class Writer:
         if self._done_for:
             raise Refused("this writer has failed before: open the ledger again")
         if self._files.there(FORK):
-            check_unforked(self._files, self.tiles, self.checkpoint)
+            settle_fork(self._files, self.tiles, self.checkpoint)
         _check_batch(leaves)
         _check_position(self.checkpoint.position, position)
         edge = self._edge.copy()
