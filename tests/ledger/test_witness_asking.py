@@ -18,7 +18,8 @@ from typing import Any
 
 import pytest
 from console.console_support import Failshut
-from ledger.liars import another_key, another_root, dated, lying, reply, shouts, trickles, trickles_headers
+from gateway.identity_support import Authority
+from ledger.liars import another_key, another_root, dated, line, lying, reply, shouts, text_of, trickles, trickles_headers
 from ledger.plain import numbered
 from ledger.witness_support import checkpoint, make_witness, running, until
 from ledger.writing import KEY, on_disk, position
@@ -30,9 +31,12 @@ from failshut_ledger.disk.files import COSIGNED, FORK, Files
 from failshut_ledger.disk.proving import prove_leaf
 from failshut_ledger.disk.writer import create_ledger, open_ledger
 from failshut_ledger.errors import AlreadyThere, AlreadyWritten, Forked, LedgerError
+from failshut_ledger.notes.cosignature import cosign
 from failshut_ledger.notes.keys import COSIGNATURE, Signer
+from failshut_ledger.notes.note import Signature
 from failshut_ledger.notes.policy import Policy, parse_policy
 from failshut_ledger.verdict import examine
+from failshut_ledger.witness.collecting import joined_note
 
 pytestmark = pytest.mark.slow
 
@@ -286,6 +290,24 @@ def test_a_ledger_that_was_written_on_from_yesterday_is_a_fork(folder: Path, tmp
                 writer.append([b"x"], position(13))
 
 
+def test_a_checkpoint_that_waits_for_its_writer_is_no_fork(folder: Path, tmp_path: Path) -> None:
+    """Power was lost between its signing and its name: the witness has seen it, and the writer takes it up when it starts."""
+    before = (folder / "checkpoint").read_bytes()
+    with witnesses(tmp_path, 1) as (one,):
+        trust = policy_of([one.url], 1)
+        with asking(folder, trust) as asked:
+            write(folder, 9)
+            until(lambda: asked.cosigned()[0] == 9, "it is cosigned")
+        (folder / "checkpoint").rename(folder / "checkpoint.next")
+        (folder / "checkpoint").write_bytes(before)
+        with asking(folder, trust) as asked:
+            until(lambda: asked.word() == "forked", "the witness shows what waits")
+            assert asked.error is None
+            assert not (folder / FORK).exists()
+            write(folder, 10)
+            until(lambda: asked.cosigned()[0] == 10, "it goes on", 90)
+
+
 def test_a_ledger_that_goes_back_under_our_eyes_is_a_fork(folder: Path, tmp_path: Path) -> None:
     """No witness is needed to see that, only the checkpoint that was there before."""
     shutil.copytree(folder, tmp_path / "yesterday")
@@ -315,6 +337,12 @@ def test_the_commands_say_who_cosigned_and_when(folder: Path, tmp_path: Path, fa
             assert process.wait(patient(30)) == 0
     shown = failshut("ledger", "status", folder, "--policy", trust)
     assert (shown.status, "5 of them cosigned, the quorum q is met" in shown.out) == (0, True), shown
+    fresh, text = (folder / COSIGNED).read_bytes(), on_disk(folder).text
+    aged = Signature(W[0].verifier.name, W[0].verifier.id, cosign(text, W[0], int(time.time()) - 1_000))
+    (folder / COSIGNED).write_bytes(joined_note(fresh, [aged]))
+    for seconds, status in ((2_000, 0), (900, 1)):
+        assert failshut("ledger", "status", folder, "--policy", trust, "--younger-than", seconds).status == status
+    (folder / COSIGNED).write_bytes(fresh)
     said = json.loads(failshut("ledger", "status", folder, "--policy", trust, "--json").out)
     assert (said["cosigned_size"], said["quorum_met"], said["witnesses"]["w0"]["said"]) == (5, True, "cosigned")
     good = (folder / COSIGNED).read_bytes()
@@ -331,6 +359,33 @@ def test_the_commands_say_who_cosigned_and_when(folder: Path, tmp_path: Path, fa
     assert failshut("ledger", "cosign", folder, "--witnesses", nobody).status == 2
     nobody.write_text(f"log {Signer.generate('b').verifier}\nwitness a {W[0].verifier} http://127.0.0.1:1\nquorum a\n")
     assert failshut("ledger", "cosign", folder, "--witnesses", nobody).status == 1
+
+
+def test_a_witness_behind_tls_is_believed_by_its_authority_alone(folder: Path, tmp_path: Path) -> None:
+    """With the authority of its certificate it is asked; without, it is not heard."""
+    authority = Authority(tmp_path)
+    cert, key = authority.certificate("server", "127.0.0.1")
+    make_witness(tmp_path / "w", W[0])
+    with running(tmp_path / "w", W[0], 0, "--tls-cert", str(cert), "--tls-key", str(key)) as one:
+        assert one.url.startswith("https://")
+        with asking(folder, policy_of([one.url], 1)) as asked:
+            until(lambda: asked.word() == "unheard", "nobody vouches for it")
+        with asking(folder, policy_of([one.url], 1), authority=str(authority.path)) as asked:
+            until(lambda: asked.cosigned() == (5, {"w0"}), "it is cosigned")
+
+
+def test_an_address_may_have_a_prefix(folder: Path) -> None:
+    """Paths are put behind it, with one slash."""
+    asked_for: list[str] = []
+
+    def hears(handler: Any, body: bytes) -> None:
+        asked_for.append(handler.path)
+        reply(handler, 200, line(W[0], text_of(body)))
+
+    for end in ("/for/us", "/for/us/"):
+        with lying(hears) as address, asking(folder, policy_of([address + end], 1)) as asked:
+            until(lambda asked=asked: asked.word() == "cosigned", "it is cosigned")  # type: ignore[misc]
+    assert set(asked_for) == {"/for/us/add-checkpoint"}
 
 
 def test_an_address_must_be_one() -> None:

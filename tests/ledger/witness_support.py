@@ -66,13 +66,13 @@ class Answered:
 class RunningWitness:
     """A `failshut witness run` of its own."""
 
-    def __init__(self, folder: Path, signer: Signer, port: int = 0) -> None:
+    def __init__(self, folder: Path, signer: Signer, port: int = 0, *options: str) -> None:
         self.folder, self.signer, self.said = folder, signer, ""
         self.key = folder.with_name(f"{folder.name}.key")
         self.key.write_text(f"{signer.secret()}\n")
         command = [sys.executable, "-m", "failshut_console", "witness", "run", str(folder), "--key", str(self.key)]
         self.process = subprocess.Popen(
-            [*command, "--bind", f"127.0.0.1:{port}"], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+            [*command, "--bind", f"127.0.0.1:{port}", *options], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -82,7 +82,8 @@ class RunningWitness:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        """Its address, as it says itself."""
+        return re.findall(r"answers at (\S+) ", self.said)[0]
 
     def ask(self, body: bytes) -> Answered:
         return Answered(self.port, body)
@@ -114,9 +115,9 @@ def make_witness(folder: Path, signer: Signer, *logs: Signer) -> None:
 
 
 @contextmanager
-def running(folder: Path, signer: Signer = WITNESS, port: int = 0) -> Iterator[RunningWitness]:
+def running(folder: Path, signer: Signer = WITNESS, port: int = 0, *options: str) -> Iterator[RunningWitness]:
     """A witness process, ended at the end."""
-    witness = RunningWitness(folder, signer, port)
+    witness = RunningWitness(folder, signer, port, *options)
     try:
         yield witness
     finally:

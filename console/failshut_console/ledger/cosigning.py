@@ -25,7 +25,7 @@ from failshut_console.ledger.witness_lane import Asked, Heard, WitnessLane, Word
 from failshut_console.ledger.witness_line import ANSWER_SECONDS_MAX, WitnessLine
 from failshut_ledger.disk.check import read_note
 from failshut_ledger.disk.cosigned import publish_cosigned, publish_fork, publish_heard, settle_fork
-from failshut_ledger.disk.files import COSIGNED, Files
+from failshut_ledger.disk.files import COSIGNED, NEXT, Files
 from failshut_ledger.disk.lock import COSIGNING, writing
 from failshut_ledger.disk.reader import DiskTiles
 from failshut_ledger.errors import Damaged, DiskFailed, Forked, LedgerError, Malformed, NoCheckpoint, Unproven
@@ -240,12 +240,27 @@ class Cosigner:
             self._fork(before, f"a former checkpoint shows it: {said}")
 
     def _fork(self, shown: bytes, why: str) -> None:
-        """Publish the proof of a fork. Raises Forked in any case."""
+        """Publish the proof of a fork.
+
+        Raises:
+            Forked: in any case but one: what was shown waits under its first name. A loss of power can leave it so, and a
+                writer that starts takes it up.
+        """
+        if self._waits(shown):
+            logger.warning("a checkpoint that was signed waits for the writer to start: %s", why)
+            return
         try:
             publish_fork(self._files, shown)
         except DiskFailed as error:
             logger.error("the proof of a fork is not on the disk: %s", error)
         raise Forked(f"FORK: {why}. No witness is asked any more, and nothing is written behind it")
+
+    def _waits(self, shown: bytes) -> bool:
+        try:
+            waiting, _ = open_checkpoint(read_note(self._files, NEXT), self._policy.logs)
+            return waiting.text == open_checkpoint(shown, self._policy.logs)[0].text
+        except LedgerError:
+            return False
 
     def _tell(self, now_mono: float) -> None:
         """Write down what each witness said last, at most once a second."""

@@ -45,14 +45,14 @@ def create(folder: Path, key: Path, name: str) -> str:
     return str(signer.verifier)
 
 
-def run(folder: Path, key: Path, broker: str, prefix: str, witnesses: Path | None = None) -> None:
+def run(folder: Path, key: Path, broker: str, prefix: str, witnesses: Path | None = None, authority: str = "") -> None:
     """Follow the decisions topic until SIGTERM or SIGINT, and have the witnesses of a policy cosign it, where there is one.
 
     Raises:
         Trouble: the ledger or the topic is not as it must be, or no broker answers.
     """
     signer = load_signer(key)
-    cosigner = _cosigner(folder, witnesses) if witnesses is not None else None
+    cosigner = _cosigner(folder, witnesses, authority) if witnesses is not None else None
     try:
         with open_ledger(folder, signer) as writer:
             feed = Feed(writer, signer, broker, prefix)

@@ -34,8 +34,12 @@ def load_policy(path: Path) -> Policy:
         raise Trouble(f"{path}: {error}", "a policy that is not understood trusts nobody") from error
 
 
-def cosigned_by(files: Files, checkpoint: Checkpoint, policy: Policy, now_s: int) -> dict[str, Any]:
+def cosigned_by(
+    files: Files, checkpoint: Checkpoint, policy: Policy, now_s: int, younger_than_s: int | None = None
+) -> dict[str, Any]:
     """Return what witnesses have cosigned of a ledger, verified: size, seconds by witness, and whether the quorum is met.
+
+    With `younger_than_s`, older cosignatures do not count for the quorum.
 
     Raises:
         FileDamaged: the cosigned checkpoint is not one of this tree.
@@ -47,12 +51,17 @@ def cosigned_by(files: Files, checkpoint: Checkpoint, policy: Policy, now_s: int
     cosigned, note = found
     if cosigned.size > checkpoint.size or root_within(DiskTiles(files), cosigned.size, checkpoint.size) != cosigned.root:
         raise FileDamaged(f"the cosigned checkpoint of {cosigned.size} leaves is not one of this tree: it is a fork")
-    signed = [one for one in policy.witnesses.values() if one in note.verified]
-    return {"size": cosigned.size, "seconds": ages(note, policy.witnesses, now_s), "quorum": policy.met_by(signed)}
+    seconds = ages(note, policy.witnesses, now_s)
+    counted = [policy.witnesses[name] for name, age_s in seconds.items() if younger_than_s is None or age_s < younger_than_s]
+    return {"size": cosigned.size, "seconds": seconds, "quorum": policy.met_by(counted)}
 
 
-def status(folder: Path, policy: Policy) -> dict[str, Any]:
-    """Return how a ledger stands. Raises Trouble where it, or its cosigned checkpoint, cannot be believed."""
+def status(folder: Path, policy: Policy, younger_than_s: int | None = None) -> dict[str, Any]:
+    """Return how a ledger stands; older cosignatures do not count for its quorum.
+
+    Raises:
+        Trouble: the ledger, or its cosigned checkpoint, cannot be believed.
+    """
     files, now_s = Files(folder), int(time.time())
     try:
         checkpoint, _ = open_checkpoint(read_note(files), policy.logs)
@@ -61,7 +70,7 @@ def status(folder: Path, policy: Policy) -> dict[str, Any]:
             fork = ""
         except Forked as error:
             fork = str(error)
-        cosigned = cosigned_by(files, checkpoint, policy, now_s)
+        cosigned = cosigned_by(files, checkpoint, policy, now_s, younger_than_s)
         heard = read_heard(files)
     except LedgerError as error:
         raise ledger_trouble(error, "`failshut ledger verify` says where") from error

@@ -22,6 +22,12 @@ Witnesses = Annotated[
         envvar="FAILSHUT_WITNESSES", help="A trust policy (C2SP tlog-policy) whose witnesses are asked: each with its address."
     ),
 ]
+Authority = Annotated[
+    str,
+    typer.Option(
+        envvar="FAILSHUT_WITNESS_AUTHORITY", help="Who signs the witnesses' certificates (PEM), if nobody public does."
+    ),
+]
 SecretKey = Annotated[Path, typer.Option(envvar="FAILSHUT_LEDGER_KEY", help="The ledger's secret key. It signs no permits.")]
 
 
@@ -52,6 +58,7 @@ def run(
     broker: Broker = "",
     prefix: Prefix = "",
     witnesses: Witnesses = None,
+    authority: Authority = "",
     state: Folder = FOLDER,
     log_format: LogFormat = "text",
 ) -> None:
@@ -72,7 +79,7 @@ def run(
     at = where(state, broker=broker, prefix=prefix)
     if not at.broker:
         raise Trouble("no broker is known", "nothing was written", "name Kafka with --broker, or start `failshut up`")
-    follow(folder, key, at.broker, at.prefix, witnesses)
+    follow(folder, key, at.broker, at.prefix, witnesses, authority)
 
 
 @group.command("cosign")
@@ -81,9 +88,7 @@ def cosign(
     witnesses: Annotated[
         Path, typer.Option(envvar="FAILSHUT_WITNESSES", help="A trust policy (C2SP tlog-policy): witnesses with addresses.")
     ],
-    authority: Annotated[
-        str, typer.Option(help="The authority of the witnesses' certificates (PEM), if not a public one.")
-    ] = "",
+    authority: Authority = "",
     every_ms: Annotated[int, typer.Option(min=50, max=86_400_000, help="From one checkpoint to the next one asked for.")] = 500,
     log_format: LogFormat = "text",
 ) -> None:
@@ -105,6 +110,9 @@ def cosign(
 def status(
     folder: Ledger,
     policy: Annotated[Path, typer.Option(help="Whom you trust: a C2SP trust policy, with the log and its witnesses.")],
+    younger_than: Annotated[
+        int | None, typer.Option(min=1, metavar="SECONDS", help="Cosignatures that are older do not count for the quorum.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Show which witnesses have cosigned a ledger, how old that is, and what each said last. It checks no leaf.
@@ -115,7 +123,7 @@ def status(
     from failshut_console.ledger.witness_status import as_lines, load_policy
     from failshut_console.ledger.witness_status import status as found_of
 
-    found = found_of(folder, load_policy(policy))
+    found = found_of(folder, load_policy(policy), younger_than)
     typer.echo(json.dumps(found) if as_json else "\n".join(as_lines(found)))
     if found["fork"] or not found["quorum_met"]:
         raise typer.Exit(Exit.REFUSED)
