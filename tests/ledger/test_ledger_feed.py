@@ -208,14 +208,14 @@ def test_a_fork_stops_the_command(topic: Topic, tmp_path: Path) -> None:
             process.wait()
         shutil.rmtree(topic.folder)
         (tmp_path / "yesterday").rename(topic.folder)
-        process = subprocess.Popen(command, env=environment, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+        again = subprocess.Popen(command, env=environment, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
         try:
             until(lambda: (topic.folder / FORK).exists(), "the witness shows what was signed", 90)
             topic.decide(1)
-            _, said = process.communicate(timeout=patient(60))
+            _, said = again.communicate(timeout=patient(60))
         finally:
-            process.kill()
-    assert process.returncode == 1
+            again.kill()
+    assert again.returncode == 1
     assert "has signed another tree" in said
 
 

@@ -83,7 +83,8 @@ class RunningWitness:
     @property
     def url(self) -> str:
         """Its address, as it says itself."""
-        return re.findall(r"answers at (\S+) ", self.said)[0]
+        found = re.search(r"answers at (\S+) ", self.said)
+        return found[1] if found else ""
 
     def ask(self, body: bytes) -> Answered:
         return Answered(self.port, body)
