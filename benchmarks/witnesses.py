@@ -93,7 +93,8 @@ def measure(folder: Path, kafka: Kafka, count: int) -> tuple[list[float], list[f
     """Return how many ms each decision took to be included, and to be cosigned."""
     prefix = "witnesses."
     topic = f"{prefix}decisions"
-    AdminClient({"bootstrap.servers": kafka.bootstrap}).create_topics([NewTopic(topic, 1, 1)])[topic].result(30)
+    admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
+    admin.create_topics([NewTopic(topic, 1, 1)])[topic].result(30)
     ledger, key, trust = str(folder / "ledger"), str(folder / "ledger.key"), folder / "trust.policy"
     log = ran("ledger", "create", ledger, "--key", key, "--name", "ledger.example/bench")
     with ExitStack() as stack:
