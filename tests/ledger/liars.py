@@ -60,6 +60,16 @@ def dated(signer: Signer, ahead_s: int) -> Lie:
     return lambda handler, body: reply(handler, 200, line(signer, text_of(body), max(0, int(time.time()) + ahead_s)))
 
 
+def late(signer: Signer, seconds: float) -> Lie:
+    """It cosigns whatever it is asked for, and takes so long."""
+
+    def lie(handler: Any, body: bytes) -> None:
+        time.sleep(seconds)
+        reply(handler, 200, line(signer, text_of(body)))
+
+    return lie
+
+
 def trickles(handler: Any, body: bytes) -> None:
     """It sends a byte now and then, for ever."""
     handler.send_response(200)

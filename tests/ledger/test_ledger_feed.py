@@ -30,6 +30,7 @@ from failshut_ledger.errors import Gap
 from failshut_ledger.leaves.chain import KeyChain
 from failshut_ledger.leaves.envelope import split_envelope
 from failshut_ledger.leaves.statement import read_statement
+from failshut_ledger.notes.keys import Signer
 from failshut_servers import Kafka
 
 
@@ -217,6 +218,29 @@ def test_a_fork_stops_the_command(topic: Topic, tmp_path: Path) -> None:
             again.kill()
     assert again.returncode == 1
     assert "has signed another tree" in said
+
+
+def test_witnesses_that_cannot_be_asked_hold_up_nothing(topic: Topic, tmp_path: Path) -> None:
+    """A policy of another log ends the asking, which is said; the writer writes all of it, and ends as ever."""
+    key, trust = tmp_path / "ledger.key", tmp_path / "trust.policy"
+    key.write_text(KEY.secret())
+    other = Signer.generate("another.example")
+    trust.write_text(f"log {other.verifier}\nwitness w {WITNESS.verifier} http://127.0.0.1:1\nquorum w\n")
+    command = [sys.executable, "-m", "failshut_console", "ledger", "run", str(topic.folder), "--key", str(key)]
+    command += ["--broker", topic.kafka.url, "--prefix", topic.prefix, "--witnesses", str(trust)]
+    topic.decide(30)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("FAILSHUT_")}
+    process = subprocess.Popen(command, env=environment, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    try:
+        until(lambda: on_disk(topic.folder).size == 31, "all of it is written", 90)
+        topic.decide(5)
+        until(lambda: on_disk(topic.folder).size == 36, "it goes on", 90)
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=patient(30))
+    finally:
+        process.kill()
+    assert process.returncode == 0
+    assert "no witness is asked any more" in said
 
 
 def _there(path: Path) -> bytes:

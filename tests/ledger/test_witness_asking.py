@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from console.console_support import Failshut
 from gateway.identity_support import Authority
-from ledger.liars import another_key, another_root, dated, line, lying, reply, shouts, text_of, trickles, trickles_headers
+from ledger.liars import another_key, another_root, dated, late, line, lying, reply, shouts, text_of, trickles, trickles_headers
 from ledger.plain import numbered
 from ledger.witness_support import checkpoint, make_witness, running, until
 from ledger.writing import KEY, on_disk, position
@@ -30,7 +30,7 @@ from failshut_ledger.disk.cosigned import open_cosigned, read_heard
 from failshut_ledger.disk.files import COSIGNED, FORK, Files
 from failshut_ledger.disk.proving import prove_leaf
 from failshut_ledger.disk.writer import create_ledger, open_ledger
-from failshut_ledger.errors import AlreadyThere, AlreadyWritten, Forked, LedgerError
+from failshut_ledger.errors import AlreadyThere, AlreadyWritten, Damaged, Forked, LedgerError
 from failshut_ledger.notes.cosignature import cosign
 from failshut_ledger.notes.keys import COSIGNATURE, Signer
 from failshut_ledger.notes.note import Signature
@@ -212,6 +212,40 @@ LIES: dict[str, tuple[Callable[[Signer], Any], str]] = {
     "ahead": (lambda _: lambda handler, body: reply(handler, 409, b"1000000\n"), "disputes"),
     "forked": (lambda _: lambda handler, body: reply(handler, 422), "disputes"),
 }
+
+
+def test_who_is_late_takes_nothing_newer_away(folder: Path, tmp_path: Path) -> None:
+    """A cosignature of an older checkpoint comes when a newer one is published: that one stays."""
+    with witnesses(tmp_path, 1) as (prompt,), lying(late(W[1], 0.6)) as address:
+        trust = policy_of([prompt.url, address], 1)
+        with asking(folder, trust) as asked:
+            seen = [asked.cosigned()[0]]
+            for size in range(6, 12):
+                write(folder, size)
+                until(lambda size=size: asked.cosigned()[0] == size, f"{size} are cosigned")  # type: ignore[misc]
+
+            def grew() -> bool:
+                seen.append(asked.cosigned()[0])
+                return asked.cosigned() == (11, {"w0", "w1"})
+
+            until(grew, "the late one has cosigned the last one")
+            assert seen == sorted(seen)
+
+
+def test_tiles_that_are_damaged_are_shown_to_nobody(folder: Path) -> None:
+    """That is said of the ledger, and not of a witness: none is asked."""
+    asked_for: list[str] = []
+    tile = next((folder / "tile/0").rglob("5"))
+    tile.write_bytes(bytes(32) + tile.read_bytes()[32:])
+
+    def hears(handler: Any, body: bytes) -> None:
+        asked_for.append(handler.path)
+        reply(handler, 422)
+
+    with lying(hears) as address, asking(folder, policy_of([address], 1)) as asked:
+        assert isinstance(asked.ended(), Damaged)
+    assert not asked_for
+    assert not (folder / FORK).exists()
 
 
 @pytest.mark.parametrize("lie", LIES)
