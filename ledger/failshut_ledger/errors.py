@@ -17,6 +17,7 @@
         AlreadyWritten     another process writes it
         AlreadyThere       there is one in this folder
         Gap                the topic no longer holds what comes next
+        Forked             its key has signed another tree: nothing is written behind this one
       DiskFailed         the disk is full, is read-only or fails; what was signed before stands as it was
 
 `Malformed` is a ValueError as well, for callers that read settings.
@@ -95,6 +96,10 @@ class AlreadyThere(Refused):
 
 class Gap(Refused):
     """The topic no longer holds what comes next."""
+
+
+class Forked(Refused):
+    """The key of this ledger has signed another tree, and a witness has shown it."""
 
 
 class DiskFailed(LedgerError):

@@ -6,7 +6,9 @@ services. So the first steps here are those of `docker compose up`, to an open g
 
 from __future__ import annotations
 
+import re
 import shlex
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -159,20 +161,36 @@ def test_a_viewer_follows_what_goes_on(there: Installation, tmp_path: Path) -> N
     """`watch`, and the ledger of decisions, run with a viewer's rights until they are told to stop."""
     ledger, key = str(tmp_path / "ledger"), str(tmp_path / "ledger.key")
     assert there.run("viewer", "ledger", "create", ledger, "--key", key, "--name", "example.org/ledger").status == 0
-    writing = there.start("viewer", "ledger", "run", ledger, "--key", key)
+    witnessing, policy = _witness(there, tmp_path)
+    writing = there.start("viewer", "ledger", "run", ledger, "--key", key, "--witnesses", policy)
     watching = there.start("viewer", "watch")
     try:
         assert watching.stdout is not None
         assert any(GATE in line for line in watching.stdout)
         until(lambda: (tmp_path / "ledger" / "tile").exists() or writing.poll() is not None, lambda: "decisions are written")
         assert writing.poll() is None, writing.communicate()[1]
+        until(lambda: there.run("viewer", "ledger", "status", ledger, "--policy", policy).status == 0, lambda: "it is cosigned")
         writing.terminate()
         assert writing.wait(patient(30)) == 0
     finally:
-        for process in (writing, watching):
+        for process in (writing, watching, witnessing):
             process.kill()
             process.communicate()
-    TRIED.update({"watch", "ledger", "run"})
+    TRIED.update({"watch", "ledger", "run", "witness"})
+
+
+def _witness(there: Installation, folder: Path) -> tuple[subprocess.Popen[str], str]:
+    """Run a witness of the ledger in this folder; return it, and a trust policy that asks for it."""
+    state, key, log = str(folder / "witness"), str(folder / "witness.key"), str(folder / "ledger.key.pub")
+    made = there.run("viewer", "witness", "create", state, "--key", key, "--name", "example.org/witness")
+    assert made.status == 0, made.err
+    assert there.run("viewer", "witness", "add", state, log, "--key", key).status == 0
+    process = there.start("viewer", "witness", "run", state, "--key", key, "--bind", "127.0.0.1:0")
+    assert process.stderr is not None
+    address = next(found[1] for line in process.stderr if (found := re.search(r"answers at (http\S+)", line)))
+    policy = folder / "trust.policy"
+    policy.write_text(f"log {Path(log).read_text().strip()}\nwitness w {made.out.strip()} {address}\nquorum w\n")
+    return process, str(policy)
 
 
 NO_TOPIC = "Kafka refuses: this login may not do that to topic"

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from gateway.identity_support import JwksServer, jwk, jwks
 from guard.standin import eventually
+from patience import patient
 
 from failshut_gateway.asking import rates
 from failshut_gateway.asking.rates import Rates
@@ -136,8 +137,10 @@ def test_an_address_that_hangs_or_lies_gives_no_key(server: JwksServer, lie: str
     for name, value in LIES[lie].items():
         setattr(server, name, value)
     now[0] += 30
+    began = time.monotonic()
     keys.look()
     cold.look()
+    assert time.monotonic() - began < patient(10), "an answer that trickles for half a minute was waited for"
     assert keys.why
     assert keys.holds("ec")
     assert not cold.keys()

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import json
+import re
 import stat
+import time
 from pathlib import Path
 
 import pytest
 from console.console_support import Failshut
 from console.decisions import ADA, DRIFT, control, decision, encoded, refused
 from ledger.writing import position
+from patience import patient
 
 from failshut_breakers.decisions.decision import Brief, Kind
+from failshut_ledger.disk.cosigned import publish_cosigned
+from failshut_ledger.disk.files import Files
 from failshut_ledger.disk.writer import open_ledger
 from failshut_ledger.leaves.envelope import sign_envelope
 from failshut_ledger.leaves.statement import Record, begin_leaf, record_leaf
-from failshut_ledger.notes.keys import Signer
+from failshut_ledger.notes.checkpoint import Checkpoint
+from failshut_ledger.notes.cosignature import cosign
+from failshut_ledger.notes.keys import COSIGNATURE, Signer
+from failshut_ledger.notes.note import Signature, sign_note, split_note
+from failshut_ledger.witness.collecting import joined_note
 
 NAME = "ledger.example/payments"
 EPOCH = (1 << 40) + 7
@@ -176,6 +185,37 @@ def test_a_key_is_handed_over_on_the_ledger(failshut: Failshut, folder: Path) ->
     with open_ledger(folder, new):
         busy = failshut("ledger", "rotate", folder, "--key", "keys/second.key", "--new-key", "keys/third.key")
     assert (busy.status, "one writer" in busy.err) == (1, True)
+
+
+def test_cosignatures_are_verified_with_the_ledger_and_with_each_proof(failshut: Failshut, folder: Path) -> None:
+    """A quorum is met by the cosigned checkpoint and by a proof under it, and by nothing that is changed or missing."""
+    public, trust = folder.parent / "keys/ledger.key.pub", folder.parent / "witnessed.policy"
+    one, two = (Signer.generate(f"witness.example/{name}", COSIGNATURE) for name in ("one", "two"))
+    head = f"log {public.read_text()}witness one {one.verifier}\nwitness two {two.verifier}\n"
+    trust.write_text(f"{head}group both all one two\nquorum both\n")
+    arguments = ("ledger", "verify", folder, "--key", public, "--policy", trust)
+    nobody = failshut(*arguments)
+    assert (nobody.status, nobody.out, "no witness has cosigned" in nobody.err) == (1, "", True)
+    note, text = (folder / "checkpoint").read_bytes(), split_note((folder / "checkpoint").read_bytes())[0]
+    times = {one: int(time.time()) - 100, two: int(time.time()) - 7}
+    signed = [Signature(by.verifier.name, by.verifier.id, cosign(text, by, at)) for by, at in times.items()]
+    publish_cosigned(Files(folder), joined_note(note, signed[:1]))
+    assert (failshut(*arguments).status, failshut("ledger", "verify", folder, "--key", public).status) == (1, 0)
+    publish_cosigned(Files(folder), joined_note(note, signed))
+    found = failshut(*arguments)
+    ages = {name: int(seconds) for name, seconds in re.findall(r"5 leaves cosigned by (\w+), (\d+) s ago", found.out)}
+    assert (found.status, set(ages)) == (0, {"one", "two"})
+    assert ages["one"] - ages["two"] == 93
+    assert 7 <= ages["two"] < 7 + patient(60)
+    assert set(json.loads(failshut(*arguments, "--json").out)["cosigned"]["seconds"]) == {"one", "two"}
+    assert failshut("proof", f"pay@{EPOCH}", "--ledger", folder, "-o", "d").out == "d: leaf 2\n"
+    page = failshut("verify", "d", "--policy", trust)
+    assert (page.status, "both is met: one at " in page.out) == (0, True), page
+    (folder / "checkpoint.fork").write_bytes(sign_note(Checkpoint(NAME, 9, bytes(32)).text, [one]))
+    forked = failshut(*arguments)
+    assert (forked.status, "another tree" in forked.err) == (1, True)
+    (folder / "checkpoint.fork").write_bytes(note)
+    assert failshut(*arguments).status == 0, "the tree holds what it shows"
 
 
 def test_run_needs_a_broker(failshut: Failshut, folder: Path) -> None:

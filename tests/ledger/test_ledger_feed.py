@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,18 +17,20 @@ import pytest
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 from console.decisions import DRIFT, decision, encoded
+from ledger.witness_support import WITNESS, make_witness, running, until
 from ledger.writing import KEY, on_disk
 from patience import patient
 
 from failshut_breakers.decisions.decision import Kind
 from failshut_console.ledger.feed import Feed, NoTopic
 from failshut_ledger.disk.check import check_tree
-from failshut_ledger.disk.files import Files
+from failshut_ledger.disk.files import COSIGNED, FORK, Files
 from failshut_ledger.disk.writer import create_ledger, open_ledger
 from failshut_ledger.errors import Gap
 from failshut_ledger.leaves.chain import KeyChain
 from failshut_ledger.leaves.envelope import split_envelope
 from failshut_ledger.leaves.statement import read_statement
+from failshut_ledger.notes.keys import Signer
 from failshut_servers import Kafka
 
 
@@ -182,6 +185,66 @@ async def test_a_monitor_that_is_not_there_is_said(topic: Topic) -> None:
     with pytest.raises(NoTopic, match=r"nobody\.decisions"):
         await topic.followed(lambda size: size >= 1)
     assert on_disk(topic.folder).position is None
+
+
+def test_a_fork_stops_the_command(topic: Topic, tmp_path: Path) -> None:
+    """`failshut ledger run --witnesses` on a ledger that was rolled back ends with status 1, and writes nothing more."""
+    key, trust = tmp_path / "ledger.key", tmp_path / "trust.policy"
+    key.write_text(KEY.secret())
+    make_witness(tmp_path / "w", WITNESS)
+    shutil.copytree(topic.folder, tmp_path / "yesterday")
+    topic.decide(20)
+    command = [sys.executable, "-m", "failshut_console", "ledger", "run", str(topic.folder), "--key", str(key)]
+    command += ["--broker", topic.kafka.url, "--prefix", topic.prefix, "--witnesses", str(trust)]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("FAILSHUT_")}
+    with running(tmp_path / "w") as witness:
+        trust.write_text(f"log {KEY.verifier}\nwitness w {WITNESS.verifier} {witness.url}\nquorum w\n")
+        process = subprocess.Popen(command, env=environment, cwd=tmp_path)
+        try:
+            until(lambda: b"\n21\n" in _there(topic.folder / COSIGNED), "all of it is cosigned", 90)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(patient(30)) == 0
+        finally:
+            process.kill()
+            process.wait()
+        shutil.rmtree(topic.folder)
+        (tmp_path / "yesterday").rename(topic.folder)
+        again = subprocess.Popen(command, env=environment, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+        try:
+            until(lambda: (topic.folder / FORK).exists(), "the witness shows what was signed", 90)
+            topic.decide(1)
+            _, said = again.communicate(timeout=patient(60))
+        finally:
+            again.kill()
+    assert again.returncode == 1
+    assert "has signed another tree" in said
+
+
+def test_witnesses_that_cannot_be_asked_hold_up_nothing(topic: Topic, tmp_path: Path) -> None:
+    """A policy of another log ends the asking, which is said; the writer writes all of it, and ends as ever."""
+    key, trust = tmp_path / "ledger.key", tmp_path / "trust.policy"
+    key.write_text(KEY.secret())
+    other = Signer.generate("another.example")
+    trust.write_text(f"log {other.verifier}\nwitness w {WITNESS.verifier} http://127.0.0.1:1\nquorum w\n")
+    command = [sys.executable, "-m", "failshut_console", "ledger", "run", str(topic.folder), "--key", str(key)]
+    command += ["--broker", topic.kafka.url, "--prefix", topic.prefix, "--witnesses", str(trust)]
+    topic.decide(30)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("FAILSHUT_")}
+    process = subprocess.Popen(command, env=environment, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    try:
+        until(lambda: on_disk(topic.folder).size == 31, "all of it is written", 90)
+        topic.decide(5)
+        until(lambda: on_disk(topic.folder).size == 36, "it goes on", 90)
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=patient(30))
+    finally:
+        process.kill()
+    assert process.returncode == 0
+    assert "no witness is asked any more" in said
+
+
+def _there(path: Path) -> bytes:
+    return path.read_bytes() if path.exists() else b""
 
 
 def test_the_command_is_killed_and_goes_on(topic: Topic, tmp_path: Path) -> None:

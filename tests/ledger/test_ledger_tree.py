@@ -17,6 +17,7 @@ from failshut_ledger.merkle.proofs import (
     prove_consistency,
     prove_inclusion,
     root_from,
+    root_within,
     verify_consistency,
     verify_inclusion,
 )
@@ -206,6 +207,18 @@ def test_consistency_is_proven_and_nothing_else(new: int, data: st.DataObject) -
 def flipped(data: bytes, draw: st.DataObject) -> bytes:
     bit = draw.draw(st.integers(0, len(data) * 8 - 1))
     return bytes(byte ^ (1 << bit % 8 if at == bit // 8 else 0) for at, byte in enumerate(data))
+
+
+@settings(max_examples=draws(200), deadline=None)
+@given(size=SIZES, data=st.data())
+def test_the_root_of_the_first_leaves_needs_no_tree_of_that_size(size: int, data: st.DataObject) -> None:
+    """Only tiles of the tree that there is are asked for: others may never have been written."""
+    tiles = PlainTiles(numbered(size))
+    old = data.draw(st.integers(0, size))
+    assert root_within(tiles, old, size) == mth(numbered(size)[:old])
+    for wrong in (-1, size + 1):
+        with pytest.raises(Malformed):
+            root_within(tiles, wrong, size)
 
 
 def test_what_is_not_there_is_not_proven() -> None:

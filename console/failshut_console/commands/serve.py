@@ -79,7 +79,7 @@ def serve(
     from failshut_gateway.identity.identity_file import Sources, read_sources
 
     at = where(state, store=store, jwks=jwks, installation=installation)
-    host, port = _place(bind)
+    host, port = place_of(bind)
     try:
         found = Rules()
         if rules is not None:
@@ -116,9 +116,9 @@ def serve(
     sys.exit(Exit.DONE if gateway.run() == 0 else Exit.REFUSED)
 
 
-def _place(bind: str) -> tuple[str, int]:
+def place_of(bind: str, means: str = NOT_STARTED) -> tuple[str, int]:
     """Return host and port of HOST:PORT, also [::1]:PORT. Raises Trouble."""
     host, colon, port = bind.rpartition(":")
     if not colon or not host or not (port.isascii() and port.isdigit()) or len(port) > 5:
-        raise Trouble(f"--bind: {bind!r} is not HOST:PORT", NOT_STARTED, "write 127.0.0.1:8181")
+        raise Trouble(f"--bind: {bind!r} is not HOST:PORT", means, "write 127.0.0.1:8181")
     return host.removeprefix("[").removesuffix("]"), int(port)

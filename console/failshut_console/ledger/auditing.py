@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,23 +10,27 @@ from typing import Any
 from failshut.whole_file import write_whole
 from failshut_console.exits import Exit, Trouble
 from failshut_console.ledger.key_files import ledger_trouble
+from failshut_console.ledger.witness_status import cosigned_by, load_policy
 from failshut_ledger.disk.check import check_tree, read_note
+from failshut_ledger.disk.cosigned import check_unforked, read_cosigned
 from failshut_ledger.disk.files import Files
 from failshut_ledger.disk.proving import find_leaves, prove_leaf
-from failshut_ledger.errors import LedgerError, Malformed
+from failshut_ledger.disk.reader import DiskTiles
+from failshut_ledger.errors import LedgerError, Malformed, NoQuorum
 from failshut_ledger.leaves.chain import KeyChain
 from failshut_ledger.notes.checkpoint import Checkpoint, open_checkpoint
 from failshut_ledger.notes.keys import Verifier
 from failshut_ledger.notes.note import split_note
-from failshut_ledger.notes.policy import POLICY_BYTES_MAX, parse_policy
+from failshut_ledger.notes.policy import Policy
 from failshut_ledger.notes.proof import PROOF_BYTES_MAX
 from failshut_ledger.verdict import Verdict, examine
 
 
-def verify_ledger(folder: Path, keys: Sequence[Verifier]) -> dict[str, Any]:
+def verify_ledger(folder: Path, keys: Sequence[Verifier], policy: Policy | None = None) -> dict[str, Any]:
     """Check every leaf, every tile, every signature and the checkpoint of a ledger; return what it holds.
 
     The tree is made again from the leaves first, and the keys walked with it: the last key is the one that must have signed.
+    With a policy, its witnesses must have cosigned a checkpoint of this tree.
 
     Raises:
         Trouble: something is not right; it says what, and where.
@@ -37,6 +42,11 @@ def verify_ledger(folder: Path, keys: Sequence[Verifier]) -> dict[str, Any]:
         check_tree(files, checkpoint, chain.take)
         open_checkpoint(note, chain.keys)
         position = checkpoint.position
+        check_unforked(files, DiskTiles(files), checkpoint)
+        cosigned = None if policy is None else cosigned_by(files, checkpoint, policy, int(time.time()))
+        if policy is not None and cosigned is not None and not cosigned["quorum"]:
+            by = ", ".join(sorted(cosigned["seconds"])) or "no witness"
+            raise NoQuorum(f"the policy asks for {policy.quorum!a}, and {by} has cosigned a checkpoint of this ledger")
     except LedgerError as error:
         raise ledger_trouble(error) from error
     return {
@@ -45,14 +55,17 @@ def verify_ledger(folder: Path, keys: Sequence[Verifier]) -> dict[str, Any]:
         "root": checkpoint.root.hex(),
         "keys": [str(key) for key in chain.keys],
         "leaves": dict(sorted(chain.kinds.items())),
+        "cosigned": cosigned,
         "position": None
         if position is None
         else {"topic": position.topic, "topic_id": position.topic_id, "offsets": dict(position.offsets)},
     }
 
 
-def write_proof(folder: Path, decision: str, out: Path) -> tuple[int, list[int]]:
+def write_proof(folder: Path, decision: str, out: Path) -> tuple[int, list[int], int | None]:
     """Write the proof of a decision; return its leaf, and other leaves that were said under the same epoch.
+
+    The third value is how many leaves are cosigned where this one is not among them, and None otherwise.
 
     Raises:
         Trouble: there is no such decision, or the ledger cannot be read.
@@ -68,6 +81,7 @@ def write_proof(folder: Path, decision: str, out: Path) -> tuple[int, list[int]]
                 Exit.REFUSED,
             )
         data = prove_leaf(files, found[0]).data
+        cosigned = read_cosigned(files)
     except Malformed as error:
         raise Trouble(str(error), "nothing was written") from error
     except LedgerError as error:
@@ -76,15 +90,12 @@ def write_proof(folder: Path, decision: str, out: Path) -> tuple[int, list[int]]
         write_whole(out, data)
     except OSError as error:
         raise Trouble(f"{out} cannot be written: {error.strerror}", "there is no proof") from error
-    return found[0], found[1:]
+    return found[0], found[1:], cosigned[0].size if cosigned is not None and cosigned[0].size <= found[0] else None
 
 
 def judge(proof: Path, policy: Path) -> Verdict:
     """Check a proof's file against a trust policy's. Raises Trouble where one cannot be read, or the policy is none."""
-    try:
-        trust = parse_policy(_read(policy, POLICY_BYTES_MAX))
-    except Malformed as error:
-        raise Trouble(f"{policy}: {error}", "nothing was verified: a policy that is not understood trusts nobody") from error
+    trust = load_policy(policy)
     return examine(_read(proof, PROOF_BYTES_MAX), trust)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from failshut.whole_file import write_whole
 from failshut_console.exits import Exit, Trouble
 from failshut_ledger.errors import LedgerError, Malformed, Refused
-from failshut_ledger.notes.keys import LINE_CHARS_MAX, Signer, Verifier
+from failshut_ledger.notes.keys import LINE_CHARS_MAX, NOTE, Signer, Verifier
 
 
 def public_of(path: Path) -> Path:
@@ -15,8 +15,8 @@ def public_of(path: Path) -> Path:
     return path.with_name(f"{path.name}.pub")
 
 
-def make_key(path: Path, name: str) -> Signer:
-    """Make a key and write both files. A file that is there is never replaced.
+def make_key(path: Path, name: str, kind: int = NOTE) -> Signer:
+    """Make a key and write both files: a log's, or a witness's. A file that is there is never replaced.
 
     Raises:
         Trouble: there is one, the name is none, or they cannot be written.
@@ -24,7 +24,7 @@ def make_key(path: Path, name: str) -> Signer:
     if path.exists():
         raise Trouble(f"{path} is there already", "nothing was made: whoever replaces a key loses what only it could sign")
     try:
-        signer = Signer.generate(name)
+        signer = Signer.generate(name, kind)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, f"{signer.secret()}\n".encode(), 0o600)
         write_whole(public_of(path), f"{signer.verifier}\n".encode(), 0o644)
@@ -43,12 +43,14 @@ def load_signer(path: Path) -> Signer:
         raise Trouble(f"{path} holds no key of a ledger: {error}", "nothing was written") from error
 
 
-def load_verifier(given: str) -> Verifier:
+def load_verifier(given: str, option: str = "--key") -> Verifier:
     """Read a public key: a line `NAME+ID+BASE64`, or the path of a file with one. Raises Trouble."""
     try:
         return Verifier.parse(given if given.count("+") >= 2 and not Path(given).exists() else _line(Path(given)))
     except Malformed as error:
-        raise Trouble(f"--key: {error}", "nothing was verified", "name the public line of a key (.pub), or its file") from error
+        raise Trouble(
+            f"{option}: {error}", "nothing was verified", "name the public line of a key (.pub), or its file"
+        ) from error
 
 
 def ledger_trouble(error: LedgerError, do: str = "") -> Trouble:

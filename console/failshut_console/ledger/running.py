@@ -1,4 +1,4 @@
-"""Carries out the commands that write a ledger: create, run, rotate."""
+"""Carries out the commands that write a ledger, or have it cosigned: create, run, cosign, rotate."""
 
 from __future__ import annotations
 
@@ -6,20 +6,27 @@ import asyncio
 import contextlib
 import logging
 import signal
+import threading
 import time
 from pathlib import Path
+from typing import Final
 
 from aiokafka.errors import KafkaError
 
 from failshut_console.exits import Trouble, unreachable
+from failshut_console.ledger.cosigning import EVERY_SECONDS, Cosigner, follow
 from failshut_console.ledger.feed import Feed, NoTopic
 from failshut_console.ledger.key_files import ledger_trouble, load_signer, make_key, public_of
+from failshut_console.ledger.witness_status import load_policy
 from failshut_ledger.disk.writer import create_ledger, open_ledger
 from failshut_ledger.errors import LedgerError
 from failshut_ledger.leaves.statement import rotation_leaf
 from failshut_streams.kafka.address import shown
 
 logger = logging.getLogger(__name__)
+
+_LAST_SECONDS: Final = 2.0
+"""So long the thread that asks witnesses may take to end."""
 
 
 def create(folder: Path, key: Path, name: str) -> str:
@@ -38,18 +45,19 @@ def create(folder: Path, key: Path, name: str) -> str:
     return str(signer.verifier)
 
 
-def run(folder: Path, key: Path, broker: str, prefix: str) -> None:
-    """Follow the decisions topic until SIGTERM or SIGINT.
+def run(folder: Path, key: Path, broker: str, prefix: str, witnesses: Path | None = None, authority: str = "") -> None:
+    """Follow the decisions topic until SIGTERM or SIGINT, and have the witnesses of a policy cosign it, where there is one.
 
     Raises:
         Trouble: the ledger or the topic is not as it must be, or no broker answers.
     """
     signer = load_signer(key)
+    cosigner = _cosigner(folder, witnesses, authority) if witnesses is not None else None
     try:
         with open_ledger(folder, signer) as writer:
             feed = Feed(writer, signer, broker, prefix)
             logger.info("the ledger %s has %d leaves", signer.verifier.name, writer.checkpoint.size)
-            asyncio.run(_until_told(feed))
+            asyncio.run(_until_told(feed, cosigner))
             logger.info("stopped at %d leaves, %d of them written by this run", writer.checkpoint.size, feed.written)
     except LedgerError as error:
         raise ledger_trouble(error) from error
@@ -76,10 +84,38 @@ def rotate(folder: Path, old: Path, new: Path) -> str:
     return str(after.verifier)
 
 
-async def _until_told(feed: Feed) -> None:
-    stop = asyncio.Event()
+def cosign(folder: Path, witnesses: Path, authority: str = "", every_ms: int = 500) -> None:
+    """Have the witnesses of a policy cosign a ledger that another process writes, until SIGTERM or SIGINT.
+
+    Raises:
+        Trouble: the ledger is a fork, is damaged, or is asked for already.
+    """
+    cosigner, stop = _cosigner(folder, witnesses, authority, every_ms / 1000), threading.Event()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, lambda *_: stop.set())
+    try:
+        cosigner.run(stop)
+    except LedgerError as error:
+        raise ledger_trouble(error) from error
+
+
+def _cosigner(folder: Path, witnesses: Path, authority: str = "", every_seconds: float = EVERY_SECONDS) -> Cosigner:
+    try:
+        return Cosigner(folder, load_policy(witnesses), every_seconds=every_seconds, authority=authority or None)
+    except (OSError, ValueError) as error:
+        raise Trouble(f"{witnesses}: {error}", "no witness is asked", "witness NAME KEY https://HOST/PREFIX") from error
+
+
+async def _until_told(feed: Feed, cosigner: Cosigner | None) -> None:
+    stop, asking = asyncio.Event(), threading.Event()
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):
         with contextlib.suppress(NotImplementedError, RuntimeError):  # in a thread of a test there are no signals
             loop.add_signal_handler(name, stop.set)
-    await feed.run(stop)
+    thread = None if cosigner is None else follow(cosigner, asking)
+    try:
+        await feed.run(stop)
+    finally:
+        asking.set()
+        if thread is not None:
+            await asyncio.to_thread(thread.join, _LAST_SECONDS)

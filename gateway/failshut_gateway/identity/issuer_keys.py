@@ -131,11 +131,14 @@ class IssuerKeys:
             connection = http.client.HTTPSConnection(host, parts.port, timeout=seconds, context=self._context)
         else:
             connection = http.client.HTTPConnection(host, parts.port, timeout=seconds)
-        cut = threading.Timer(seconds, _cut, (connection,))
+        held: list[socket.socket] = []  # the connection forgets its own, once the answer says that it ends with it
+        cut = threading.Timer(seconds, _cut, (connection, held))
         cut.daemon = True
         cut.start()
         try:
             path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+            connection.connect()
+            held.append(connection.sock)
             connection.request("GET", path, headers={"Accept": "application/json", "Connection": "close"})
             reply = connection.getresponse()
             if reply.status != 200 or reply.headers.get("content-encoding", "identity") != "identity":
@@ -149,13 +152,13 @@ class IssuerKeys:
             connection.close()
 
 
-def _cut(connection: http.client.HTTPConnection) -> None:
-    sock = connection.sock
-    if sock is not None:
-        try:
-            socket.socket.shutdown(sock, socket.SHUT_RDWR)  # not that of TLS, which would go on in the clear
-        except OSError:
-            pass  # it has ended by itself
+def _cut(connection: http.client.HTTPConnection, held: list[socket.socket]) -> None:
+    for sock in held or [connection.sock]:
+        if sock is not None:
+            try:
+                socket.socket.shutdown(sock, socket.SHUT_RDWR)  # not that of TLS, which would go on in the clear
+            except OSError:
+                pass  # it has ended by itself
 
 
 def _read(path: str) -> bytes:

@@ -18,12 +18,12 @@ from failshut_ledger.notes.checkpoint import Checkpoint
 from failshut_ledger.notes.note import NOTE_BYTES_MAX
 
 
-def read_note(files: Files) -> bytes:
-    """Return the checkpoint as it stands on the disk, not verified. Raises NoCheckpoint, FileDamaged, DiskFailed."""
+def read_note(files: Files, name: str = CHECKPOINT) -> bytes:
+    """Return the checkpoint, or the cosigned one, as it stands on the disk. Raises NoCheckpoint, FileDamaged, DiskFailed."""
     try:
-        return files.read(CHECKPOINT, NOTE_BYTES_MAX)
+        return files.read(name, NOTE_BYTES_MAX)
     except FileMissing as error:
-        raise NoCheckpoint(f"there is no ledger in {files.folder}") from error
+        raise NoCheckpoint(f"there is no {name} in {files.folder}") from error
 
 
 def check_tree(files: Files, checkpoint: Checkpoint, taken: Callable[[int, bytes], None]) -> None:

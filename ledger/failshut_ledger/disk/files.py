@@ -22,6 +22,10 @@ CHECKPOINT: Final = "checkpoint"
 NEXT: Final = "checkpoint.next"
 """The checkpoint that is about to be published: on the disk under this name first."""
 TILES: Final = "tile"
+COSIGNED: Final = "checkpoint.cosigned"
+"""The newest checkpoint that enough witnesses have cosigned, with their cosignatures."""
+FORK: Final = "checkpoint.fork"
+"""A checkpoint with the ledger's own signature that contradicts its tree."""
 
 _WORDS: Final = {
     errno.ENOSPC: "the disk is full",
@@ -88,6 +92,12 @@ class Files:
         with _told(target):
             (self.folder / source).replace(self.folder / target)
         self._renamed.add((self.folder / target).parent)
+
+    def remove(self, path: str) -> None:
+        """Remove a file. Raises DiskFailed."""
+        with _told(path):
+            (self.folder / path).unlink()
+        self._renamed.add((self.folder / path).parent)
 
     def settle(self) -> None:
         """Sync every folder in which a name changed. Raises DiskFailed."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from failshut_ledger.disk.check import read_note
+from failshut_ledger.disk.cosigned import read_cosigned
 from failshut_ledger.disk.files import Files
 from failshut_ledger.disk.reader import DiskTiles
 from failshut_ledger.errors import Malformed
@@ -50,7 +51,10 @@ def find_leaves(files: Files, decision: str) -> list[int]:
 
 
 def prove_leaf(files: Files, index: int) -> Proof:
-    """Return the proof of a leaf under the checkpoint that is there now. It is checked before it is handed out.
+    """Return the proof of a leaf. It is checked before it is handed out.
+
+    It stands under the cosigned checkpoint where that holds the leaf, so that the cosignatures are in the proof. Otherwise it
+    stands under the checkpoint that is there now.
 
     Raises:
         Malformed: the ledger has no such leaf.
@@ -58,6 +62,9 @@ def prove_leaf(files: Files, index: int) -> Proof:
         Damaged, DiskFailed: the ledger cannot be read.
     """
     checkpoint, note = _checkpoint(files)
+    cosigned = read_cosigned(files)
+    if cosigned is not None and index < cosigned[0].size <= checkpoint.size:
+        checkpoint, note = cosigned
     tiles = DiskTiles(files)
     leaf = tiles.leaf(index, checkpoint.size)
     hashes = tuple(prove_inclusion(tiles, index, checkpoint.size))

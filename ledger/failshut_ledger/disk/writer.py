@@ -20,7 +20,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from failshut_ledger.disk.files import CHECKPOINT, NEXT, TILES, Files
+from failshut_ledger.disk.cosigned import settle_fork
+from failshut_ledger.disk.files import CHECKPOINT, COSIGNED, FORK, NEXT, TILES, Files
 from failshut_ledger.disk.lock import writing
 from failshut_ledger.disk.reader import DiskTiles
 from failshut_ledger.errors import (
@@ -55,6 +56,7 @@ class Writer:
         self._done_for = False
         self.checkpoint = _read_checkpoint(files, signer.verifier)
         self.tiles = DiskTiles(files, newest=True)
+        settle_fork(files, self.tiles, self.checkpoint)
         self._edge = _read_edge(self.tiles, self.checkpoint)
         self._open = _read_open_bundle(self.tiles, self.checkpoint.size)  # the leaves of the bundle that is not full
 
@@ -70,9 +72,12 @@ class Writer:
             DiskFailed: the disk refused. Whether the batch is in the ledger, the next `open_ledger` finds out.
             TooLong: a leaf, or their number, is more than a batch takes; nothing was written.
             Refused: the position is another topic's or goes back, or the writer has failed before; nothing was written.
+            Forked: the ledger's key has signed another tree, and a witness has shown it; nothing was written.
         """
         if self._done_for:
             raise Refused("this writer has failed before: open the ledger again")
+        if self._files.there(FORK):
+            settle_fork(self._files, self.tiles, self.checkpoint)
         _check_batch(leaves)
         _check_position(self.checkpoint.position, position)
         edge = self._edge.copy()
@@ -120,7 +125,9 @@ def create_ledger(folder: Path, signer: Signer, files: Files | None = None) -> C
     except OSError as error:
         raise DiskFailed(f"{folder} cannot be made: {error.strerror}") from error
     with writing(folder):
-        found = [name for name in (CHECKPOINT, TILES) if files.there(name)]  # NEXT alone: a creation that was killed
+        found = [
+            name for name in (CHECKPOINT, TILES, COSIGNED, FORK) if files.there(name)
+        ]  # NEXT alone: a creation that was killed
         if found:
             raise AlreadyThere(f"{folder} holds {', '.join(found)}: a ledger that starts anew there would be a fork")
         checkpoint = Checkpoint(check_origin(signer.verifier.name), 0, EMPTY_ROOT)
@@ -136,6 +143,7 @@ def open_ledger(folder: Path, signer: Signer, files: Files | None = None) -> Ite
         AlreadyWritten: another process is.
         NoCheckpoint, FileMissing, FileDamaged: the disk does not hold what the checkpoint says. Nothing is repaired here.
         BadSignature, NoKnownSignature, WrongOrigin: the checkpoint is not this key's.
+        Forked: its key has signed another tree, and a witness has shown it.
         DiskFailed: the disk cannot be read, or the lock cannot be taken.
     """
     if not folder.is_dir():

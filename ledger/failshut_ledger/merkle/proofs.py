@@ -28,6 +28,17 @@ def root_from(tiles: Tiles, size: int) -> bytes:
     return _range_hash(tiles, size, 0, size) if size else EMPTY_ROOT
 
 
+def root_within(tiles: Tiles, old: int, size: int) -> bytes:
+    """Return the root of the first `old` leaves of a tree, from its own tiles: no tree of that size need ever have been kept.
+
+    Raises:
+        Malformed: the tree has fewer leaves.
+    """
+    if not 0 <= old <= size <= SIZE_MAX:
+        raise Malformed(f"a tree of {size} leaves has no first {old}")
+    return _range_hash(tiles, size, 0, old) if old else EMPTY_ROOT
+
+
 def prove_inclusion(tiles: Tiles, index: int, size: int) -> list[bytes]:
     """Return PATH(index, D[size]) of RFC 6962. Raises Malformed where the tree has no such leaf."""
     if not 0 <= index < size <= SIZE_MAX:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from failshut_ledger.errors import Malformed, TooLong
@@ -35,12 +35,16 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A policy. Groups stand in the order of their lines, so that each speaks of earlier ones alone."""
+    """A policy. Groups stand in the order of their lines, so that each speaks of earlier ones alone.
+
+    `addresses` holds the URLs of witnesses that have one, as they were written.
+    """
 
     logs: tuple[Verifier, ...]
     witnesses: Mapping[str, Verifier]
     groups: Mapping[str, Group]
     quorum: str
+    addresses: Mapping[str, str] = field(default_factory=dict)
 
     def met_by(self, cosigners: Iterable[Verifier]) -> bool:
         """Return whether these witnesses are enough."""
@@ -74,6 +78,7 @@ class _Reading:
     def __init__(self) -> None:
         self.logs: list[Verifier] = []
         self.witnesses: dict[str, Verifier] = {}
+        self.addresses: dict[str, str] = {}
         self.groups: dict[str, Group] = {}
         self.members: set[str] = set()
         self.quorum: str | None = None
@@ -82,8 +87,10 @@ class _Reading:
         match words:
             case ["log", key] | ["log", key, _]:
                 self.logs.append(self._key(key, NOTE, self.logs))
-            case ["witness", name, key] | ["witness", name, key, _]:
+            case ["witness", name, key, *address] if len(address) <= 1:
                 self._new(name)
+                if address:
+                    self.addresses[name] = address[0]
                 self.witnesses[name] = self._key(key, COSIGNATURE, self.witnesses.values())
             case ["group", name, count, *members] if members:
                 self._group(name, count, members)
@@ -99,7 +106,7 @@ class _Reading:
     def done(self) -> Policy:
         if self.quorum is None:
             raise Malformed("a trust policy says which quorum it asks for: `quorum none` for no witness")
-        return Policy(tuple(self.logs), self.witnesses, self.groups, self.quorum)
+        return Policy(tuple(self.logs), self.witnesses, self.groups, self.quorum, self.addresses)
 
     def _group(self, name: str, count: str, members: list[str]) -> None:
         self._new(name)

@@ -1,4 +1,4 @@
-"""`failshut ledger`: the tamper-evident log of decisions, made, written, checked, handed over."""
+"""`failshut ledger`: the tamper-evident log of decisions, made, written, cosigned, checked, handed over."""
 
 from __future__ import annotations
 
@@ -16,6 +16,18 @@ group = typer.Typer(
 )
 
 Ledger = Annotated[Path, typer.Argument(metavar="DIR", help="The ledger's folder.")]
+Witnesses = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="FAILSHUT_WITNESSES", help="A trust policy (C2SP tlog-policy) whose witnesses are asked: each with its address."
+    ),
+]
+Authority = Annotated[
+    str,
+    typer.Option(
+        envvar="FAILSHUT_WITNESS_AUTHORITY", help="Who signs the witnesses' certificates (PEM), if nobody public does."
+    ),
+]
 SecretKey = Annotated[Path, typer.Option(envvar="FAILSHUT_LEDGER_KEY", help="The ledger's secret key. It signs no permits.")]
 
 
@@ -45,16 +57,19 @@ def run(
     key: SecretKey,
     broker: Broker = "",
     prefix: Prefix = "",
+    witnesses: Witnesses = None,
+    authority: Authority = "",
     state: Folder = FOLDER,
     log_format: LogFormat = "text",
 ) -> None:
     """Write every decision of a monitor into the ledger, until told to stop.
 
     It begins where the checkpoint says. It stops at a gap: if the topic no longer holds what comes next, or was made anew. A
-    ledger has one writer.
+    ledger has one writer. With --witnesses it has each checkpoint cosigned, beside the writing; `failshut ledger cosign` does
+    the same in a process of its own.
 
-    Exit status: 0 told to stop, 1 a gap, a damaged ledger, a second writer or a full disk, 2 wrong usage, 3 Kafka does not
-    answer.
+    Exit status: 0 told to stop, 1 a gap, a fork, a damaged ledger, a second writer or a full disk, 2 wrong usage, 3 Kafka
+    does not answer.
     """
     from failshut_console.commands.options import where
     from failshut_console.exits import Trouble
@@ -64,25 +79,77 @@ def run(
     at = where(state, broker=broker, prefix=prefix)
     if not at.broker:
         raise Trouble("no broker is known", "nothing was written", "name Kafka with --broker, or start `failshut up`")
-    follow(folder, key, at.broker, at.prefix)
+    follow(folder, key, at.broker, at.prefix, witnesses, authority)
+
+
+@group.command("cosign")
+def cosign(
+    folder: Ledger,
+    witnesses: Annotated[
+        Path, typer.Option(envvar="FAILSHUT_WITNESSES", help="A trust policy (C2SP tlog-policy): witnesses with addresses.")
+    ],
+    authority: Authority = "",
+    every_ms: Annotated[int, typer.Option(min=50, max=86_400_000, help="From one checkpoint to the next one asked for.")] = 500,
+    log_format: LogFormat = "text",
+) -> None:
+    """Have witnesses cosign a ledger, until told to stop. Beside the process that writes it, on the same folder.
+
+    What enough of them have cosigned is published as `checkpoint.cosigned`. A witness that is down, slow or lying holds up
+    neither the others nor the writer. If one shows that the ledger's key has signed another tree, that is published as
+    `checkpoint.fork`: nobody is asked any more, and the writer stops.
+
+    Exit status: 0 told to stop, 1 a fork, a damaged ledger, or another process asks, 2 wrong usage.
+    """
+    from failshut_console.ledger.running import cosign as ask
+
+    log_as(log_format)
+    ask(folder, witnesses, authority, every_ms)
+
+
+@group.command("status")
+def status(
+    folder: Ledger,
+    policy: Annotated[Path, typer.Option(help="Whom you trust: a C2SP trust policy, with the log and its witnesses.")],
+    younger_than: Annotated[
+        int | None, typer.Option(min=1, metavar="SECONDS", help="Cosignatures that are older do not count for the quorum.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show which witnesses have cosigned a ledger, how old that is, and what each said last. It checks no leaf.
+
+    Exit status: 0 the quorum is met, 1 it is not, or the ledger is a fork or damaged, 2 wrong usage.
+    """
+    from failshut_console.exits import Exit
+    from failshut_console.ledger.witness_status import as_lines, load_policy
+    from failshut_console.ledger.witness_status import status as found_of
+
+    found = found_of(folder, load_policy(policy), younger_than)
+    typer.echo(json.dumps(found) if as_json else "\n".join(as_lines(found)))
+    if found["fork"] or not found["quorum_met"]:
+        raise typer.Exit(Exit.REFUSED)
 
 
 @group.command("verify")
 def verify(
     folder: Ledger,
     key: Annotated[list[str], typer.Option(help="A public key that you trust: its line, or its file.")],
+    policy: Annotated[
+        Path | None, typer.Option(help="A trust policy: its quorum of witnesses must have cosigned this ledger.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Check a whole ledger: each leaf's signature, each tile, the root, the checkpoint. It needs no Kafka and no network.
 
-    Name the first key of the ledger. Later keys are found in it, each signed by the one before.
+    Name the first key of the ledger. Later keys are found in it, each signed by the one before. With --policy, it says which
+    witnesses have cosigned this very tree, how many leaves of it, and how long ago.
 
     Exit status: 0 everything verifies, 1 something does not, and it says what and where, 2 wrong usage.
     """
     from failshut_console.ledger.auditing import verify_ledger
     from failshut_console.ledger.key_files import load_verifier
+    from failshut_console.ledger.witness_status import load_policy
 
-    found = verify_ledger(folder, [load_verifier(one) for one in key])
+    found = verify_ledger(folder, [load_verifier(one) for one in key], None if policy is None else load_policy(policy))
     if as_json:
         typer.echo(json.dumps(found))
         return
@@ -91,6 +158,9 @@ def verify(
         typer.echo(f"  {count:>9}  {kind}")
     for one in found["keys"]:
         typer.echo(f"  signed by {one}")
+    if found["cosigned"] is not None:
+        for name, seconds in found["cosigned"]["seconds"].items():
+            typer.echo(f"  {found['cosigned']['size']} leaves cosigned by {name}, {seconds} s ago")
 
 
 @group.command("rotate")

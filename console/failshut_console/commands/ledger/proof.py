@@ -15,14 +15,17 @@ def proof(
 ) -> None:
     """Write the proof of one decision: the signed decision, its place in the ledger, and the signed checkpoint.
 
-    The file is a C2SP tlog-proof. Whoever has it and the public key needs nothing else: `failshut verify`.
+    The file is a C2SP tlog-proof. Whoever has it and the public key needs nothing else: `failshut verify`. If witnesses have
+    cosigned the decision's leaf, it carries their cosignatures.
 
     Exit status: 0 written, 1 the ledger holds no such decision, or is damaged, 2 wrong usage.
     """
     from failshut_console.ledger.auditing import write_proof
 
-    index, others = write_proof(ledger, decision, out)
+    index, others, cosigned = write_proof(ledger, decision, out)
     typer.echo(f"{out}: leaf {index}")
+    if cosigned is not None:
+        typer.echo(f"without cosignatures: witnesses have cosigned {cosigned} leaves, and this one comes behind them")
     if others:
         shown = ", ".join(map(str, others[:10]))
         typer.echo(f"said under the same epoch as well: leaf {shown}{' and more' if len(others) > 10 else ''}")
