@@ -48,7 +48,7 @@ async def mcp_call(server: Any, tool: str, **arguments: str) -> Any:
 
     async with Client(server) as client:
         try:
-            result = await client.call_tool(tool, arguments)
+            result: Any = await client.call_tool(tool, arguments)
         except MCPError as error:
             return error
         return result.content[0].text

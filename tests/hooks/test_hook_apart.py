@@ -23,7 +23,8 @@ def test_a_hook_holds_on_its_framework(case: Path) -> None:
     """Withheld, admitted, a hook that fails, and what bypasses it."""
     if not PYTHON.exists():
         pytest.skip("its framework is not installed here (make agents)")
-    command = [PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--confcutdir", HERE / "apart", "--timeout", "120", case]
+    command = [str(PYTHON), "-m", "pytest", "-q", "-p", "no:cacheprovider", "--timeout", "120"]
+    command += ["--confcutdir", str(HERE / "apart"), str(case)]
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("FAILSHUT_", "PYTEST"))}
     environment["PYTHONPATH"] = str(ROOT / "guard")
     ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=patient(150))

@@ -168,7 +168,7 @@ def test_the_manifest_is_what_kubernetes_reads(tmp_path: Path, version: str) -> 
     wrong.write_text(MANIFEST.read_text(encoding="utf-8").replace("failurePolicy:", "failurePolice:"), encoding="utf-8")
 
     def judged(path: Path) -> subprocess.CompletedProcess[str]:
-        command = [VALIDATE, "--strict", "-k", version, path]
+        command = [str(VALIDATE), "--strict", "-k", version, str(path)]
         return subprocess.run(command, capture_output=True, text=True, timeout=patient(60))
 
     ended = judged(MANIFEST)
