@@ -68,6 +68,7 @@ ALONE = {
     "guard/failshut/hooks/langchain.py": {"langchain", "langchain_core"},
     "guard/failshut/hooks/openai_agents.py": {"agents"},
     "guard/failshut/testing/plugin.py": {"pytest"},
+    "console/failshut_console/notify/senders.py": {"aiohttp", "apprise"},
     "guard/failshut/metrics/exporting.py": {"opentelemetry", "prometheus_client"},
 }
 
