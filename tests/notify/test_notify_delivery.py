@@ -128,8 +128,10 @@ def test_a_target_that_is_down_slow_or_ill_loses_nothing(
         heard = len(receiver.heard)
         until(lambda: len(receiver.heard) > heard)
         receiver.answer_headers, receiver.status = {}, 200
-        until(lambda: len(receiver.taken) >= 4, lambda: (receiver.ids, receiver.status))
-    assert receiver.ids == decisions.expected
+        until(lambda: len(set(receiver.ids)) == 4, lambda: (receiver.ids, receiver.status))
+    heard_first = list(dict.fromkeys(one["id"] for one in receiver.heard))
+    assert heard_first == decisions.expected
+    assert len(receiver.heard) > 8  # some came again and again, under the same ids
     assert {one["id"] for one in receiver.heard} == set(decisions.expected)
     lines = [record.getMessage() for record in caplog.records if "hook" in record.getMessage()]
     assert sum("does not take what it is told" in line for line in lines) == 1, lines

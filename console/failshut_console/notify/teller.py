@@ -66,6 +66,7 @@ class Teller:
         self._away = Episode(logger, f"notify {target.name} kafka", f"{target.name} is followed again")
         self._saved_s = self._saving_s = 0.0
         self._again_s = -math.inf
+        self._moved = False  # something was delivered, and is not in the book on disk
         self._stop: asyncio.Event
         self.told = self.given_up = 0
 
@@ -97,6 +98,7 @@ class Teller:
             async for records in log.follow(begins, lambda words: logger.warning("%s: %s", self.target.name, words)):
                 self._away.end()
                 if self._stop.is_set():
+                    self._save(book, 0.0)
                     raise Stopped
                 await self._tell(book, records)
                 await self._tell_again(book)
@@ -110,9 +112,9 @@ class Teller:
                 news.append(one)
             if news and (len(news) == self._sender.many or not left):
                 await self._deliver(news)
-                news = []
+                news, self._moved = [], True
                 self._save(book, SAVE_SHARE * self._saving_s)
-        self._save(book, SAVE_SECONDS)
+        self._save(book, SAVE_SHARE * self._saving_s if self._moved else SAVE_SECONDS)
 
     async def _begun(self, log: DecisionLog) -> tuple[Book, dict[TopicPartition, int]]:
         """Return the target's book, and from where to read. A target that has none begins with what is decided from now on."""
@@ -194,6 +196,7 @@ class Teller:
         began_s = time.monotonic()
         if began_s - self._saved_s >= seconds:
             book_file.save(self._path, book)
+            self._moved = False
             self._saved_s = time.monotonic()
             self._saving_s = self._saved_s - began_s
 
