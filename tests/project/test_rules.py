@@ -60,8 +60,15 @@ PACKAGES: dict[str, tuple[str, set[str], set[str]]] = {
 OURS = set(PACKAGES)
 #: What one file alone imports besides: pytest itself loads its plugin, and a service's own metrics are where guards' go.
 ALONE = {
-    **{f"guard/failshut/hooks/{one}.py": {one} for one in ("celery", "dramatiq", "fastapi", "flask", "grpc")},
+    **{
+        f"guard/failshut/hooks/{one}.py": {one}
+        for one in ("celery", "dramatiq", "fastapi", "flask", "grpc", "mcp", "pydantic_ai")
+    },
+    "guard/failshut/hooks/google_adk.py": {"google.adk"},
+    "guard/failshut/hooks/langchain.py": {"langchain", "langchain_core"},
+    "guard/failshut/hooks/openai_agents.py": {"agents"},
     "guard/failshut/testing/plugin.py": {"pytest"},
+    "console/failshut_console/notify/senders.py": {"aiohttp", "apprise"},
     "guard/failshut/metrics/exporting.py": {"opentelemetry", "prometheus_client"},
 }
 

@@ -21,6 +21,7 @@ from failshut_console.exits import Trouble, unreachable
 from failshut_console.monitor.log_bounds import shares
 from failshut_streams.kafka.address import consumer_options, shown
 from failshut_streams.kafka.diagnosis import why_unreachable
+from failshut_streams.kafka.metadata import ask
 from failshut_streams.kafka.topics import Topics
 
 SILENT_SECONDS_MAX = 30.0
@@ -86,11 +87,7 @@ class DecisionLog:
         """
         places = await self._places()
         if not places:
-            raise Trouble(
-                f"there is no topic {self.topic} at {shown(self.broker)}, or this login may not see it",
-                "nothing was read, and no gate is concerned",
-                "name the monitor's prefix: --prefix",
-            )
+            raise self._no_topic()
         ends = await self._answered(self._consumer.end_offsets(places))
         first = await self._answered(self._consumer.beginning_offsets(places))
         if until_ms:
@@ -125,17 +122,33 @@ class DecisionLog:
             elif loop.time() - heard_s > SILENT_SECONDS_MAX:
                 raise await self._trouble(f"nothing came for {SILENT_SECONDS_MAX:.0f} s")
 
-    async def follow(self, span: Span, told: Told) -> AsyncIterator[list[Said]]:
-        """Yield what is decided from the span's end on, as it comes, without an end. `told` gets words about the broker."""
+    async def bounds(self) -> tuple[str, dict[TopicPartition, int], dict[TopicPartition, int]]:
+        """Return the topic's id, and where each partition begins and ends now.
+
+        Raises:
+            Trouble: there is no such topic.
+        """
+        places = await self._places()
+        if not places:
+            raise self._no_topic()
+        known = await self._answered(ask(self._consumer._client, [self.topic]))
+        first = await self._answered(self._consumer.beginning_offsets(places))
+        return known.topics[self.topic].topic_id, first, await self._answered(self._consumer.end_offsets(places))
+
+    async def follow(self, begins: dict[TopicPartition, int], told: Told) -> AsyncIterator[list[Said]]:
+        """Yield what is decided from there on, as it comes, without an end; nothing, twice a second, while nothing comes.
+
+        `told` gets words about the broker.
+        """
         consumer, loop = self._consumer, asyncio.get_running_loop()
-        self._begin_at(span.ends)
+        self._begin_at(begins)
         heard_s, away = loop.time(), False
         while True:
             batches = await self._answered(consumer.getmany(timeout_ms=500, max_records=FETCH_RECORDS_MAX))
             if batches:
                 heard_s = loop.time()
-                yield [_said(place, record) for place, records in batches.items() for record in records]
-            elif loop.time() - heard_s > LOOK_SECONDS:
+            yield [_said(place, record) for place, records in batches.items() for record in records]
+            if not batches and loop.time() - heard_s > LOOK_SECONDS:
                 try:
                     await self._take_up_new_partitions()
                     if away:
@@ -178,6 +191,13 @@ class DecisionLog:
                 return await question
         except (KafkaError, OSError, TimeoutError) as error:
             raise await self._trouble(f"{type(error).__name__}: {error}") from error
+
+    def _no_topic(self) -> Trouble:
+        return Trouble(
+            f"there is no topic {self.topic} at {shown(self.broker)}, or this login may not see it",
+            "nothing was read, and no gate is concerned",
+            "name the monitor's prefix: --prefix",
+        )
 
     async def _trouble(self, words: str) -> Trouble:
         why = await why_unreachable(self.broker) or words

@@ -73,7 +73,7 @@ async def _tell(at: Runtime, question: Question, read_max: int) -> None:
         if digest.unreadable:
             _remark(f"{digest.unreadable} records are no decisions of this version, and were left out")
         if question.follow:
-            async for records in log.follow(span, _remark):
+            async for records in log.follow(span.ends, _remark):
                 screen.show(_news(records, question, digest))
 
 
