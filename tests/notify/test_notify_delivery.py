@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import os
@@ -10,11 +9,8 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,67 +19,14 @@ import pytest
 from confluent_kafka import Consumer
 from confluent_kafka.admin import NewTopic
 from notify.receiving import Decisions, MailServer, Receiver, target, written
+from notify.telling import Told, until
 from patience import patient
 
 from failshut_console.exits import Trouble
 from failshut_console.notify import senders, teller
 from failshut_console.notify.book_file import load, path_of
-from failshut_console.notify.running import run, targets_of, try_once
-from failshut_console.notify.teller import Pace, Teller
+from failshut_console.notify.running import run, try_once
 from failshut_servers import Kafka, free_port
-
-QUICK = Pace(0.05, 0.2)
-
-
-@pytest.fixture
-def decisions(kafka: Kafka, suffix: str) -> Decisions:
-    return Decisions(kafka, suffix)
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    made = Receiver().up()
-    yield made
-    made.down()
-
-
-def until(claim: Callable[[], object], what: Callable[[], object] = lambda: "") -> None:
-    end = time.monotonic() + patient(40)
-    while not claim():
-        assert time.monotonic() < end, what()
-        time.sleep(0.02)
-
-
-class Told:
-    """`failshut notify run` inside this process."""
-
-    def __init__(self, decisions: Decisions, folder: Path, *tables: str) -> None:
-        self.folder, self._decisions = folder, decisions
-        file = written(folder / "targets.toml", *tables)
-        (folder / "books").mkdir(exist_ok=True)
-        self.tellers = [
-            Teller(one, sender, folder / "books", decisions.kafka.url, decisions.prefix, QUICK)
-            for one, sender in targets_of(file, decisions.prefix, decisions.kafka.url)
-        ]
-
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        """Run until the block ends, and begin it when every target has a book."""
-        stop, loops = asyncio.Event(), []
-
-        async def all_of_them() -> None:
-            loops.append(asyncio.get_running_loop())
-            await asyncio.gather(*(one.run(stop) for one in self.tellers))
-
-        thread = threading.Thread(target=lambda: asyncio.run(all_of_them()))
-        thread.start()
-        try:
-            until(lambda: all(path_of(self.folder / "books", one.target.name).exists() for one in self.tellers))
-            yield
-        finally:
-            loops[0].call_soon_threadsafe(stop.set)
-            thread.join(patient(30))
-        assert not thread.is_alive()
 
 
 def test_each_closing_and_opening_is_told_once_and_in_order(decisions: Decisions, receiver: Receiver, tmp_path: Path) -> None:
