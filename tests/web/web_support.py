@@ -112,7 +112,8 @@ class Browser:
             headers = {name.replace("_", "-"): value for name, value in self._cookie().items()}
             connection.request("GET", f"/console/stream{query}", headers=headers)
             reply = connection.getresponse()
-            assert reply.status == 200, reply.status
+            if reply.status != 200:
+                raise RuntimeError(f"the stream was refused: {reply.status}")
             yield _events(reply)
         finally:
             connection.close()

@@ -16,13 +16,14 @@ from collections.abc import Callable
 from typing import Final
 
 from failshut_console.exits import Trouble
-from failshut_console.monitor.gate_views import Look, Looker
+from failshut_console.monitor.gate_views import Looker
 from failshut_console.web.gate_rows import Seen
 
 PERIOD_SECONDS: Final = 0.1
 READER_SECONDS: Final = 15.0
 #: A page that is made now shows what was seen no longer ago than this.
 KEPT_SECONDS: Final = 1.0
+CLOSE_SECONDS_MAX: Final = 2.0
 
 logger = logging.getLogger(__name__)
 
@@ -70,8 +71,7 @@ class GateFeed:
     async def _look_once(self) -> None:
         began = self._asked_mono = self._monotonic()
         try:
-            look = await asyncio.to_thread(self._look)
-            self.newest = self.newest.after(look)
+            self.newest = await asyncio.to_thread(self._look, self.newest)
         except Trouble as trouble:
             self.newest = self.newest.without_sight(trouble.what, _wall_ms())
         except Exception as error:
@@ -79,16 +79,18 @@ class GateFeed:
             self.newest = self.newest.without_sight(f"the gates could not be read: {type(error).__name__}", _wall_ms())
         self._took_seconds = self._monotonic() - began
 
-    def _look(self) -> Look:
+    def _look(self, before: Seen) -> Seen:
         if self._reader is None or self._monotonic() - self._reader_mono > READER_SECONDS:
             if self._reader is not None:
                 self._reader.close()
             self._reader = self._make_reader()
             self._reader_mono = self._monotonic()
-        return self._reader.look()
+        return before.after(self._reader.look())
 
-    def close(self) -> None:
-        """Close the connection to the store."""
+    async def close(self) -> None:
+        """Close the connection to the store, once the look that runs has ended, or its time limit has passed."""
+        if self._asking is not None:
+            await asyncio.wait({self._asking}, timeout=CLOSE_SECONDS_MAX)
         if self._reader is not None:
             self._reader.close()
 

@@ -23,22 +23,27 @@ class Seen:
     blind: str = "the store was not asked yet"
     rows: dict[str, str] = field(default_factory=dict)
     """By gate: its row in JSON. The same text object as before where nothing has changed."""
+    keys: dict[str, tuple[Any, ...]] = field(default_factory=dict)
+    """By gate: what its row was made of."""
     lives: dict[str, tuple[int, int]] = field(default_factory=dict)
     """By gate: until when its permit lives (0: it has none), and up to when its evidence is known."""
 
     def after(self, look: Look) -> Seen:
         """Return what is seen in the next look."""
-        rows = {}
-        for view in look.gates:
-            text = json.dumps(row_of(view), separators=(",", ":"))
-            before = self.rows.get(view.gate)
-            rows[view.gate] = before if before is not None and before == text else text
-        lives = {view.gate: life_of(view, look) for view in look.gates}
-        return Seen(self.number + 1, look.now_ms, look, "", rows, lives)
+        keys = {view.gate: _key(view) for view in look.gates}
+        rows = {
+            view.gate: self.rows[view.gate]
+            if self.keys.get(view.gate) == keys[view.gate]
+            else json.dumps(row_of(view), separators=(",", ":"))
+            for view in look.gates
+        }
+        evidence_ms = look.evidence_ms  # once: it is reckoned from all gates
+        lives = {view.gate: life_of(view, look.now_ms, evidence_ms) for view in look.gates}
+        return Seen(self.number + 1, look.now_ms, look, "", rows, keys, lives)
 
     def without_sight(self, why: str, now_ms: int) -> Seen:
         """Return what is known where the next look failed: nothing but why."""
-        return Seen(self.number + 1, now_ms, None, why, self.rows)
+        return Seen(self.number + 1, now_ms, None, why, self.rows, self.keys)
 
 
 def means(cause: str) -> str:
@@ -47,6 +52,14 @@ def means(cause: str) -> str:
         return Cause(cause).meaning if cause else ""
     except ValueError:
         return ""
+
+
+def _key(view: View) -> tuple[Any, ...]:
+    """Return all that `row_of` makes a row of."""
+    return (
+        *(view.state, view.breaker, view.cause, view.because, view.mode, view.epoch, view.ttl_ms),
+        view.bypass.until_ms if view.bypass is not None else 0,
+    )
 
 
 def row_of(view: View) -> dict[str, Any]:
@@ -65,15 +78,18 @@ def row_of(view: View) -> dict[str, Any]:
     }
 
 
-def life_of(view: View, look: Look) -> tuple[int, int]:
-    """Return until when a gate's permit lives, 0 without one, and up to when evidence about it is known."""
-    until_ms = look.now_ms + view.life_ms if view.life_ms is not None and view.life_ms > 0 else 0
-    return until_ms, view.evidence_ms if view.state == OPEN else max(view.evidence_ms, look.evidence_ms)
+def life_of(view: View, now_ms: int, evidence_ms: int) -> tuple[int, int]:
+    """Return until when a gate's permit lives, 0 without one, and up to when evidence about it is known.
+
+    `evidence_ms` is what is known of every gate: a closed gate has no permit that would say more.
+    """
+    until_ms = now_ms + view.life_ms if view.life_ms is not None and view.life_ms > 0 else 0
+    return until_ms, view.evidence_ms if view.state == OPEN else max(view.evidence_ms, evidence_ms)
 
 
 def gate_of(view: View, look: Look) -> dict[str, Any]:
     """Return one gate in full."""
-    until_ms, evidence_ms = life_of(view, look)
+    until_ms, evidence_ms = life_of(view, look.now_ms, look.evidence_ms)
     bypass = view.bypass
     return {
         **row_of(view),

@@ -104,9 +104,9 @@ class GateStream:
         try:
             headers = [(b"content-type", b"text/event-stream"), (b"x-accel-buffering", b"no"), NO_STORE, CLOSE]
             await send({"type": "http.response.start", "status": 200, "headers": headers})
-            number = -1
+            number = -1  # before the first look
             while not gone.done() and not over.done() and self._sessions.lives(self._session):
-                news = loop.create_task(self._feed.after(number))
+                news = loop.create_task(self._feed.after(number) if number >= 0 else self._feed.now())
                 try:
                     await asyncio.wait({news, gone, over}, return_when=asyncio.FIRST_COMPLETED)
                     if not news.done():

@@ -29,7 +29,7 @@ from failshut_gateway.wire.replies import Header, Receive, Scope, Send
 TRIES_PER_SECOND: Final = 3
 SIGN_IN: Final = "/console/sign-in"
 HOME: Final = "/console"
-_OWN_PATH: Final = re.compile(r"/console(?:/[A-Za-z0-9._~-]+)*")
+_OWN_PATH: Final = re.compile(r"/console(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~-]+)*")
 WRONG: Final = "That access key does not count here."
 FULL: Final = "Too many people are signed in. Try again later."
 TOO_OFTEN: Final = "Too many tries. Wait a second, then try again."

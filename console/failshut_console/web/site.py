@@ -17,7 +17,7 @@ from typing import Any, Final
 from failshut.store.names import check_gate
 from failshut_console.monitor.gate_views import Looker
 from failshut_console.web.gate_feed import GateFeed
-from failshut_console.web.gate_rows import gate_of, in_order, life_of, row_of, workers_of
+from failshut_console.web.gate_rows import gate_of, in_order, row_of, workers_of
 from failshut_console.web.gate_stream import GateStream, Watcher
 from failshut_console.web.history import SPANS_HOURS, History
 from failshut_console.web.ordering import BadOrder, Ordering, Signing
@@ -64,7 +64,7 @@ class Console:
     async def close(self) -> None:
         """End every session, and with them their streams."""
         self.sessions.end_all()
-        self._feed.close()
+        await self._feed.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -120,11 +120,7 @@ class Console:
     async def _show_gates(self, session: Session, send: Send) -> None:
         seen = await self._feed.now()
         mine = [] if seen.look is None else [view for view in in_order(seen.look) if session.grant.covers_gate(view.gate)]
-        rows: list[dict[str, Any]] = []
-        for view in mine[:FIRST_MAX]:
-            assert seen.look is not None  # noqa: S101 - there are gates
-            until_ms, evidence_ms = life_of(view, seen.look)
-            rows.append({**row_of(view), "until_ms": until_ms, "evidence_ms": evidence_ms})
+        rows = [row_of(view) for view in mine[:FIRST_MAX]]
         page = self._page("gates.html", session, place="gates", rows=rows, gates=len(mine), blind=seen.blind)
         await reply_page(send, page)
 
