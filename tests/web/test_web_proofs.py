@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from console.decisions import ADA, DRIFT, control, decision, encoded, refused
+from guard.standin import eventually
 from ledger.writing import KEY, position
 from web.browsing import Seen
 from web.web_support import Served
@@ -69,7 +70,7 @@ def verified(seen: Seen, proof: bytes, policy: str) -> list[tuple[str, str]]:
     seen.page.set_input_files("#proof-file", [])
     seen.page.evaluate("document.getElementById('proof-text').value = ''")
     seen.page.set_input_files("#proof-file", files)
-    seen.page.wait_for_function("document.getElementById('proof-text').value !== ''")
+    eventually(lambda: seen.page.evaluate("document.getElementById('proof-text').value !== ''"))
     seen.page.fill("#policy-text", policy)
     seen.page.click("#verify button")
     seen.page.locator("#verdict .verdict").wait_for()
