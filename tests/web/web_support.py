@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 from gateway.gateway_support import Reply, Running
-from guard.standin import Monitor
+from guard.standin import Monitor, eventually
 from patience import patient
 
 from failshut_console.monitor.gate_views import Looker
@@ -51,7 +51,7 @@ class Served(Running):
         """A browser with a session."""
         _, key = self.person(role, **changes)
         browser = Browser(self)
-        reply = browser.sign_in(key)
+        reply = browser.tried(key)
         assert reply.status == 303, reply
         return browser
 
@@ -90,6 +90,16 @@ class Browser:
 
     def sign_in(self, key: str, where: str = "/console", **headers: str) -> Reply:
         return self.post("/console/sign-in", {"key": key, "next": where}, **headers)
+
+    def tried(self, key: str) -> Reply:
+        """Sign in, again and again while there were too many tries."""
+
+        def counted() -> Reply | None:
+            reply = self.sign_in(key)
+            return None if reply.status == 429 else reply
+
+        reply: Reply = eventually(counted)
+        return reply
 
     @property
     def csrf(self) -> str:
