@@ -53,10 +53,11 @@ export function gate(): void {
   const because = h("p", { class: "because" });
   const facts = h("dl", { class: "facts" });
   const age = h("dd");
+  const soon = h("p", { class: "soon", hidden: true });
   const buttons = h("div", { class: "buttons acts" });
   const readings = h("ul", { class: "readings" });
   const bypass = h("p", { class: "bypass", hidden: true });
-  const live = h("div", { class: "live-part" }, h("p", { class: "is" }, state), because, bypass, facts, buttons, h("h2", {}, "Conditions"), readings);
+  const live = h("div", { class: "live-part" }, h("p", { class: "is" }, state), because, soon, bypass, facts, buttons, h("h2", {}, "Conditions"), readings);
   let found: Found | null = null;
   let epoch = "";
   let offered = "";
@@ -103,6 +104,9 @@ export function gate(): void {
     if (!found) return;
     say(age, found.evidence_ms ? `${span(stream.now() - found.evidence_ms)} old` : "none");
     life.set(found.until_ms, found.ttl_ms, stream.now(), stream.live);
+    const left = found.until_ms - stream.now();
+    show(soon, stream.live && left > 0 && left < 0.4 * found.ttl_ms);
+    say(soon, `Closes in ${span(left)} unless its evidence goes on.`);
     const kinds = mayAct() ? kindsFor(found, found.bypass !== null) : [];
     const key = kinds.map((kind) => kind.kind).join();
     if (key === offered) return;
@@ -114,8 +118,8 @@ export function gate(): void {
           {
             type: "button",
             click: () => {
-              const demanding = found!.readings.filter(([, status]) => status === "demands").map(([one]) => one);
-              ask(kind, [{ ...found! }], () => stream.now(), mayAct, kind.kind === "bypass" ? demanding : []);
+              const conditions = kind.kind === "bypass" ? found!.readings : [];
+              ask(kind, [{ ...found! }], () => stream.seenMs, mayAct, conditions.map(([one, status]) => ({ name: one, demands: status === "demands" })));
             },
           },
           `${kind.verb} ...`,

@@ -216,7 +216,7 @@ export function gates(): void {
     const kinds = ["lock", "unlock", "reset"].filter((name) => targets.every((one) => kindsFor(one, false).some((kind) => kind.kind === name)));
     box.replaceChildren(
       h("span", {}, `${count(targets.length, "gate")} chosen`),
-      ...kinds.map((name) => h("button", { type: "button", click: () => ask(KINDS[name]!, targets.map((one) => rows.get(one.gate) ?? one), () => stream.now(), mayAct) }, `${KINDS[name]!.verb} ...`)),
+      ...kinds.map((name) => h("button", { type: "button", click: () => ask(KINDS[name]!, targets.map((one) => rows.get(one.gate) ?? one), () => stream.seenMs, mayAct) }, `${KINDS[name]!.verb} ...`)),
       h("button", { type: "button", click: () => (chosen.clear(), tick()) }, "Choose none"),
     );
   }

@@ -64,14 +64,14 @@ export function kindsFor(target: Target, bypassed: boolean): Kind[] {
 
 const RESULTS: Record<string, string> = { done: "Done", refused: "Refused", unknown: "Not known", "not sent": "Not sent" };
 
-/** Ask for what an order needs, send it, and show the answers. `live` is asked until it is sent. */
-export function ask(kind: Kind, targets: Target[], seen: () => number, live: () => boolean, conditions: string[] = []): void {
+/** Ask for what an order needs, send it, and show the answers. `seen` is when what is shown was true; `live` is asked until it is sent. */
+export function ask(kind: Kind, targets: Target[], seen: () => number, live: () => boolean, conditions: { name: string; demands: boolean }[] = []): void {
   const many = targets.length > 1;
   const named = many ? `each of these ${targets.length} gates` : targets[0]!.gate;
   const why = h("input", { id: "why", name: "why", required: true, maxlength: "500", autocomplete: "off" }) as HTMLInputElement;
   const typed = h("input", { id: "count", inputmode: "numeric", required: true, autocomplete: "off", size: "6" }) as HTMLInputElement;
   const minutes = h("input", { id: "minutes", type: "number", min: "1", max: "1440", value: "10" }) as HTMLInputElement;
-  const boxes = conditions.map((name) => h("input", { type: "checkbox", value: name, checked: true }) as HTMLInputElement);
+  const boxes = conditions.map((one) => h("input", { type: "checkbox", value: one.name, checked: one.demands }) as HTMLInputElement);
   const send = h("button", { type: "submit", class: kind.kind === "lock" ? "main danger" : "main" }, kind.verb) as HTMLButtonElement;
   const cancel = h("button", { type: "button", click: () => dialog.close() }, "Cancel");
   const note = h("p", { class: "note", role: "status" });
