@@ -12,11 +12,11 @@ import pytest
 from guard.standin import Monitor
 from monitor.harness import Installation, until
 from monitor.policies import heartbeat
+from monitor.trouble import beating
 from web.browsing import Seen, chromium_path
 from web.web_support import Browser, Served
 
 from failshut.signing import SigningKey
-from failshut_breakers.decisions.decision import Decision, Kind
 from failshut_console.web import ordering
 from failshut_console.web.ordering import Signing
 from failshut_servers import Kafka, Valkey
@@ -44,28 +44,14 @@ def order(kind: str, gates: dict[str, str], **changes: Any) -> dict[str, Any]:
     return {"kind": kind, "why": "a test", "gates": gates, "seen_ms": int(time.time() * 1000), **changes}
 
 
-async def alive(monitor: Installation) -> None:
-    """Show signs of life, again and again."""
-    while True:
-        await monitor.send({"service": "agent", "beat": True}, key="agent")
-        await asyncio.sleep(0.3)
-
-
-def newest(monitor: Installation, gate: str) -> Decision:
-    decision = monitor.status(gate)
-    assert decision is not None
-    return decision
-
-
 # Long: one story of one running monitor, told in its order.
 async def test_an_order_is_answered_by_the_decision_that_it_led_to(
     kafka: Kafka, store: Valkey, tmp_path: Path, suffix: str
 ) -> None:
     """Lock and unlock are done under the holder's name; another closing's epoch is refused; all of it is on the page."""
     policies = {"a.yaml": heartbeat("pay", grace="30s"), "b.yaml": heartbeat("ship", grace="30s")}
-    async with Installation(kafka, store, tmp_path, f"{suffix}.", policies) as monitor:
+    async with Installation(kafka, store, tmp_path, f"{suffix}.", policies) as monitor, beating(monitor, "agent"):
         monitor.worker()
-        beats = asyncio.create_task(alive(monitor))
         await monitor.opened("pay")
         await monitor.opened("ship")
         with served_by(monitor, tmp_path) as served:
@@ -99,7 +85,6 @@ async def test_an_order_is_answered_by_the_decision_that_it_led_to(
             assert policy["trouble"] == ""
             assert "heartbeat" in policy["text"]
             assert "gate: pay" in policy["text"]
-        beats.cancel()
 
 
 async def test_a_person_locks_a_gate_and_sees_what_became_of_it(
@@ -107,15 +92,14 @@ async def test_a_person_locks_a_gate_and_sees_what_became_of_it(
 ) -> None:
     """In a browser: what will happen is said, a reason is asked for, and the answer is the decision; the log shows it."""
     chromium_path()
-    async with Installation(kafka, store, tmp_path, f"{suffix}.", {"a.yaml": heartbeat("pay", grace="30s")}) as monitor:
+    policies = {"a.yaml": heartbeat("pay", grace="30s")}
+    async with Installation(kafka, store, tmp_path, f"{suffix}.", policies) as monitor, beating(monitor, "agent"):
         monitor.worker()
-        beats = asyncio.create_task(alive(monitor))
         await monitor.opened("pay")
         with served_by(monitor, tmp_path) as served:
             key = served.person("operator")[1]
             assert await asyncio.to_thread(click_through, f"http://127.0.0.1:{served.port}", key) == []
-        assert newest(monitor, "pay").kind is Kind.OPEN
-        beats.cancel()
+        assert monitor.open("pay")
 
 
 def click_through(base: str, key: str) -> list[str]:
