@@ -7,17 +7,17 @@ has named anybody, one's own key alone is believed.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 from aiokafka import AIOKafkaClient
 from aiokafka.errors import KafkaError
 
-from failshut.signing import KeySet, SigningKey
+from failshut.signing import KeySet, SigningKey, TokenError, claims_unverified
 from failshut_breakers.evidence.log import EvidenceLog
 from failshut_breakers.evidence.partition import partition_of
-from failshut_breakers.policy.policy import Entry
+from failshut_breakers.policy.policy import Entry, digest_of
 from failshut_console.exits import Trouble, unreachable
 from failshut_streams.control.cutter import ControlCutter
 from failshut_streams.control.operators import OperatorsInForce
@@ -25,6 +25,7 @@ from failshut_streams.control.reader import ControlReader
 from failshut_streams.kafka.address import client_options, shown
 from failshut_streams.kafka.metadata import ask
 from failshut_streams.kafka.topics import Topics
+from failshut_streams.transport import Record
 
 LOOK_SECONDS = 30.0
 
@@ -35,6 +36,34 @@ async def in_force(broker: str, prefix: str, key: SigningKey | None, jwks: str =
     Raises:
         Trouble: the broker did not answer, or has no such topics.
     """
+    return (await _read(broker, prefix, key, jwks))[0]
+
+
+async def written_in_force(broker: str, prefix: str, jwks: str, gate: str) -> tuple[Entry | None, str]:
+    """Return what control says of one gate now, and the text of its file, empty where control does not hold it any more.
+
+    Raises:
+        Trouble: the broker did not answer, or has no such topics.
+    """
+    entries, records = await _read(broker, prefix, None, jwks)
+    entry = entries.get(gate)
+    return entry, "" if entry is None else await asyncio.to_thread(_text_of, records, entry.text)
+
+
+def _text_of(records: Sequence[Record], digest: str) -> str:
+    """Return the text with this digest, of whatever record holds it: the digest is of an activation that was verified."""
+    for record in reversed(records):
+        try:
+            files = claims_unverified(record.value or b"").get("files")
+        except (TokenError, ValueError):
+            continue
+        for text in files.values() if isinstance(files, Mapping) else ():
+            if isinstance(text, str) and digest_of(text) == digest:
+                return text
+    return ""
+
+
+async def _read(broker: str, prefix: str, key: SigningKey | None, jwks: str) -> tuple[Mapping[str, Entry], Sequence[Record]]:
     topics = Topics(prefix)
     try:
         async with asyncio.timeout(LOOK_SECONDS):
@@ -53,7 +82,7 @@ async def in_force(broker: str, prefix: str, key: SigningKey | None, jwks: str =
     operators = OperatorsInForce(None if key is None else key.key_set(), _monitor(jwks), log.id)
     cutter = ControlCutter(operators, log, "console", partial(partition_of, partitions=log.partitions), 0)
     cutter.everything(records, reader.position)
-    return dict(cutter.book.entries)
+    return dict(cutter.book.entries), records
 
 
 async def _log(broker: str, topics: Topics) -> EvidenceLog:

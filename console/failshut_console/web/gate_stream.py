@@ -22,6 +22,9 @@ from failshut_gateway.wire.replies import CLOSE, NO_STORE, Receive, Send
 
 SEND_SECONDS_MAX: Final = 5.0
 ALIVE_SECONDS: Final = 1.0
+#: Lives of permits change all the time: of few gates they are told this often, of many every second.
+LIVES_SECONDS: Final = 0.3
+LIVES_OFTEN_MAX: Final = 500
 
 
 class Watcher:
@@ -67,13 +70,13 @@ class Watcher:
         mine = {gate: text for gate, text in seen.rows.items() if self._rows.get(gate) is text or self._covers(gate)}
         rows = [text for gate, text in mine.items() if self._rows.get(gate) is not text]
         gone = [gate for gate in self._rows if gate not in mine]
-        if not (rows or gone or due or self._first):
-            return None
         lives: dict[str, tuple[int, int]] = {}
-        if rows or mono - self._lives_mono >= ALIVE_SECONDS:
+        if rows or mono - self._lives_mono >= (LIVES_SECONDS if len(mine) <= LIVES_OFTEN_MAX else ALIVE_SECONDS):
             lives = {gate: seen.lives[gate] for gate in mine if self._lives.get(gate) != seen.lives[gate]}
             self._lives.update(lives)
             self._lives_mono = mono
+        if not (rows or gone or lives or due or self._first):
+            return None
         look = seen.look
         assert look is not None  # noqa: S101 - the caller asked
         head = {

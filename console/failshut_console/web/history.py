@@ -10,13 +10,11 @@ import asyncio
 import time
 from typing import Any, Final
 
-import yaml
-
 from failshut_console.exits import Trouble
 from failshut_console.monitor.decision_log import DecisionLog
 from failshut_console.monitor.log_bounds import Newest, cut_words
 from failshut_console.monitor.log_entries import Digest
-from failshut_console.monitor.policies_in_force import in_force
+from failshut_console.monitor.policies_in_force import written_in_force
 from failshut_console.terminal.telling import Question, gather
 
 AT_ONCE: Final = 2
@@ -51,19 +49,17 @@ class History:
         return {"entries": entries, "trouble": "", "cut": cut_words(span.unread, whole_from_ms, kept.dropped, SHOWN_MAX)}
 
     async def policy(self, gate: str) -> dict[str, Any]:
-        """Return the policy in force of a gate as YAML, or why there is none."""
+        """Return the policy in force of a gate, as its file says it, or why there is none."""
         if not self._broker:
             return {"text": "", "trouble": NO_BROKER}
         try:
             async with self._at_once:
-                entries = await in_force(self._broker, self._prefix, None, self._jwks)
+                entry, text = await written_in_force(self._broker, self._prefix, self._jwks, gate)
         except Trouble as trouble:
             return {"text": "", "trouble": trouble.what}
-        entry = entries.get(gate)
         if entry is None:
             return {"text": "", "trouble": "No policy in force speaks of this gate, as far as the log says."}
         if entry.policy is None:
-            return {"text": "", "trouble": f"{entry.file}: {entry.fault}"}
-        said = entry.policy.model_dump(mode="json", exclude_unset=True, by_alias=True)
-        text = yaml.safe_dump(said, sort_keys=False, allow_unicode=True, width=100)
-        return {"text": text, "file": entry.file, "digest": entry.digest, "trouble": ""}
+            return {"text": text, "file": entry.file, "trouble": f"{entry.file}: {entry.fault}"}
+        missing = "" if text else f"The log does not hold the text of {entry.file} any more."
+        return {"text": text, "file": entry.file, "trouble": missing}

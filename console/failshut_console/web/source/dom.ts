@@ -15,6 +15,11 @@ export function h(name: string, attributes: Attributes = {}, ...children: Child[
   return made;
 }
 
+/** A name that may be broken behind its dots, and not in a word. */
+export function breakable(name: string): Child[] {
+  return name.split(".").flatMap((part, place) => (place ? [".", document.createElement("wbr"), part] : [part]));
+}
+
 /** The element of an id. The page's template has it. */
 export function at<T extends HTMLElement = HTMLElement>(id: string): T {
   const found = document.getElementById(id);

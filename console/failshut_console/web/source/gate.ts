@@ -144,8 +144,10 @@ export function gate(): void {
     const box = at("policy");
     box.replaceChildren(h("p", { class: "none" }, "Reading the policy ..."));
     const said = await fetched<{ text: string; trouble: string; file?: string }>("policy");
-    if (!said || said.trouble) box.replaceChildren(h("p", { class: "none" }, said?.trouble ?? "The policy could not be read."));
-    else box.replaceChildren(h("p", { class: "aside" }, said.file ?? ""), h("pre", { tabindex: "0" }, said.text));
+    box.replaceChildren(
+      ...(!said || said.trouble ? [h("p", { class: "none" }, said?.trouble ?? "The policy could not be read.")] : []),
+      ...(said?.text ? [h("p", { class: "aside" }, said.file ?? ""), h("pre", { tabindex: "0" }, said.text)] : []),
+    );
   }
 
   async function fetched<T>(part: string): Promise<T | null> {

@@ -1,6 +1,6 @@
 // The list of gates: filtered, sorted, live, and moved through with the keyboard.
 
-import { at, h, say, show, start } from "./dom";
+import { at, breakable, h, say, show, start } from "./dom";
 import { type Bar, bar } from "./life";
 import { ask, KINDS, kindsFor, type Target } from "./orders";
 import { type News, Stream } from "./stream";
@@ -33,6 +33,8 @@ interface Drawn {
 /** So many rows are drawn at first; more on demand. Nobody reads ten thousand. */
 const STEP = 200;
 const FEW = 3;
+/** Evidence of a healthy monitor is younger: marks come several times a second, and a permit lives for longer. */
+const OLD_MS = 2000;
 const RANK: Record<string, number> = { CLOSED: 0, UNKNOWN: 1, OPEN: 2 };
 
 export function gates(): void {
@@ -153,7 +155,7 @@ export function gates(): void {
       else chosen.delete(row.gate);
       tick();
     });
-    const link = h("a", { href: `/console/gates/${row.gate}` }, row.gate);
+    const link = h("a", { href: `/console/gates/${row.gate}` }, ...breakable(row.gate));
     const state = h("span", { class: "state" });
     const why = h("td", { class: "why" });
     const breaker = h("td", { class: "breaker" });
@@ -180,7 +182,7 @@ export function gates(): void {
     for (const one of drawn.values()) {
       const row = one.row!;
       say(one.age, row.evidence ? span(now - row.evidence) : "none");
-      one.age.classList.toggle("old", now - row.evidence > 1500);
+      one.age.classList.toggle("old", now - row.evidence > Math.max(OLD_MS, 0.75 * row.ttl_ms));
       one.life.set(row.until, row.ttl_ms, now, stream.live && !pausedMs);
       if (one.box.disabled === acts) one.box.disabled = !acts;
       one.box.checked = chosen.has(row.gate);
