@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from guard.standin import Monitor
+from guard.standin import Monitor, eventually
 from monitor.harness import Installation, until
 from monitor.policies import heartbeat
 from monitor.trouble import beating
@@ -216,6 +216,10 @@ def test_a_broker_that_is_not_there_is_not_known(signing: Served, monitor: Monit
     (answer,) = reply.json["answers"]
     assert answer["result"] == "unknown"
     assert "does not answer" in answer["because"]
-    lines = [record.getMessage() for record in caplog.records if '"event": "order"' in record.getMessage()]
+
+    def said() -> list[str]:
+        return [record.getMessage() for record in list(caplog.records) if '"event": "order"' in record.getMessage()]
+
+    lines: list[str] = eventually(said)  # a thread writes them
     assert len(lines) == 1
     assert all(word in lines[0] for word in ('"holder": "Ada"', '"why": "a test"', '"kind": "lock"', monitor.gate))
