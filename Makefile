@@ -2,7 +2,7 @@
 # hashed packages; later calls find its stamp and take no time.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint coverage fix bench simulate model mutants outside proxies agents site clean
+.PHONY: help demo test check lint coverage fix bench simulate model mutants outside proxies agents site web browser clean
 
 # Where it is set, pytest keeps nothing of what it made of the tests, and `make check` takes a third longer.
 unexport PYTHONDONTWRITEBYTECODE
@@ -78,6 +78,19 @@ site: $(STAMP)  ## the documentation as a site, in build/site, by zensical in .v
 	        -r requirements/site.lock; touch .venv-site/bin/zensical; fi
 	@.venv-site/bin/zensical build --strict
 	@cp llms.txt build/site/
+
+web: .venv-web/.installed  ## make the console's bundle anew from its sources (needs Node and npm; running the console needs neither)
+	@cd console/failshut_console/web/source && ../../../../.venv-web/node_modules/.bin/tsc -p .
+	@requirements/web/build.sh "$(CURDIR)/console/failshut_console/web/bundle"
+
+# Scripts of packages do not run; nothing of these is part of what is installed.
+.venv-web/.installed: requirements/web/package-lock.json
+	@mkdir -p .venv-web && cp requirements/web/package.json requirements/web/package-lock.json .venv-web/
+	@npm ci --prefix .venv-web --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
+
+browser: $(STAMP) .venv-web/.installed  ## Playwright for tests/web (170 MB; Chromium is Debian's); without it their tests skip
+	@$(BIN)/python -m pip --disable-pip-version-check install --quiet --require-hashes --no-deps -r requirements/browser.lock
 
 clean:  ## remove what make and the demonstration made (downloads in the cache stay)
 	rm -rf $(VENV) .failshut .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis dist build docs/model/build

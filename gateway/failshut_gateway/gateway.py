@@ -32,6 +32,7 @@ from failshut_gateway.identity.identity_file import Sources
 from failshut_gateway.server.bounded_protocol import CONNECTIONS_MAX, HEAD_SECONDS_MAX
 from failshut_gateway.server.server import GatewayServer, listen
 from failshut_gateway.server.watchdog import STALL_MS_DEFAULT
+from failshut_gateway.site import Inside, MakeSite
 
 HOST_DEFAULT: Final = "127.0.0.1"
 PORT_DEFAULT: Final = 8181
@@ -98,8 +99,11 @@ class Settings:
 class Gateway:
     """One gateway. `run` serves until it is told to stop."""
 
-    def __init__(self, settings: Settings) -> None:
-        """Make the parts, and listen. Raises OSError where the address cannot be had, or a certificate cannot be read."""
+    def __init__(self, settings: Settings, site: MakeSite | None = None) -> None:
+        """Make the parts, and listen. `site` makes an application beside the routes.
+
+        Raises OSError where the address cannot be had, or a certificate cannot be read.
+        """
         self._settings = settings
         self._socket = listen(settings.host, settings.port)
         self.port: int = self._socket.getsockname()[1]
@@ -124,7 +128,8 @@ class Gateway:
         signer = SigningKey.load(settings.metadata_key) if settings.metadata_key else None
         app = make_app(self._guard, asker, self.url, signer, self._counters, self._health, router)
         documented = Closed(doorkeeper, app)
-        self.front = Front(self._forward_auth, self._authzen, documented)
+        self._site = None if site is None else site(self._inside(settings.connections_max))
+        self.front = Front(self._forward_auth, self._authzen, documented, self._site)
         self.server = GatewayServer(
             self.front,
             connections_max=settings.connections_max,
@@ -134,7 +139,7 @@ class Gateway:
             key=settings.key,
             client_authority=settings.sources.certificates.authority if settings.sources.certificates is not None else "",
             housekeeping=self._uses.write,
-            at_end=self._executions.close,
+            at_end=self._close,
         )
         self.server.config.load()  # reads the certificate: what is wrong with it is said before anything runs
 
@@ -157,6 +162,24 @@ class Gateway:
             self._audit.stop()
             self._guard.close()
         return 1 if self.server.failed else 0
+
+    def _inside(self, connections_max: int) -> Inside:
+        return Inside(
+            book=self._book,
+            uses=self._uses,
+            audit=self._audit,
+            url=self.url,
+            health=self._health,
+            streams_max=max(1, connections_max // 4),
+        )
+
+    async def _close(self) -> None:
+        """End what runs for long, the one whatever becomes of the other."""
+        try:
+            if self._site is not None:
+                await self._site.close()
+        finally:
+            await self._executions.close()
 
     def _health(self) -> Mapping[str, Any]:
         return {

@@ -43,7 +43,8 @@ class Running:
         guard = Configuration(
             **{"store_url": monitor.url, "jwks": monitor.jwks, "deadline_ms": 2000, **settings.pop("guard", {})}
         )
-        self.gateway = Gateway(Settings(guard=guard, access=access, **{"port": 0, **settings}))
+        site = settings.pop("site", None)
+        self.gateway = Gateway(Settings(guard=guard, access=access, **{"port": 0, **settings}), site)
         self.port = self.gateway.port
         self.status: int | None = None
         self._thread = threading.Thread(target=self._run, daemon=True)

@@ -48,7 +48,7 @@ PACKAGES: dict[str, tuple[str, set[str], set[str]]] = {
             *("failshut", "failshut_detectors", "failshut_breakers", "failshut_streams", "failshut_servers", "failshut_replay"),
             *("failshut_ledger", "failshut_gateway"),
         },
-        {"aiokafka", "click", "cryptography", "jwt", "msgspec", "pydantic", "redis", "rich", "typer", "yaml"},
+        {"aiokafka", "click", "cryptography", "jinja2", "jwt", "msgspec", "pydantic", "redis", "rich", "typer", "yaml"},
     ),
     # The guard and a web server: what stands where proxies ask holds no decider and no Kafka.
     "failshut_gateway": (

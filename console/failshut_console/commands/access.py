@@ -29,7 +29,9 @@ UNCHANGED = "no key was made and none was revoked"
 
 @group.command("create")
 def create(
-    role: Annotated[str, typer.Option(help="viewer (reads), operator (reads) or service (asks before it acts).")],
+    role: Annotated[
+        str, typer.Option(help="viewer (reads), operator (reads; commands in the console) or service (asks before it acts).")
+    ],
     expires: Annotated[str, typer.Option(help="When it ends: after a duration (90d) or at a time (2027-01-31T12:00:00Z).")],
     subjects: Annotated[
         list[str] | None, typer.Option(help="For whom its owner may ask, such as 'agent:refund-*'. May be given several times.")

@@ -5,12 +5,16 @@ from __future__ import annotations
 import logging
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from failshut_console.commands.options import FOLDER, Folder, Installation, Jwks, Store, where
+from failshut_console.commands.options import FOLDER, Broker, Folder, Installation, Jwks, Prefix, Store, where
 from failshut_console.exits import Exit, Trouble
+
+if TYPE_CHECKING:
+    from failshut_console.local.state import Runtime
+    from failshut_gateway.site import MakeSite
 
 NOT_STARTED = "no gateway was started; who asks one gets no answer, and must not go on"
 
@@ -64,12 +68,26 @@ def serve(
     stall_ms: Annotated[
         int, typer.Option(envvar="FAILSHUT_STALL_MS", help="Callers are cut off when the event loop is silent for so long.")
     ] = 1_000,
+    console: Annotated[
+        bool, typer.Option("--console/--no-console", envvar="FAILSHUT_CONSOLE", help="Serve the web console at /console.")
+    ] = True,
+    console_key: Annotated[
+        str,
+        typer.Option(
+            envvar="FAILSHUT_CONSOLE_KEY",
+            help="An operator's private key (PEM). The console signs with it what holders of operator access keys command. "
+            "Without it the console commands nothing.",
+        ),
+    ] = "",
+    broker: Broker = "",
+    prefix: Prefix = "",
     state: Folder = FOLDER,
 ) -> None:
-    """Serve gates over HTTP: forward auth for proxies, AuthZEN, executions, views. Whatever fails is a denial.
+    """Serve gates over HTTP: forward auth for proxies, AuthZEN, executions, a web console. Whatever fails is a denial.
 
     Callers need an access key (failshut access create). The guard inside is that of every service: it takes FAILSHUT_CONTEXT
     and FAILSHUT_DEADLINE_MS as they do. Start as many as you like; they share the store alone.
+    The console asks for an access key of the role viewer or operator. It reads the log from --broker.
 
     Exit status: 0 told to stop (SIGTERM, Ctrl-C), 1 it could not go on, 2 wrong usage, or the address cannot be had.
     """
@@ -79,6 +97,8 @@ def serve(
     from failshut_gateway.identity.identity_file import Sources, read_sources
 
     at = where(state, store=store, jwks=jwks, installation=installation)
+    if not store:  # the log of a running `failshut up` belongs to its store
+        broker, prefix = broker or at.broker, prefix or at.prefix
     host, port = place_of(bind)
     try:
         found = Rules()
@@ -108,12 +128,34 @@ def serve(
             sources=sources,
             metadata_key=metadata_key,
         )
-        gateway = Gateway(settings)
+        site = _console(at, broker, prefix, console_key) if console else None
+        gateway = Gateway(settings, site)
     except (OSError, ValueError) as error:
         raise Trouble(f"the gateway cannot be started: {error}", NOT_STARTED, "failshut serve --help") from error
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
     typer.echo(f"gates are served at {gateway.url}, access keys are in {settings.access}", err=True)
+    if console:
+        typer.echo(f"the console is at {gateway.url}/console: failshut access create --role viewer|operator", err=True)
     sys.exit(Exit.DONE if gateway.run() == 0 else Exit.REFUSED)
+
+
+def _console(at: Runtime, broker: str, prefix: str, key: str) -> MakeSite:
+    """Return what makes the console. Raises Trouble, or ValueError for a key without a broker to send what it signs to."""
+    from failshut_console.monitor.gate_views import Looker
+    from failshut_console.monitor.send_command import load_operator_key
+    from failshut_console.web.ordering import Signing
+    from failshut_console.web.site import Console, Sources
+
+    def reader() -> Looker:
+        return Looker(at.store, at.jwks, installation=at.installation)
+
+    signing = None
+    if key:
+        if not broker:
+            raise ValueError("--console-key signs what goes to a broker, and none is known: name it with --broker")
+        signing = Signing(broker, prefix, load_operator_key(key), lambda: reader().names.installation)
+    sources = Sources(reader, broker, prefix, at.jwks, signing)
+    return lambda inside: Console(inside, sources)
 
 
 def place_of(bind: str, means: str = NOT_STARTED) -> tuple[str, int]:

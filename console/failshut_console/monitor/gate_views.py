@@ -56,6 +56,7 @@ class View:
     withheld: int | None = None
     refused: str = ""  # why the store takes nothing that a monitor says of the gate
     bypass: BypassView | None = None  # the one in force, where the store names it
+    ttl_ms: int = 0  # how long a permit of it lives; 0 where it has none
 
     @property
     def permit(self) -> str:
@@ -339,7 +340,9 @@ def _permitted(view: View, permit: Permit, pttl_ms: int, because: str, look: Loo
         because = "proving: executions with a probe token alone"
     elif permit.mode == "bypass":
         because = f"bypassed by an operator: {because}"
-    return replace(view, state=OPEN, because=because, life_ms=life_ms, mode=permit.mode, epoch=permit.epoch)
+    view = replace(view, epoch=permit.epoch, mode=permit.mode, ttl_ms=permit.ttl_ms)
+    evidence_ms = max(view.evidence_ms, permit.evidence_ms)
+    return replace(view, state=OPEN, because=because, life_ms=life_ms, evidence_ms=evidence_ms)
 
 
 def _renewed(view: View, permit: Permit, pttl_ms: int, found: tuple[Seal, int] | None, look: Look) -> View:
@@ -356,7 +359,7 @@ def _renewed(view: View, permit: Permit, pttl_ms: int, found: tuple[Seal, int] |
     life_ms = min(kept_ms - (seal.kept_ms - end_ms), end_ms - look.now_ms)
     if life_ms <= 0:
         return _without_permit(view, look)
-    return replace(view, state=OPEN, because=_holding(view), life_ms=life_ms, mode=permit.mode)
+    return replace(view, state=OPEN, because=_holding(view), life_ms=life_ms, mode=permit.mode, ttl_ms=permit.ttl_ms)
 
 
 def _holding(view: View) -> str:

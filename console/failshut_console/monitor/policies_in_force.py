@@ -93,6 +93,17 @@ def _activated(notice: Activation, applied: bool, newest: int) -> Activated:
     return Activated(notice.offset, notice.time_ms, notice.version, len(notice.files), notice.signer, what)
 
 
+async def written_in_force(broker: str, prefix: str, jwks: str, gate: str) -> tuple[Entry | None, str]:
+    """Return what control says of one gate now, and the text of its file, empty where the bundle in force has none.
+
+    Raises:
+        Trouble: the broker did not answer, or has no such topics.
+    """
+    found = await in_force(broker, prefix, None, jwks)
+    entry = found.entries.get(gate)
+    return entry, "" if entry is None else found.files.get(entry.file, "")
+
+
 async def _log(broker: str, topics: Topics) -> EvidenceLog:
     client = AIOKafkaClient(**client_options(broker))
     await client.bootstrap()

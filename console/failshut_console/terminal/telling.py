@@ -63,7 +63,7 @@ async def _tell(at: Runtime, question: Question, read_max: int) -> None:
     digest, kept = Digest(), Newest(question.last)
     async with DecisionLog(at.broker, at.prefix) as log:
         span = await log.span(question.since_ms, question.until_ms, read_max)
-        whole_from_ms = await _gather(log, span, question, digest, kept)
+        whole_from_ms = await gather(log, span, question, digest, kept)
         screen = _Screen(question)
         for line in cut_words(span.unread, whole_from_ms, kept.dropped, question.last):
             _remark(line)
@@ -77,7 +77,7 @@ async def _tell(at: Runtime, question: Question, read_max: int) -> None:
                 screen.show(_news(records, question, digest))
 
 
-async def _gather(log: DecisionLog, span: Span, question: Question, digest: Digest, kept: Newest) -> int:
+async def gather(log: DecisionLog, span: Span, question: Question, digest: Digest, kept: Newest) -> int:
     """Read a span into `kept`; return from when on the picture is whole, 0 where nothing was left unread."""
     begins_ms: dict[int, int] = {}
     async for record in log.read(span):

@@ -35,11 +35,13 @@ class Act(StrEnum):
     """What each gate does, and how the gateway is."""
     PROOF = "proof"
     """The permit of one gate."""
+    ORDER = "order"
+    """Command gates in the console, where the gateway has a key that signs commands."""
 
 
 ROLES: Final[Mapping[str, frozenset[Act]]] = {
     "viewer": frozenset({Act.READ, Act.PROOF}),
-    "operator": frozenset({Act.READ, Act.PROOF}),
+    "operator": frozenset({Act.READ, Act.PROOF, Act.ORDER}),
     "service": frozenset({Act.ASK, Act.PROOF}),
 }
 

@@ -48,10 +48,16 @@ class Audit:
         if self._lines_then > LINES_PER_SECOND_MAX:
             self.unsaid += 1
             return
+        self._say("refused", scope, key_id, {"why": why, **more})
+
+    def note(self, event: str, scope: Mapping[str, Any], key_id: str, **more: str) -> None:
+        """Write a line of what somebody with a key did. Strangers cause none of these: refusals do not crowd them out."""
+        self._say(event, scope, key_id, more)
+
+    def _say(self, event: str, scope: Mapping[str, Any], key_id: str, more: Mapping[str, str]) -> None:
         client = scope.get("client")
         line = {
-            "event": "refused",
-            "why": why,
+            "event": event,
             "key": key_id,
             "peer": str(client[0]) if client else "",
             "method": str(scope.get("method", ""))[:20],
