@@ -33,7 +33,7 @@ COMMANDS = (
     Lazy(
         "serve",
         "serve:serve",
-        "Serve gates over HTTP: forward auth for proxies, AuthZEN, executions, views. Whatever fails is a denial.",
+        "Serve gates over HTTP: forward auth for proxies, AuthZEN, executions, a web console. Whatever fails is a denial.",
     ),
     Lazy(
         "gates",
