@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import shlex
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -111,7 +112,9 @@ def _supervised(stack: Any, worker: Any, port: int) -> Any:
         return supervisor
     gateway = stack.start_gateway(port)
     supervisor.watch(gateway, "nobody can ask over HTTP, and who asks gets no answer", gateway.last_words)
-    _say(f"gateway: http://127.0.0.1:{port}, for whoever has a key: failshut access create --help")
+    _say(f"gateway: http://127.0.0.1:{port}, with a console at /console. A key for it:")
+    folder = "" if str(stack.state.folder) == str(FOLDER.absolute()) else f" --state {shlex.quote(str(stack.state.folder))}"
+    _say(f"  failshut access create --role operator --gates '*' --expires 8h{folder}")
     return supervisor
 
 

@@ -222,10 +222,11 @@ class Stack:
         return worker
 
     def start_gateway(self, port: int) -> Child:
-        """Start a gateway of this monitor; its access keys are those of the state folder. Raises `Trouble`."""
+        """Start a gateway of this monitor, with its console. Access keys are those of the state folder. Raises `Trouble`."""
         place = f"127.0.0.1:{port}"
         arguments = ["-m", "failshut_console", "serve", "--bind", place, "--state", str(self.state.folder)]
-        given = ["--store", self.valkey.url, "--jwks", str(self.state.jwks)]
+        given = ["--store", self.valkey.url, "--jwks", str(self.state.jwks), "--broker", self.kafka.url]
+        given += ["--console-key", str(self.state.operator_key)]
         try:
             return self.start_child("gateway", [*arguments, *given], lambda: _answers(place))
         except EmbeddedUnavailable as error:
