@@ -18,7 +18,7 @@ demo: $(STAMP)  ## a monitor, three services and six kinds of trouble (DEMO_SECO
 	@$(BIN)/failshut demo
 
 test: lint  ## every check (T=path: these tests alone)
-	@$(BIN)/pytest -n 4 --dist loadfile $(T)
+	@$(BIN)/pytest -n 3 --dist loadfile $(T)
 
 # The inner loop. A path is taken whole, with its servers, its slow tests and all cases of each; else a quarter of the cases
 # is tried (tests/draws.py).
