@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -30,7 +31,14 @@ async def test_sigterm_at_any_moment_is_status_0(kafka: Kafka, store: Valkey, tm
         log = tmp_path / "worker.log"
         with log.open("wb") as out:
             worker = subprocess.Popen(
-                [sys.executable, "-m", "failshut_streams.worker", json.dumps({**monitor.config, "worker_id": "a"})],
+                [
+                    sys.executable,
+                    "-X",
+                    "faulthandler",
+                    "-m",
+                    "failshut_streams.worker",
+                    json.dumps({**monitor.config, "worker_id": "a"}),
+                ],
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, "PYTHONUNBUFFERED": "1"},
@@ -39,7 +47,12 @@ async def test_sigterm_at_any_moment_is_status_0(kafka: Kafka, store: Valkey, tm
             await until(lambda: moment in log.read_text() or worker.poll() is not None, lambda: f"{moment}: {log.read_text()}")
             assert worker.poll() is None, log.read_text()
             worker.terminate()
-            status = await asyncio.to_thread(worker.wait, patient(40))
+            try:
+                status = await asyncio.to_thread(worker.wait, patient(40))
+            except subprocess.TimeoutExpired:
+                worker.send_signal(signal.SIGABRT)  # then its log says where each thread stands
+                worker.wait(patient(10))
+                raise AssertionError(log.read_text()) from None
         finally:
             worker.kill()
     assert status == 0, log.read_text()

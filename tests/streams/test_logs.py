@@ -273,6 +273,22 @@ def test_a_fork_says_its_counts_too() -> None:
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=patient(60)).returncode == 0
 
 
+def test_repeats_at_the_interpreters_end_do_not_keep_it_from_ending() -> None:
+    """What is let go last may still log. No thread can start by then: whoever starts one waits for ever."""
+    code = (
+        "import logging\n"
+        "from failshut_streams.logs.beginning import log_to\n"
+        "log_to()\n"
+        "class Held:\n"
+        "    def __del__(self, log=logging.getLogger('asyncio')):\n"
+        "        log.error('Unclosed')\n"
+        "first, second = Held(), Held()\n"
+        "first.itself, second.itself = first, second\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=patient(20), check=True)
+    assert ended.stderr.count("Unclosed") == 2, ended.stderr
+
+
 async def test_a_store_that_takes_closings_alone_is_one_trouble_and_not_a_hundred(caplog: pytest.LogCaptureFixture) -> None:
     """A full store takes closings and no permits: it is not "back" between two refusals. At its end it says for how long."""
     caplog.set_level("INFO")

@@ -94,8 +94,9 @@ class Authority:
     def _lacks(self, bundle: Activate, at_ms: int | None) -> str:
         signers: set[str] = set()
         faults = []
+        here = (bundle.installation, digest_of_files(bundle.files), bundle.version)
         for token in bundle.signatures:
-            kid, fault = self._signer(token, bundle, at_ms)
+            kid, fault = self._signer(token, *here, at_ms)
             if fault:
                 faults.append(fault)
             else:
@@ -105,7 +106,7 @@ class Authority:
         why = "; ".join(dict.fromkeys(faults)) or "it is not signed by others"
         return f"the policy bundle has {len(signers)} of {self.needed} signatures of policy keys: {why}"[:500]
 
-    def _signer(self, token: str, bundle: Activate, at_ms: int | None) -> tuple[str, str]:
+    def _signer(self, token: str, installation: str, files: str, version: int, at_ms: int | None) -> tuple[str, str]:
         """Return whose signature it is, and why it does not count for this bundle ("" where it does)."""
         try:
             _, claims = read_token(token, self.keys, TYP_BUNDLE)
@@ -113,9 +114,9 @@ class Authority:
         except (TokenError, msgspec.ValidationError) as error:
             return "", f"one is no signature of a policy key ({type(error).__name__}: {error})"
         kid = kid_of(token.encode())
-        if bundle.installation not in signed.installations:
+        if installation not in signed.installations:
             return kid, f"{kid[:12]} signed it for another installation"
-        if (signed.files, signed.version) != (digest_of_files(bundle.files), bundle.version):
+        if (signed.files, signed.version) != (files, version):
             return kid, f"{kid[:12]} signed another bundle: this one is torn, changed, or has another version"
         if at_ms is not None and signed.expires_ms <= at_ms:
             return kid, f"the signature of {kid[:12]} expired"

@@ -61,6 +61,9 @@ class Folding(logging.StreamHandler[TextIO]):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record, or count it. Called with the handler's lock held."""
+        if self._over.is_set():  # the process ends: nobody would write what is counted, and no thread can start any more
+            super().emit(record)
+            return
         self._write_due()
         kind = self._kind(record)
         window = self._windows.setdefault(kind, _Window(self._clock()))
