@@ -53,13 +53,14 @@ class Receiver:
                 status = receiver.status
                 if receiver.slow_s:
                     time.sleep(receiver.slow_s)
+                # Before the answer: who has it sends the next one, which another thread would note first.
+                if 200 <= status < 300:  # also where the answer comes too late: then it comes again
+                    receiver.taken.append(body)
                 self.send_response(status)
                 for name, value in receiver.answer_headers.items():
                     self.send_header(name, value)
                 self.send_header("content-length", "0")
                 self.end_headers()
-                if 200 <= status < 300:  # also where the answer comes too late: then it comes again
-                    receiver.taken.append(body)
 
             def log_message(self, format: str, *args: Any) -> None:
                 """Say nothing."""

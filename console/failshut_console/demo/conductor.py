@@ -179,10 +179,11 @@ class Conductor:
 
     def _rounds(self, stack: Stack, channel: Channel, show: Show, policies: PolicyFolder) -> None:
         show.now("waiting for evidence: every gate is closed until there is some")
-        if not self._wait_steady(channel, time.monotonic() + FIRST_SECONDS_MAX, stack):
+        first_s_max = max(self.seconds, FIRST_SECONDS_MAX)
+        if not self._wait_steady(channel, time.monotonic() + first_s_max, stack):
             closed = ", ".join(f"{gate} ({channel.count(gate)[3]})" for gate in GATES if not _is_open(channel, gate))
             raise Trouble(
-                f"not every gate opened within {FIRST_SECONDS_MAX:g} s: {closed}",
+                f"not every gate opened within {first_s_max:g} s: {closed}",
                 "the demonstration cannot begin",
                 f"read the logs in {self.state.folder}",
                 Exit.REFUSED,
@@ -198,7 +199,7 @@ class Conductor:
     def _trouble(self, label: str, kind: Kind, stack: Stack, channel: Channel, show: Show, deadline: float) -> None:
         results = [Result(kind, gate) for gate in kind.gates]
         self.results += results
-        if not self._wait_steady(channel, min(deadline, time.monotonic() + BACK_SECONDS_MAX), stack):
+        if not self._wait_steady(channel, self._latest(deadline), stack):
             show.result(f"{label}: {kind.title}. Not made: the gates were not open in time", False)
             return
         show.now(f"{label}: {kind.title} (bound {kind.bound_s:.1f} s: {kind.bound_is})")
@@ -212,7 +213,7 @@ class Conductor:
                 time.sleep(POLL_SECONDS)
         kind.end()
         show.now(f"{label}: {kind.title}. {_closed_line(results, kind)}. Waiting until the policy lets it come back")
-        self._wait_back(results, channel, ended, min(deadline, time.monotonic() + BACK_SECONDS_MAX), stack)
+        self._wait_back(results, channel, ended, self._latest(deadline), stack)
         for result in results:
             answers = channel.answers(result.gate, began)
             until = ended if not kind.fresh_is_fine else float("inf")
@@ -221,6 +222,10 @@ class Conductor:
             result.slipped = slipped(answers, began + kind.bound_s, until, began_ms if kind.fresh_is_fine else None)
             result.slipped += self._between(answers, result, began, until, kind)
         show.result(f"{label}: {kind.title}. {_final_line(results, kind)}", all(result.good for result in results))
+
+    def _latest(self, deadline: float) -> float:
+        """Return until when to wait for gates to open: who gave the round its seconds has said how slow this machine may be."""
+        return deadline if self.seconds else time.monotonic() + BACK_SECONDS_MAX
 
     @staticmethod
     def _between(answers: list[Answer], result: Result, began: float, until: float, kind: Kind) -> int:
