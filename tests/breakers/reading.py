@@ -3,7 +3,7 @@
 It is told evidence in the order of its places, and decides anew at each mark. reading_kinds.py says what each condition says;
 here stand votes, the breaker, and operators' orders.
 
-Limits: a condition whose settings change, several detectors that vote, and several series together are not read here.
+Limits: several detectors that vote, and several series together, are not read here.
 """
 
 from __future__ import annotations
@@ -184,7 +184,12 @@ class Reader:
         """Take another policy: what it does not change is kept, the breaker stays as it was, a bypass ends."""
         before = self.conditions
         same = {name for name, one in conditions.items() if name in before and one.settings == before[name].settings}
-        self.conditions = {name: self.conditions[name] if name in same else one for name, one in conditions.items()}
+        for name in conditions.keys() & before.keys() - same:
+            if all(conditions[name].settings[key] == before[name].settings[key] for key in ("kind", "of")):
+                conditions[name].inherit(before[name], self.now_ms)
+                conditions[name].held = before[name].held and conditions[name].goes_on(before[name])
+                conditions[name].tick(self.now_ms)
+        self.conditions = {name: before[name] if name in same else one for name, one in conditions.items()}
         self.known = {name: self.known[name] if name in same else set() for name in conditions}
         self.wanted, self.after_ms, self.probes, self.deadline_ms = wanted, after_ms, probes, deadline_ms
         self.bypassed, self.renewed = set(), True

@@ -51,6 +51,13 @@ class Told:
         """Take what is read now for normal; whether there was anything to accept."""
         return False
 
+    def inherit(self, before: Any, now_ms: int) -> None:
+        """Go on from a condition of the same kind and name, which watched the same under other settings."""
+
+    def goes_on(self, before: Any) -> bool:
+        """Whether what it inherited is evidence to it."""
+        return True
+
     def alone(self, now_ms: int) -> bool:
         """Whether it closes the gate by itself."""
         status, absent = self.says(now_ms)
@@ -113,6 +120,9 @@ class Series(Told):
             return "demands", old
         return INSUFFICIENT if old or not self.enough() else HOLDS
 
+    def inherit(self, before: Any, now_ms: int) -> None:
+        self.read, self.intervals, self.newest_ms, self.since_ms = before.read, before.intervals, before.newest_ms, before.since_ms
+
     def news(self, closing_ms: int, now_ms: int) -> bool:
         last = self.judged[-self.news_of :]
         return len(last) == self.news_of and min(last) > closing_ms
@@ -132,6 +142,11 @@ class Rule(Series):
 
     def enough(self) -> bool:
         return self.count >= self.settings["window"]
+
+    def inherit(self, before: Any, now_ms: int) -> None:
+        super().inherit(before, now_ms)
+        self.count = before.count
+        self.events = before.events[-self.settings["window"] :]
 
     def judge(self, time_ms: int, value: float | None, now_ms: int, newest_ms: int) -> None:
         conforms = value is not None and value <= self.settings["limit"]
@@ -158,6 +173,11 @@ class Drift(Series):
 
     def enough(self) -> bool:
         return bool(self.detector.ready)
+
+    def inherit(self, before: Any, now_ms: int) -> None:
+        super().inherit(before, now_ms)
+        self.detector, self.fed, self.after = before.detector, before.fed, before.after
+        self.began_ms, self.change = before.began_ms, before.change
 
     def judge(self, time_ms: int, value: float | None, now_ms: int, newest_ms: int) -> None:
         if value is None:
@@ -220,6 +240,12 @@ class Heartbeat(Told):
         who = str(what) if self.settings["instances"] > 1 else ""
         self.beats[who] = max(self.beats.get(who, 0), time_ms)
 
+    def inherit(self, before: Any, now_ms: int) -> None:
+        self.beats = before.beats if self.goes_on(before) else {}
+
+    def goes_on(self, before: Any) -> bool:
+        return bool((before.settings["instances"] > 1) == (self.settings["instances"] > 1))
+
     def says(self, now_ms: int) -> Said:
         if len(self.beats) < self.settings["instances"]:
             return INSUFFICIENT
@@ -263,6 +289,12 @@ class Lag(Told):
         elif not self.unknown:
             self.not_well_ms = self.not_well_ms or time_ms
         self._judge(time_ms)
+
+    def inherit(self, before: Any, now_ms: int) -> None:
+        self.not_well_ms = before.not_well_ms
+
+    def goes_on(self, before: Any) -> bool:
+        return False
 
     def _judge(self, now_ms: int) -> None:
         self.demanding = self.not_well_ms > 0 and now_ms - self.not_well_ms >= self.settings["behind_ms"]
@@ -323,6 +355,10 @@ class FailureRate(Told):
             self.wary = True
         elif self._total() >= self.settings["at_least"]:
             self.again, self.wary = 0, False
+
+    def inherit(self, before: Any, now_ms: int) -> None:
+        self.ended, self.carried_out, self.ends_ms, self.again = before.ended, before.carried_out, before.ends_ms, before.again
+        self.quiet, self.lapsed, self.wary = before.quiet, before.lapsed, before.wary
 
     def _gone(self, now_ms: int) -> int:
         return (now_ms - int(self.settings["window_ms"])) // 1000
@@ -390,6 +426,9 @@ class Unreadable(Told):
 
     def take(self, time_ms: int, what: Any, now_ms: int, newest_ms: int) -> None:
         self.times.append(time_ms)
+
+    def inherit(self, before: Any, now_ms: int) -> None:
+        self.times = [time_ms for time_ms in before.times if time_ms > now_ms - before.settings["window_ms"]]
 
     def says(self, now_ms: int) -> Said:
         window_ms, more = int(self.settings["window_ms"]), int(self.settings["at_least"]) - 1

@@ -88,10 +88,14 @@ class Drawn(NamedTuple):
     texts: dict[str, str]  # by condition
 
     def edited(self, rng: random.Random) -> Drawn:
-        """Return a policy with some of its conditions, and other settings of the gate."""
+        """Return a policy with some of its conditions, some of them with other settings, and other settings of the gate."""
         names = sorted(self.texts)
         stay = rng.sample(names, rng.randint(1, len(names))) if rng.random() < 0.5 else names
-        return _whole(rng, {name: self.settings[name] for name in names if name in stay}, self.texts)
+        settings, texts = {name: self.settings[name] for name in names if name in stay}, dict(self.texts)
+        for name in settings if rng.random() < 0.5 else ():
+            if rng.random() < 0.5:
+                settings[name], texts[name] = _changed(rng, name, settings[name])
+        return _whole(rng, settings, texts)
 
     def told(self) -> dict[str, Told]:
         made: dict[str, Told] = {}
@@ -112,11 +116,20 @@ def drawn(rng: random.Random) -> Drawn:
         if again and kind not in ("rule", "drift"):
             continue
         name = f"c{number}"
-        own: dict[str, Any] = {"kind": kind, "action": rng.choice(("trip", "trip", "trip", "lapse"))}
-        text = _DRAW[kind](rng, own, "xyzw"[again + 2 * (kind == "drift")])
-        settings[name] = own
-        texts[name] = f"{text}, name: {name}, action: {own['action']}}}"
+        settings[name], texts[name] = _condition(rng, name, kind, "xyzw"[again + 2 * (kind == "drift")])
     return _whole(rng, settings, texts)
+
+
+def _condition(rng: random.Random, name: str, kind: str, series: str) -> tuple[dict[str, Any], str]:
+    """Draw the settings of a condition; return them for the other reader, and as a policy says them."""
+    own: dict[str, Any] = {"kind": kind, "action": rng.choice(("trip", "trip", "trip", "lapse"))}
+    text = _DRAW[kind](rng, own, series)
+    return own, f"{text}, name: {name}, action: {own['action']}}}"
+
+
+def _changed(rng: random.Random, name: str, own: dict[str, Any]) -> tuple[dict[str, Any], str]:
+    """Draw other settings for a condition that keeps its name and what it watches."""
+    return _condition(rng, name, own["kind"], own["of"][-1])
 
 
 def _whole(rng: random.Random, settings: dict[str, dict[str, Any]], texts: dict[str, str]) -> Drawn:

@@ -67,7 +67,7 @@ class Condition:
     needs_probes = False
     """Whether its only evidence is executions, so that a reset without probes would be blind."""
     goes_on = False
-    """Whether it took over everything that its predecessor of the same name had read, and continues from there."""
+    """Whether it took over what its predecessor of the same name had read, and continues from there."""
     relapses = 0
     """How often in a row it demanded again before enough evidence showed that a reset was right."""
 
@@ -110,7 +110,7 @@ class Condition:
         return f"{self.name} has no level that could be accepted: {self.text}"
 
     def inherit(self, before: Condition) -> None:
-        """Take over what a condition of the same name knew under another policy. Its demand lasts."""
+        """Take over what a condition of the same name knew under another policy. Its demand lasts. Set `goes_on` if it did."""
 
     def gate_is_open(self, open_: bool, tripped: bool, moment: Moment) -> None:
         """Receive whether the gate is open, and whether its breaker is TRIPPED."""

@@ -218,8 +218,9 @@ class ByInstanceCondition(Condition):
     def inherit(self, before: Condition) -> None:
         if not isinstance(before, ByInstanceCondition) or before.cause is not self.cause or before.series != self.series:
             return
+        self.goes_on = True
         if before._of_one == self._of_one:  # only the fleet's settings changed
-            self._instances, self.goes_on = before._instances, True
+            self._instances = before._instances
         else:
             for name, one in before._instances.items():
                 mine = self._instances[name] = _Instance(self._of_one, one.first_ms)

@@ -98,8 +98,8 @@ class ConformanceCondition(OnSeries):
 
     def inherit(self, before: Condition) -> None:
         super().inherit(before)
-        if isinstance(before, ConformanceCondition) and before.series == self.series and before._limit_ms:
-            self._limit_ms = before._limit_ms
+        if isinstance(before, ConformanceCondition) and before.series == self.series:
+            self._limit_ms, self._before = before._limit_ms, before._before
             self._window.extend(before._window)
             self._misses = len(self._window) - sum(self._window)
 

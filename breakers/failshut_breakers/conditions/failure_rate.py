@@ -123,7 +123,21 @@ class FailureRateCondition(Condition):
             self._stands, self.relapses = before._stands, before.relapses
             self._row_now, self._wary, self._quiet = min(before._row_now, self._row_max), before._wary, before._quiet
             self._holes = before._holes  # outcomes that were sent before the edit and never arrive are still lost
+            self._now_ms, self.goes_on = before._now_ms, True
+            self._take_over_counts(before)
             self._judge()
+
+    def _take_over_counts(self, before: FailureRateCondition) -> None:
+        """Take over what was counted. Lost outcomes count as failed, or not, by the settings that are now."""
+        now_failed = int(self._lost_fail) - int(before._lost_fail)
+        for second, (executions, failures, lost) in before._seconds.items():
+            changed = now_failed * lost
+            self._seconds[second] = [executions + changed, failures + changed, lost]
+        self._total, self._failed, self._lost = (sum(counts[at] for counts in self._seconds.values()) for at in range(3))
+        for executions, failures in before._latest:
+            self._add_to_row(executions, failures)
+        self._row = before._row
+        self._forget(self._now_ms)
 
     def accept(self, moment: Moment) -> str:
         self._seconds, self._stands, self._quiet = {}, "", False

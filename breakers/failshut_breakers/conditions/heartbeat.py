@@ -27,6 +27,7 @@ class HeartbeatCondition(Condition):
     def __init__(self, policy: Heartbeat) -> None:
         super().__init__(policy.name, policy.action)
         self._whom = policy.source or policy.series or ""
+        self._of = (policy.source, policy.series)
         self._grace_ms = policy.grace
         self._instances = policy.instances
         self._last_ms: dict[str, int] = {}  # by instance
@@ -48,6 +49,12 @@ class HeartbeatCondition(Condition):
         self._last_ms[who] = max(self._last_ms.get(who, 0), time_ms)
         if len(self._last_ms) > INSTANCES_TIMES * self._instances:
             del self._last_ms[min(self._last_ms, key=lambda one: (self._last_ms[one], one))]
+
+    def inherit(self, before: Condition) -> None:
+        if not isinstance(before, HeartbeatCondition) or before._of != self._of:
+            return
+        if (before._instances > 1) is (self._instances > 1):  # otherwise nobody knows whose the beats were
+            self._last_ms, self.goes_on = dict(before._last_ms), True
 
     def tick(self, moment: Moment) -> bool:
         before = self.status

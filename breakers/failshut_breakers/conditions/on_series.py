@@ -214,6 +214,7 @@ class OnSeries(Condition):
         if isinstance(before, OnSeries) and before.cause is self.cause and before.series == self.series:
             self._memory.inherit(before._memory)
             self._staleness.inherit(before._staleness)
+            self.goes_on = True
             self._in_a_row, self._count = before._in_a_row, before._count
             self._unread.extend(before._unread)
             if self._cannot_read():

@@ -48,6 +48,7 @@ class UnreadableCondition(Condition):
 
     def inherit(self, before: Condition) -> None:
         if isinstance(before, UnreadableCondition):
+            self.goes_on = True
             for time_ms in before._times:
                 self._take(time_ms)
             self._judge(before._newest_ms)

@@ -68,6 +68,7 @@ class Gate:
         self.waits = ""  # what a reset was last said to wait for
         self.known: dict[str, tuple[ConditionPolicy, Condition]] = {}  # conditions of the last policy that had any, by name
         self.kept: frozenset[str] = frozenset()  # those of them that the last activation left as they were
+        self.goes_on: frozenset[str] = frozenset()  # these, and those that took over what their predecessors had read
         self.reach: dict[tuple[str, int], int] = {}  # by front-door partition: the offset up to which it has read
         self.kept_from: dict[tuple[str, int], int] = {}  # the same at the last activation
         self.twins = Twins()  # of conditions that could learn from history
@@ -122,7 +123,7 @@ class Gate:
     def _build_conditions(self) -> None:
         policies = self.entry.policy.conditions if self.entry.policy else ()
         self.kept = frozenset(policy.name for policy in policies if self._knows(policy))
-        # An activation goes back to the last mark before it: what a condition has read, it reads once.
+        # An activation goes back to the last mark before it: what a condition has read, or took over, it reads once.
         self.kept_from = dict(self.reach)
         try:
             self.conditions = [self._condition(policy) for policy in policies]
@@ -130,7 +131,7 @@ class Gate:
             fault = f"{self.entry.file}: its conditions cannot be built: {type(error).__name__}: {error}"[:FAULT_CHARS_MAX]
             self.entry = replace(self.entry, policy=None, fault=fault)
             self.conditions, policies = [], ()
-        self.kept |= {condition.name for condition in self.conditions if condition.goes_on}
+        self.goes_on = self.kept | {condition.name for condition in self.conditions if condition.goes_on}
         if policies:  # while there is no policy, what the last one knew is kept
             self.known = {one.name: (policy, one) for policy, one in zip(policies, self.conditions, strict=True)}
         self.tallies = {
@@ -152,6 +153,7 @@ class Gate:
         condition = build(policy)
         if before is not None:
             condition.inherit(before)
+            condition.held = condition.goes_on and before.held  # a demand that it took over stays the vote that it was
         return condition
 
     def _tally(self, name: str, per_ms: float) -> Tally:
@@ -166,7 +168,7 @@ class Gate:
         before = self.breaker.closing.conditions if self.breaker.closing else frozenset()
         self.breaker.move(State.LOCKED, Closing(cause, because, place, before, at_ms))
         if cause is Cause.TERM:  # offsets may begin again
-            self.reach, self.kept, self.kept_from = {}, frozenset(), {}
+            self.reach, self.kept, self.goes_on, self.kept_from = {}, frozenset(), frozenset(), {}
             self.twins = Twins()
         self.bypass = None
         turn.renew(place)

@@ -98,7 +98,7 @@ class Step:
         for reading in readings:
             gate.reach[key] = max(gate.reach.get(key, 0), upto_of(reading))
             for condition in gate.by_key.get(key_of(reading), ()):
-                counts = kept_lo if condition.name in gate.kept else lo
+                counts = kept_lo if condition.name in gate.goes_on else lo
                 if gate.twins.by_name:
                     gate.twins.see(Fed(condition.name, reading, counts, self.moment))
                 for demand in condition.feed(reading, counts, self.moment):
@@ -211,6 +211,8 @@ class Step:
         gate, turn, moment = self.gate, self.turn, self.moment
         decisions = [self._decision(Kind.NOTE, *note) for note in turn.notes]
         turn.notes = []  # a fault behind this point says them no second time
+        if turn.edited:
+            self._settle_edited()
         self._watch()
         for condition in gate.conditions:
             condition.held = condition.held or condition.status is Status.HOLDS
@@ -249,6 +251,12 @@ class Step:
         gate.spans.note(max(1, closing.at_ms) if closing is not None else 0, moment.newest_ms)
         gate.judge_until(moment.evidence_ms, self.ticked)
         return decisions
+
+    def _settle_edited(self) -> None:
+        """Judge at once what changed conditions took over, by their new settings. Others wait for evidence, or for a mark."""
+        for condition in self.gate.conditions:
+            if condition.goes_on and condition.name not in self.gate.kept:
+                condition.tick(self.moment)
 
     def _said_in_shadow(self, would: Wanted) -> list[Decision]:
         """Return what is said of a gate in shadow, where that is another thing than before. Its epoch stays."""

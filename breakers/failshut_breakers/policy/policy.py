@@ -62,7 +62,7 @@ __all__ = [
     "read_bundle",
 ]
 
-MEANING = 5
+MEANING = 6
 """Which version of docs/policy.md decides.
 
 1: demands ended with time, absence was a vote, resets needed no news (0.1). 2: a policy without `in_flight` let work finish
@@ -71,7 +71,8 @@ activation of the same in other words changes nothing. `anomaly` and `conformanc
 bernoulli_cusum, not seasonal_record and fhddm; detectors go on judging after an alarm. 5: a later closing keeps
 among its conditions those that can give no news by themselves; a reset asks bypassed conditions, too; unreadable records count
 that lie within the window of each other, in whatever order they come; every heartbeat is judged at marks; what tripped for
-want of executions is no demand while a bypass keeps the gate open.
+want of executions is no demand while a bypass keeps the gate open. 6: a condition that an edit changes goes on from what its
+predecessor counted, reads it once, and is judged at the edit.
 """
 
 CANCELS_SINCE = 3
