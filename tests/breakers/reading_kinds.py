@@ -121,7 +121,8 @@ class Series(Told):
         return INSUFFICIENT if old or not self.enough() else HOLDS
 
     def inherit(self, before: Any, now_ms: int) -> None:
-        self.read, self.intervals, self.newest_ms, self.since_ms = before.read, before.intervals, before.newest_ms, before.since_ms
+        self.read, self.intervals = before.read, before.intervals
+        self.newest_ms, self.since_ms = before.newest_ms, before.since_ms
 
     def news(self, closing_ms: int, now_ms: int) -> bool:
         last = self.judged[-self.news_of :]
