@@ -18,13 +18,13 @@ demo: $(STAMP)  ## a monitor, three services and six kinds of trouble (DEMO_SECO
 	@$(BIN)/failshut demo
 
 test: lint  ## every check (T=path: these tests alone)
-	@$(BIN)/pytest -n 3 --dist loadfile $(T)
+	@$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder $(T)
 
 # The inner loop. A path is taken whole, with its servers, its slow tests and all cases of each; else a quarter of the cases
 # is tried (tests/draws.py).
 check: lint  ## lint, types, and the tests that need no server and no patience (T=path: all tests there)
 	@$(if $(T),,FAILSHUT_TEST_SHARE=0.25) $(BIN)/pytest -n 2 -q \
-	    $(if $(T),--dist loadfile $(T),--dist worksteal -m "not kafka and not store and not slow")
+	    $(if $(T),--dist loadfile --no-loadscope-reorder $(T),--dist worksteal -m "not kafka and not store and not slow")
 
 lint: $(STAMP)  ## ruff and mypy
 	@$(BIN)/ruff check .

@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
+from zlib import crc32
 
 import pytest
 import redis as redis_py
@@ -41,6 +42,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         used = set(getattr(item, "fixturenames", ()))
         for marker in sorted({marker for fixture, marker in SERVERS.items() if fixture in used}):
             item.add_marker(marker)
+    items[:] = _interleaved(items)
+
+
+def _interleaved(items: list[pytest.Item]) -> list[pytest.Item]:
+    """Return the tests with files that wait and files that compute in turn, and quick files last.
+
+    Processes that run tests side by side then share the machine evenly, and none is left alone with a long file at the end.
+    """
+    files: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        files.setdefault(item.path, []).append(item)
+    slow = {path for path, of in files.items() if any(one.get_closest_marker(name) for one in of for name in ("kafka", "slow"))}
+    place: dict[Path, float] = {}
+    for kind, upto in ((slow, 0.9), (files.keys() - slow, 1.0)):
+        mixed = sorted(kind, key=lambda path: (crc32(path.name.encode()), str(path)))  # so that folders are spread
+        place |= {path: index / len(mixed) * upto for index, path in enumerate(mixed)}
+    return [item for path in sorted(files, key=lambda path: (place[path], str(path))) for item in files[path]]
 
 
 @pytest.fixture(scope="session")

@@ -41,7 +41,9 @@ class Topic:
         self.url, self.bootstrap, self.prefix = kafka.url, kafka.bootstrap, f"log-{suffix}."
         self.name = f"{self.prefix}decisions"
         self.admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
-        self.admin.create_topics([NewTopic(self.name, PARTITIONS, 1)])[self.name].result(patient(30))
+        # Its records bear times of long ago: without its setting, retention removes them whenever it looks.
+        topic = NewTopic(self.name, PARTITIONS, 1, config={"retention.ms": "-1"})
+        self.admin.create_topics([topic])[self.name].result(patient(30))
         self.producer = Producer({"bootstrap.servers": kafka.bootstrap, "linger.ms": 0, "log_level": 0})
 
     def write(self, partition: int, after_ms: int, value: bytes) -> None:

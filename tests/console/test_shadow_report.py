@@ -100,7 +100,8 @@ def test_the_command_reads_what_stands_in_kafka(failshut: Failshut, kafka: Kafka
     prefix = f"shadow-{suffix}."
     name = f"{prefix}decisions"
     admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
-    admin.create_topics([NewTopic(name, 2, 1)])[name].result(patient(30))
+    topic = NewTopic(name, 2, 1, config={"retention.ms": "-1"})  # its records bear times of long ago
+    admin.create_topics([topic])[name].result(patient(30))
     producer = Producer({"bootstrap.servers": kafka.bootstrap, "log_level": 0})
     for data in encoded(*WEEK, decision(Kind.OPEN, 9, gate="other")):
         producer.produce(name, data, partition=0, timestamp=START_MS)

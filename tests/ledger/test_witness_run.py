@@ -117,7 +117,8 @@ def test_a_killed_witness_forgets_nothing_that_it_said(folder: Path) -> None:
     chance, size = random.Random(SEED), 0
     for number in range(6):
         with running(folder) as witness:
-            known = int(witness.ask(request(300, 300)).body or b"0") if size else 0
+            # Also in the first rounds: what it was killed over may be known to it, though nobody was answered.
+            known = int(witness.ask(request(300, 300)).body or b"0") if number else 0
             assert known >= size, f"seed {SEED}, round {number}: it said {size} and knows {known}"
             size = known
             killing = threading.Timer(chance.uniform(0.0, 0.15), witness.end, (signal.SIGKILL,))

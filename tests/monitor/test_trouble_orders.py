@@ -58,7 +58,9 @@ async def test_orders_never_open_a_gate_over_what_they_had_not_seen(
         assert ended.breaker == "TRIPPED"
         assert all(d.offset < ended.offset for d in permits)
 
-        # A reset that has seen everything is granted once fees are back; an outcome that is told twice is one probe.
+        # A reset that has seen everything is granted once fees are back; an outcome that is told twice is one probe. Both
+        # have closed the gate, so there must be news of both: a mark may stand between the amounts above and the closing.
+        await monitor.values("agent/amount", STEADY)
         await monitor.values("agent/fee", STEADY)
 
         async def granted() -> Decision | None:

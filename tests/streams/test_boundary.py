@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Callable
 
 import pytest
-from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 from patience import patient
 
 from failshut_servers import Kafka
@@ -24,7 +24,9 @@ async def _written(kafka: Kafka, topic: str, at: list[tuple[str, int]]) -> Topic
     """Write what a test says at the times that it says: so the topic takes its producers' times."""
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap)
     await admin.start()
-    await admin.create_topics([NewTopic(topic, 2, 1, topic_configs={"message.timestamp.before.max.ms": str(2**62)})])
+    # Retention looks at claimed times, every five minutes: without its setting it removes what a test has just written.
+    settings = {"message.timestamp.before.max.ms": str(2**62), "retention.ms": "-1"}
+    await admin.create_topics([NewTopic(topic, 2, 1, topic_configs=settings)])
     await admin.close()
     producer = AIOKafkaProducer(bootstrap_servers=kafka.bootstrap, acks="all")
     await producer.start()
@@ -51,6 +53,27 @@ async def test_the_last_mark_before_a_time_is_found(
         assert await last_boundary_before(broker, tp, START_MS + time_ms, 0) == position, time_ms
     assert await last_boundary_before(broker, tp, START_MS + 202, 5) == 5
     assert await last_boundary_before(broker, TopicPartition(tp.topic, 1), START_MS, 7) == 7
+
+
+async def test_the_search_ends_where_retention_removes_what_it_looks_for(
+    kafka: Kafka, topic_name: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The beginning moves while it is searched for: there is no boundary, and the search ends all the same."""
+    monkeypatch.setattr(mark_search, "APPEND_TIME", 0)
+    tp = await _written(kafka, topic_name("removed"), [("mark", 10), ("sample", 90_000_000), ("sample", 90_000_010)])
+    admin, asked = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap), mark_search.position_at
+    await admin.start()
+
+    async def removed(consumer: AIOKafkaConsumer, tp: TopicPartition, time_ms: int) -> int:
+        await admin.delete_records({tp: RecordsToDelete(before_offset=2)})
+        return await asked(consumer, tp, time_ms)
+
+    monkeypatch.setattr(mark_search, "position_at", removed)
+    try:
+        async with asyncio.timeout(patient(30)):
+            assert await last_boundary_before(kafka.url, tp, START_MS + 90_000_020, 0) == 0
+    finally:
+        await admin.close()
 
 
 async def test_a_mark_that_was_taken_back_is_no_boundary(

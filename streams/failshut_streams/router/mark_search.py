@@ -49,7 +49,7 @@ async def last_boundary_before(broker: str, tp: TopicPartition, append_ms: int, 
                 return open_question.position
             if seen.boundary is not None:
                 return seen.boundary
-            if start <= first:
+            if start <= first or window_ms >= append_ms:  # the beginning, which retention may move at any time
                 return begin
             open_question = seen.first or open_question
             stop, window_ms = start, window_ms * WIDEN
