@@ -91,3 +91,19 @@ def test_a_rule_counts_by_its_new_share_what_it_has_read() -> None:
     world.samples([48.0])
     world.mark()
     assert (world.last().breaker, world.last().cause) == (Breaker.TRIPPED, Cause.CONFORMANCE)
+
+
+def test_what_a_rule_judged_stays_judged_and_a_changed_rule_applies_to_new_readings() -> None:
+    """Six misses by the old limit stay six; what comes is measured by the new one."""
+    world = World(policy(RULE))
+    for value in [900.0] * 6 + [48.0] * 14:
+        world.samples([value])
+        world.mark()
+    world.marks(5_000)
+    world.activate(policy(RULE.replace("500", "600")))
+    assert world.gate().conditions[0].score == 6 / 8  # of the eight that are allowed
+    for value in [550.0] * 10:
+        world.samples([value])
+        world.mark()
+    assert world.is_open()
+    assert world.gate().conditions[0].score < 6 / 8

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -27,6 +28,7 @@ def test_one_round_shows_every_closing_and_nothing_slips_through(tmp_path: Path)
         process.kill()
     assert process.returncode == 0, out
     assert "every closing was seen (8), and no execution slipped through" in out
+    assert re.search(r"console: http://127\.0\.0\.1:\d+/console/once/fsk_\w{57} ", out)
     for number in range(1, 7):
         assert f"trouble {number} of 6" in out
     here = str(tmp_path)

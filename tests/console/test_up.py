@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -228,6 +230,28 @@ def test_what_dies_is_named_and_comes_back(up: Up) -> None:
     with urllib.request.urlopen(f"http://127.0.0.1:{ports['metrics']}/metrics", timeout=patient(10)) as answer:
         assert b"failshut_gate_open" in answer.read()
     assert json.loads((home / "runtime.json").read_text())["broker"] == f"kafka://127.0.0.1:{ports['kafka']}"
+
+
+def test_it_prints_a_link_into_the_console_that_signs_in_once(up: Up) -> None:
+    """Who opens it first is signed in, and nobody else. A gateway that came back has a link of its own."""
+
+    def links() -> list[str]:
+        return re.findall(r"console: (http://\S+/console/once/fsk_\w+)", up.log.read_text())
+
+    def opened(link: str) -> http.client.HTTPResponse:
+        place, _, path = link.removeprefix("http://").partition("/")
+        connection = http.client.HTTPConnection(place, timeout=patient(10))
+        connection.request("GET", f"/{path}", headers={"sec-fetch-site": "none"})
+        return connection.getresponse()
+
+    up.wait(lambda: bool(links()))
+    up.wait(lambda: opened(links()[-1]).status == 303)  # the key is known a moment later
+    assert opened(links()[-1]).status in (403, 429)
+    before = len(links())
+    told = json.loads((up.folder / ".failshut" / "services" / "gateway.pid.json").read_text())
+    os.kill(told["pid"], signal.SIGKILL)
+    up.wait(lambda: len(links()) > before)
+    up.wait(lambda: opened(links()[-1]).status == 303)
 
 
 def test_a_second_up_leaves_the_first_alone(up: Up) -> None:

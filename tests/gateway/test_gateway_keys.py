@@ -390,3 +390,34 @@ def test_a_folder_that_takes_no_file_is_counted(tmp_path: Path) -> None:
     uses.note("aaaaaaaa", 5)
     uses.write()
     assert uses.failures == 1
+
+
+# --- keys for one sign-in ---
+
+
+def test_a_key_for_one_sign_in_counts_only_there(path: Path) -> None:
+    """Whoever does not sign in with it is refused, and the file that holds it is read as it was written."""
+    grant, key = made(path, role="viewer", subjects=[], once=True)
+    book = book_of(path)
+    assert book.find(key) is Refusal.ONE_SIGN_IN
+    assert book.find(key, signing_in=True) == grant
+    assert access_file.parse(access_file.dump([grant])) == (grant,)
+
+
+def test_it_is_a_persons(path: Path) -> None:
+    """A service asks again and again: it gets none."""
+    with pytest.raises(BadGrant, match="one sign-in"):
+        made(path, once=True)
+
+
+def test_a_file_without_such_keys_is_as_it_was(path: Path) -> None:
+    """Former gateways read it."""
+    made(path)
+    assert b"once" not in path.read_bytes()
+
+
+def test_such_keys_leave_the_file_when_they_end(path: Path) -> None:
+    """Each start of `failshut up` makes one: they do not fill the file."""
+    made(path, role="viewer", subjects=[], once=True)
+    access_file.create(path, NOW_MS + DAY_MS + 1, role="viewer", subjects=[], gates=["*"], expires_ms=NOW_MS + 2 * DAY_MS)
+    assert [grant.once for grant in access_file.read(path)] == [False]

@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 from guard.standin import Monitor, eventually
 from web.browsing import AXE, SCHEMES, WIDTHS, Seen, Wire
+from web.test_web_once import one_key
 from web.web_support import Served, list_gate
 
 from failshut import Cause
+from failshut_console.web.sign_in import ONCE
 from failshut_gateway.access import access_file
 from failshut_servers import Valkey
 
@@ -35,6 +37,20 @@ def test_a_closing_is_seen_and_heard(screen: Seen, served: Served, monitor: Moni
     monitor.reopen()
     monitor.keep_renewing()
     screen.wait(f"{row(monitor)} .state", "OPEN")
+
+
+def test_a_link_out_of_a_terminal_signs_in(chromium: Any, served: Served, monitor: Monitor) -> None:
+    """Opened as a person opens it, it leads to the gates; from a page of elsewhere it signs nobody in."""
+    monitor.keep_renewing()
+    context = chromium.new_context()
+    screen = Seen(context.new_page(), f"http://127.0.0.1:{served.port}")
+    screen.page.set_content(f'<a id="lure" href="{screen.base}{ONCE}{(key := one_key(served))}">here</a>')
+    screen.page.click("#lure")
+    screen.page.wait_for_selector('input[name="key"]')
+    screen.page.goto(f"{screen.base}{ONCE}{key}")
+    screen.wait(f"{row(monitor)} .state", "OPEN")
+    assert screen.page.url == f"{screen.base}/console"
+    context.close()
 
 
 def test_one_gate_tells_why_it_is_as_it_is(screen: Seen, served: Served, monitor: Monitor) -> None:

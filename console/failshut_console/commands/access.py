@@ -40,12 +40,16 @@ def create(
         list[str] | None, typer.Option(help="For which gates, such as 'payments.*'. May be given several times.")
     ] = None,
     note: Annotated[str, typer.Option(help="A few words on whose it is.")] = "",
+    once: Annotated[
+        bool, typer.Option("--once", help="For one sign-in to the console of each gateway that runs now, and for nothing else.")
+    ] = False,
     file: File = None,
     state: Folder = FOLDER,
 ) -> None:
     """Make an access key, and print it. It is shown this once: the file holds its SHA-256 alone.
 
-    Standard output has the key and nothing else. A gateway that runs knows it within a second.
+    Standard output has the key and nothing else. A gateway that runs knows it within a second. A key with --once is given
+    in the form of the console, or in a link: http://GATEWAY/console/once/KEY.
 
     Exit status: 0 made, 2 it cannot be granted, or the file cannot be read or written.
     """
@@ -63,6 +67,7 @@ def create(
             gates=gates or [],
             expires_ms=_end_ms(expires, now_ms),
             note=note,
+            once=once,
         )
     except BadGrant as error:
         raise Trouble(str(error), UNCHANGED, "failshut access create --help") from error
@@ -151,7 +156,8 @@ def _line(grant: Grant, now_ms: int, used_ms: int) -> str:
     used = f"used {utc(used_ms)}" if used_ms else "never used"
     whom = f"{', '.join(grant.subjects) or 'nobody'} at {', '.join(grant.gates)}"
     ends = f"revoked {utc(grant.revoked_ms)}" if grant.revoked_ms else f"until {utc(grant.expires_ms)}"
-    return f"{grant.id}  {_state(grant, now_ms):<8} {grant.role:<8} {whom}  {ends}  {used}" + (grant.note and f"  {grant.note}")
+    more = ("  for one sign-in" if grant.once else "") + (grant.note and f"  {grant.note}")
+    return f"{grant.id}  {_state(grant, now_ms):<8} {grant.role:<8} {whom}  {ends}  {used}{more}"
 
 
 def _unusable(path: Path, error: Exception) -> Trouble:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import shlex
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -34,8 +32,8 @@ def up(
 
     The first start makes keys in the state folder, creates the topics and opens the first term. Other commands (gates,
     watch, lock, unlock, reset, bypass, policy) find this monitor by themselves. It prints what a service needs: FAILSHUT_STORE,
-    FAILSHUT_JWKS, and where to send telemetry. A policy file that becomes invalid is activated too: its gates close and
-    say why.
+    FAILSHUT_JWKS, and where to send telemetry, and a link into the console that signs in once. A policy file that becomes
+    invalid is activated too: its gates close and say why.
 
     The store starts empty; the log and the ports are kept in the state folder. A process that dies is started again, and
     this says so. For a cluster, run `failshut run` on each machine instead.
@@ -62,7 +60,7 @@ def up(
             if watched is not None:
                 _follow(stack, watched)
             worker = stack.start_worker("worker-1")
-            supervisor = _supervised(stack, worker, ports["gateway"])
+            supervisor, link = _supervised(stack, worker, ports["gateway"])
             _hint(stack, ports["metrics"])
             reported = False
             while time.monotonic() < ends:
@@ -71,6 +69,7 @@ def up(
                     reported = True
                     _say("the worker reports: gates open as soon as their conditions hold")
                 supervisor.look()
+                link.look()
                 if watched is not None:
                     _follow(stack, watched)
     except KeyboardInterrupt:
@@ -99,23 +98,22 @@ def _follow(stack: Any, watched: Any) -> None:
             _say(f"  {file}:{fault.line}: {fault.where}: {fault.why}: its gate is closed (bad_policy)")
 
 
-def _supervised(stack: Any, worker: Any, port: int) -> Any:
-    """Return who looks after what runs. A gateway is started too, where what it needs is installed."""
+def _supervised(stack: Any, worker: Any, port: int) -> tuple[Any, Any]:
+    """Return who looks after what runs, and who tells the way to the console. Without a gateway nobody tells it."""
+    from failshut_console.local.console_link import ConsoleLink, NoLink, gateway_installed
     from failshut_console.local.supervision import Supervisor
 
     supervisor = Supervisor(_say)
     supervisor.watch(stack.kafka, "without evidence every permit runs out within its ttl")
     supervisor.watch(stack.valkey, "guards read no permits, and deny when those that they hold run out")
     supervisor.watch(worker, "nothing renews permits: every gate lapses within its ttl", worker.last_words)
-    if not all(importlib.util.find_spec(name) for name in ("fastapi", "uvicorn")):
+    if not gateway_installed():
         _say("no gateway is started: pip install 'failshut[gateway]'")
-        return supervisor
+        return supervisor, NoLink()
     gateway = stack.start_gateway(port)
     supervisor.watch(gateway, "nobody can ask over HTTP, and who asks gets no answer", gateway.last_words)
-    _say(f"gateway: http://127.0.0.1:{port}, with a console at /console. A key for it:")
-    folder = "" if str(stack.state.folder) == str(FOLDER.absolute()) else f" --state {shlex.quote(str(stack.state.folder))}"
-    _say(f"  failshut access create --role operator --gates '*' --expires 8h{folder}")
-    return supervisor
+    _say(f"gateway: http://127.0.0.1:{port} (a link into its console follows)")
+    return supervisor, ConsoleLink(gateway, port, stack.state, _say)
 
 
 def _hint(stack: Any, metrics_port: int) -> None:

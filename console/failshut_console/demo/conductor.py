@@ -26,12 +26,14 @@ from failshut_console.demo.detector_choice import LINE, with_detector
 from failshut_console.demo.show import Show, result_table
 from failshut_console.demo.troubles import WATCHED_SECONDS, Kind, Troubles
 from failshut_console.exits import Exit, Trouble
+from failshut_console.local.console_link import ConsoleLink, NoLink, gateway_installed
 from failshut_console.local.stack import Stack, WorkerSettings
 from failshut_console.local.state import State
 from failshut_console.monitor.activation import FolderWatch
 from failshut_console.monitor.gate_views import Looker
 from failshut_console.terminal.live import Live
 from failshut_console.terminal.progress import DownloadProgress
+from failshut_servers.ports import free_port
 
 SERVICES = {
     "refund-agent": (names.REFUND, "failshut_console.demo.services.refund_agent"),
@@ -101,6 +103,7 @@ class Conductor:
     state: State
     seconds: int = 0
     detector: str = ""
+    link: NoLink = field(default_factory=NoLink)  # into the console, once its gateway answers
     results: list[Result] = field(default_factory=list)
 
     def run(self) -> Exit:
@@ -121,6 +124,9 @@ class Conductor:
                 policies = PolicyFolder(stack, self.state.folder / "policies")
                 looker = Looker(stack.valkey.url, str(self.state.jwks), installation=stack.installation)
                 show = Show(channel, looker, GATES, stack.servers, live)
+                if gateway_installed():
+                    port = free_port()
+                    self.link = ConsoleLink(stack.start_gateway(port), port, self.state, show.keep)
                 with live:
                     show.start()
                     try:
@@ -267,9 +273,9 @@ class Conductor:
             time.sleep(POLL_SECONDS)
         return False
 
-    @staticmethod
-    def _look_after(stack: Stack) -> None:
-        """End the demonstration if a process ended by itself: what follows would show nothing."""
+    def _look_after(self, stack: Stack) -> None:
+        """Tell of the console; end the demonstration if a process ended by itself: what follows would show nothing."""
+        self.link.look()
         for child in (*stack.children, *stack.workers):
             if not child.running:
                 raise Trouble(

@@ -35,7 +35,7 @@ class Show:
         self._live = live
         self._started = time.monotonic()
         self._lines: list[Text] = []
-        self._now = ""
+        self._now = self._kept = ""
         self._stopping = threading.Event()
         self._seen: dict[str, View] = {}
         self._thread = threading.Thread(target=self._draw_on, name="demo-screen", daemon=True)
@@ -54,6 +54,12 @@ class Show:
         """Say what is going on now, in place of what was."""
         self._now = line
         if not self._live.enabled and line:
+            print(line, flush=True)
+
+    def keep(self, line: str) -> None:
+        """Say what stays above everything else."""
+        self._kept = line
+        if not self._live.enabled:
             print(line, flush=True)
 
     def result(self, line: str, good: bool) -> None:
@@ -101,12 +107,14 @@ class Show:
             self._seen = {view.gate: view for view in views}
             return
         head = gate_table.header("failshut demo", [self._clock(), self._servers], look)
-        lines = [Text(""), *self._fitting(), *([Text(self._now, "yellow")] if self._now else [])]
+        kept = [Text(self._kept, overflow="fold")] if self._kept else []
+        lines = [Text(""), *kept, *self._fitting(), *([Text(self._now, "yellow")] if self._now else [])]
         self._live.draw(lambda width: gate_table.picture(head, views, lines, width, counts=True))
 
     def _fitting(self) -> list[Text]:
         """Return the newest results that a low terminal has room for: what happens now must not be cut off below."""
-        room = self._live.console.height - len(self._gates) - 6  # header, titles, an empty line, two for now, the cursor's
+        # Header, titles, an empty line, two for what is now, the cursor's, and what is kept.
+        room = self._live.console.height - len(self._gates) - 6 - -(-len(self._kept) // max(1, self._live.console.width))
         kept: list[Text] = []
         for line in reversed(self._lines):
             room -= -(-len(line.plain) // max(1, self._live.console.width))

@@ -4,6 +4,10 @@ Every path below the console answers a stranger's GET with the same page and sta
 The page is whole in itself: its style stands in it, so that nothing else is served to strangers. Tries of one address are
 counted. Limits: behind a proxy all callers have the proxy's address, and share its tries.
 
+A key for one sign-in also counts in a link, which a terminal prints: `/console/once/KEY`. It counts once at a gateway, and not
+at one that began after the key was made: so a gateway that starts again takes no spent key. A browser says whether the person
+opened the link, or another site did. Of another site it is refused, unspent.
+
 A browser that follows a link from elsewhere sends no `SameSite=Strict` cookie. Then the page loads itself once more, from
 here, and the cookie comes with it.
 """
@@ -20,7 +24,7 @@ from failshut_console.web.replies import csp_with_style, refuse, reply_elsewhere
 from failshut_console.web.request import Refused, Request, form_of
 from failshut_console.web.sessions import Session, Sessions, TooMany
 from failshut_gateway.access.access_book import Refusal
-from failshut_gateway.access.grant import Act
+from failshut_gateway.access.grant import Act, Grant
 from failshut_gateway.asking.rates import Rates
 from failshut_gateway.site import Inside
 from failshut_gateway.wire.replies import Header, Receive, Scope, Send
@@ -29,8 +33,13 @@ from failshut_gateway.wire.replies import Header, Receive, Scope, Send
 TRIES_PER_SECOND: Final = 3
 SIGN_IN: Final = "/console/sign-in"
 HOME: Final = "/console"
+#: Where a key for one sign-in stands in a link.
+ONCE: Final = "/console/once/"
+#: So many keys for one sign-in count at a gateway, and then no more until it starts again.
+SPENT_MAX: Final = 5_000
 _OWN_PATH: Final = re.compile(r"/console(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~-]+)*")
 WRONG: Final = "That access key does not count here."
+SPENT: Final = "This link was used, or does not count here. `failshut access create --once` makes another."
 FULL: Final = "Too many people are signed in. Try again later."
 TOO_OFTEN: Final = "Too many tries. Wait a second, then try again."
 
@@ -42,6 +51,8 @@ class Door:
         self._inside, self._sessions, self._pages = inside, sessions, pages
         self._rates = Rates(TRIES_PER_SECOND)
         self._wall = wall
+        self._began_ms = int(wall() * 1000)
+        self._spent: set[str] = set()
         # A name with this prefix is taken from a TLS connection alone, for this host and every path.
         self.cookie = "__Host-failshut" if inside.secure else "failshut"
 
@@ -70,11 +81,27 @@ class Door:
             self._inside.audit.refuse(scope, "tries")
             await self._show(send, where, TOO_OFTEN, 429, [(b"retry-after", b"1")])
             return
-        grant = self._inside.book.find(fields.get("key", "").strip().encode("utf-8", "replace"))
-        if isinstance(grant, Refusal) or not grant.allows(Act.READ):
-            why, key_id = (grant.value, "") if isinstance(grant, Refusal) else ("role", grant.id)
+        await self._exchange(fields.get("key", ""), WRONG, where, scope, send)
+
+    async def follow(self, request: Request, scope: Scope, send: Send) -> None:
+        """Take a key for one sign-in out of a link that a person opened, and answer with a session."""
+        scope = {**scope, "raw_path": ONCE.encode()}  # the audit stores no key
+        if request.fetch_site != "none":
+            self._inside.audit.refuse(scope, "other_origin")
+            await self._show(send, HOME)
+        elif not self._rates.take(request.peer):
+            self._inside.audit.refuse(scope, "tries")
+            await self._show(send, HOME, TOO_OFTEN, 429, [(b"retry-after", b"1")])
+        else:
+            await self._exchange(request.path.removeprefix(ONCE), SPENT, HOME, scope, send, in_link=True)
+
+    async def _exchange(self, key: str, wrong: str, where: str, scope: Scope, send: Send, *, in_link: bool = False) -> None:
+        """Begin a session with a key; `in_link`: only with one that is for one sign-in."""
+        grant = self._inside.book.find(key.strip().encode("utf-8", "replace"), signing_in=True)
+        why, key_id = (grant.value, "") if isinstance(grant, Refusal) else (self._lacks(grant, in_link), grant.id)
+        if isinstance(grant, Refusal) or why:
             self._inside.audit.refuse(scope, why, key_id)
-            await self._show(send, where, WRONG)
+            await self._show(send, where, wrong)
             return
         try:
             token, _ = self._sessions.begin(grant)
@@ -85,6 +112,17 @@ class Door:
         self._inside.uses.note(grant.id, int(self._wall() * 1000))
         self._inside.audit.note("signed_in", scope, grant.id, holder=grant.note)
         await reply_elsewhere(send, _own(where), [self._cookie(token)])
+
+    def _lacks(self, grant: Grant, in_link: bool) -> str:
+        """Return why a key begins no session here, or "". A key for one sign-in is spent with the asking."""
+        if not grant.allows(Act.READ):
+            return "role"
+        if not grant.once:
+            return Refusal.ONE_SIGN_IN if in_link else ""
+        if grant.id in self._spent or grant.created_ms < self._began_ms or len(self._spent) >= SPENT_MAX:
+            return Refusal.ONE_SIGN_IN
+        self._spent.add(grant.id)
+        return ""
 
     async def sign_out(self, scope: Scope, session: Session, fields: dict[str, str], send: Send) -> None:
         """End this session, or all of its key."""
@@ -115,7 +153,7 @@ def _own(path: str) -> str:
     >>> _own("/console/gates/payments.refund"), _own("//elsewhere.example/console")
     ('/console/gates/payments.refund', '/console')
     """
-    return path if _OWN_PATH.fullmatch(path) and path != SIGN_IN else HOME
+    return path if _OWN_PATH.fullmatch(path) and path != SIGN_IN and not path.startswith(ONCE) else HOME
 
 
-__all__ = ["HOME", "SIGN_IN", "Door", "Refused"]
+__all__ = ["HOME", "ONCE", "SIGN_IN", "Door", "Refused"]

@@ -25,7 +25,7 @@ from failshut_console.web.pages import ASSETS, Assets, Pages
 from failshut_console.web.replies import refuse, reply, reply_json, reply_page
 from failshut_console.web.request import Refused, Request, body_of, form_of
 from failshut_console.web.sessions import LIFE_SECONDS, Session, Sessions
-from failshut_console.web.sign_in import HOME, SIGN_IN, Door
+from failshut_console.web.sign_in import HOME, ONCE, SIGN_IN, Door
 from failshut_gateway.access.grant import Act
 from failshut_gateway.site import Inside
 from failshut_gateway.wire.replies import Receive, Scope, Send
@@ -72,6 +72,9 @@ class Console:
             request = Request.of(scope)
             if request.path == SIGN_IN and request.method == "POST":
                 await self._door.sign_in(request, scope, receive, send)
+                return
+            if request.path.startswith(ONCE) and request.method == "GET":
+                await self._door.follow(request, scope, send)
                 return
             session = self._door.session_of(request)
             if session is None:

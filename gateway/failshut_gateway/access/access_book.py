@@ -39,6 +39,8 @@ class Refusal(StrEnum):
     REVOKED = "revoked_key"
     EXPIRED = "expired_key"
     NO_KEYS = "no_keys"
+    ONE_SIGN_IN = "one_sign_in"
+    """It is for one sign-in, and this was none, or not the first."""
 
 
 class AccessBook:
@@ -64,8 +66,11 @@ class AccessBook:
         self.version = 0
         """A number that grows with each change of the file."""
 
-    def find(self, presented: bytes) -> Grant | Refusal:
-        """Return what a presented key allows, or why it allows nothing."""
+    def find(self, presented: bytes, *, signing_in: bool = False) -> Grant | Refusal:
+        """Return what a presented key allows, or why it allows nothing.
+
+        `signing_in`: whether it is exchanged for a session. A key for one sign-in counts there alone.
+        """
         if len(presented) != KEY_CHARS or not presented.isascii():
             return Refusal.MALFORMED
         if self._monotonic() - self._looked_mono > STALE_SECONDS:
@@ -81,7 +86,7 @@ class AccessBook:
             return Refusal.REVOKED
         if not grant.lives(self._wall() * 1000):
             return Refusal.EXPIRED
-        return grant
+        return Refusal.ONE_SIGN_IN if grant.once and not signing_in else grant
 
     def counts(self, grant: Grant) -> bool:
         """Return whether a grant that was found before still counts as it is, for what goes on for a while."""

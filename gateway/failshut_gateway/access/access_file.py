@@ -28,7 +28,7 @@ VERSION: Final = 1
 #: A longer file is refused. A key has about 400 bytes.
 FILE_BYTES_MAX: Final = 8 * 1024 * 1024
 KEYS_MAX: Final = 5_000
-#: An entry stays so long after its key was revoked or expired, so that `list` shows it.
+#: An entry stays so long after its key was revoked or expired, so that `list` shows it. Keys for one sign-in do not.
 KEPT_MS: Final = 90 * 24 * 3_600_000
 
 
@@ -98,6 +98,7 @@ def create(
     gates: Sequence[str],
     expires_ms: int,
     note: str = "",
+    once: bool = False,
 ) -> tuple[Grant, str]:
     """Make a key, write its entry, and return both. The key itself is in no file: show it, once.
 
@@ -117,6 +118,7 @@ def create(
             created_ms=now_ms,
             expires_ms=expires_ms,
             note=note,
+            once=once,
         )
         made.append((grant, key))
         return [*grants, grant]
@@ -151,7 +153,7 @@ def _change(path: Path, now_ms: int, change: Callable[[list[Grant]], list[Grant]
             grants = list(read(path))
         except FileNotFoundError:
             grants = []
-        kept = [grant for grant in grants if min(grant.revoked_ms or grant.expires_ms, grant.expires_ms) > now_ms - KEPT_MS]
+        kept = [grant for grant in grants if _ended_ms(grant) > now_ms - (0 if grant.once else KEPT_MS)]
         changed = change(kept)
         if len(changed) > KEYS_MAX:
             raise BadGrant(f"the file holds {KEYS_MAX} keys, and no more: revoke some")
@@ -159,6 +161,10 @@ def _change(path: Path, now_ms: int, change: Callable[[list[Grant]], list[Grant]
         if len(content) > FILE_BYTES_MAX:
             raise BadGrant(f"the file would have more than {FILE_BYTES_MAX} bytes")
         write_whole(path, content, 0o600)
+
+
+def _ended_ms(grant: Grant) -> int:
+    return min(grant.revoked_ms or grant.expires_ms, grant.expires_ms)
 
 
 @contextlib.contextmanager

@@ -66,6 +66,8 @@ class Grant:
     revoked_ms: int = 0
     """0: it is not revoked."""
     note: str = ""
+    once: bool = False
+    """It begins one session of the console, and counts nowhere else."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.id, str) or not _ID.fullmatch(self.id):
@@ -89,6 +91,8 @@ class Grant:
                 raise BadGrant(f"{what} is not a time in milliseconds")
         if not 0 < self.expires_ms - self.created_ms <= LIFE_MS_MAX:
             raise BadGrant("a key lives for at least a millisecond, and for at most 366 days")
+        if type(self.once) is not bool or (self.once and not self.allows(Act.READ)):
+            raise BadGrant("a key for one sign-in is a person's: of the role viewer or operator")
         if not isinstance(self.note, str) or len(self.note) > NOTE_CHARS_MAX or not self.note.isprintable():
             raise BadGrant(f"a note has at most {NOTE_CHARS_MAX} printable characters")
 
@@ -132,6 +136,7 @@ class Grant:
             "expires_ms": self.expires_ms,
             "revoked_ms": self.revoked_ms,
             "note": self.note,
+            **({"once": True} if self.once else {}),  # so that former versions read a file without such keys
         }
 
     @classmethod
@@ -140,7 +145,7 @@ class Grant:
 
         A member that this version does not know is refused: it may limit what the key allows.
         """
-        if not isinstance(entry, dict) or set(entry) != _MEMBERS:
+        if not isinstance(entry, dict) or set(entry) - {"once"} != _MEMBERS:
             raise BadGrant(f"an entry has the members {', '.join(sorted(_MEMBERS))}, and no others")
         if not isinstance(entry["id"], str) or len(entry["id"]) != ID_CHARS:
             raise BadGrant(f"an id has {ID_CHARS} letters and digits")
@@ -157,6 +162,7 @@ class Grant:
             expires_ms=entry["expires_ms"],
             revoked_ms=entry["revoked_ms"],
             note=entry["note"],
+            once=entry.get("once", False),
         )
 
 
