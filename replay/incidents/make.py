@@ -1,4 +1,4 @@
-"""Makes the three recordings that stand beside it: `python replay/incidents/make.py`.
+"""Makes the recordings beside it, and the week in replay/weeks: `python replay/incidents/make.py`.
 
 The demonstration's services are played in virtual time, from a fixed seed. They write to a synthetic front door
 (failshut_replay/sources/front_door.py), and the governor behind it is the one that runs live. So nothing here was measured on
@@ -8,6 +8,7 @@ succeed or fail as the service does at that moment. Run again, it writes the sam
 
 from __future__ import annotations
 
+import math
 import random
 import sys
 from collections.abc import Callable, Iterator
@@ -21,8 +22,11 @@ from failshut_replay.sources.front_door import Event, evidence_of
 from failshut_replay.times import iso, read_time_ms
 
 HERE = Path(__file__).parent
+WEEKS = HERE.parent / "weeks"
 START_MS = read_time_ms("2026-03-02T09:00:00Z")
 MINUTE_MS = 60_000
+SLOW_FROM = (4 * 24 + 14) * 60
+SLOW_UPTO = SLOW_FROM + 40
 SOURCE = "made by replay/incidents/make.py: the demonstration's services in virtual time"
 
 
@@ -91,20 +95,33 @@ def lagging_consumer(world: World, rng: random.Random) -> Iterator[Event]:
         yield from world.outcomes(now_ms, works=True)
 
 
+def shadow_week(world: World, rng: random.Random) -> Iterator[Event]:
+    """Let a week pass at a reading a minute: slower by day, noisy, and on the fifth day three times as slow for 40 minutes."""
+    for minute in range(7 * 24 * 60):
+        day = math.sin(2 * math.pi * (minute / 1440 - 0.3))
+        usual = 120 + 25 * day + rng.gauss(0, 6) + (rng.expovariate(1 / 15) if rng.random() < 0.02 else 0)
+        slow = 3.0 if SLOW_FROM <= minute < SLOW_UPTO else 1.0
+        now_ms = START_MS + minute * MINUTE_MS
+        yield Event(now_ms, ("sample", "shop-api/latency_ms", round(usual * slow, 1)))
+        yield Event(now_ms, ("beat", "shop-api"))
+
+
 INCIDENTS: dict[str, tuple[Callable[[World, random.Random], Iterator[Event]], str, float, float, str]] = {
     "drift": (drift, "payments-refund", 6, 11, "refund amounts creep from 48 to 72 EUR; put right at 09:11"),
     "silent-death": (silent_death, "fleet-scale", 5, 6.5, "the autoscaler's loop hangs, its exporter does not"),
     "lagging-consumer": (lagging_consumer, "payments-route", 5, 9, "partition 1 of demo-payments is read too slowly"),
+    # A week with a mark a minute; apart from the others, because nobody tunes on it.
+    "shadow-week": (shadow_week, "shop-checkout", SLOW_FROM, SLOW_UPTO, "latencies of the shop are three times what is usual"),
 }
 
 
-def make(name: str, folder: Path) -> None:
+def make(name: str, folder: Path, mark_every_ms: int = 1_000) -> None:
     """Write one recording and its labels."""
     events, policy, start, end, note = INCIDENTS[name]
     file = HERE / "policies" / f"{policy}.yaml"
     text = file.read_text(encoding="utf-8")
     world = World()
-    evidence = world.watch(evidence_of(events(world, random.Random(f"failshut {name}")), {file.name: text}))
+    evidence = world.watch(evidence_of(events(world, random.Random(f"failshut {name}")), {file.name: text}, mark_every_ms))
     manifest = record(folder / f"{name}.parquet", evidence, source=SOURCE, force=True)
     (gate,) = manifest.gates
     (folder / f"{name}.labels.yaml").write_text(
@@ -121,4 +138,6 @@ def make(name: str, folder: Path) -> None:
 
 if __name__ == "__main__":
     for each in INCIDENTS:
-        make(each, Path(sys.argv[1]) if len(sys.argv) > 1 else HERE)
+        week = each == "shadow-week"
+        folder = Path(sys.argv[1]) if len(sys.argv) > 1 else WEEKS if week else HERE
+        make(each, folder, MINUTE_MS if week else 1_000)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+import shutil
+import subprocess
 import sys
 import tokenize
 from collections.abc import Iterator
@@ -292,6 +294,18 @@ def _texts() -> list[Path]:
     found += [path for path in ROOT.iterdir() if path.is_file()]
     suffixes = {".py", ".md", ".toml", ".yaml", ".yml", ".json", ".pml", ".sh", ".lua"}
     return sorted(path for path in found if path.is_file() and (path.suffix in suffixes or path.name == "Makefile"))
+
+
+def test_no_archive_stands_in_the_tree() -> None:
+    """What was downloaded stays out: no wheel, no jar, no archive is a file of this project."""
+    git = shutil.which("git")
+    if git is None or not (ROOT / ".git").exists():
+        pytest.skip("this is no checkout of git: what is in the tree was not looked at")
+    found = subprocess.run([git, "-C", str(ROOT), "ls-files", "-z"], capture_output=True, check=True, text=True).stdout.split(
+        "\0"
+    )
+    assert len(found) > 100
+    assert not [name for name in found if name.endswith((".whl", ".gz", ".jar", ".zip", ".so", ".tar", ".xz", ".zst", ".egg"))]
 
 
 def test_nothing_is_left_for_later() -> None:

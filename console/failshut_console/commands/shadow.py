@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from failshut_console.commands.options import FOLDER, AsJson, Broker, Folder, Prefix, where
+from failshut_console.commands.recordings.options import Policies
 from failshut_console.connection_options import reaching
 from failshut_console.exits import Trouble
 
 if TYPE_CHECKING:
+    from failshut_console.local.state import Runtime
     from failshut_console.monitor.shadow_report import Shadow
 
 group = typer.Typer(
@@ -33,6 +36,10 @@ def _shadow() -> None:
 def report(
     gate: Annotated[str, typer.Argument(metavar="[GATE]", help="Only this gate. Default: all in shadow.")] = "",
     since: Annotated[str, typer.Option(help="From when on: 90s, 1h or 7d ago, or a time such as 2026-03-01T12:00:00Z.")] = "7d",
+    on: Annotated[
+        Path | None, typer.Option("--on", metavar="RECORDING", help="A recording, replayed, instead of a running monitor.")
+    ] = None,
+    policy: Policies = None,
     broker: Broker = "",
     prefix: Prefix = "",
     state: Folder = FOLDER,
@@ -42,8 +49,32 @@ def report(
 
     If nothing was wrong in this time, each trip would have been a false one. Then write `mode: enforce`: what was learnt stays.
 
-    Exit status: 0 shown, 2 wrong usage, 3 Kafka does not answer.
+    With --on it needs no server: failshut shadow report --on replay/weeks/shadow-week.parquet.
+
+    Exit status: 0 shown, 2 wrong usage, a damaged recording, or a bad policy, 3 Kafka does not answer.
     """
+    if policy and on is None:
+        raise Trouble("--policy is for a recording", "nothing was read", "give --on RECORDING, or activate the policy")
+    found = _recorded(on, policy or []) if on is not None else _read(since, where(state, broker=broker, prefix=prefix))
+    found = [one for one in found if gate in ("", one.gate)]
+    if as_json:
+        typer.echo(json.dumps([one.as_json() for one in found], indent=1))
+        return
+    if not found:
+        typer.echo("no gate was in shadow: write `mode: shadow` in its policy")
+    for one in found:
+        _tell(one)
+
+
+def _recorded(recording: Path, policies: list[Path]) -> list[Shadow]:
+    from failshut_console.recordings.shared import plain_errors, texts
+    from failshut_console.terminal.shadow import replayed
+
+    with plain_errors():
+        return replayed(recording, texts(policies))
+
+
+def _read(since: str, at: Runtime) -> list[Shadow]:
     from failshut_console.terminal.shadow import gather
     from failshut_console.terminal.times import read_when_ms
 
@@ -52,17 +83,9 @@ def report(
         since_ms = read_when_ms(since, now_ms)
     except ValueError as error:
         raise Trouble(f"--since: {error}", "nothing was read, and no gate is concerned") from error
-    at = where(state, broker=broker, prefix=prefix)
     if not at.broker:
         raise Trouble("no broker is known", "nothing was read", "start `failshut up`, or give --broker kafka://HOST:PORT")
-    found = [one for one in asyncio.run(gather(at.broker, at.prefix, since_ms, now_ms)) if gate in ("", one.gate)]
-    if as_json:
-        typer.echo(json.dumps([one.as_json() for one in found], indent=1))
-        return
-    if not found:
-        typer.echo("no gate was in shadow: write `mode: shadow` in its policy")
-    for one in found:
-        _tell(one)
+    return asyncio.run(gather(at.broker, at.prefix, since_ms, now_ms))
 
 
 def _tell(one: Shadow) -> None:

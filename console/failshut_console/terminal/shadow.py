@@ -1,6 +1,9 @@
-"""Reads the decisions of a span for the report on gates in shadow."""
+"""Reads the decisions of a span, or of a recording, for the report on gates in shadow."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
 
 import typer
 
@@ -32,3 +35,23 @@ async def gather(broker: str, prefix: str, since_ms: int, now_ms: int) -> list[S
     for entry in sorted(entries, key=lambda one: (one.evidence_ms, one.evidence_offset)):
         report.take(entry)
     return report.end(now_ms)
+
+
+def replayed(recording: Path, policies: Mapping[str, str]) -> list[Shadow]:
+    """Return the gates that were in shadow in a recording, or would be under other policies: file names to texts.
+
+    Raises:
+        RecordingError: it cannot be read.
+        ReplayError: a policy is bad, or for a gate that is not in the recording.
+    """
+    from failshut_breakers.decisions.decision import encode_decision
+    from failshut_replay import Recording, Replay
+
+    digest, report, last_ms = Digest(), ShadowReport(), 0
+    for step in Replay(Recording(recording), policies):
+        last_ms = step.time_ms
+        for decision in step.decisions:
+            entry = digest.take(step.time_ms, encode_decision(decision))
+            if entry is not None:
+                report.take(entry)
+    return report.end(last_ms)
