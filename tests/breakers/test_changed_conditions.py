@@ -8,6 +8,7 @@ from __future__ import annotations
 import pytest
 from log import World, policy
 from play import Play
+from test_history import history_of_all
 
 from failshut.cause import Cause
 from failshut_breakers.decisions.decision import Breaker, Kind
@@ -107,3 +108,23 @@ def test_what_a_rule_judged_stays_judged_and_a_changed_rule_applies_to_new_readi
         world.mark()
     assert world.is_open()
     assert world.gate().conditions[0].score < 6 / 8
+
+
+@pytest.mark.parametrize("window", [20, 60])
+def test_a_rule_keeps_what_it_judged_though_its_history_is_read(window: int) -> None:
+    """Four misses in ten seconds were allowed, and one more is not: neither with enough evidence at the edit nor without."""
+    rule = 'conformance: {series: s/x, rule: "value <= 100", window: 20, over: 0.2, confidence: 1e-9}'
+    world = World(policy(rule))
+    for n in range(40):
+        world.samples([900.0 if n in (24, 27, 30, 33) else 48.0])
+        world.mark(100)
+    assert world.is_open()
+    world.activate(policy(rule.replace("window: 20, over: 0.2", f"window: {window}, over: {4 / window}")))
+    world.mark(100)
+    if window > 20:  # it wants more than it remembers
+        history_of_all(world)
+    world.marks(3_000)
+    world.samples([900.0])
+    world.mark(100)
+    assert (world.last().breaker, world.last().cause) == (Breaker.TRIPPED, Cause.CONFORMANCE)
+    assert "do not conform" in world.last().because

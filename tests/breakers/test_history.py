@@ -149,15 +149,28 @@ def test_an_edit_gives_no_second_chance_to_what_cannot_be_read() -> None:
     assert world.is_open()
     for _ in range(6):
         world.send(("fault", "s/x", "nan"))
-    world.activate(policy(BEAT, ADWIN.replace("}", ", delta: 0.01}")))
+    world.activate(policy(BEAT, ADWIN.replace("}", ", warm_up: 100}")))  # it needs more than it remembers: so it reads history
     world.mark()
     history_of_all(world)
-    assert world.is_open()
+    assert world.last().cause is Cause.INSUFFICIENT
     for _ in range(4):
         world.send(("fault", "s/x", "nan"))
     world.mark()
     assert not world.is_open()
     assert "10 readings" in world.last().because
+
+
+def test_a_changed_condition_that_remembers_enough_reads_no_history() -> None:
+    """It goes on from what it has read."""
+    world = World(policy(BEAT, ADWIN))
+    world.send(("beat", "a", None))
+    for n in range(60):
+        world.samples([48.0 + n % 3])
+        world.mark(1_000)
+    world.activate(policy(BEAT, ADWIN.replace("}", ", delta: 0.01}")))
+    world.mark()
+    assert world.is_open()
+    assert not ends_known(world)
 
 
 def test_a_limit_is_not_passed_over_history() -> None:

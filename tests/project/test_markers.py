@@ -32,7 +32,10 @@ def conftest(request: pytest.FixtureRequest) -> Any:
 def test_markers_follow_from_fixtures(conftest: Any, fixtures: tuple[str, ...], markers: list[str]) -> None:
     """Whatever a test uses, also through other fixtures, marks it."""
     found: list[str] = []
-    conftest.pytest_collection_modifyitems([SimpleNamespace(fixturenames=fixtures, add_marker=found.append)])
+    item = SimpleNamespace(
+        fixturenames=fixtures, add_marker=found.append, path=Path("test_it.py"), get_closest_marker=lambda name: None
+    )
+    conftest.pytest_collection_modifyitems([item])
     assert found == markers
 
 

@@ -44,6 +44,11 @@ class ConformanceCondition(OnSeries):
             self._window = deque(maxlen=self._window.maxlen)
             self._misses = 0.0
 
+    def take_over_from(self, before: OnSeries) -> None:
+        super().take_over_from(before)
+        if isinstance(before, ConformanceCondition):  # of the same policy: what its rule has judged stays judged
+            self._window, self._misses, self._before = before._window, before._misses, before._before
+
     def _values(self, samples: Samples, skip: int, times_ms: tuple[int, ...], moment: Moment) -> list[Demand]:
         self._can_read(len(times_ms))
         values = samples.values(skip)

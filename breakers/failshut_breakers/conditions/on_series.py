@@ -80,7 +80,7 @@ class OnSeries(Condition):
             self._judged.clear()
 
     def take_over_from(self, before: OnSeries) -> None:
-        """Take the place of a condition of the same policy that has read everything live: what it could not read counts on."""
+        """Take the place of a condition of the same policy that has read everything live: what it counted counts on."""
         self.held, self.late = before.held, before.late
         self._in_a_row, self._count, self._unread_text = before._in_a_row, before._count, before._unread_text
         self._unread = before._unread.copy()

@@ -97,7 +97,9 @@ class Gate:
         self.twins.keep(self.kept)
         if policy is None:
             return False
-        new = [one for one in policy.conditions if one.name not in self.kept and learns_from_history(policy, one)]
+        enough = {one.name for one in self.conditions if one.goes_on and isinstance(one, OnSeries) and one.detector_ready}
+        lacking = [one for one in policy.conditions if one.name not in self.kept | enough]
+        new = [one for one in lacking if learns_from_history(policy, one)]
         self.twins.begin(version, new)
         return bool(new)
 
