@@ -57,6 +57,25 @@ def test_a_heartbeat_that_begins_to_count_instances_begins_without_evidence() ->
     assert (world.last().kind, world.last().cause) == (Kind.CLOSE, Cause.INSUFFICIENT)
 
 
+def test_a_changed_condition_on_several_series_waits_for_a_whole_period() -> None:
+    """Its detector goes on; which values have come it does not know, so its gate is closed until each series has one again."""
+    world, rng = World(policy(TOGETHER), telemetry_partitions=2), random.Random(4)
+
+    def second() -> None:
+        for partition, series in enumerate(("s/x", "s/y")):
+            world.send(("sample", series, rng.gauss(0, 1)), partition=partition)
+        world.mark(1_000)
+
+    for _ in range(25):
+        second()
+    assert world.is_open()
+    said = world.activate(policy(TOGETHER.replace("learn: 20", "learn: 20, stale: 5m")))
+    assert (said[0].kind, said[0].cause) == (Kind.CLOSE, Cause.INSUFFICIENT)
+    for _ in range(4):
+        second()
+    assert world.is_open()
+
+
 @pytest.mark.parametrize("changed", ["window: 90s", "window: 60s, lost: ignored", "window: 60s, lost_at_most: 5"])
 def test_a_changed_failure_rate_keeps_its_vote(changed: str) -> None:
     """One demand of two is needed: it stands before the edit, so the second one behind it trips."""
@@ -94,22 +113,3 @@ def test_a_rule_counts_by_its_new_share_what_it_has_read() -> None:
     world.samples([48.0])
     world.mark()
     assert (world.last().breaker, world.last().cause) == (Breaker.TRIPPED, Cause.CONFORMANCE)
-
-
-def test_a_changed_condition_on_several_series_waits_for_a_whole_period() -> None:
-    """Its detector goes on; which values have come it does not know, so its gate is closed until each series has one again."""
-    world, rng = World(policy(TOGETHER), telemetry_partitions=2), random.Random(4)
-
-    def second() -> None:
-        for partition, series in enumerate(("s/x", "s/y")):
-            world.send(("sample", series, rng.gauss(0, 1)), partition=partition)
-        world.mark(1_000)
-
-    for _ in range(25):
-        second()
-    assert world.is_open()
-    said = world.activate(policy(TOGETHER.replace("learn: 20", "learn: 20, stale: 5m")))
-    assert (said[0].kind, said[0].cause) == (Kind.CLOSE, Cause.INSUFFICIENT)
-    for _ in range(4):
-        second()
-    assert world.is_open()
