@@ -5,6 +5,8 @@ test_meaning.py has what an edit keeps closed. Here stand votes, counts, and gat
 
 from __future__ import annotations
 
+import random
+
 import pytest
 from log import World, policy
 from play import Play
@@ -17,6 +19,7 @@ FAILURES = "failure_rate: {window: 60s, at_least: 10, over: 0.3}"
 UNREADABLE = "unreadable: {at_least: 3, window: 10s}"
 RULE = 'conformance: {series: s/x, rule: "value <= 500", window: 20, over: 0.4, confidence: 1e-9}'
 DRIFT = "drift: {series: s/x, detector: adwin}"
+TOGETHER = "anomaly: {series: [s/x, s/y], every: 1s, detector: mahalanobis, learn: 20}"
 
 
 def _stays_open(before: str, after: str, *items: tuple[object, ...]) -> None:
@@ -53,6 +56,25 @@ def test_a_heartbeat_that_begins_to_count_instances_begins_without_evidence() ->
     assert world.is_open()
     world.activate(policy("heartbeat: {source: a, grace: 3s, instances: 2}"))
     assert (world.last().kind, world.last().cause) == (Kind.CLOSE, Cause.INSUFFICIENT)
+
+
+def test_a_changed_condition_on_several_series_waits_for_a_whole_period() -> None:
+    """Its detector goes on; which values have come it does not know, so its gate is closed until each series has one again."""
+    world, rng = World(policy(TOGETHER), telemetry_partitions=2), random.Random(4)
+
+    def second() -> None:
+        for partition, series in enumerate(("s/x", "s/y")):
+            world.send(("sample", series, rng.gauss(0, 1)), partition=partition)
+        world.mark(1_000)
+
+    for _ in range(25):
+        second()
+    assert world.is_open()
+    said = world.activate(policy(TOGETHER.replace("learn: 20", "learn: 20, stale: 5m")))
+    assert (said[0].kind, said[0].cause) == (Kind.CLOSE, Cause.INSUFFICIENT)
+    for _ in range(4):
+        second()
+    assert world.is_open()
 
 
 @pytest.mark.parametrize("changed", ["window: 90s", "window: 60s, lost: ignored", "window: 60s, lost_at_most: 5"])
