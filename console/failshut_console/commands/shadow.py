@@ -32,7 +32,7 @@ def _shadow() -> None:
 @reaching
 def report(
     gate: Annotated[str, typer.Argument(metavar="[GATE]", help="Only this gate. Default: all in shadow.")] = "",
-    since: Annotated[str, typer.Option(help="From when on: 90s, 1h or 7d ago, or a time such as 2026-03-01T12:00:00Z.")] = "7d",
+    since: Annotated[str, typer.Option(help="Start 90s, 1h or 7d ago, or at a time, for example 2026-03-01T12:00:00Z.")] = "7d",
     broker: Broker = "",
     prefix: Prefix = "",
     state: Folder = FOLDER,
@@ -40,7 +40,8 @@ def report(
 ) -> None:
     """Show what each gate in shadow would have done: how often it would have closed and over what, and its share of open time.
 
-    If nothing was wrong in this time, each trip would have been a false one. Then write `mode: enforce`: what was learnt stays.
+    If nothing was wrong in this time, each trip would have been a false one. When you are content with their number, write
+    `mode: enforce` into the policy: what was learnt stays.
 
     Exit status: 0 shown, 2 wrong usage, 3 Kafka does not answer.
     """
