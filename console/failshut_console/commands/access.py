@@ -158,5 +158,5 @@ def _unusable(path: Path, error: Exception) -> Trouble:
     return Trouble(
         f"{path} cannot be used: {error}",
         f"{UNCHANGED}; while gateways cannot read it, nobody has access",
-        "repair it, or name another file with --file",
+        "restore the file from a backup, or name another one: --file",
     )

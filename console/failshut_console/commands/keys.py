@@ -53,7 +53,7 @@ def policy(
 
     public = file.with_name(file.name + ".pub.json")
     if file.exists() or public.exists():
-        raise Trouble(f"{file} or {public} is there already", "nothing was made", "name another file", Exit.REFUSED)
+        raise Trouble(f"{file} or {public} exists already", "nothing was made", "name another file", Exit.REFUSED)
     key = SigningKey.generate()
     try:
         key.save(file)

@@ -56,4 +56,4 @@ def _when(text: str, option: str, now_ms: int) -> int:
     try:
         return read_when_ms(text, now_ms)
     except ValueError as error:
-        raise Trouble(f"{option}: {error}", "nothing was read, and no gate is concerned") from error
+        raise Trouble(f"{option}: {error}", "nothing was read, and no gate is concerned", "failshut log --help") from error

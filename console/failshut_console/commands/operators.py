@@ -120,7 +120,9 @@ def rotate(
             both.removed(former.kid).write(path)
     except OSError as error:
         raise Trouble(
-            f"a file cannot be written: {error}", f"keys may stand in {beside} and {aside}", "look at both"
+            f"a file cannot be written: {error}",
+            f"the operators file may name either key, and private keys may be in {beside} and {aside}",
+            "keep both files, and look at `failshut operators list`: it shows which keys count",
         ) from error
     typer.echo(f"{one.name or former.kid}: {former.kid[:12]} is replaced by {new.kid[:12]}; {TAKEN_UP}")
 
@@ -152,4 +154,4 @@ def write_book(book: OperatorBook, path: Path) -> None:
     try:
         book.write(path)
     except OSError as error:
-        raise Trouble(f"{path} cannot be written: {error}", UNCHANGED, "look at the folder") from error
+        raise Trouble(f"{path} cannot be written: {error}", UNCHANGED, "make its folder writable") from error

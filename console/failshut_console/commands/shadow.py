@@ -52,7 +52,7 @@ def report(
     try:
         since_ms = read_when_ms(since, now_ms)
     except ValueError as error:
-        raise Trouble(f"--since: {error}", "nothing was read, and no gate is concerned") from error
+        raise Trouble(f"--since: {error}", "nothing was read, and no gate is concerned", "write it as 7d") from error
     at = where(state, broker=broker, prefix=prefix)
     if not at.broker:
         raise Trouble("no broker is known", "nothing was read", "start `failshut up`, or give --broker kafka://HOST:PORT")

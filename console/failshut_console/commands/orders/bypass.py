@@ -96,9 +96,9 @@ def _only_an_end(duration: bool, condition: bool, epoch: bool) -> None:
     given = [name for name, there in (("--for", duration), ("--condition", condition), ("--epoch", epoch)) if there]
     if given:
         raise Trouble(
-            f"--end and {given[0]} say two things",
+            f"--end ends a bypass, and {given[0]} is for giving one",
             "nothing was sent, and the bypass is as it was",
-            "end it whole: --end GATE --why ...; then bypass what you still mean",
+            "end it whole: failshut bypass --end GATE --why ...; then give a new one for what should stay bypassed",
         )
 
 
