@@ -54,7 +54,7 @@ def unreachable(what: str, do: str) -> Trouble:
     """Return the error that nobody answered."""
     return Trouble(
         what,
-        "no gate opens by this; a permit that stands in the store runs out within its ttl unless the monitor renews it",
+        "only a governor's decision opens a gate, and none was seen; a permit in the store runs out unless it is renewed",
         do,
         Exit.UNREACHABLE,
     )

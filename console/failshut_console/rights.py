@@ -31,7 +31,7 @@ def missing_right(trouble: BaseException) -> Trouble | None:
         if said:
             return Trouble(
                 said,
-                "the server answers and refuses: nothing was changed, and no gate is concerned",
+                "the server answered, and refused: nothing was changed, and no gate is concerned",
                 "use another login, or have this one given the right (docs/connecting.md, Which rights does a login need?)",
                 Exit.REFUSED,
             )

@@ -34,12 +34,12 @@ def create(
     ],
     expires: Annotated[str, typer.Option(help="When it ends: after a duration (90d) or at a time (2027-01-31T12:00:00Z).")],
     subjects: Annotated[
-        list[str] | None, typer.Option(help="For whom its owner may ask, such as 'agent:refund-*'. May be given several times.")
+        list[str] | None, typer.Option(help="Whom its owner may ask for, for example 'agent:refund-*'. Repeat for more.")
     ] = None,
     gates: Annotated[
-        list[str] | None, typer.Option(help="For which gates, such as 'payments.*'. May be given several times.")
+        list[str] | None, typer.Option(help="Which gates it is for, for example 'payments.*'. Repeat it for more patterns.")
     ] = None,
-    note: Annotated[str, typer.Option(help="A few words on whose it is.")] = "",
+    note: Annotated[str, typer.Option(help="Whose key it is. The console shows this name, and the log stores it.")] = "",
     once: Annotated[
         bool, typer.Option("--once", help="For one sign-in to the console of each gateway that runs now, and for nothing else.")
     ] = False,
@@ -79,9 +79,9 @@ def create(
 
 @group.command("list")
 def list_(file: File = None, state: Folder = FOLDER, as_json: AsJson = False) -> None:
-    """Show every access key: its id, role, subjects, gates, end and last use. No key itself is known here.
+    """Show every access key: its id, role, subjects, gates, end and last use. The file holds no key itself.
 
-    Last uses are what gateways on this file wrote. They are a few seconds late.
+    The gateways that read this file write the last uses, a few seconds late.
 
     Exit status: 0 shown, 2 the file cannot be read, and then nobody has access.
     """
@@ -164,5 +164,5 @@ def _unusable(path: Path, error: Exception) -> Trouble:
     return Trouble(
         f"{path} cannot be used: {error}",
         f"{UNCHANGED}; while gateways cannot read it, nobody has access",
-        "repair it, or name another file with --file",
+        "restore the file from a backup, or name another one: --file",
     )

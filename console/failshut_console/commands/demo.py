@@ -41,7 +41,7 @@ def demo(
     the service saw it, and what its bound was. It also says that nothing slipped through. Then the gate opens again when
     its policy allows it.
 
-    The first start downloads Apache Kafka (45 MB); later ones take seconds. Look at it from a second terminal with
+    The first start downloads Apache Kafka (45 MB); later ones take seconds. To watch the gates from a second terminal:
     `failshut watch --state .failshut/demo`.
 
     Exit status: 0 ended by Ctrl-C, or with --seconds every closing was seen within its bound and nothing slipped

@@ -48,8 +48,8 @@ class Row:
 def listed(context: typer.Context, as_json: AsJson = False) -> None:
     """Show every detector that a policy may ask for: its condition, its parameters, and what it detects.
 
-    READY is the number of records of a calm stream after which its silence counts. Until then a gate stays closed.
-    FALSE TRIPS says whether a policy may give a budget (`false_trips: 1 per 30d`), from which the detector finds its
+    READY is how many records of a calm stream a detector reads before it can judge. Until then its gate stays closed.
+    FALSE TRIPS says whether a policy may give a budget (`false_trips: 1 per 30d`). From it the detector finds its
     threshold.
 
     Exit status: 0 shown, 1 an installed plug-in cannot be used, 2 wrong usage.

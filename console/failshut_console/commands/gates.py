@@ -32,7 +32,7 @@ def gates(
     A gate is OPEN only if its permit is in the store, verifies with the monitor's keys and has not expired.
     UNKNOWN means that the keys are missing: give --jwks.
 
-    For a gate that you name it also shows what each condition says, and a bypass in force: who, why, over what, until when.
+    If you name a gate, it also shows each condition's reading, and a bypass in force: who, why, over what, until when.
 
     Exit status: 0 shown, 1 a named gate is not open, 2 wrong usage, 3 the store does not answer.
     """

@@ -20,8 +20,8 @@ group = typer.Typer(
 def create(state: Folder = FOLDER) -> None:
     """Make the keys that are missing in the state folder, and say what each is for. Existing keys are kept.
 
-    Only you can read the private keys (mode 0600). Guards need monitor.jwks.json. Workers need monitor.pem and
-    operators.jwks.json. You need operator.pem.
+    Only you can read the private keys (mode 0600). Give guards monitor.jwks.json. Give workers monitor.pem and
+    operators.jwks.json. Keep operator.pem: it signs your commands.
 
     Exit status: 0 the keys are there, 2 one cannot be read or written.
     """
@@ -53,7 +53,7 @@ def policy(
 
     public = file.with_name(file.name + ".pub.json")
     if file.exists() or public.exists():
-        raise Trouble(f"{file} or {public} is there already", "nothing was made", "name another file", Exit.REFUSED)
+        raise Trouble(f"{file} or {public} exists already", "nothing was made", "name another file", Exit.REFUSED)
     key = SigningKey.generate()
     try:
         key.save(file)

@@ -13,10 +13,10 @@ from failshut_console.exits import Trouble
 
 def log(
     gate: Annotated[str, typer.Argument(metavar="[GATE]", help="Only this gate. Default: all.")] = "",
-    since: Annotated[str, typer.Option(help="From when on: 90s, 1h or 7d ago, or a time such as 2026-03-01T12:00:00Z.")] = "1h",
-    until: Annotated[str, typer.Option(help="Up to when, written as --since. Default: now.")] = "",
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what happens next, until Ctrl-C.")] = False,
-    last: Annotated[int, typer.Option(min=1, max=100_000, help="Show so many entries at most, the newest.")] = 1000,
+    since: Annotated[str, typer.Option(help="Start 90s, 1h or 7d ago, or at a time, for example 2026-03-01T12:00:00Z.")] = "1h",
+    until: Annotated[str, typer.Option(help="End at this time, written as for --since. Default: now.")] = "",
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Also show what happens from now on, until Ctrl-C.")] = False,
+    last: Annotated[int, typer.Option(min=1, max=100_000, help="Show at most this many entries, the newest.")] = 1000,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
     broker: Broker = "",
     prefix: Prefix = "",
@@ -24,11 +24,11 @@ def log(
 ) -> None:
     """Show what happened to each gate, the newest last: opened, closed, probing, locked, bypassed, policy activated.
 
-    It reads what governors decided, from Kafka: when, which gate, what, the cause, by whose word and why, the epoch, and which
-    record of the evidence was judged. Renewals of permits are no news, and not shown. What two governors say of the same record
+    It reads governors' decisions from Kafka: when, which gate, what, the cause, by whose word and why, the epoch, and which
+    record of the evidence was judged. Renewals of permits are not shown. If two governors decide the same from one record, it
     is shown once. Times are those at which decisions were written.
 
-    200,000 decisions are read at most, the newest. If the span holds more, or more entries than --last, standard error says
+    At most the newest 200,000 decisions are read. If the span holds more, or more entries than --last, standard error says
     what is missing.
 
     Exit status: 0 shown, or ended by Ctrl-C, 2 wrong usage, 3 Kafka does not answer.
@@ -56,4 +56,4 @@ def _when(text: str, option: str, now_ms: int) -> int:
     try:
         return read_when_ms(text, now_ms)
     except ValueError as error:
-        raise Trouble(f"{option}: {error}", "nothing was read, and no gate is concerned") from error
+        raise Trouble(f"{option}: {error}", "nothing was read, and no gate is concerned", "failshut log --help") from error

@@ -32,7 +32,7 @@ TAKEN_UP = "workers that read this file take it up within a second; bring it to 
 
 @group.command("list")
 def list_operators(file: File = None, state: Folder = FOLDER, as_json: AsJson = False) -> None:
-    """Show whose commands count, as this file says. What workers believe is on control: `failshut watch` says if they differ.
+    """Show whose commands count, as this file says. Workers go by control: `failshut watch` says if control and file differ.
 
     Exit status: 0 shown, 2 there is no such file, or it cannot be read.
     """
@@ -74,7 +74,7 @@ def add(
 
 @group.command("remove")
 def remove(who: Who, file: File = None, state: Folder = FOLDER) -> None:
-    """Let a key command no more. What it signed before counts as before; what comes after does not.
+    """Withdraw a key. Commands that it signed before the change is on control still count, and none after that.
 
     Exit status: 0 removed, 1 it is nobody's, or the last one, 2 the file cannot be read or written.
     """
@@ -94,8 +94,8 @@ def rotate(
     """Replace your own key: make a new one in its place, and have it command in place of the former, under the same name.
 
     The former private key stays beside it as FILE.former. The new key does not believe terms that the former one signed, so
-    name your installation from now on (FAILSHUT_INSTALLATION). With several hosts use --keep, bring the operators file to each
-    of them, and remove the former key then: until a worker has the new file, it believes the former key alone.
+    name your installation from now on (FAILSHUT_INSTALLATION). With several hosts, use --keep, and copy the operators file to
+    each of them: until a worker has the new file, it believes the former key alone. Then remove the former key.
 
     Exit status: 0 replaced, 1 the former key is no operator's, 2 a file cannot be read or written.
     """
@@ -120,7 +120,9 @@ def rotate(
             both.removed(former.kid).write(path)
     except OSError as error:
         raise Trouble(
-            f"a file cannot be written: {error}", f"keys may stand in {beside} and {aside}", "look at both"
+            f"a file cannot be written: {error}",
+            f"the operators file may name either key, and private keys may be in {beside} and {aside}",
+            "keep both files, and look at `failshut operators list`: it shows which keys count",
         ) from error
     typer.echo(f"{one.name or former.kid}: {former.kid[:12]} is replaced by {new.kid[:12]}; {TAKEN_UP}")
 
@@ -152,4 +154,4 @@ def write_book(book: OperatorBook, path: Path) -> None:
     try:
         book.write(path)
     except OSError as error:
-        raise Trouble(f"{path} cannot be written: {error}", UNCHANGED, "look at the folder") from error
+        raise Trouble(f"{path} cannot be written: {error}", UNCHANGED, "make its folder writable") from error

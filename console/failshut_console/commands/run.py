@@ -74,10 +74,10 @@ def run(
     ] = 1_000,
     session_timeout_ms: Annotated[
         int,
-        typer.Option(envvar="FAILSHUT_SESSION_TIMEOUT_MS", help="A worker that is silent for this long loses its partitions."),
+        typer.Option(envvar="FAILSHUT_SESSION_TIMEOUT_MS", help="A worker that is silent for so many ms loses its partitions."),
     ] = 6_000,
     store_timeout_ms: Annotated[
-        int, typer.Option(envvar="FAILSHUT_STORE_TIMEOUT_MS", help="How long one write to the store may take.")
+        int, typer.Option(envvar="FAILSHUT_STORE_TIMEOUT_MS", help="Milliseconds that one write to the store may take.")
     ] = 1_000,
     instance_id: Annotated[
         str, typer.Option(envvar="FAILSHUT_INSTANCE_ID", help="Static membership: a restart keeps its partitions.")
@@ -93,11 +93,11 @@ def run(
     is the state folder's. Before the first worker: `failshut keys create`, `failshut term open`, `failshut policy
     activate DIR`. Every option may also be set by its environment variable.
 
-    The log goes to standard error, one line for each thing that happened: a trouble has a line at its beginning and one at its
-    end, with its length, and repeats of libraries are counted.
+    The log goes to standard error, one line for each thing that happened. A trouble has a line at its beginning, and one at its
+    end that says how long it lasted. Repeated lines of libraries are counted.
 
     Exit status: 0 told to stop (SIGTERM, at any time), 1 the worker had to stop (its log says why; its gates lapse unless
-    another takes over), 2 wrong usage, 3 Kafka did not answer.
+    another takes over), or the topics or the store do not fit, 2 wrong usage, 3 Kafka did not answer.
     """
     from failshut_streams.logs import beginning
 

@@ -32,16 +32,18 @@ def serve(
         str, typer.Option(envvar="FAILSHUT_BIND", help="Where to listen, HOST:PORT. Port 0: any free one.")
     ] = "127.0.0.1:8181",
     url: Annotated[
-        str, typer.Option(envvar="FAILSHUT_URL", help="Under which callers reach it, https://HOST. It stands in the discovery.")
+        str, typer.Option(envvar="FAILSHUT_URL", help="How callers reach it: https://HOST. Discovery and cookies need it.")
     ] = "",
-    tls_cert: Annotated[str, typer.Option(envvar="FAILSHUT_TLS_CERT", help="Certificate chain (PEM); taken up anew.")] = "",
+    tls_cert: Annotated[
+        str, typer.Option(envvar="FAILSHUT_TLS_CERT", help="Certificate chain (PEM), read again when it changes.")
+    ] = "",
     tls_key: Annotated[str, typer.Option(envvar="FAILSHUT_TLS_KEY", help="Its private key (PEM).")] = "",
     plain: Annotated[
         bool, typer.Option("--plain", help="Listen beyond this machine without TLS, because TLS ends before the gateway.")
     ] = False,
     rules: Annotated[
         Path | None,
-        typer.Option(envvar="FAILSHUT_RULES", help="How AuthZEN's resources lead to gates (TOML): docs/gateway/README.md."),
+        typer.Option(envvar="FAILSHUT_RULES", help="Rules from AuthZEN's resources to gates (TOML): docs/gateway/README.md."),
     ] = None,
     identity: Annotated[
         Path | None,
@@ -55,7 +57,7 @@ def serve(
             envvar="FAILSHUT_METADATA_KEY", help="Ed25519 key (PEM) that signs AuthZEN's discovery, and nothing else."
         ),
     ] = "",
-    rate: Annotated[int, typer.Option(envvar="FAILSHUT_RATE", help="Questions of one key in a second.")] = 5_000,
+    rate: Annotated[int, typer.Option(envvar="FAILSHUT_RATE", help="Questions a second that one key may ask.")] = 5_000,
     connections: Annotated[
         int, typer.Option(envvar="FAILSHUT_CONNECTIONS", help="Connections at once; more are dropped.")
     ] = 1_024,
@@ -63,10 +65,10 @@ def serve(
         int, typer.Option(envvar="FAILSHUT_EXECUTIONS", help="Executions over HTTP that run at once; more are refused.")
     ] = 4_096,
     lost_ms: Annotated[
-        int, typer.Option(envvar="FAILSHUT_LOST_MS", help="An execution is interrupted when its caller is silent for so long.")
+        int, typer.Option(envvar="FAILSHUT_LOST_MS", help="An execution is interrupted if its caller is silent for so many ms.")
     ] = 10_000,
     stall_ms: Annotated[
-        int, typer.Option(envvar="FAILSHUT_STALL_MS", help="Callers are cut off when the event loop is silent for so long.")
+        int, typer.Option(envvar="FAILSHUT_STALL_MS", help="Callers are cut off if the event loop is blocked for so many ms.")
     ] = 1_000,
     console: Annotated[
         bool, typer.Option("--console/--no-console", envvar="FAILSHUT_CONSOLE", help="Serve the web console at /console.")
@@ -75,8 +77,8 @@ def serve(
         str,
         typer.Option(
             envvar="FAILSHUT_CONSOLE_KEY",
-            help="An operator's private key (PEM). The console signs with it what holders of operator access keys command. "
-            "Without it the console commands nothing.",
+            help="An operator's private key (PEM). The console signs with it the orders of holders of operator access keys. "
+            "Without it the console sends no orders.",
         ),
     ] = "",
     broker: Broker = "",
@@ -85,11 +87,11 @@ def serve(
 ) -> None:
     """Serve gates over HTTP: forward auth for proxies, AuthZEN, executions, a web console. Whatever fails is a denial.
 
-    Callers need an access key (failshut access create). The guard inside is that of every service: it takes FAILSHUT_CONTEXT
-    and FAILSHUT_DEADLINE_MS as they do. Start as many as you like; they share the store alone.
+    Callers need an access key (failshut access create). The guard inside is the one that services use, and reads the same
+    FAILSHUT_CONTEXT and FAILSHUT_DEADLINE_MS. Start as many gateways as you like; they share the store alone.
     The console asks for an access key of the role viewer or operator. It reads the log from --broker.
 
-    Exit status: 0 told to stop (SIGTERM, Ctrl-C), 1 it could not go on, 2 wrong usage, or the address cannot be had.
+    Exit status: 0 told to stop (SIGTERM, Ctrl-C), 1 it could not go on, 2 wrong usage, or it cannot listen at that address.
     """
     from failshut.config import from_environment
     from failshut_gateway.gateway import Gateway, Settings

@@ -35,7 +35,7 @@ def _shadow() -> None:
 @reaching
 def report(
     gate: Annotated[str, typer.Argument(metavar="[GATE]", help="Only this gate. Default: all in shadow.")] = "",
-    since: Annotated[str, typer.Option(help="From when on: 90s, 1h or 7d ago, or a time such as 2026-03-01T12:00:00Z.")] = "7d",
+    since: Annotated[str, typer.Option(help="Start 90s, 1h or 7d ago, or at a time, for example 2026-03-01T12:00:00Z.")] = "7d",
     on: Annotated[
         Path | None, typer.Option("--on", metavar="RECORDING", help="A recording, replayed, instead of a running monitor.")
     ] = None,
@@ -47,7 +47,8 @@ def report(
 ) -> None:
     """Show what each gate in shadow would have done: how often it would have closed and over what, and its share of open time.
 
-    If nothing was wrong in this time, each trip would have been a false one. Then write `mode: enforce`: what was learnt stays.
+    If nothing was wrong in this time, each trip would have been a false one. When you are content with their number, write
+    `mode: enforce` into the policy: what was learnt stays.
 
     With --on it needs no server: failshut shadow report --on replay/weeks/shadow-week.parquet.
 
@@ -82,7 +83,7 @@ def _read(since: str, at: Runtime) -> list[Shadow]:
     try:
         since_ms = read_when_ms(since, now_ms)
     except ValueError as error:
-        raise Trouble(f"--since: {error}", "nothing was read, and no gate is concerned") from error
+        raise Trouble(f"--since: {error}", "nothing was read, and no gate is concerned", "write it as 7d") from error
     if not at.broker:
         raise Trouble("no broker is known", "nothing was read", "start `failshut up`, or give --broker kafka://HOST:PORT")
     return asyncio.run(gather(at.broker, at.prefix, since_ms, now_ms))

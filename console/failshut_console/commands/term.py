@@ -50,7 +50,7 @@ def open_term(
     the state folder's JWKS file, for guards. If guards have another file, set FAILSHUT_INSTALLATION.
 
     A term says which evidence topic counts and where covering starts. Without one no gate opens. If the evidence topic
-    was lost or replaced, only your signed command (--renew) opens the next term, and every gate waits for a reset.
+    was lost or replaced, only your signed command (--renew) opens the next term. Then every gate is LOCKED.
 
     Exit status: 0 a term is open, 1 refused (the open one is of another topic), 2 wrong usage, 3 nobody answered.
     """

@@ -35,8 +35,8 @@ def up(
     FAILSHUT_JWKS, and where to send telemetry, and a link into the console that signs in once. A policy file that becomes
     invalid is activated too: its gates close and say why.
 
-    The store starts empty; the log and the ports are kept in the state folder. A process that dies is started again, and
-    this says so. For a cluster, run `failshut run` on each machine instead.
+    The store starts empty. The log and the ports are kept in the state folder. If a process dies, this command starts it
+    again, and says so. For a cluster, run `failshut run` on each machine instead.
 
     Exit status: 0 ended by Ctrl-C or SIGTERM, 1 a process ended again and again, 2 wrong usage, 3 a server did not start.
     """

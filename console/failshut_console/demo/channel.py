@@ -78,7 +78,7 @@ class Channel:
                     return self._done.pop(number)
         raise Trouble(
             f"the service {service} does not answer the demonstration",
-            "its gate cannot be judged",
+            "nobody knows what its guard does, so the demonstration ends",
             "read its log in the state folder",
             Exit.REFUSED,
         )

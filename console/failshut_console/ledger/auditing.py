@@ -89,7 +89,7 @@ def write_proof(folder: Path, decision: str, out: Path) -> tuple[int, list[int],
     try:
         write_whole(out, data)
     except OSError as error:
-        raise Trouble(f"{out} cannot be written: {error.strerror}", "there is no proof") from error
+        raise Trouble(f"{out} cannot be written: {error.strerror}", "no proof was written", "name another file: -o") from error
     return found[0], found[1:], cosigned[0].size if cosigned is not None and cosigned[0].size <= found[0] else None
 
 

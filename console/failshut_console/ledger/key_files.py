@@ -22,7 +22,8 @@ def make_key(path: Path, name: str, kind: int = NOTE) -> Signer:
         Trouble: there is one, the name is none, or they cannot be written.
     """
     if path.exists():
-        raise Trouble(f"{path} is there already", "nothing was made: whoever replaces a key loses what only it could sign")
+        means = "no key was made: a key that is replaced can never sign again"
+        raise Trouble(f"{path} exists already", means, "name another file")
     try:
         signer = Signer.generate(name, kind)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -31,7 +32,7 @@ def make_key(path: Path, name: str, kind: int = NOTE) -> Signer:
     except Malformed as error:
         raise Trouble(str(error), "no key was made", "name it like an address: --name ledger.example.com/payments") from error
     except OSError as error:
-        raise Trouble(f"{path} cannot be written: {error.strerror}", "no key was made") from error
+        raise Trouble(f"{path} cannot be written: {error.strerror}", "no key was made", "name another file: --key") from error
     return signer
 
 
@@ -40,7 +41,8 @@ def load_signer(path: Path) -> Signer:
     try:
         return Signer.parse(_line(path))
     except Malformed as error:
-        raise Trouble(f"{path} holds no key of a ledger: {error}", "nothing was written") from error
+        do = "name the file of the secret key, not the one that ends with .pub: --key"
+        raise Trouble(f"{path} holds no secret key of a ledger or witness: {error}", "nothing was written", do) from error
 
 
 def load_verifier(given: str, option: str = "--key") -> Verifier:
@@ -55,7 +57,7 @@ def load_verifier(given: str, option: str = "--key") -> Verifier:
 
 def ledger_trouble(error: LedgerError, do: str = "") -> Trouble:
     """Return what is wrong with a ledger as an error of a command."""
-    means = "nothing was written" if isinstance(error, Refused) else "it proves nothing until that is put right"
+    means = "nothing was written" if isinstance(error, Refused) else "the ledger proves nothing until this is repaired"
     return Trouble(str(error), means, do, Exit.REFUSED)
 
 
@@ -64,4 +66,5 @@ def _line(path: Path) -> str:
         with path.open(encoding="utf-8") as file:
             return file.read(LINE_CHARS_MAX + 1).strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise Trouble(f"the key {path} cannot be read: {getattr(error, 'strerror', error)}", "nothing was done") from error
+        what = f"the key {path} cannot be read: {getattr(error, 'strerror', error)}"
+        raise Trouble(what, "nothing was done", "name the file of a key that this login may read") from error

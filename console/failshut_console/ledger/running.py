@@ -37,7 +37,7 @@ def create(folder: Path, key: Path, name: str) -> str:
     """
     signer = load_signer(key) if key.exists() else make_key(key, name)
     if name and signer.verifier.name != name:
-        raise Trouble(f"the key in {key} is called {signer.verifier.name}", "nothing was made", "leave --name out")
+        raise Trouble(f"the key in {key} has the name {signer.verifier.name}", "no ledger was made", "leave --name out")
     try:
         create_ledger(folder, signer)
     except LedgerError as error:
@@ -103,7 +103,8 @@ def _cosigner(folder: Path, witnesses: Path, authority: str = "", every_seconds:
     try:
         return Cosigner(folder, load_policy(witnesses), every_seconds=every_seconds, authority=authority or None)
     except (OSError, ValueError) as error:
-        raise Trouble(f"{witnesses}: {error}", "no witness is asked", "witness NAME KEY https://HOST/PREFIX") from error
+        do = "write a line for each: witness NAME KEY https://HOST/PREFIX"
+        raise Trouble(f"{witnesses}: {error}", "no witness is asked", do) from error
 
 
 async def _until_told(feed: Feed, cosigner: Cosigner | None) -> None:

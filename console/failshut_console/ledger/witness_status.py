@@ -29,9 +29,10 @@ def load_policy(path: Path) -> Policy:
         with path.open("rb") as file:
             return parse_policy(file.read(POLICY_BYTES_MAX + 1))
     except OSError as error:
-        raise Trouble(f"{path} cannot be read: {error.strerror}", "nothing was verified") from error
+        raise Trouble(f"{path} cannot be read: {error.strerror}", "nothing was verified", "name a trust policy") from error
     except Malformed as error:
-        raise Trouble(f"{path}: {error}", "a policy that is not understood trusts nobody") from error
+        do = "write it as docs/ledger.md shows"
+        raise Trouble(f"{path}: {error}", "a policy that is not understood trusts nobody", do) from error
 
 
 def cosigned_by(

@@ -218,7 +218,7 @@ class Stack:
         try:
             worker.launch()
         except EmbeddedUnavailable as error:
-            raise Trouble(str(error), "nothing decides, so every gate is closed", status=Exit.UNREACHABLE) from error
+            raise Trouble(str(error), "no governor runs, so every gate is closed", status=Exit.UNREACHABLE) from error
         return worker
 
     def start_gateway(self, port: int) -> Child:

@@ -89,7 +89,10 @@ class Supervisor:
                 one.process.launch()
             except EmbeddedUnavailable as error:
                 raise Trouble(
-                    f"{one.process.name} could not be started again: {error}", one.means, "", Exit.UNREACHABLE
+                    f"{one.process.name} could not be started again: {error}",
+                    one.means,
+                    f"read {one.process.log_path}, then start again",
+                    Exit.UNREACHABLE,
                 ) from error
 
 

@@ -103,7 +103,8 @@ async def activate(
             return version, await operator.send(command)
     except (BrokerUnreachable, Unacknowledged, KafkaError, OSError) as error:
         raise unreachable(
-            f"Kafka at {shown(broker)} did not take the policies: {error}", "start it, or name it with --broker"
+            f"Kafka at {shown(broker)} did not acknowledge the policies: {error}",
+            "look at `failshut policy list` first: they may be on the log. If not, start Kafka, or name it with --broker",
         ) from error
     except TermError as error:
         raise Trouble(
@@ -112,7 +113,11 @@ async def activate(
             "open a term (failshut term open), or name it: --installation ID",
         ) from error
     except (CommandError, ValidationError) as error:
-        raise Trouble(f"the bundle cannot be sent: {error}", "nothing was activated", "split it") from error
+        raise Trouble(
+            f"the bundle cannot be sent: {error}",
+            "nothing was activated; what is in force stays",
+            "make the policies shorter; do not activate a part of them, because gates without a file close",
+        ) from error
 
 
 class FolderWatch:

@@ -131,13 +131,13 @@ class Looker:
         if not store:
             raise Trouble(
                 "no store is known: no `failshut up` runs here and --store was not given",
-                "nothing can be said about any gate",
+                "nobody knows here whether a gate is open",
                 "start a monitor (failshut up), or name its store: --store redis://HOST:PORT/0",
             )
         try:
             self._redis = connect(store, timeout_s)
         except ValueError as error:
-            raise Trouble(f"--store: {error}", do="docs/connecting.md says how it is written") from error
+            raise Trouble(f"--store: {error}", "nothing was read", "docs/connecting.md says how it is written") from error
         self.store = StoreAddress.parse(store).name
         self._given = installation
         self._names: Names | None = None
@@ -189,7 +189,7 @@ class Looker:
         if not installation:
             raise Trouble(
                 f"{self._jwks} names no installation" if self._jwks else "no installation is known",
-                "nothing can be said about any gate",
+                "nobody knows here whether a gate is open",
                 "give the monitor's JWKS file (--jwks; failshut term open writes the id there), or --installation ID",
             )
         if self._names is None or self._names.installation != installation:

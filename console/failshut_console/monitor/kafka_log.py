@@ -213,7 +213,7 @@ async def rehearse(
         await producer.flush()
     except (KafkaError, OSError) as error:
         raise unreachable(
-            f"Kafka at {shown(broker)} did not take it all: {type(error).__name__}: {error}", "look at the broker"
+            f"Kafka at {shown(broker)} did not acknowledge all of it: {type(error).__name__}: {error}", "read the broker's log"
         ) from error
     finally:
         await producer.stop()

@@ -109,13 +109,14 @@ async def send_and_wait(broker: str, prefix: str, key: SigningKey, order: GateCo
                 pass
     except Unacknowledged as error:
         raise unreachable(
-            f"the broker did not acknowledge the command: {error}", "look at `failshut gates` before you send it again"
+            f"the broker did not acknowledge the command, which may be on the log: {error}",
+            "look at `failshut gates` and `failshut log` before you send it again",
         ) from error
     except (BrokerUnreachable, KafkaError, OSError) as error:
         why = await why_unreachable(broker) or str(error)
         raise unreachable(f"Kafka at {shown(broker)} does not answer: {why}", "start it, or name it with --broker") from error
     except CommandError as error:
-        raise Trouble(str(error), "nothing was sent", "say it in fewer words") from error
+        raise Trouble(str(error), "nothing was sent, and the gate is as it was", "give a shorter reason: --why") from error
     because = (
         f"the command is on the log (control offset {offset}), and no governor answered within {timeout_s:g} s: "
         "no monitor runs, or it is behind. It will be judged when one runs"

@@ -52,7 +52,8 @@ def run(file: Path, folder: Path, broker: str, prefix: str, pace: Pace | None = 
             try:
                 book_file.load(book_file.path_of(folder, target.name))
             except (BadBook, OSError) as error:
-                raise Trouble(str(error), NOBODY, "put it back, or remove it: then the target begins with now") from error
+                do = "restore it from a backup, or remove it: its target is then told of what happens from now on"
+                raise Trouble(str(error), NOBODY, do) from error
         tellers = [Teller(target, sender, folder, broker, prefix, pace or Pace()) for target, sender in targets]
         asyncio.run(_until_told(tellers, broker, prefix))
     for teller in tellers:
@@ -84,7 +85,7 @@ def _alone(folder: Path) -> Iterator[None]:
             f"another process tells from the books in {folder}", NOBODY, "stop it, or name another folder: --books"
         ) from error
     except (DiskFailed, OSError) as error:
-        raise Trouble(f"{folder} cannot be written: {error}", NOBODY, "name a folder that can be: --books") from error
+        raise Trouble(f"{folder} cannot be written: {error}", NOBODY, "name a folder that is writable: --books") from error
 
 
 def try_once(file: Path, broker: str, prefix: str, only: str) -> list[tuple[str, str]]:
@@ -95,7 +96,7 @@ def try_once(file: Path, broker: str, prefix: str, only: str) -> list[tuple[str,
     """
     targets = [one for one in targets_of(file, prefix, broker) if only in ("", one[0].name)]
     if not targets:
-        raise Trouble(f"{file} has no target {only}", NOBODY, "name one that it has", Exit.USAGE)
+        raise Trouble(f"{file} has no target {only}", NOBODY, "name a target of that file", Exit.USAGE)
     return asyncio.run(_tried(targets))
 
 

@@ -48,7 +48,11 @@ def _pairs(one: str, two: str, on: list[Path], assumed: Assumed) -> list[tuple[R
         left, right = Recording(one), Recording(two)
         evidence = [[group for group in each.manifest.groups if group.kind == "evidence"] for each in (left, right)]
         if [group.digest for group in evidence[0]] != [group.digest for group in evidence[1]]:
-            raise Trouble(f"{one} and {two} hold different evidence", "their decisions cannot be compared")
+            raise Trouble(
+                f"{one} and {two} hold different evidence",
+                "their decisions cannot be compared",
+                "name two recordings of the same evidence (failshut replay --save), or two policies: --on RECORDING",
+            )
         return [(left, on_record(left, left.path.stem), on_record(right, right.path.stem))]
     return [(recording, _side(one, recording, assumed), _side(two, recording, assumed)) for recording in map(Recording, on)]
 

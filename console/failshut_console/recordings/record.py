@@ -59,7 +59,7 @@ def record(
 def _span(begin: str, end: str) -> tuple[int, int]:
     from_ms, to_ms = _time(begin, "--from"), _time(end, "--to")
     if to_ms and from_ms > to_ms:
-        raise Trouble("--from is after --to", "nothing was recorded")
+        raise Trouble("--from is after --to", "nothing was recorded", "name a later --to, or an earlier --from")
     return from_ms, to_ms
 
 
@@ -72,7 +72,7 @@ def _led_up(from_ms: int, lead: str) -> int:
     try:
         return from_ms - parse_duration_ms(lead)
     except ValueError as error:
-        raise Trouble(f"--lead: {error}", "nothing was recorded") from error
+        raise Trouble(f"--lead: {error}", "nothing was recorded", "write it as 30m or 6h") from error
 
 
 def take_in(
@@ -93,7 +93,8 @@ def take_in(
         mark_every_ms = parse_duration_ms(mark_every)
         zoned = ZoneInfo(zone) if zone else None
     except (ValueError, OSError, ZoneInfoNotFoundError) as error:  # a zone may name a folder
-        raise Trouble(f"--mark-every or --zone: {error}", "nothing was recorded") from error
+        do = "write --mark-every as 1s, and --zone as Europe/Berlin"
+        raise Trouble(f"--mark-every or --zone: {error}", "nothing was recorded", do) from error
     progress = _Progress()
     with plain_errors():
         events = read_events(file, series, *columns, zone=zoned, decimal_comma=decimal_comma, told=_warn)
@@ -113,7 +114,7 @@ def _time(text: str, option: str) -> int:
     try:
         return read_time_ms(text)
     except ValueError as error:
-        raise Trouble(f"{option}: {error}", "nothing was recorded") from error
+        raise Trouble(f"{option}: {error}", "nothing was recorded", "write it as 2026-03-02T09:00:00Z") from error
 
 
 def _tell(output: Path, manifest: Manifest) -> None:

@@ -60,9 +60,9 @@ def save(recording: Path, to: Path) -> None:
         manifest = opened.manifest
         if manifest.starts:
             raise Trouble(
-                f"{recording} does not begin with its log: what was decided before is known from the record alone",
+                f"{recording} does not begin with its log, so this version cannot decide again what came before it",
                 "nothing was written",
-                "compare what two policies would have decided instead: failshut compare A B --on",
+                "compare what two policies would have decided instead: failshut compare A B --on RECORDING",
             )
         evidence = (Evidence(*one) for partition in manifest.partitions for one in opened.evidence(partition))
         source = f"{manifest.source}; decided again"
@@ -75,7 +75,7 @@ def _factor(speed: str) -> float:
     if speed == "max":
         return 0.0
     if match is None or not float(match[1]):
-        raise Trouble(f"--speed {speed}: write max, or such as 10x or 1x", "nothing was replayed")
+        raise Trouble(f"--speed {speed} is no speed", "nothing was replayed", "write max, 10x or 1x")
     return float(match[1])
 
 
@@ -123,9 +123,9 @@ def _tell_verdict(recording: Recording, verdict: Verdict) -> None:
 def _rehearse(recording: Recording, broker: str, topic: str, factor: float) -> None:
     if "rehearsal" not in topic:
         raise Trouble(
-            f"--topic {topic} does not say that it is for a rehearsal",
-            "nothing was written: a gate that somebody relies on must not be fed with old news",
-            "run a monitor with a prefix of its own, such as rehearsal-, and name its topic: --topic rehearsal-telemetry",
+            f"--topic: the name {topic} does not contain the word rehearsal",
+            "nothing was written: old telemetry must not reach a gate that somebody relies on",
+            "run a monitor with another prefix, for example rehearsal-, and name its topic: --topic rehearsal-telemetry",
         )
 
     async def at_pace() -> AsyncIterator[bytes]:

@@ -22,7 +22,8 @@ def plain_errors() -> Iterator[None]:
     except ReplayError as error:
         raise Trouble(str(error), "nothing was written, and no gate is concerned", status=Exit.USAGE) from error
     except OSError as error:
-        raise Trouble(f"a file cannot be read or written: {error}", "what was there before is as it was") from error
+        what = f"a file cannot be read or written: {error}"
+        raise Trouble(what, "no existing file was changed", "look at the path, and at the rights of its folder") from error
 
 
 def texts(files: list[Path] | None) -> dict[str, str]:
@@ -32,7 +33,7 @@ def texts(files: list[Path] | None) -> dict[str, str]:
         try:
             found[file.name] = file.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise Trouble(f"{file} cannot be read: {error}", "nothing was done", "name a policy file") from error
+            raise Trouble(f"{file} cannot be read: {error}", "nothing was written", "name a policy file") from error
     return found
 
 
@@ -41,7 +42,7 @@ def duration_ms(text: str, option: str) -> int:
     try:
         return 0 if text in ("", "0", "0s") else parse_duration_ms(text)
     except ValueError as error:
-        raise Trouble(f"{option}: {error}", "nothing was done") from error
+        raise Trouble(f"{option}: {error}", "nothing was written", "write it as 90s, 10m or 2h") from error
 
 
 def assumed_world(probes: bool, reset_after: str) -> Assumed:

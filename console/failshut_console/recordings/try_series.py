@@ -49,7 +49,7 @@ def from_file(file: Path, series: str, columns: tuple[str, str], zone: str, deci
     try:
         zoned = ZoneInfo(zone) if zone else None
     except (ValueError, OSError, ZoneInfoNotFoundError) as error:  # a zone may name a folder
-        raise Trouble(f"--zone: {error}", NOTHING) from error
+        raise Trouble(f"--zone: {error}", NOTHING, "write it as Europe/Berlin") from error
     called = series or f"data/{re.sub('[^A-Za-z0-9_.-]', '_', file.name.partition('.')[0]) or 'series'}"
     events = read_events(file, called, *columns, zone=zoned, decimal_comma=decimal_comma, told=_warn)
     return series_of(events, series if "/" in series else "")
@@ -68,7 +68,7 @@ def work(wanted: Wanted, read: Callable[[], Series]) -> None:
     """Try what `read` returns, and print what it came to."""
     picture = wanted.picture
     if picture is not None and picture.suffix.lower() not in (".png", ".svg"):
-        raise Trouble(f"{picture}: a picture is .png or .svg", NOTHING)
+        raise Trouble(f"{picture}: a picture is .png or .svg", NOTHING, "name one, for example try.png: --output")
     if picture is not None and picture.exists() and not wanted.force:
         raise Trouble(f"{picture} is there already", NOTHING, "give another name, or --force")
     with plain_errors():

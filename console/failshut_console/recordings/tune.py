@@ -36,7 +36,7 @@ def tune(
         budget_s = parse_duration_ms(budget) / 1000
         settle_ms = 0 if settle in ("", "0s") else parse_duration_ms(settle)
     except ValueError as error:
-        raise Trouble(f"--budget or --settle: {error}", "nothing was tuned") from error
+        raise Trouble(f"--budget or --settle: {error}", "nothing was tuned", "write it as 90s, 20m or 2h") from error
     (text,) = texts([policy]).values()
     paths = sorted(folder.glob("*.parquet")) if folder.is_dir() else [folder]
     with plain_errors():

@@ -50,7 +50,7 @@ def tell(at: Runtime, question: Question, read_max: int = READ_MAX) -> None:
     if not at.broker:
         raise Trouble(
             "no broker is known: no `failshut up` runs here and --broker was not given",
-            "nothing can be said about what happened, and no gate is concerned",
+            "nothing was read, and no gate is concerned",
             "run it where the monitor runs, or name its broker: --broker kafka://HOST:PORT",
         )
     try:

@@ -23,7 +23,7 @@ def create(folder: Path, key: Path, name: str) -> str:
     """Make a witness's folder, and its key where there is none; return its public key. Raises Trouble."""
     signer = _signer(key) if key.exists() else make_key(key, name, COSIGNATURE)
     if name and signer.verifier.name != name:
-        raise Trouble(f"the key in {key} is called {signer.verifier.name}", "nothing was made", "leave --name out")
+        raise Trouble(f"the key in {key} has the name {signer.verifier.name}", "no witness was made", "leave --name out")
     try:
         create_witness(folder)
     except LedgerError as error:
@@ -38,7 +38,7 @@ def add(folder: Path, key: Path, log: str) -> bool:
         with open_witness(folder, [signer.verifier]) as state:
             return state.add(verifier)
     except Malformed as error:
-        raise Trouble(str(error), "no log was added") from error
+        raise Trouble(str(error), "no log was added", "name an Ed25519 public key of the log: its line, or its file") from error
     except LedgerError as error:
         raise witness_trouble(error, "stop `failshut witness run` first") from error
 
@@ -103,7 +103,8 @@ def witness_trouble(error: LedgerError, do: str = "") -> Trouble:
 def _signer(key: Path) -> Signer:
     signer = load_signer(key)
     if signer.verifier.kind != COSIGNATURE:
-        raise Trouble(f"{key} is no witness's key: its type is {signer.verifier.kind}", NOTHING_COSIGNED)
+        what = f"{key} is no witness's key: its type is {signer.verifier.kind}"
+        raise Trouble(what, NOTHING_COSIGNED, "name the key that `failshut witness create` made: --key")
     return signer
 
 

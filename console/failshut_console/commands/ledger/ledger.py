@@ -25,7 +25,7 @@ Witnesses = Annotated[
 Authority = Annotated[
     str,
     typer.Option(
-        envvar="FAILSHUT_WITNESS_AUTHORITY", help="Who signs the witnesses' certificates (PEM), if nobody public does."
+        envvar="FAILSHUT_WITNESS_AUTHORITY", help="The authority of the witnesses' certificates (PEM), if it is no public one."
     ),
 ]
 SecretKey = Annotated[Path, typer.Option(envvar="FAILSHUT_LEDGER_KEY", help="The ledger's secret key. It signs no permits.")]
@@ -64,9 +64,9 @@ def run(
 ) -> None:
     """Write every decision of a monitor into the ledger, until told to stop.
 
-    It begins where the checkpoint says. It stops at a gap: if the topic no longer holds what comes next, or was made anew. A
-    ledger has one writer. With --witnesses it has each checkpoint cosigned, beside the writing; `failshut ledger cosign` does
-    the same in a process of its own.
+    It starts at the position in the checkpoint. It stops at a gap: the topic no longer holds the next decisions, or was deleted
+    and created again. A ledger has one writer. With --witnesses, witnesses cosign each checkpoint while it writes on.
+    `failshut ledger cosign` does the same in a separate process.
 
     Exit status: 0 told to stop, 1 a gap, a fork, a damaged ledger, a second writer or a full disk, 2 wrong usage, 3 Kafka
     does not answer.
@@ -89,14 +89,14 @@ def cosign(
         Path, typer.Option(envvar="FAILSHUT_WITNESSES", help="A trust policy (C2SP tlog-policy): witnesses with addresses.")
     ],
     authority: Authority = "",
-    every_ms: Annotated[int, typer.Option(min=50, max=86_400_000, help="From one checkpoint to the next one asked for.")] = 500,
+    every_ms: Annotated[int, typer.Option(min=50, max=86_400_000, help="Ask for a checkpoint at most this often (ms).")] = 500,
     log_format: LogFormat = "text",
 ) -> None:
-    """Have witnesses cosign a ledger, until told to stop. Beside the process that writes it, on the same folder.
+    """Have witnesses cosign a ledger, until told to stop. Run it on the folder of the ledger, beside the writer's process.
 
-    What enough of them have cosigned is published as `checkpoint.cosigned`. A witness that is down, slow or lying holds up
-    neither the others nor the writer. If one shows that the ledger's key has signed another tree, that is published as
-    `checkpoint.fork`: nobody is asked any more, and the writer stops.
+    Once the quorum has cosigned a checkpoint, it is published as `checkpoint.cosigned`. A witness that is down, slow or lying
+    delays neither the others nor the writer. If one shows that the ledger's key has signed another tree, the proof is published
+    as `checkpoint.fork`. Then no witness is asked any more, and the writer stops.
 
     Exit status: 0 told to stop, 1 a fork, a damaged ledger, or another process asks, 2 wrong usage.
     """
@@ -140,8 +140,8 @@ def verify(
 ) -> None:
     """Check a whole ledger: each leaf's signature, each tile, the root, the checkpoint. It needs no Kafka and no network.
 
-    Name the first key of the ledger. Later keys are found in it, each signed by the one before. With --policy, it says which
-    witnesses have cosigned this very tree, how many leaves of it, and how long ago.
+    Give --key the first key of the ledger. The ledger holds the later keys, each signed by the one before. With --policy, it
+    says which witnesses have cosigned this very tree, how many leaves of it, and how long ago.
 
     Exit status: 0 everything verifies, 1 something does not, and it says what and where, 2 wrong usage.
     """

@@ -15,8 +15,8 @@ def proof(
 ) -> None:
     """Write the proof of one decision: the signed decision, its place in the ledger, and the signed checkpoint.
 
-    The file is a C2SP tlog-proof. Whoever has it and the public key needs nothing else: `failshut verify`. If witnesses have
-    cosigned the decision's leaf, it carries their cosignatures.
+    The file is a C2SP tlog-proof. With it and the ledger's public key, `failshut verify` needs nothing else. If witnesses have
+    cosigned the decision's leaf, the file holds their cosignatures.
 
     Exit status: 0 written, 1 the ledger holds no such decision, or is damaged, 2 wrong usage.
     """

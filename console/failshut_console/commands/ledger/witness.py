@@ -44,7 +44,7 @@ def add(
     log: Annotated[str, typer.Argument(metavar="LOG", help="The log's public key: its line, or its file.")],
     key: SecretKey,
 ) -> None:
-    """Witness a log from now on, or know one more key of it, as after a change of keys. Stop `run` first.
+    """Witness a log from now on. For a log that is known already, add one more key, for example its new one. Stop `run` first.
 
     Exit status: 0 known, 1 refused, 2 wrong usage.
     """
@@ -77,7 +77,9 @@ def run(
     bind: Annotated[
         str, typer.Option(envvar="FAILSHUT_WITNESS_BIND", help="Where to listen, HOST:PORT. Port 0: any free one.")
     ] = "127.0.0.1:7380",
-    tls_cert: Annotated[str, typer.Option(envvar="FAILSHUT_TLS_CERT", help="Certificate chain (PEM); taken up anew.")] = "",
+    tls_cert: Annotated[
+        str, typer.Option(envvar="FAILSHUT_TLS_CERT", help="Certificate chain (PEM), read again when it changes.")
+    ] = "",
     tls_key: Annotated[str, typer.Option(envvar="FAILSHUT_TLS_KEY", help="Its private key (PEM).")] = "",
     connections: Annotated[int, typer.Option(min=1, max=4096, help="Connections at once; more are dropped.")] = 64,
     log_format: LogFormat = "text",
@@ -86,8 +88,8 @@ def run(
 
     Needs the extra `gateway`. Without a certificate it speaks plain HTTP: a cosignature proves itself.
 
-    Exit status: 0 told to stop, 1 the state is damaged, or another process is this witness, 2 wrong usage, or the address
-    cannot be had.
+    Exit status: 0 told to stop, 1 the state is damaged, or another process is this witness, 2 wrong usage, or it cannot listen
+    at that address.
     """
     from failshut_console.commands.serve import place_of
     from failshut_console.witness.running import NOTHING_COSIGNED

@@ -58,7 +58,8 @@ def bypass(
     It overrides the demands of those conditions, and nothing else. Identity, signature and expiry still count, a lock
     remains, and a gate whose evidence stops still lapses. It answers one epoch; a demand of another condition voids it.
 
-    --end ends it early. Whatever still demands closes the gate at once. It names no epoch: it counts whatever came before.
+    --end ends it early. A breaker that is TRIPPED, and whatever demands then, closes the gate at once. It names no epoch, so it
+    counts even if the gate has changed.
 
     Exit status: 0 bypassed or ended, 1 refused (it says why), 2 wrong usage, 3 nobody answered.
     """
@@ -95,9 +96,9 @@ def _only_an_end(duration: bool, condition: bool, epoch: bool) -> None:
     given = [name for name, there in (("--for", duration), ("--condition", condition), ("--epoch", epoch)) if there]
     if given:
         raise Trouble(
-            f"--end and {given[0]} say two things",
+            f"--end ends a bypass, and {given[0]} is for giving one",
             "nothing was sent, and the bypass is as it was",
-            "end it whole: --end GATE --why ...; then bypass what you still mean",
+            "end it whole: failshut bypass --end GATE --why ...; then give a new one for what should stay bypassed",
         )
 
 

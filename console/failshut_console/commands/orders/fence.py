@@ -35,8 +35,9 @@ def clear_fence(
     """Remove a fence that no monitor of yours wrote, and the gate's record with it.
 
     A worker names such a fence in its log and in `failshut watch`, with this command. The fence's epoch is ahead of the
-    monitors' writes, so the store refuses them all. First make sure that no monitor of a later term runs. The gate
-    denies until a monitor writes its last decision again, which takes seconds. Whoever wrote the fence can write to your store.
+    monitors' writes, so the store refuses them all. First make sure that no monitor of a later term runs. The gate denies
+    until a monitor writes its last decision again, within seconds. Whoever wrote the fence can write to your store: find out
+    who it was.
 
     Exit status: 0 removed, 1 refused (the store holds another epoch by now), 2 wrong usage, 3 the store does not answer.
     """

@@ -66,7 +66,7 @@ def accept_gap(
     why: Why,
     upto: Annotated[
         int,
-        typer.Option(min=-1, help="Give up what was before this offset. Default: only what is gone from Kafka."),
+        typer.Option(min=-1, help="Give up the records before this offset. Default: only those that are gone from Kafka."),
     ] = -1,
     by: By = "",
     broker: Broker = "",
@@ -80,10 +80,11 @@ def accept_gap(
 ) -> None:
     """Sign that what a partition held before an offset is lost and will not be seen. Evidence goes on from there.
 
-    Routers go back to that offset, however far they have read, so nothing behind it is lost. Gates are judged without the
+    Routers go back to that offset, however far they have read, so no later record is lost. Gates are judged without the
     records that you give up. Find out what they may have held before you sign.
 
-    Exit status: 0 the gap is gone, 1 refused (there is no such gap), 2 wrong usage, 3 nobody answered: it is on the log.
+    Exit status: 0 the gap is gone, 1 refused (there is no such gap), 2 wrong usage, 3 nobody answered, or the gap was accepted
+    and is still there (it says which).
     """
     from failshut_breakers.command import AcceptGap
     from failshut_console.local.state import who

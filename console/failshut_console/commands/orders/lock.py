@@ -34,7 +34,7 @@ def lock(
     The command is signed with your key and written to the log with your name and reason. It is done when a
     governor's decision says so.
 
-    Exit status: 0 locked, 1 refused (it says why), 2 wrong usage, 3 nobody answered: the command is on the log and will count.
+    Exit status: 0 locked, 1 refused (it says why), 2 wrong usage, 3 nobody answered: it says whether the command is on the log.
     """
     from failshut_breakers.command import Lock
 

@@ -49,10 +49,10 @@ def add(
     file: File = None,
     state: Folder = FOLDER,
 ) -> None:
-    """Let a key sign policies. With the first one, policies need a signature from then on.
+    """Let a key sign policies. Once the first key is named, every bundle needs a signature.
 
-    Have it sign what is in force before you name the first key: what is in force without its signature closes its gates. A key
-    that commands, or that signs permits, can be no policy key.
+    Before you name the first key, sign the bundle in force with it and activate that: without its signature the gates close. A
+    key that commands, or that signs permits, can be no policy key.
 
     Exit status: 0 added, 1 it is there already, is an operator's, or there are too many, 2 a file cannot be read or written.
     """
@@ -68,7 +68,7 @@ def add(
 
 @group.command("remove")
 def remove(who: Who, file: File = None, state: Folder = FOLDER) -> None:
-    """Let a key sign policies no more. What is in force by its signature closes its gates: sign it anew with another key first.
+    """Withdraw a policy key. If the bundle in force needs its signature, the gates close: first sign it with another key.
 
     Exit status: 0 removed, 1 it is nobody's, or too few would be left, 2 the file cannot be read or written.
     """
@@ -78,11 +78,11 @@ def remove(who: Who, file: File = None, state: Folder = FOLDER) -> None:
 
 @group.command("require")
 def require(
-    needed: Annotated[int, typer.Argument(metavar="N", help="By how many different policy keys a bundle is signed.")],
+    needed: Annotated[int, typer.Argument(metavar="N", help="How many different policy keys must sign a bundle.")],
     file: File = None,
     state: Folder = FOLDER,
 ) -> None:
-    """Say how many policy keys must sign a bundle: 2 is a rule of two persons.
+    """Set how many policy keys must sign a bundle. With 2, no person alone can sign policies.
 
     Exit status: 0 done, 1 there are not so many keys, 2 the file cannot be read or written.
     """
@@ -92,7 +92,7 @@ def require(
 
 @group.command("end")
 def end(file: File = None, state: Folder = FOLDER) -> None:
-    """Do without an authority: from then on an operator's command is enough to put policies in force.
+    """End the policy authority: from then on an operator's command is enough to put policies in force.
 
     Exit status: 0 done, 1 there is none, 2 the file cannot be read or written.
     """

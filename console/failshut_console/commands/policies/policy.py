@@ -195,8 +195,8 @@ def activate(
     what they know. Changed ones may have to learn, so their gates close until they have. It says so first, and asks
     before a gate closes that has a policy now. A breaker that is tripped or locked stays so.
 
-    Exit status: 0 on the log, 1 refused (a bad policy without --even-bad, a closing that was not agreed to, a version
-    that is not higher, signatures that are missing), 2 wrong usage, 3 no answer.
+    Exit status: 0 on the log, 1 refused (a bad policy without --even-bad, a change that you did not agree to, a version that
+    is not higher, missing signatures), 2 wrong usage, 3 no answer.
     """
     from failshut_console.local.state import who
     from failshut_console.monitor.activation import activate_now, edits_of, refused_by

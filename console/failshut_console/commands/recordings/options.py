@@ -21,12 +21,12 @@ Probes = Annotated[
     bool,
     typer.Option(
         "--probes-pass/--no-probes",
-        help="In a what-if: every probe succeeds at the next mark. With --no-probes nobody runs any.",
+        help="In a what-if, assume that every probe succeeds at the next mark, or (--no-probes) that nobody runs any.",
     ),
 ]
 Resets = Annotated[
     str,
-    typer.Option("--reset-after", help="In a what-if: after this long, an operator resets what only an operator can reset."),
+    typer.Option("--reset-after", help="In a what-if, assume that after this time an operator resets what only operators can."),
 ]
 Policies = Annotated[list[Path] | None, typer.Option("--policy", metavar="FILE", help="A policy file. Repeat for more.")]
 Output = Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The file to write.")]

@@ -17,12 +17,12 @@ def try_series(
         typer.Argument(metavar="[FILE]", help="A file: .csv, .parquet, .json, .jsonl. Without one a running Kafka is read."),
     ] = None,
     series: Annotated[
-        str, typer.Option(help="The series, SERVICE/METRIC. Of a CSV or Parquet file also the column that names it.")
+        str, typer.Option(help="The series: SERVICE/METRIC, or for a CSV or Parquet file also the column that names it.")
     ] = "",
     detector: Annotated[
         list[str] | None, typer.Option("--detector", help="A detector to try beside the defaults. Repeat for more.")
     ] = None,
-    last: Annotated[str, typer.Option(help="Of Kafka: read so long back.")] = "7d",
+    last: Annotated[str, typer.Option(help="How far back to read Kafka, for example 7d.")] = "7d",
     picture: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="The picture to write, .png or .svg.")
     ] = None,

@@ -23,7 +23,7 @@ def run(
     books: Annotated[
         Path | None,
         typer.Option(
-            envvar="FAILSHUT_BOOKS", help="Where it keeps how far each target was told. Default: in the state folder."
+            envvar="FAILSHUT_BOOKS", help="Folder that records how far each target was told. Default: in the state folder."
         ),
     ] = None,
     broker: Broker = "",
@@ -33,10 +33,10 @@ def run(
 ) -> None:
     """Tell every target of each closing and opening, at least once and in order, until told to stop.
 
-    It reads what was decided, and is in no decision's way. A target that does not answer is tried again, and holds up no other.
-    A new target is told of what happens from its start on.
+    It only reads the decisions topic, so no gate waits for it. A target that does not answer is tried again, and delays no
+    other. A new target is told of what happens from its start on.
 
-    Exit status: 0 told to stop, 1 refused, 2 wrong usage, or a file that cannot be meant, 3 Kafka does not answer.
+    Exit status: 0 told to stop, 1 refused, 2 wrong usage, or a file of targets that is not valid, 3 Kafka does not answer.
     """
     from failshut_console.commands.options import where
     from failshut_console.notify.running import run as tell
@@ -54,9 +54,9 @@ def try_targets(
     prefix: Prefix = "",
     state: Folder = FOLDER,
 ) -> None:
-    """Tell every target, once, of a closing and an opening of a gate that there is not.
+    """Tell every target, once, of a closing and an opening of a gate that does not exist.
 
-    Exit status: 0 each took both, 1 one did not, and it says why, 2 wrong usage, or a file that cannot be meant.
+    Exit status: 0 each took both, 1 one did not (it says why), 2 wrong usage, or a file of targets that is not valid.
     """
     from failshut_console.commands.options import where
     from failshut_console.notify.running import say_tried, try_once
