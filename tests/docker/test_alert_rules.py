@@ -70,6 +70,10 @@ ILL: dict[str, tuple[dict[str, str], set[str]]] = {
     "FailshutLagUnsampled": ({'failshut_lag_samples_total{result="failed"}': "0+1x60"}, set()),
     "FailshutFalseTrips": ({'failshut_unconfirmed_trips{gate="pay",condition="drift:s/x"}': "3x60"}, set()),
     "FailshutSnapshotOld": ({'failshut_snapshot_timestamp_seconds{partition="0"}': "0+15x20 300x40"}, set()),
+    "FailshutLedgerForked": ({'failshut_ledger_forked{instance="l"}': "0x10 1x50"}, set()),
+    "FailshutLedgerUnreadable": ({'failshut_ledger_readable{instance="l"}': "1x10 0x50"}, set()),
+    "FailshutLedgerUncosigned": ({'failshut_ledger_quorum_met{instance="l"}': "1x10 0x50"}, set()),
+    "FailshutCosignatureOld": ({'failshut_ledger_cosignature_age_seconds{instance="l",witness="w"}': "0+15x60"}, set()),
 }  # fmt: skip
 
 #: Numbers that are there only while something is wrong, or once something was: their absence is no alarm.
@@ -77,6 +81,8 @@ NOW_AND_THEN = {
     "failshut_gap", "failshut_unvouched", "failshut_open_transaction_age_seconds", "failshut_disputed",
     "failshut_dead_letters_total", "failshut_outcome_move_failures_total", "failshut_lag_samples_total",
     "failshut_unconfirmed_trips", "failshut_allowed_false_trips",
+    # A ledger is a process of its own, and many have none.
+    "failshut_ledger_forked", "failshut_ledger_readable", "failshut_ledger_quorum_met", "failshut_ledger_cosignature_age_seconds",
 }  # fmt: skip
 
 

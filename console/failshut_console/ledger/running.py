@@ -8,6 +8,7 @@ import logging
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +25,9 @@ from failshut_ledger.leaves.statement import rotation_leaf
 from failshut_streams.kafka.address import shown
 
 logger = logging.getLogger(__name__)
+
+Listen = tuple[str, int]
+"""An address and a port."""
 
 _LAST_SECONDS: Final = 2.0
 """So long the thread that asks witnesses may take to end."""
@@ -45,8 +49,18 @@ def create(folder: Path, key: Path, name: str) -> str:
     return str(signer.verifier)
 
 
-def run(folder: Path, key: Path, broker: str, prefix: str, witnesses: Path | None = None, authority: str = "") -> None:
+def run(
+    folder: Path,
+    key: Path,
+    broker: str,
+    prefix: str,
+    witnesses: Path | None = None,
+    authority: str = "",
+    metrics: Listen | None = None,
+) -> None:
     """Follow the decisions topic until SIGTERM or SIGINT, and have the witnesses of a policy cosign it, where there is one.
+
+    `metrics`: where Prometheus asks, which needs a policy.
 
     Raises:
         Trouble: the ledger or the topic is not as it must be, or no broker answers.
@@ -54,7 +68,7 @@ def run(folder: Path, key: Path, broker: str, prefix: str, witnesses: Path | Non
     signer = load_signer(key)
     cosigner = _cosigner(folder, witnesses, authority) if witnesses is not None else None
     try:
-        with open_ledger(folder, signer) as writer:
+        with open_ledger(folder, signer) as writer, _answering(folder, witnesses, metrics):
             feed = Feed(writer, signer, broker, prefix)
             logger.info("the ledger %s has %d leaves", signer.verifier.name, writer.checkpoint.size)
             asyncio.run(_until_told(feed, cosigner))
@@ -84,8 +98,10 @@ def rotate(folder: Path, old: Path, new: Path) -> str:
     return str(after.verifier)
 
 
-def cosign(folder: Path, witnesses: Path, authority: str = "", every_ms: int = 500) -> None:
+def cosign(folder: Path, witnesses: Path, authority: str = "", every_ms: int = 500, metrics: Listen | None = None) -> None:
     """Have the witnesses of a policy cosign a ledger that another process writes, until SIGTERM or SIGINT.
+
+    `metrics`: where Prometheus asks.
 
     Raises:
         Trouble: the ledger is a fork, is damaged, or is asked for already.
@@ -94,9 +110,31 @@ def cosign(folder: Path, witnesses: Path, authority: str = "", every_ms: int = 5
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: stop.set())
     try:
-        cosigner.run(stop)
+        with _answering(folder, witnesses, metrics):
+            cosigner.run(stop)
     except LedgerError as error:
         raise ledger_trouble(error) from error
+
+
+@contextlib.contextmanager
+def _answering(folder: Path, witnesses: Path | None, metrics: Listen | None) -> Iterator[None]:
+    """Answer Prometheus meanwhile, if somebody asked for that."""
+    if metrics is None:
+        yield
+        return
+    if witnesses is None:
+        raise Trouble(
+            "metrics are of a ledger under a trust policy",
+            "nothing was started",
+            "name one with --witnesses, or leave the port out",
+        )
+    from failshut_console.ledger.ledger_metrics import serve_metrics
+
+    end = serve_metrics(folder, load_policy(witnesses), *metrics)
+    try:
+        yield
+    finally:
+        end()
 
 
 def _cosigner(folder: Path, witnesses: Path, authority: str = "", every_seconds: float = EVERY_SECONDS) -> Cosigner:

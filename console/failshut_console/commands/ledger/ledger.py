@@ -28,6 +28,10 @@ Authority = Annotated[
         envvar="FAILSHUT_WITNESS_AUTHORITY", help="The authority of the witnesses' certificates (PEM), if it is no public one."
     ),
 ]
+MetricsPort = Annotated[
+    int, typer.Option(min=0, max=65_535, help="Port on which Prometheus asks for the ledger and its witnesses. 0: none.")
+]
+MetricsAddress = Annotated[str, typer.Option(help="Address of that port. Whoever reaches it reads the metrics.")]
 SecretKey = Annotated[Path, typer.Option(envvar="FAILSHUT_LEDGER_KEY", help="The ledger's secret key. It signs no permits.")]
 
 
@@ -59,6 +63,8 @@ def run(
     prefix: Prefix = "",
     witnesses: Witnesses = None,
     authority: Authority = "",
+    metrics_port: MetricsPort = 0,
+    metrics_address: MetricsAddress = "127.0.0.1",
     state: Folder = FOLDER,
     log_format: LogFormat = "text",
 ) -> None:
@@ -79,7 +85,7 @@ def run(
     at = where(state, broker=broker, prefix=prefix)
     if not at.broker:
         raise Trouble("no broker is known", "nothing was written", "name Kafka with --broker, or start `failshut up`")
-    follow(folder, key, at.broker, at.prefix, witnesses, authority)
+    follow(folder, key, at.broker, at.prefix, witnesses, authority, _listen(metrics_address, metrics_port))
 
 
 @group.command("cosign")
@@ -90,6 +96,8 @@ def cosign(
     ],
     authority: Authority = "",
     every_ms: Annotated[int, typer.Option(min=50, max=86_400_000, help="Ask for a checkpoint at most this often (ms).")] = 500,
+    metrics_port: MetricsPort = 0,
+    metrics_address: MetricsAddress = "127.0.0.1",
     log_format: LogFormat = "text",
 ) -> None:
     """Have witnesses cosign a ledger, until told to stop. Run it on the folder of the ledger, beside the writer's process.
@@ -103,7 +111,11 @@ def cosign(
     from failshut_console.ledger.running import cosign as ask
 
     log_as(log_format)
-    ask(folder, witnesses, authority, every_ms)
+    ask(folder, witnesses, authority, every_ms, _listen(metrics_address, metrics_port))
+
+
+def _listen(address: str, port: int) -> tuple[str, int] | None:
+    return (address, port) if port else None
 
 
 @group.command("status")
