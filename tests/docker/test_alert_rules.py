@@ -82,7 +82,8 @@ NOW_AND_THEN = {
     "failshut_dead_letters_total", "failshut_outcome_move_failures_total", "failshut_lag_samples_total",
     "failshut_unconfirmed_trips", "failshut_allowed_false_trips",
     # A ledger is a process of its own, and many have none.
-    "failshut_ledger_forked", "failshut_ledger_readable", "failshut_ledger_quorum_met", "failshut_ledger_cosignature_age_seconds",
+    "failshut_ledger_forked", "failshut_ledger_readable", "failshut_ledger_quorum_met",
+    "failshut_ledger_cosignature_age_seconds",
 }  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from guard.standin import Monitor, eventually
 from patience import patient
 
 from failshut_console.monitor.gate_views import Looker
+from failshut_console.web.ledger_look import LedgerLook
 from failshut_console.web.ordering import Signing
 from failshut_console.web.site import Console, Sources
 from failshut_gateway.site import Inside
@@ -29,10 +30,11 @@ class Served(Running):
         jwks = access.with_name("jwks.json")
         monitor.write_jwks(jwks)
         signing: Signing | None = settings.pop("signing", None)
+        ledger: LedgerLook | None = settings.pop("ledger", None)
         self.consoles: list[Console] = []
 
         def site(inside: Inside) -> Console:
-            sources = Sources(lambda: Looker(monitor.url, str(jwks)), broker, prefix, str(jwks), signing)
+            sources = Sources(lambda: Looker(monitor.url, str(jwks)), broker, prefix, str(jwks), signing, ledger)
             self.consoles.append(Console(inside, sources))
             return self.consoles[-1]
 

@@ -14,6 +14,7 @@ from failshut_console.exits import Exit, Trouble
 
 if TYPE_CHECKING:
     from failshut_console.local.state import Runtime
+    from failshut_console.web.ledger_look import LedgerLook
     from failshut_gateway.site import MakeSite
 
 NOT_STARTED = "no gateway was started; who asks one gets no answer, and must not go on"
@@ -81,6 +82,13 @@ def serve(
             "Without it the console sends no orders.",
         ),
     ] = "",
+    ledger: Annotated[
+        Path | None, typer.Option(envvar="FAILSHUT_LEDGER", help="A ledger's folder: the console shows how its witnesses are.")
+    ] = None,
+    trust: Annotated[
+        Path | None,
+        typer.Option(envvar="FAILSHUT_TRUST", help="With --ledger: the trust policy with its log and its witnesses."),
+    ] = None,
     broker: Broker = "",
     prefix: Prefix = "",
     state: Folder = FOLDER,
@@ -130,7 +138,7 @@ def serve(
             sources=sources,
             metadata_key=metadata_key,
         )
-        site = _console(at, broker, prefix, console_key) if console else None
+        site = _console(at, broker, prefix, console_key, _ledger_look(ledger, trust)) if console else None
         gateway = Gateway(settings, site)
     except (OSError, ValueError) as error:
         raise Trouble(f"the gateway cannot be started: {error}", NOT_STARTED, "failshut serve --help") from error
@@ -141,7 +149,19 @@ def serve(
     sys.exit(Exit.DONE if gateway.run() == 0 else Exit.REFUSED)
 
 
-def _console(at: Runtime, broker: str, prefix: str, key: str) -> MakeSite:
+def _ledger_look(folder: Path | None, trust: Path | None) -> LedgerLook | None:
+    """Return who looks at a ledger, where one was named. Raises ValueError for half of what it needs, or Trouble."""
+    from failshut_console.ledger.witness_status import load_policy
+    from failshut_console.web.ledger_look import LedgerLook
+
+    if folder is None and trust is None:
+        return None
+    if folder is None or trust is None:
+        raise ValueError("--ledger and --trust are given together: a ledger is judged by whom you trust")
+    return LedgerLook(folder, load_policy(trust))
+
+
+def _console(at: Runtime, broker: str, prefix: str, key: str, ledger: LedgerLook | None) -> MakeSite:
     """Return what makes the console. Raises Trouble, or ValueError for a key without a broker to send what it signs to."""
     from failshut_console.monitor.gate_views import Looker
     from failshut_console.monitor.send_command import load_operator_key
@@ -156,7 +176,7 @@ def _console(at: Runtime, broker: str, prefix: str, key: str) -> MakeSite:
         if not broker:
             raise ValueError("--console-key signs what goes to a broker, and none is known: name it with --broker")
         signing = Signing(broker, prefix, load_operator_key(key), lambda: reader().names.installation)
-    sources = Sources(reader, broker, prefix, at.jwks, signing)
+    sources = Sources(reader, broker, prefix, at.jwks, signing, ledger)
     return lambda inside: Console(inside, sources)
 
 

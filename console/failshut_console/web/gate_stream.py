@@ -55,7 +55,7 @@ class Watcher:
         look = seen.look
         assert look is not None  # noqa: S101 - the caller asked
         if self._health is not None:
-            return event("health", json.dumps({**workers_of(look), "gateway": dict(self._health())})) if due else None
+            return event("health", json.dumps({**workers_of(look), **self._health()})) if due else None
         if self._gate:
             row = seen.rows.get(self._gate, "")
             if not due and row == self._rows.get(self._gate):

@@ -20,6 +20,7 @@ from failshut_console.web.gate_feed import GateFeed
 from failshut_console.web.gate_rows import gate_of, in_order, row_of, workers_of
 from failshut_console.web.gate_stream import GateStream, Watcher
 from failshut_console.web.history import SPANS_HOURS, History
+from failshut_console.web.ledger_look import LedgerLook
 from failshut_console.web.ordering import BadOrder, Ordering, Signing
 from failshut_console.web.pages import ASSETS, Assets, Pages
 from failshut_console.web.replies import refuse, reply, reply_json, reply_page
@@ -45,6 +46,7 @@ class Sources:
     prefix: str = ""
     jwks: str = ""
     signing: Signing | None = None
+    ledger: LedgerLook | None = None
 
 
 class Console:
@@ -59,6 +61,7 @@ class Console:
         self._feed = GateFeed(sources.make_reader)
         self._ordering = Ordering(sources.signing, inside.audit)
         self._history = History(sources.broker, sources.prefix, sources.jwks)
+        self._ledger = sources.ledger
         self._streams = 0
 
     async def close(self) -> None:
@@ -169,12 +172,15 @@ class Console:
             return
         self._streams += 1
         try:
-            health = self._inside.health if "health" in request.query else None
+            health = self._health if "health" in request.query else None
             stream = GateStream(self._feed, self.sessions, session, Watcher(session, gate, health))
             await stream.send_to(receive, send)
         finally:
             self._streams -= 1
             self.sessions.give_stream(session)
+
+    def _health(self) -> dict[str, Any]:
+        return {"gateway": dict(self._inside.health()), "ledger": None if self._ledger is None else self._ledger.now()}
 
     async def _order(self, session: Session, scope: Scope, receive: Receive, send: Send) -> None:
         if not session.grant.allows(Act.ORDER):

@@ -17,6 +17,19 @@ interface Worker {
   troubles: string[];
 }
 
+interface Witness {
+  name: string;
+  cosigned_seconds: number | null;
+  said: string;
+  why: string;
+}
+
+interface Ledger {
+  words: string;
+  wrong: string;
+  witnesses: Witness[];
+}
+
 /** Evidence that is older than this is worth a word: marks come several times a second. */
 const OLD_MS = 1500;
 
@@ -27,8 +40,10 @@ export function health(): void {
   function draw(news: News): void {
     const workers = news["workers"] as Worker[];
     const partitions = news["partitions"] as Partition[];
+    const ledger = news["ledger"] as Ledger | null;
     const gateway = news["gateway"] as Record<string, unknown>;
     const troubles = workers.flatMap((one) => [...one.troubles, ...one.gaps.map((gap) => `gap: ${gap}`)].map((text) => `${one.id}: ${text}`));
+    if (ledger?.wrong) troubles.push(`ledger: ${ledger.wrong}`);
     if (news["waits"]) troubles.push(String(news["waits"]));
     const age = news["evidence_age_ms"] as number | null;
     say(at("summary"), age === null ? "no monitor speaks: every gate lapses" : `evidence ${span(age)} old · ${count(workers.length, "worker")} · store ${String(news["store"])}`);
@@ -47,6 +62,7 @@ export function health(): void {
         "Evidence time is the oldest of these. A gate closes when it is older than the ttl of its permit.",
       ),
       part("Workers", workers.length ? table(["Worker", "Group", "Gaps", "Disagreements"], workers.map((one) => [h("th", { scope: "row" }, one.id), h("td", {}, one.group), h("td", {}, String(one.gaps.length)), h("td", {}, String(one.troubles.length))])) : none("No worker speaks. Start one: failshut run.")),
+      part("Ledger and witnesses", ledgerOf(ledger), ledger?.words ?? ""),
       part("This gateway", h("dl", { class: "facts wide" }, ...Object.entries(gateway).map(([name, value]) => h("div", {}, h("dt", {}, name.replaceAll("_", " ")), h("dd", {}, said(value)))))),
     );
     tick();
@@ -59,6 +75,16 @@ export function health(): void {
       cell.className = old > OLD_MS ? "age old" : "age";
     }
   }
+}
+
+function ledgerOf(ledger: Ledger | null): HTMLElement {
+  if (ledger === null) return none("This gateway was told of no ledger: failshut serve --ledger DIR --trust POLICY.");
+  if (!ledger.witnesses.length) return none(ledger.wrong || "Its policy names no witness.");
+  return table(["Witness", "Cosigned", "Answered last"], ledger.witnesses.map((one) => [
+    h("th", { scope: "row" }, one.name),
+    h("td", {}, one.cosigned_seconds === null ? "never" : `${span(one.cosigned_seconds * 1000)} ago`),
+    h("td", {}, one.why === "" ? one.said : `${one.said}: ${one.why}`),
+  ]));
 }
 
 function said(value: unknown): string {
