@@ -50,7 +50,10 @@ PACKAGES: dict[str, tuple[str, set[str], set[str]]] = {
             *("failshut", "failshut_detectors", "failshut_breakers", "failshut_streams", "failshut_servers", "failshut_replay"),
             *("failshut_ledger", "failshut_gateway"),
         },
-        {"aiokafka", "click", "cryptography", "jinja2", "jwt", "msgspec", "pydantic", "redis", "rich", "typer", "yaml"},
+        {
+            *("aiokafka", "click", "cryptography", "jinja2", "jwt", "msgspec", "prometheus_client", "pydantic", "redis"),
+            *("rich", "typer", "yaml"),
+        },
     ),
     # The guard and a web server: what stands where proxies ask holds no decider and no Kafka.
     "failshut_gateway": (
