@@ -59,6 +59,7 @@ class Governor:
         self.installation = ""  # the first term's; empty before one was opened, and then nothing counts
         self.whole = True  # the log was read from its beginning, or from a snapshot that was
         self.book = PolicyBook()
+        self.activation: Activation | None = None  # that brought the policies in force
         self.gates: dict[str, Gate] = {}
         self.lanes = Lanes()  # at least one coverage once a term is open
         self.agreement = Agreement()
@@ -414,6 +415,7 @@ class Governor:
                 gate.activate(self.book.entries[name], gate.version, place, activation.signer, self._turn(name))
                 gate.fork = fork
             return mine
+        self.activation = activation
         self.lanes.succeed(activation)
         mine = {gate for gate in changed if self.owns(gate)}
         forks: dict[int, int] = {}

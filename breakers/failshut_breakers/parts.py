@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from failshut_breakers.agreement import Agreement
+from failshut_breakers.evidence.records import Activation
 from failshut_breakers.gate.state import Gate
 from failshut_breakers.governor import Governor
 from failshut_breakers.policy.policy import PolicyBook
@@ -26,17 +27,18 @@ class KeptGate(NamedTuple):
 
 
 class Policies(NamedTuple):
-    """What the policies and the routers' readings of them are."""
+    """What the policies are, what brought them, and the routers' readings of them."""
 
     book: PolicyBook
     agreement: Agreement
+    activation: Activation | None
 
 
 def frame_of(governor: Governor) -> Governor:
     """Return a governor without its gates and policies. It shares everything else with the original."""
     frame = copy.copy(governor)
     frame.gates, frame.changed, frame.seal = {}, set(), None
-    frame.book, frame.agreement = PolicyBook(), Agreement()
+    frame.book, frame.agreement, frame.activation = PolicyBook(), Agreement(), None
     frame.waking, frame.sealing = governor.waking.without_gates(), governor.sealing.without_gates()
     return frame
 
@@ -48,7 +50,7 @@ def kept_gate(governor: Governor, name: str) -> KeptGate:
 
 def joined(frame: Governor, policies: Policies, gates: Iterable[KeptGate]) -> Governor:
     """Return the frame with its policies and gates: the governor of which they are the parts."""
-    frame.book, frame.agreement = policies
+    frame.book, frame.agreement, frame.activation = policies
     for gate, sleeper in gates:
         frame.gates[gate.name] = gate
         frame.waking.put(gate.name, sleeper)

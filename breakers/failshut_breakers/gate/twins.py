@@ -29,6 +29,9 @@ LIVE_ROWS_MAX = 20_000
 SPANS_MAX = 64
 """Spans in which a gate was tripped or locked that are remembered. Beyond it the two oldest become one."""
 
+ONGOING_MS = 1 << 62
+"""The end of a span that has not ended."""
+
 UNKNOWN = Moment(0, 0)
 """When history is read: nothing of it is old on arrival."""
 
@@ -120,6 +123,17 @@ class Spans:
         self._ended: list[tuple[int, int]] = []
         self._since_ms = 0
 
+    @classmethod
+    def of(cls, spans: Iterable[tuple[int, int]]) -> Spans:
+        """Return those that `all` returned."""
+        found = cls()
+        for first, last in spans:
+            if last == ONGOING_MS:
+                found._since_ms = first
+            else:
+                found._ended.append((first, last))
+        return found
+
     def note(self, shut_since_ms: int, newest_ms: int) -> None:
         """Take note whether the gate is tripped or locked, since when if so; else 0."""
         if shut_since_ms and not self._since_ms:
@@ -133,7 +147,7 @@ class Spans:
 
     def all(self) -> list[tuple[int, int]]:
         """Return them, the oldest first."""
-        return [*self._ended, *([(self._since_ms, 1 << 62)] if self._since_ms else [])]
+        return [*self._ended, *([(self._since_ms, ONGOING_MS)] if self._since_ms else [])]
 
 
 def _within(time_ms: int, spans: list[tuple[int, int]]) -> bool:

@@ -200,6 +200,12 @@ class GovernorAgent:
         return lambda gate: self._partition_of(gate) == partition
 
     async def _lost(self, chunk: Chunk) -> None:
+        governor = self._stands(chunk)
+        if governor is not None:
+            self.governors[chunk.partition] = governor
+            self.effects.adopt(gate.said for gate in governor.gates.values() if gate.said is not None)
+            await self._tell_again(chunk.partition)
+            return
         logger.error(
             "evidence partition %d: expected to go on at %s, the log goes on at %d: what lay between is gone. Its gates start "
             "LOCKED; unlock each when you trust its evidence",
@@ -207,7 +213,24 @@ class GovernorAgent:
             chunk.previous,
             chunk.fetched_from,
         )
-        governor = self.governors[chunk.partition]
-        self.effects.forget(list(governor.gates))
+        self.effects.forget(list(self.governors[chunk.partition].gates))
         self.governors[chunk.partition] = Governor.lost(chunk.partition, self.log, self._owns(chunk.partition))
         await self._tell_again(chunk.partition)
+
+    def _stands(self, chunk: Chunk) -> Governor | None:
+        """Return what a snapshot of another version says of the gates, where the log goes on from it; None if nothing does."""
+        if self.governors[chunk.partition].offset >= 0:
+            return None  # its snapshot was read, and the log does not follow it
+        try:
+            governor = self._snapshots[chunk.partition].stand(self.table, self.log, self._owns(chunk.partition))
+        except BadSnapshot as error:
+            logger.error("evidence partition %d: nothing says what its gates were: %s", chunk.partition, error)
+            return None
+        if governor is None or not governor.whole or chunk.fetched_from > governor.offset + 1:
+            return None
+        logger.warning(
+            "evidence partition %d: the log's beginning is gone, and the snapshot is of another version. Its %d gates are what they "
+            "were at offset %d; their conditions learn anew, and an ARMED gate is closed until they have",
+            *(chunk.partition, len(governor.gates), governor.offset),
+        )
+        return governor

@@ -11,6 +11,10 @@ its gates and the digest of each piece: one piece for the policies, others for t
 A piece of which half is out of date is written anew. All pieces that a head names are of its offset: the gates in them
 have not changed since they were written.
 
+Beside each pickle stands what it is about in a form that later versions read (failshut_breakers/standing.py): what a gate is,
+without what its conditions remember. `stand` reads that of a snapshot of another version. It is for a log whose beginning is
+gone: otherwise the log says more.
+
 Absent, forged and of another version are three results: None, BadSnapshot, BadSnapshot with its reason. All
 lead to the same: the partition is replayed from the term's start.
 """
@@ -41,9 +45,10 @@ from failshut_breakers.evidence.log import EvidenceLog
 from failshut_breakers.evidence.records import SCHEMA
 from failshut_breakers.governor import Governor, Owns
 from failshut_breakers.parts import KeptGate, Policies, frame_of, joined, kept_gate
+from failshut_breakers.standing import BadStanding, activation_standing, gate_standing, governor_of, partition_standing
 from failshut_detectors.registry import plugin_versions
 
-VERSION = 2
+VERSION = 3
 LIBRARIES = ("river", "numpy", "scipy", "cel-expr-python")
 """What conditions compute with: with another version of one, what a snapshot holds was judged by other code."""
 BYTES_MAX = 64 * 1024 * 1024
@@ -82,6 +87,19 @@ class _Envelope(msgspec.Struct, array_like=True):
     offset: int
     state: bytes
     pieces: list[tuple[str, bytes]]
+    standing: bytes = b""
+
+
+class _PolicyPiece(msgspec.Struct, array_like=True, tag="policies"):
+    pickled: bytes
+    standing: bytes
+
+
+class _GatePiece(msgspec.Struct, array_like=True, tag="gates"):
+    gates: dict[str, tuple[bytes, bytes]]  # pickled, and standing
+
+
+_Content = _PolicyPiece | _GatePiece
 
 
 def snapshot_key(key: SigningKey) -> bytes:
@@ -115,13 +133,16 @@ class Snapshots:
         kept, moved = ({}, sorted(governor.gates)) if whole else self._kept(governor)
         fresh: dict[str, Piece] = {}
         if whole:
-            yield self._write(fresh, pickle.dumps(Policies(governor.book, governor.agreement), protocol=5), POLICIES)
+            policies = pickle.dumps(Policies(governor.book, governor.agreement, governor.activation), protocol=5)
+            content = _PolicyPiece(policies, activation_standing(governor.activation))
+            yield self._write(fresh, msgspec.msgpack.encode(content), POLICIES)
         for names, content in _gathered(governor, moved):
             yield self._write(fresh, content, names)
         pieces = kept | fresh
         state = zlib.compress(pickle.dumps(frame_of(governor), protocol=5), level=1)
         named = [(name, piece.digest) for name, piece in pieces.items()]
         envelope = _Envelope(VERSION, _code(), governor.log.id, governor.partition, governor.offset, state, named)
+        envelope.standing = partition_standing(governor)
         yield self._name, _sealed(_bounded(msgspec.msgpack.encode(envelope)), self._key)
         gone = [name for name in self._pieces if name not in kept]
         self._pieces, self._of, self._shape = pieces, governor, governor.shape
@@ -159,8 +180,7 @@ class Snapshots:
         envelope = _opened(data, self._key)
         if (envelope.version, envelope.code) != (VERSION, _code()):
             raise BadSnapshot(f"made by {envelope.code}, snapshot version {envelope.version}; this is {_code()}, {VERSION}")
-        if (envelope.evidence_id, envelope.partition) != (log.id, int(self._name)):
-            raise BadSnapshot(f"of partition {envelope.partition} of evidence topic {envelope.evidence_id}")
+        self._check(envelope, log)
         frame = _unpickled(_unpacked(envelope.state))
         if not isinstance(frame, Governor) or frame.offset != envelope.offset:
             raise BadSnapshot("its state is not a governor's")
@@ -168,15 +188,16 @@ class Snapshots:
         gates: dict[str, KeptGate] = {}
         pieces: dict[str, Piece] = {}
         for name, digest in envelope.pieces:
-            content = _unpickled(_unpacked(_authentic(table.get(name), digest)))
+            content = _content(_authentic(table.get(name), digest))
             names = POLICIES
-            if isinstance(content, Policies):
-                policies = content
-            elif isinstance(content, dict):
-                names = frozenset(content)
+            if isinstance(content, _PolicyPiece):
+                found = _unpickled(content.pickled)
+                policies = found if isinstance(found, Policies) else None
+            else:
+                names = frozenset(content.gates)
                 for earlier, piece in pieces.items():  # a later piece has the gate as it was later
                     pieces[earlier] = piece._replace(gates=piece.gates - names)
-                gates |= {gate: _gate(data) for gate, data in content.items()}
+                gates |= {gate: _gate(data) for gate, (data, _) in content.gates.items()}
             pieces[name] = Piece(digest, names, names)
         if policies is None:
             raise BadSnapshot("it holds no policies")
@@ -184,6 +205,35 @@ class Snapshots:
         governor.owns = owns
         self._pieces, self._of, self._shape = pieces, governor, governor.shape
         return governor
+
+    def stand(self, table: Mapping[str, bytes], log: EvidenceLog, owns: Owns) -> Governor | None:
+        """Return the governor of the last head in a table as far as any version reads it, or None if there is none.
+
+        Its conditions have no evidence. Raises:
+            BadSnapshot: it does not verify, or is of another topic or partition, lacks a piece, or is of a newer form.
+        """
+        data = table.get(self._name)
+        if data is None:
+            return None
+        envelope = _opened(data, self._key)
+        if envelope.version != VERSION:
+            raise BadSnapshot(f"snapshot version {envelope.version}; this is {VERSION}")
+        self._check(envelope, log)
+        activation, gates = b"", dict[str, bytes]()
+        for name, digest in envelope.pieces:
+            content = _content(_authentic(table.get(name), digest))
+            if isinstance(content, _PolicyPiece):
+                activation = content.standing
+            else:
+                gates |= {gate: standing for gate, (_, standing) in content.gates.items()}
+        try:
+            return governor_of(envelope.partition, log, owns, envelope.standing, activation, list(gates.values()))
+        except BadStanding as error:
+            raise BadSnapshot(str(error)) from error
+
+    def _check(self, envelope: _Envelope, log: EvidenceLog) -> None:
+        if (envelope.evidence_id, envelope.partition) != (log.id, int(self._name)):
+            raise BadSnapshot(f"of partition {envelope.partition} of evidence topic {envelope.evidence_id}")
 
     def unnamed(self, table: Iterable[str]) -> list[str]:
         """Return the pieces in a table that a cut has left which was not finished."""
@@ -198,6 +248,14 @@ def _authentic(data: bytes | None, digest: bytes) -> bytes:
     return data
 
 
+def _content(data: bytes) -> _Content:
+    try:
+        content: _Content = msgspec.msgpack.decode(_unpacked(data), type=_Content)
+    except msgspec.MsgspecError as error:
+        raise BadSnapshot(f"a piece of it is none: {error}") from error
+    return content
+
+
 def _gate(data: bytes) -> KeptGate:
     gate = _unpickled(data)
     if not isinstance(gate, KeptGate):
@@ -207,16 +265,17 @@ def _gate(data: bytes) -> KeptGate:
 
 def _gathered(governor: Governor, names: Iterable[str]) -> Iterator[tuple[frozenset[str], bytes]]:
     """Yield gates in pieces of about PIECE_BYTES, each gate by itself within, with their names."""
-    gates: dict[str, bytes] = {}
+    gates: dict[str, tuple[bytes, bytes]] = {}
     size = 0
     for name in names:
-        gates[name] = pickle.dumps(kept_gate(governor, name), protocol=5)
-        size += len(gates[name])
+        kept = kept_gate(governor, name)
+        gates[name] = pickle.dumps(kept, protocol=5), gate_standing(kept.gate)
+        size += sum(map(len, gates[name]))
         if size >= PIECE_BYTES:
-            yield frozenset(gates), pickle.dumps(gates, protocol=5)
+            yield frozenset(gates), msgspec.msgpack.encode(_GatePiece(gates))
             gates, size = {}, 0
     if gates:
-        yield frozenset(gates), pickle.dumps(gates, protocol=5)
+        yield frozenset(gates), msgspec.msgpack.encode(_GatePiece(gates))
 
 
 def _bounded(data: bytes) -> bytes:
