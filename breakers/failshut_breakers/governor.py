@@ -58,6 +58,7 @@ class Governor:
         self.term_offset = -1  # of the term's record in control
         self.installation = ""  # the first term's; empty before one was opened, and then nothing counts
         self.whole = True  # the log was read from its beginning, or from a snapshot that was
+        self.unsure_below = 0  # records below it may have been judged by another version, with another result (standing.py)
         self.book = PolicyBook()
         self.activation: Activation | None = None  # that brought the policies in force
         self.gates: dict[str, Gate] = {}
@@ -344,6 +345,11 @@ class Governor:
             step.fault(error, place)
             # What was said beside the state stands: nobody says it a second time.
             return [one for one in decisions if one.kind is Kind.NOTE] + step.conclude()
+
+    def say_again(self, gate: Gate) -> None:
+        """Let the next record's decision about a gate be said anew."""
+        self._wake(gate)
+        self._turn(gate.name).renew(Place(CONTROL, 0, max(0, self.book.routing), 0))
 
     def _turn(self, gate: str) -> Turn:
         """Return the turn of a gate's next record, which a notice begins."""

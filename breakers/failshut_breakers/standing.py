@@ -1,10 +1,12 @@
-"""What a gate is, in a form that later versions read: its epoch, breaker, closing, bypass, lock and tally.
+"""What a gate is, in a form that later versions read: its epoch, breaker, closing, lock and tally.
 
 A snapshot holds what conditions remember, as this code, this Python and these libraries have it. Nothing else can read that. If
 the log's beginning is gone as well, nobody can judge anew what a gate is. So a snapshot says it a second time, as values of a
-wire form that is apart from all classes: `standing_of` writes it and `governor_of` reads it. Conditions begin without evidence
-there, and learn from what comes. A gate that was TRIPPED or LOCKED stays so, with what closed it and what answers it. An ARMED
-gate is closed until its conditions have enough evidence, and then opens by itself.
+wire form that is apart from all classes. Conditions begin without evidence there, and learn from what comes.
+
+The form is some records old, and who wrote it may have tripped a gate since. Nobody can judge that again without memory. So
+each gate is TRIPPED, or LOCKED as it was, over all of its conditions: each of them must give news. News counts from the end
+that the log had when the other version took over; until that is judged (`settle`) nothing resets.
 
 The form only grows. `FORM` is the version that wrote it. A later reader takes what it knows, and a field that an earlier writer
 did not have has the default that closes. A reader refuses a form that is newer than itself.
@@ -19,16 +21,14 @@ from dataclasses import replace
 from typing import Any
 
 import msgspec
-from pydantic import ValidationError
 
 from failshut.cause import Cause
-from failshut_breakers.command import Bypass
 from failshut_breakers.decisions.decision import Breaker as State
 from failshut_breakers.decisions.decision import decode_decision, encode_decision, in_present_words
 from failshut_breakers.evidence.coverage import CONTROL
 from failshut_breakers.evidence.log import EvidenceLog
 from failshut_breakers.evidence.records import Activation, Place, Term
-from failshut_breakers.gate.breaker import Breaker, Closing, Proving
+from failshut_breakers.gate.breaker import Breaker, Closing
 from failshut_breakers.gate.state import Gate, Wanted
 from failshut_breakers.gate.turn import Turn
 from failshut_breakers.gate.twins import Spans
@@ -36,6 +36,11 @@ from failshut_breakers.governor import TRUST, Governor, Owns
 from failshut_breakers.policy.policy import NO_POLICY, Entry
 
 FORM = 1
+
+UNSURE_MS = 1 << 62
+"""When a closing was that nobody dates yet: later than any news."""
+
+UNKNOWN = "another version judges the log, and its beginning is gone: what the conditions knew is unknown"
 
 
 class BadStanding(ValueError):
@@ -48,14 +53,6 @@ class _Closing(msgspec.Struct):
     origin: tuple[str, int, int, int] | None
     conditions: list[str]
     at_ms: int
-
-
-class _Proving(msgspec.Struct):
-    epoch: int
-    probes: int
-    deadline_ms: int
-    passed: list[str]
-    announced: bool
 
 
 class _Tally(msgspec.Struct):
@@ -74,9 +71,6 @@ class GateStanding(msgspec.Struct):
     epoch: int
     breaker: str
     closing: _Closing | None
-    proving: _Proving | None
-    bypass: bytes
-    bypass_by: str
     shown: tuple[str, str, str]  # mode, cause, because
     would: tuple[str, str, str]
     said: bytes  # the last decision about its state; empty if there was none
@@ -111,18 +105,13 @@ class PartitionStanding(msgspec.Struct):
 
 def gate_standing(gate: Gate) -> bytes:
     """Return what a gate is."""
-    closing, proving = gate.breaker.closing, gate.breaker.proving
+    closing = gate.breaker.closing
     told = GateStanding(
         form=FORM,
         gate=gate.name,
         epoch=gate.epoch,
         breaker=gate.breaker.state.value,
         closing=None if closing is None else _closing_told(closing),
-        proving=None
-        if proving is None
-        else _Proving(proving.epoch, proving.probes, proving.deadline_ms, sorted(proving.passed), proving.announced),
-        bypass=b"" if gate.bypass is None else gate.bypass.model_dump_json().encode(),
-        bypass_by=gate.bypass_by,
         shown=_wanted_told(gate.shown),
         would=_wanted_told(gate.would),
         said=b"" if gate.said is None else encode_decision(gate.said),
@@ -197,15 +186,41 @@ def governor_of(
         one = _read(data, GateStanding)
         if owns(one.gate):
             known.add(one.gate)
-            _stand(governor, one)
+            _stand(governor, one, told.newest_ms)
     for name in governor.gates.keys() - known:  # a policy speaks of it and nothing says what it was
         because = f"nothing is known of this gate: {TRUST}"
         governor.gates[name].lock(Cause.TERM, because, place, told.newest_ms, Turn())
     return governor
 
 
-def _stand(governor: Governor, told: GateStanding) -> None:
-    """Let a gate be what it was."""
+def settle(governor: Governor) -> None:
+    """Let news count from the newest mark on: everything was judged that the former version may have judged.
+
+    Each closing is said again: what the former version said last may have a later epoch than what was said here since.
+    """
+    governor.unsure_below = 0
+    newest_ms = governor.coverages[-1].newest_ms
+    for gate in governor.gates.values():
+        closing = gate.breaker.closing
+        if closing is not None and closing.at_ms == UNSURE_MS:
+            gate.breaker.amend(closing=replace(closing, at_ms=newest_ms))
+            governor.say_again(gate)
+
+
+def _breaker_of(told: GateStanding, names: frozenset[str]) -> Breaker:
+    """Return the breaker of a gate whose conditions have these names. Raises ValueError."""
+    state = State(told.breaker)
+    if told.closing is None:
+        if state is not State.ARMED:
+            raise BadStanding(f"{told.gate} is {told.breaker} without a closing")
+        return Breaker(State.TRIPPED, Closing(Cause.TERM, UNKNOWN, None, names, UNSURE_MS))
+    closing = _closing_of(told.closing)
+    closing = replace(closing, conditions=closing.conditions | names, at_ms=UNSURE_MS)
+    return Breaker(State.LOCKED if state is State.LOCKED else State.TRIPPED, closing)
+
+
+def _stand(governor: Governor, told: GateStanding, newest_ms: int) -> None:
+    """Let a gate be what it was, and closed."""
     gate = governor.gates.get(told.gate)
     if gate is None:  # no policy speaks of it any more, and what it was is still to be answered
         gate = governor.gates[told.gate] = Gate(told.gate)
@@ -216,27 +231,16 @@ def _stand(governor: Governor, told: GateStanding) -> None:
     elif told.fault and gate.entry.policy is not None:  # its policy was withdrawn since it was activated
         gate.entry = governor.book.entries[told.gate] = replace(gate.entry, policy=None, fault=told.fault)
         gate.conditions, gate.by_key = [], {}
-    closing, proving = told.closing, told.proving
     try:
-        gate.breaker = Breaker(
-            State(told.breaker),
-            None if closing is None else _closing_of(closing),
-            None
-            if proving is None
-            else Proving(
-                proving.epoch, proving.probes, proving.deadline_ms, frozenset(proving.passed), announced=proving.announced
-            ),
-        )
-        if gate.breaker.state is not State.ARMED and closing is None:
-            raise BadStanding(f"{told.gate} is {told.breaker} without a closing")
-        gate.bypass = Bypass.model_validate_json(told.bypass) if told.bypass else None
+        gate.breaker = _breaker_of(told, frozenset(condition.name for condition in gate.conditions))
         gate.shown, gate.would = _wanted_of(told.shown), _wanted_of(told.would)
         gate.said = decode_decision(in_present_words(told.said)) if told.said else None
-    except (ValueError, ValidationError) as error:
+    except ValueError as error:
         raise BadStanding(f"what {told.gate} is cannot be read: {error}") from error
-    gate.epoch, gate.bypass_by, gate.permit_ms, gate.waits = told.epoch, told.bypass_by, told.permit_ms, told.waits
+    gate.epoch, gate.permit_ms, gate.waits = told.epoch, told.permit_ms, told.waits
     gate.taken.ids, gate.taken.newest_ms = dict(told.taken), told.taken_ms
     gate.spans = Spans.of(told.shut)
+    gate.spans.note(max(1, newest_ms), newest_ms)
     gate.reach = {(topic, number): upto for topic, number, upto in told.reach}
     for name, tally in gate.tallies.items():
         before = told.tallies.get(name)

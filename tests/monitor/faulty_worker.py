@@ -18,6 +18,7 @@ from failshut_breakers.evidence.records import Run
 from failshut_detectors import registry
 from failshut_streams import worker
 from failshut_streams.control.reader import ControlReader
+from failshut_streams.governor import snapshots
 from failshut_streams.governor.effects import Effects
 from failshut_streams.router.evidence_writer import EvidenceWriter
 from failshut_streams.sources.marks import MarkWriter, wall_ms
@@ -80,6 +81,11 @@ def _without_cel(_trigger: Path) -> None:
     sys.modules["cel_expr_python"] = None  # type: ignore[assignment]
 
 
+def _another_version(_trigger: Path) -> None:
+    """Be of another version: no snapshot of this one can be read."""
+    snapshots._code = lambda: "another version"  # type: ignore[assignment]
+
+
 FAULTS: dict[str, Callable[[Path], None]] = {
     "loses_a_batch": partial(_instead_of_a_batch_with_readings, fail=False),
     "fails_a_batch": partial(_instead_of_a_batch_with_readings, fail=True),
@@ -87,6 +93,7 @@ FAULTS: dict[str, Callable[[Path], None]] = {
     "fast_marks": partial(_marks, off_ms=HOUR_MS),
     "slow_marks": partial(_marks, off_ms=-HOUR_MS),
     "older": _older,
+    "another_version": _another_version,
     "without_cel": _without_cel,
     "slow_governor": partial(_governors_clock, off_ms=-HOUR_MS),
 }

@@ -17,6 +17,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from faust.types import TP
 
 from failshut_breakers.evidence.log import EvidenceLog
@@ -24,9 +25,11 @@ from failshut_breakers.evidence.records import Activation, OlderWire, Run, decod
 from failshut_breakers.governor import Governor, Owns
 from failshut_breakers.held_back import owed
 from failshut_breakers.policy.policy import prepare
+from failshut_breakers.standing import settle
 from failshut_streams.config import WorkerConfig
 from failshut_streams.governor.effects import Effects
 from failshut_streams.governor.snapshots import BadSnapshot, Snapshots, TooLarge
+from failshut_streams.kafka.address import consumer_options
 from failshut_streams.metrics import Metrics
 from failshut_streams.transport import Assignment, Chunk, ChunkApp, Commit, Record
 from failshut_streams.transport.front_door import PartitionOf
@@ -118,6 +121,8 @@ class GovernorAgent:
                         return  # let go meanwhile: another worker judges it
             before = list(governor.gates) if run.notices else []
             decisions = governor.step(record.offset, run)
+            if governor.unsure_below and governor.offset + 1 >= governor.unsure_below:
+                settle(governor)
             if decisions:
                 await self.effects.take(decisions)
             if governor.seal is not None:
@@ -200,7 +205,7 @@ class GovernorAgent:
         return lambda gate: self._partition_of(gate) == partition
 
     async def _lost(self, chunk: Chunk) -> None:
-        governor = self._stands(chunk)
+        governor = await self._stands(chunk)
         if governor is not None:
             self.governors[chunk.partition] = governor
             self.effects.adopt(gate.said for gate in governor.gates.values() if gate.said is not None)
@@ -217,7 +222,7 @@ class GovernorAgent:
         self.governors[chunk.partition] = Governor.lost(chunk.partition, self.log, self._owns(chunk.partition))
         await self._tell_again(chunk.partition)
 
-    def _stands(self, chunk: Chunk) -> Governor | None:
+    async def _stands(self, chunk: Chunk) -> Governor | None:
         """Return what a snapshot of another version says of the gates, where the log goes on from it; None if nothing does."""
         if self.governors[chunk.partition].offset >= 0:
             return None  # its snapshot was read, and the log does not follow it
@@ -228,9 +233,24 @@ class GovernorAgent:
             return None
         if governor is None or not governor.whole or chunk.fetched_from > governor.offset + 1:
             return None
+        governor.unsure_below = await end_of(self.config.broker, TopicPartition(chunk.tp.topic, chunk.partition))
         logger.warning(
-            "evidence partition %d: the log's beginning is gone, and the snapshot is of another version. Its %d gates are what they "
-            "were at offset %d; their conditions learn anew, and an ARMED gate is closed until they have",
+            "evidence partition %d: the log's beginning is gone, and the snapshot is of another version. What was known of "
+            "its %d gates at offset %d goes on. Each is TRIPPED, or LOCKED as it was, until its conditions have learnt anew",
             *(chunk.partition, len(governor.gates), governor.offset),
         )
         return governor
+
+
+async def end_of(broker: str, place: TopicPartition) -> int:
+    """Return the offset behind the last committed record of a partition.
+
+    Raises:
+        KafkaError: no broker says.
+    """
+    consumer = AIOKafkaConsumer(**consumer_options(broker), group_id=None, enable_auto_commit=False)
+    await consumer.start()
+    try:
+        return int((await consumer.end_offsets([place]))[place])
+    finally:
+        await consumer.stop()
