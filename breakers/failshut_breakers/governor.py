@@ -346,11 +346,6 @@ class Governor:
             # What was said beside the state stands: nobody says it a second time.
             return [one for one in decisions if one.kind is Kind.NOTE] + step.conclude()
 
-    def say_again(self, gate: Gate) -> None:
-        """Let the next record's decision about a gate be said anew."""
-        self._wake(gate)
-        self._turn(gate.name).renew(Place(CONTROL, 0, max(0, self.book.routing), 0))
-
     def _turn(self, gate: str) -> Turn:
         """Return the turn of a gate's next record, which a notice begins."""
         return self._turns.setdefault(gate, Turn())

@@ -199,12 +199,13 @@ def settle(governor: Governor) -> None:
     Each closing is said again: what the former version said last may have a later epoch than what was said here since.
     """
     governor.unsure_below = 0
-    newest_ms = governor.coverages[-1].newest_ms
+    newest_ms, place = governor.coverages[-1].newest_ms, Place(CONTROL, 0, max(0, governor.book.routing), 0)
     for gate in governor.gates.values():
         closing = gate.breaker.closing
         if closing is not None and closing.at_ms == UNSURE_MS:
             gate.breaker.amend(closing=replace(closing, at_ms=newest_ms))
-            governor.say_again(gate)
+            governor._wake(gate)
+            governor._turn(gate.name).renew(place)
 
 
 def _breaker_of(told: GateStanding, names: frozenset[str]) -> Breaker:
