@@ -203,7 +203,8 @@ def settle(governor: Governor) -> None:
     for gate in governor.gates.values():
         closing = gate.breaker.closing
         if closing is not None and closing.at_ms == UNSURE_MS:
-            gate.breaker.amend(closing=replace(closing, at_ms=newest_ms))
+            names = {condition.name for condition in gate.conditions}  # a policy may have come since
+            gate.breaker.amend(closing=replace(closing, conditions=closing.conditions | names, at_ms=newest_ms))
             governor._wake(gate)
             governor._turn(gate.name).renew(place)
 

@@ -177,6 +177,23 @@ def test_a_locked_gate_needs_its_operator() -> None:
     assert world.last().breaker is Breaker.PROVING
 
 
+def test_a_condition_that_came_behind_the_form_must_give_news_as_well() -> None:
+    """Its trip may be the one that is forgotten."""
+    world = World(*ARMED)
+    _open(world)
+    told, offset = forms(world.governors[0]), world.governors[0].offset
+    world.activate(policy(BEAT, DRIFT, FAILURES, "heartbeat: {source: b, grace: 3s}"))
+    former = world.governors[0]
+    found = governor_of(former.partition, former.log, lambda gate: True, *told)
+    assert found is not None
+    for at in range(offset + 1, former.offset + 1):
+        found.step(at, world.log.runs()[at])
+    settle(found)
+    closing = found.gates["g"].breaker.closing
+    assert closing is not None
+    assert "heartbeat:b" in closing.conditions
+
+
 def test_an_order_behind_the_form_is_judged_again() -> None:
     """A lock that the form does not know is in the log."""
     world = World(*ARMED)

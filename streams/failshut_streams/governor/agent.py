@@ -20,6 +20,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from faust.types import TP
 
+from failshut_breakers.decisions.decision import Kind
 from failshut_breakers.evidence.log import EvidenceLog
 from failshut_breakers.evidence.records import Activation, OlderWire, Run, decode_run
 from failshut_breakers.governor import Governor, Owns
@@ -208,7 +209,8 @@ class GovernorAgent:
         governor = await self._stands(chunk)
         if governor is not None:
             self.governors[chunk.partition] = governor
-            self.effects.adopt(gate.said for gate in governor.gates.values() if gate.said is not None)
+            said = (gate.said for gate in governor.gates.values() if gate.said is not None)
+            self.effects.adopt(one for one in said if one.kind is Kind.CLOSE)  # no permit of before is written again
             await self._tell_again(chunk.partition)
             return
         logger.error(
