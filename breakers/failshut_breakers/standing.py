@@ -6,7 +6,8 @@ wire form that is apart from all classes. Conditions begin without evidence ther
 
 The form is some records old, and who wrote it may have tripped a gate since. Nobody can judge that again without memory. So
 each gate is TRIPPED, or LOCKED as it was, over all of its conditions: each of them must give news. News counts from the end
-that the log had when the other version took over; until that is judged (`settle`) nothing resets.
+that the log had when the other version took over; until that is judged (`settle`) nothing resets. Conditions learn from there
+on, too: what was sent before may be the fault.
 
 The form only grows. `FORM` is the version that wrote it. A later reader takes what it knows, and a field that an earlier writer
 did not have has the default that closes. A reader refuses a form that is newer than itself.
@@ -203,6 +204,7 @@ def settle(governor: Governor) -> None:
     for gate in governor.gates.values():
         closing = gate.breaker.closing
         if closing is not None and closing.at_ms == UNSURE_MS:
+            gate.begin_anew()  # what was read since the form may be the fault: nothing learns it as normal
             names = {condition.name for condition in gate.conditions}  # a policy may have come since
             gate.breaker.amend(closing=replace(closing, conditions=closing.conditions | names, at_ms=newest_ms))
             governor._wake(gate)

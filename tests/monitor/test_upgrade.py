@@ -45,6 +45,7 @@ async def _beginning_gone(monitor: Installation) -> None:
         await admin.close()
 
 
+# Long: one story of an upgrade, told in its order.
 @pytest.mark.parametrize("trips_behind", [False, True])
 async def test_no_gate_is_locked_and_none_is_open(
     kafka: Kafka, store: Valkey, tmp_path: Path, suffix: str, trips_behind: bool
@@ -54,9 +55,8 @@ async def test_no_gate_is_locked_and_none_is_open(
     Guards: `standing.py` trips what it cannot know; `settle` lets news count from the end of the log.
     """
     policies = {f"{gate}.yaml": drift(gate, series, RESET) for gate, series in SERIES.items()}
-    every_ms = {"snapshot_every_ms": 500}
     async with Installation(kafka, store, tmp_path, f"{suffix}.", policies) as monitor:
-        worker = monitor.worker("before", **every_ms)
+        worker = monitor.worker("before", snapshot_every_ms=500)
         for gate, series in SERIES.items():
             await monitor.values(series, STEADY)
             await monitor.opened(gate)
@@ -75,12 +75,12 @@ async def test_no_gate_is_locked_and_none_is_open(
         worker.kill()
         await _beginning_gone(monitor)
 
-        worker = monitor.worker("after", fault="another_version", **every_ms)
+        worker = monitor.worker("after", fault="another_version", snapshot_every_ms=500)
         for gate, breaker in (("pay", "TRIPPED"), ("fee", "TRIPPED"), ("shut", "LOCKED")):
             former = before[gate]
             assert former is not None
             closing = await until(
-                lambda gate=gate, former=former: (seen := monitor.status(gate)) and seen.epoch > former.epoch and seen,  # type: ignore[misc]
+                lambda gate=gate, former=former: (seen := monitor.status(gate)) and seen.epoch > former.epoch and seen,
                 f"{gate} is said again",
             )
             assert (closing.kind, closing.breaker) == ("close", breaker)

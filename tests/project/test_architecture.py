@@ -11,7 +11,7 @@ from project.test_rules import PACKAGES, ROOT, complain, name
 
 FILES_MAX = 16
 #: Folders of files of one kind, where each is found by its name.
-OF_ONE_KIND = {"detectors/failshut_detectors/methods", "docs/decisions", "docs/pictures", "docs/trouble/causes"}
+OF_ONE_KIND = {"detectors/failshut_detectors/methods", "docs/decisions", "docs/model", "docs/pictures", "docs/trouble/causes"}
 NOT_LISTED = {"__init__.py", "py.typed"}
 
 PAGE = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")

@@ -37,7 +37,8 @@ def governor() -> Governor:
     world.samples([97.0] * 40, series="s/y")
     world.mark()
     assert (world.is_open("g"), world.last("h").breaker) == (True, Breaker.TRIPPED)
-    return world.governors[0]
+    governor: Governor = world.governors[0]
+    return governor
 
 
 @pytest.fixture

@@ -134,8 +134,8 @@ class Snapshots:
         fresh: dict[str, Piece] = {}
         if whole:
             policies = pickle.dumps(Policies(governor.book, governor.agreement, governor.activation), protocol=5)
-            content = _PolicyPiece(policies, activation_standing(governor.activation))
-            yield self._write(fresh, msgspec.msgpack.encode(content), POLICIES)
+            piece = _PolicyPiece(policies, activation_standing(governor.activation))
+            yield self._write(fresh, msgspec.msgpack.encode(piece), POLICIES)
         for names, content in _gathered(governor, moved):
             yield self._write(fresh, content, names)
         pieces = kept | fresh
