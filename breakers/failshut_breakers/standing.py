@@ -211,15 +211,14 @@ def settle(governor: Governor) -> None:
             governor._turn(gate.name).renew(place)
 
 
-def _breaker_of(told: GateStanding, names: frozenset[str]) -> Breaker:
-    """Return the breaker of a gate whose conditions have these names. Raises ValueError."""
+def _breaker_of(told: GateStanding) -> Breaker:
+    """Return a breaker that is LOCKED as it was, or TRIPPED. What must give news, `settle` says. Raises ValueError."""
     state = State(told.breaker)
     if told.closing is None:
         if state is not State.ARMED:
             raise BadStanding(f"{told.gate} is {told.breaker} without a closing")
-        return Breaker(State.TRIPPED, Closing(Cause.TERM, UNKNOWN, None, names, UNSURE_MS))
-    closing = _closing_of(told.closing)
-    closing = replace(closing, conditions=closing.conditions | names, at_ms=UNSURE_MS)
+        return Breaker(State.TRIPPED, Closing(Cause.TERM, UNKNOWN, None, at_ms=UNSURE_MS))
+    closing = replace(_closing_of(told.closing), at_ms=UNSURE_MS)
     return Breaker(State.LOCKED if state is State.LOCKED else State.TRIPPED, closing)
 
 
@@ -236,7 +235,7 @@ def _stand(governor: Governor, told: GateStanding, newest_ms: int) -> None:
         gate.entry = governor.book.entries[told.gate] = replace(gate.entry, policy=None, fault=told.fault)
         gate.conditions, gate.by_key = [], {}
     try:
-        gate.breaker = _breaker_of(told, frozenset(condition.name for condition in gate.conditions))
+        gate.breaker = _breaker_of(told)
         gate.shown, gate.would = _wanted_of(told.shown), _wanted_of(told.would)
         gate.said = decode_decision(in_present_words(told.said)) if told.said else None
     except ValueError as error:

@@ -152,6 +152,17 @@ def test_a_trip_that_the_form_does_not_know_opens_nothing() -> None:
     assert world.last().breaker is Breaker.TRIPPED
 
 
+def test_what_was_sent_before_the_takeover_teaches_nothing() -> None:
+    """It may be the fault: learnt as normal, the level that is normal would be a drift."""
+    world = World(*ARMED)
+    _open(world)
+    upgraded(world, settled=False)
+    _steady(world, 60, level=97.0)
+    settle(world.governors[0])
+    _steady(world, 80)
+    assert world.last().breaker is Breaker.PROVING
+
+
 def test_until_the_end_of_the_log_is_judged_nobody_resets() -> None:
     """Neither the policy nor an operator."""
     world = World(*ARMED)
