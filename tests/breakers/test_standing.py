@@ -9,7 +9,7 @@ import pytest
 from log import World, policy
 
 from failshut.cause import Cause
-from failshut_breakers.decisions.decision import Breaker, Kind
+from failshut_breakers.decisions.decision import Breaker, Decision, Kind
 from failshut_breakers.gate.state import Gate
 from failshut_breakers.governor import Governor
 from failshut_breakers.standing import (
@@ -85,6 +85,16 @@ def again(governor: Governor) -> Governor:
     return found
 
 
+def judged_again(world: World, told: tuple[bytes, bytes, list[bytes]]) -> tuple[Governor, list[Decision]]:
+    """Let another version go on from forms of before, up to where the former version is; return what it said."""
+    former, runs, said = world.governors[0], world.log.runs(), list[Decision]()
+    found = governor_of(former.partition, former.log, lambda gate: True, *told)
+    assert found is not None
+    for at in range(found.offset + 1, former.offset + 1):
+        said += found.step(at, runs[at])
+    return found, said
+
+
 def upgraded(world: World, settled: bool = True) -> Gate:
     """Let another version go on with the world's governor; it has judged the end of the log if `settled`."""
     world.governors[0] = again(world.governors[0])
@@ -134,16 +144,13 @@ def test_a_trip_that_the_form_does_not_know_opens_nothing() -> None:
     """The form is of before the trip. What came before the end of the log is no news, however long it was good."""
     world = World(*ARMED)
     _open(world)
-    told, offset = forms(world.governors[0]), world.governors[0].offset
+    told = forms(world.governors[0])
     _steady(world, 200)
     world.samples([97.0] * 60)
     world.mark()
     assert world.last().breaker is Breaker.TRIPPED
-    former = world.governors[0]
-    found = governor_of(former.partition, former.log, lambda gate: True, *told)
-    assert found is not None
-    for at in range(offset + 1, former.offset + 1):
-        assert Kind.OPEN not in {one.kind for one in found.step(at, world.log.runs()[at])}
+    found, said = judged_again(world, told)
+    assert Kind.OPEN not in {one.kind for one in said}
     world.governors[0] = found
     settle(found)
     for _ in range(60):  # beats alone: the series gives no news
@@ -192,13 +199,9 @@ def test_a_condition_that_came_behind_the_form_must_give_news_as_well() -> None:
     """Its trip may be the one that is forgotten."""
     world = World(*ARMED)
     _open(world)
-    told, offset = forms(world.governors[0]), world.governors[0].offset
+    told = forms(world.governors[0])
     world.activate(policy(BEAT, DRIFT, FAILURES, "heartbeat: {source: b, grace: 3s}"))
-    former = world.governors[0]
-    found = governor_of(former.partition, former.log, lambda gate: True, *told)
-    assert found is not None
-    for at in range(offset + 1, former.offset + 1):
-        found.step(at, world.log.runs()[at])
+    found, _ = judged_again(world, told)
     settle(found)
     closing = found.gates["g"].breaker.closing
     assert closing is not None
@@ -209,13 +212,9 @@ def test_an_order_behind_the_form_is_judged_again() -> None:
     """A lock that the form does not know is in the log."""
     world = World(*ARMED)
     _open(world)
-    told, offset = forms(world.governors[0]), world.governors[0].offset
+    told = forms(world.governors[0])
     world.command("lock", why="a drill")
-    former = world.governors[0]
-    found = governor_of(former.partition, former.log, lambda gate: True, *told)
-    assert found is not None
-    for at in range(offset + 1, former.offset + 1):
-        found.step(at, world.log.runs()[at])
+    found, _ = judged_again(world, told)
     assert found.gates["g"].breaker.state is Breaker.LOCKED
 
 

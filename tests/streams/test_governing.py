@@ -256,3 +256,18 @@ async def test_what_is_let_go_is_not_judged() -> None:
     await bench.feed(RUNS, 0, 0)
     assert not bench.effects.taken
     assert GATE in bench.effects.forgotten
+
+
+@pytest.mark.parametrize("when", ["_stands", "_tell_again"])
+async def test_what_is_let_go_while_a_loss_is_looked_into_is_not_judged(monkeypatch: pytest.MonkeyPatch, when: str) -> None:
+    """Another worker governs it by then: no governor of it comes back here, and nothing is decided."""
+    bench = Bench()
+    await bench.start()
+
+    async def meanwhile(*_: Any) -> None:
+        await bench.governing.let_go(frozenset([EVIDENCE]))
+
+    monkeypatch.setattr(bench.governing, when, meanwhile)
+    await bench.feed(RUNS, 3, 0)
+    assert bench.governing.governors == {}
+    assert not bench.effects.taken

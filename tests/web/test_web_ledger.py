@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ from web.browsing import Seen
 from web.test_web_serve import begun
 from web.web_support import Served
 
-from failshut_console.web.ledger_look import LOOK_SECONDS, LedgerLook
+from failshut_console.web.ledger_look import LOOK_SECONDS, STALE_SECONDS, LedgerLook
 from failshut_ledger.disk.files import CHECKPOINT
 from failshut_ledger.notes.policy import parse_policy
 
@@ -79,6 +80,20 @@ def test_it_looks_no_more_often_than_it_should(folder: Path, cosigned: bytes) ->
         time.sleep(0.001)
     now[0] += LOOK_SECONDS
     assert eventually(lambda: look.now() is not first)
+
+
+def test_what_was_seen_long_ago_is_not_shown(folder: Path, cosigned: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The look hangs, as on a file system that does not answer: no number stays that nobody vouches for."""
+    now, hangs = [0.0], threading.Event()
+    look = LedgerLook(folder, parse_policy(cosigned), lambda: now[0])
+    eventually(lambda: look.now()["witnesses"])
+    monkeypatch.setattr(look, "_seen", hangs.wait)
+    now[0] += STALE_SECONDS + 1
+    try:
+        assert "not read for 31 s" in look.now()["wrong"]
+        assert look.now()["witnesses"] == []
+    finally:
+        hangs.set()
 
 
 def test_a_person_sees_it(screen: Seen, served: Served, monitor: Monitor) -> None:

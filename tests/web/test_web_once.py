@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from pathlib import Path
 
@@ -110,3 +111,13 @@ def test_what_is_no_key_is_answered_as_a_spent_one(served: Served, key: str) -> 
     reply = opened(Browser(served), key)
     assert reply.status == 403
     assert "set-cookie" not in reply.headers
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
+def test_the_audit_stores_no_key(served: Served, caplog: pytest.LogCaptureFixture, method: str) -> None:
+    """Whoever asks with the link, and however: the key is not in the lines, spent or not."""
+    key = one_key(served)
+    with caplog.at_level(logging.INFO):
+        served.call(method, f"{ONCE}{key}", "", b"" if method != "GET" else None)
+        eventually(lambda: ONCE in caplog.text)
+    assert key not in caplog.text

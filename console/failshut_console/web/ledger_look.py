@@ -17,6 +17,8 @@ from failshut_console.ledger.witness_status import cosigned_words, status
 from failshut_ledger.notes.policy import Policy
 
 LOOK_SECONDS: Final = 5.0
+#: What was seen so long ago is not shown any more: the look hangs, or no thread can be started.
+STALE_SECONDS: Final = 30.0
 
 
 class LedgerLook:
@@ -30,8 +32,14 @@ class LedgerLook:
 
     def now(self) -> dict[str, Any]:
         """Return what was seen last, and look again if that is some seconds ago. It waits for nothing."""
-        if self._monotonic() - self._looked_mono >= LOOK_SECONDS and self._looking.acquire(blocking=False):
-            threading.Thread(target=self._look, name="failshut-ledger-look", daemon=True).start()
+        age_s = self._monotonic() - self._looked_mono
+        if age_s >= LOOK_SECONDS and self._looking.acquire(blocking=False):
+            try:
+                threading.Thread(target=self._look, name="failshut-ledger-look", daemon=True).start()
+            except RuntimeError:
+                self._looking.release()
+        if self._looked_mono > float("-inf") and age_s > STALE_SECONDS:
+            return {"words": "", "wrong": f"It was not read for {age_s:.0f} s.", "witnesses": []}
         return self._last
 
     def _look(self) -> None:

@@ -85,7 +85,6 @@ class Door:
 
     async def follow(self, request: Request, scope: Scope, send: Send) -> None:
         """Take a key for one sign-in out of a link that a person opened, and answer with a session."""
-        scope = {**scope, "raw_path": ONCE.encode()}  # the audit stores no key
         if request.fetch_site != "none":
             self._inside.audit.refuse(scope, "other_origin")
             await self._show(send, HOME)

@@ -104,8 +104,8 @@ class GovernorAgent:
         async for chunk in self.app.chunks(stream, gaps="deliver"):
             if chunk.partition not in self.governors:
                 continue  # let go while the chunk was on its way
-            if chunk.previous is not None and not chunk.joins:
-                await self._lost(chunk)
+            if chunk.previous is not None and not chunk.joins and not await self._lost(chunk):
+                continue  # let go meanwhile
             await self._judge(chunk)
 
     async def _judge(self, chunk: Chunk) -> None:
@@ -205,24 +205,27 @@ class GovernorAgent:
     def _owns(self, partition: int) -> Owns:
         return lambda gate: self._partition_of(gate) == partition
 
-    async def _lost(self, chunk: Chunk) -> None:
+    async def _lost(self, chunk: Chunk) -> bool:
+        """Begin anew where a part of the log is gone. Return whether the partition is still here: this takes its time."""
+        before = self.governors[chunk.partition]
         governor = await self._stands(chunk)
-        if governor is not None:
-            self.governors[chunk.partition] = governor
-            said = (gate.said for gate in governor.gates.values() if gate.said is not None)
-            self.effects.adopt(one for one in said if one.kind is Kind.CLOSE)  # no permit of before is written again
-            await self._tell_again(chunk.partition)
-            return
-        logger.error(
-            "evidence partition %d: expected to go on at %s, the log goes on at %d: what lay between is gone. Its gates start "
-            "LOCKED; unlock each when you trust its evidence",
-            chunk.partition,
-            chunk.previous,
-            chunk.fetched_from,
-        )
-        self.effects.forget(list(self.governors[chunk.partition].gates))
-        self.governors[chunk.partition] = Governor.lost(chunk.partition, self.log, self._owns(chunk.partition))
+        if self.governors.get(chunk.partition) is not before:
+            return False
+        self.effects.forget(list(before.gates))
+        if governor is None:
+            logger.error(
+                "evidence partition %d: expected to go on at %s, the log goes on at %d: what lay between is gone. Its gates "
+                "start LOCKED; unlock each when you trust its evidence",
+                chunk.partition,
+                chunk.previous,
+                chunk.fetched_from,
+            )
+            governor = Governor.lost(chunk.partition, self.log, self._owns(chunk.partition))
+        said = (gate.said for gate in governor.gates.values() if gate.said is not None)
+        self.effects.adopt(one for one in said if one.kind is Kind.CLOSE)  # no permit of before is written again
+        self.governors[chunk.partition] = governor
         await self._tell_again(chunk.partition)
+        return self.governors.get(chunk.partition) is governor
 
     async def _stands(self, chunk: Chunk) -> Governor | None:
         """Return what a snapshot of another version says of the gates, where the log goes on from it; None if nothing does."""
@@ -235,7 +238,8 @@ class GovernorAgent:
             return None
         if governor is None or not governor.whole or chunk.fetched_from > governor.offset + 1:
             return None
-        governor.unsure_below = await end_of(self.config.broker, TopicPartition(chunk.tp.topic, chunk.partition))
+        end = await end_of(self.config.broker, TopicPartition(chunk.tp.topic, chunk.partition))
+        governor.unsure_below = max(governor.offset + 1, end)
         logger.warning(
             "evidence partition %d: the log's beginning is gone, and the snapshot is of another version. What was known of "
             "its %d gates at offset %d goes on. Each is TRIPPED, or LOCKED as it was, until its conditions have learnt anew",
